@@ -1,0 +1,581 @@
+package main
+
+import (
+	"bytes"
+	"io"
+	"mime"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/labstack/echo/v4"
+
+	"signalfhir/internal/fhir"
+	"signalfhir/internal/room"
+	"signalfhir/internal/search"
+	"signalfhir/internal/store"
+)
+
+const fhirJSON = "application/fhir+json"
+
+// speakFHIR is what all requests to a FHIR base share: a release this server
+// speaks, a representation it can write, a type it stores.
+func (s *server) speakFHIR(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		if _, ok := fhir.ParseRelease(c.Param("release")); !ok {
+			return fhir.Refuse(http.StatusNotFound, "not-supported", "this server does not speak FHIR %s; its base is %s/fhir/R5", c.Param("release"), s.rootOf(c))
+		}
+		if err := acceptable(c.Request()); err != nil {
+			return err
+		}
+		if typ := c.Param("type"); typ != "" {
+			if err := s.room.Stores(typ); err != nil {
+				return err
+			}
+		}
+		return next(c)
+	}
+}
+
+// acceptable refuses requests that want something else than JSON (OP-12).
+func acceptable(r *http.Request) error {
+	if format := r.URL.Query().Get("_format"); format != "" {
+		// A + in a query is a space unless it was escaped; nobody means a space.
+		if isJSON(strings.ReplaceAll(format, " ", "+")) {
+			return nil
+		}
+		return fhir.Refuse(http.StatusNotAcceptable, "not-supported", "_format=%s: this server writes JSON only; ask for application/fhir+json", format)
+	}
+	accept := strings.Join(r.Header.Values("Accept"), ",")
+	if accept == "" {
+		return nil
+	}
+	for wanted := range strings.SplitSeq(accept, ",") {
+		name, params, _ := mime.ParseMediaType(wanted)
+		if params["q"] != "0" && (isJSON(name) || name == "*/*" || name == "application/*") {
+			return nil
+		}
+	}
+	return fhir.Refuse(http.StatusNotAcceptable, "not-supported", "Accept: %s: this server writes JSON only; ask for application/fhir+json", accept)
+}
+
+func isJSON(mediaType string) bool {
+	name, _, err := mime.ParseMediaType(mediaType)
+	return err == nil && (name == fhirJSON || name == "application/json" || name == "json" || name == "text/json")
+}
+
+// read answers GET [type]/[id].
+func (s *server) read(c echo.Context) error {
+	typ, id := c.Param("type"), c.Param("id")
+	if err := plainID(c, typ, id); err != nil {
+		return err
+	}
+	if typ == "OperationDefinition" {
+		if body, ok := release(c).OperationDefinition(id); ok {
+			return s.write(c, http.StatusOK, body)
+		}
+	}
+	res, err := s.room.Read(typ, id)
+	if err != nil {
+		return err
+	}
+	return s.resource(c, http.StatusOK, res)
+}
+
+// readVersion answers GET [type]/[id]/_history/[version].
+func (s *server) readVersion(c echo.Context) error {
+	res, err := s.room.ReadVersion(c.Param("type"), c.Param("id"), c.Param("version"))
+	if err != nil {
+		return err
+	}
+	return s.resource(c, http.StatusOK, res)
+}
+
+// create answers POST [type].
+func (s *server) create(c echo.Context) error {
+	typ := c.Param("type")
+	body, err := s.body(c)
+	if err != nil {
+		return err
+	}
+	written, refused := s.room.Create(typ, body, c.Request().Header.Get("If-None-Exist"), s.request(c))
+	if refused != nil {
+		return refused
+	}
+	return s.written(c, written)
+}
+
+// update answers PUT [type]/[id].
+func (s *server) update(c echo.Context) error {
+	typ, id := c.Param("type"), c.Param("id")
+	if err := plainID(c, typ, id); err != nil {
+		return err
+	}
+	body, err := s.body(c)
+	if err != nil {
+		return err
+	}
+	written, refused := s.room.Update(typ, id, body, s.request(c))
+	if refused != nil {
+		return refused
+	}
+	return s.written(c, written)
+}
+
+// patch answers PATCH [type]/[id] with a JSON Patch.
+func (s *server) patch(c echo.Context) error {
+	typ, id := c.Param("type"), c.Param("id")
+	if err := plainID(c, typ, id); err != nil {
+		return err
+	}
+	kind, _, _ := mime.ParseMediaType(c.Request().Header.Get("Content-Type"))
+	if kind != "application/json-patch+json" {
+		return fhir.Refuse(http.StatusUnsupportedMediaType, "not-supported", "Content-Type %q: a patch is application/json-patch+json", c.Request().Header.Get("Content-Type"))
+	}
+	data, err := io.ReadAll(c.Request().Body)
+	if err != nil {
+		return err
+	}
+	written, refused := s.room.Patch(typ, id, data, s.request(c))
+	if refused != nil {
+		return refused
+	}
+	return s.written(c, written)
+}
+
+// delete answers DELETE [type]/[id].
+func (s *server) delete(c echo.Context) error {
+	typ, id := c.Param("type"), c.Param("id")
+	if err := plainID(c, typ, id); err != nil {
+		return err
+	}
+	if err := s.room.Delete(typ, id, s.request(c)); err != nil {
+		return err
+	}
+	return c.NoContent(http.StatusNoContent)
+}
+
+// search answers GET [type] and POST [type]/_search.
+func (s *server) search(c echo.Context) error {
+	typ := c.Param("type")
+	params := c.QueryParams()
+	if c.Request().Method == http.MethodPost {
+		form, err := c.FormParams()
+		if err != nil {
+			return fhir.Refuse(http.StatusBadRequest, "structure", "the search parameters in the body could not be read: %v; send application/x-www-form-urlencoded", err)
+		}
+		params = form
+	}
+	page, err := s.room.Search(typ, params, s.strict(c))
+	if err != nil {
+		return err
+	}
+	base := s.base(c)
+	result := &fhir.SearchResult{
+		ID:      s.room.NewID(),
+		At:      s.room.Clock().Now(),
+		Base:    base,
+		Self:    link(base+"/"+typ, page.Self),
+		Total:   page.Total,
+		Matches: page.Matches,
+		Issues:  page.Issues,
+	}
+	if page.Next != nil {
+		result.Links = []fhir.Link{{Relation: "next", URL: link(base+"/"+typ, page.Next)}}
+	}
+	return s.write(c, http.StatusOK, release(c).EncodeSearchset(result))
+}
+
+func link(address string, params url.Values) string {
+	if len(params) == 0 {
+		return address
+	}
+	return address + "?" + params.Encode()
+}
+
+// history answers GET [type]/[id]/_history.
+func (s *server) history(c echo.Context) error {
+	typ, id := c.Param("type"), c.Param("id")
+	versions, err := s.room.History(typ, id)
+	if err != nil {
+		return err
+	}
+	h := &fhir.History{ID: s.room.NewID(), At: s.room.Clock().Now(), Base: s.base(c), Total: len(versions)}
+	h.Self = h.Base + "/" + typ + "/" + id + "/_history"
+	if count, err := strconv.Atoi(c.QueryParam("_count")); err == nil && count >= 0 && count < len(versions) {
+		versions = versions[:count]
+	}
+	for _, v := range versions {
+		h.Entries = append(h.Entries, historyEntry(typ, id, v))
+	}
+	return s.write(c, http.StatusOK, release(c).EncodeHistory(h))
+}
+
+func historyEntry(typ, id string, v store.Version) fhir.HistoryEntry {
+	entry := fhir.HistoryEntry{Type: typ, ID: id, VersionID: v.VersionID, Method: v.Method, Status: "200", At: v.At, Resource: v.Resource}
+	switch {
+	case v.Resource == nil:
+		entry.Status = "204"
+	case v.Created:
+		entry.Status = "201"
+	}
+	return entry
+}
+
+// metadata answers the CapabilityStatement.
+func (s *server) metadata(c echo.Context) error {
+	r := release(c)
+	capability := &fhir.Capability{
+		Base:            s.base(c),
+		WebsocketURL:    socketURL(s.rootOf(c)),
+		Software:        "signalfhir",
+		SoftwareVersion: version(),
+		Date:            s.room.Clock().Now(),
+	}
+	for _, typ := range r.ResourceTypes() {
+		if typ == "SubscriptionStatus" {
+			continue // SST-8
+		}
+		resource := fhir.CapabilityResource{Type: typ}
+		for _, p := range search.Parameters(r, typ) {
+			if p.Supported() {
+				resource.SearchParams = append(resource.SearchParams, fhir.CapabilitySearchParam{Name: p.Name, Definition: p.URL, Type: p.Type})
+			}
+		}
+		capability.Resources = append(capability.Resources, resource)
+	}
+	return s.write(c, http.StatusOK, r.CapabilityStatement(capability))
+}
+
+// socket answers the upgrade to a WebSocket and serves it until it closes.
+func (s *server) socket(c echo.Context) error {
+	return s.hub.serve(c.Response(), c.Request(), s.room)
+}
+
+// bindingToken answers Subscription/$get-ws-binding-token at both levels.
+func (s *server) bindingToken(c echo.Context) error {
+	if c.Request().Method == http.MethodGet && s.options.Strict {
+		c.Response().Header().Set("Allow", "POST")
+		return fhir.Refuse(http.StatusMethodNotAllowed, "not-supported", "the operation affects state, so with --strict it takes POST only (OP-3)")
+	}
+	params, err := s.parameters(c, "id")
+	if err != nil {
+		return err
+	}
+	var ids []string
+	if id := c.Param("id"); id != "" {
+		ids = []string{id} // OPW-4: ids in the parameters are ignored here
+	} else if ids, err = subscriptionIDs(params["id"]); err != nil {
+		return err
+	}
+	issued, refused := s.room.BindingToken(ids)
+	if refused != nil {
+		return refused
+	}
+	c.Response().Header().Set("Cache-Control", "no-store")
+	return s.write(c, http.StatusOK, release(c).EncodeBindingToken(&fhir.BindingToken{
+		Token:         issued.Secret,
+		Expiration:    issued.Expires,
+		Subscriptions: issued.Subscriptions,
+		WebsocketURL:  socketURL(s.rootOf(c)),
+	}))
+}
+
+// status answers Subscription/$status at both levels.
+func (s *server) status(c echo.Context) error {
+	params, err := s.parameters(c, "id", "status")
+	if err != nil {
+		return err
+	}
+	r := release(c)
+	self := s.base(c) + "/Subscription/$status"
+	var statuses []*fhir.Notification
+	if id := c.Param("id"); id != "" {
+		one, err := s.room.Status(id)
+		if err != nil {
+			return err
+		}
+		statuses = []*fhir.Notification{one}
+		self = s.base(c) + "/Subscription/" + id + "/$status"
+	} else {
+		ids, err := subscriptionIDs(params["id"])
+		if err != nil {
+			return err
+		}
+		for _, p := range params["status"] {
+			if !r.IsSubscriptionStatus(p.Value) {
+				return fhir.Refuse(http.StatusBadRequest, "code-invalid", "status: got %q, expected one of requested, active, error, off, entered-in-error", p.Value).At(p.Expression)
+			}
+		}
+		statuses = s.room.Statuses(ids, values(params["status"]))
+		self = link(self, c.QueryParams())
+	}
+	return s.write(c, http.StatusOK, r.EncodeStatusBundle(s.room.NewID(), s.room.Clock().Now(), self, statuses))
+}
+
+// events answers Subscription/[id]/$events.
+func (s *server) events(c echo.Context) error {
+	params, err := s.parameters(c, "eventsSinceNumber", "eventsUntilNumber", "content")
+	if err != nil {
+		return err
+	}
+	since, err := eventNumber(params["eventsSinceNumber"], 0)
+	if err != nil {
+		return err
+	}
+	until, err := eventNumber(params["eventsUntilNumber"], -1)
+	if err != nil {
+		return err
+	}
+	var content fhir.Content
+	switch given := params["content"]; {
+	case len(given) > 1:
+		return repeated(given)
+	case len(given) == 1:
+		content = fhir.Content(given[0].Value)
+		if content != fhir.Empty && content != fhir.IDOnly && content != fhir.FullResource {
+			return fhir.Refuse(http.StatusBadRequest, "code-invalid", "content: got %q, expected empty, id-only or full-resource", content).At(given[0].Expression)
+		}
+	}
+	notification, refused := s.room.Events(c.Param("id"), since, until, content)
+	if refused != nil {
+		return refused
+	}
+	return s.write(c, http.StatusOK, release(c).EncodeNotification(notification))
+}
+
+func eventNumber(given []fhir.Param, fallback int64) (int64, error) {
+	switch len(given) {
+	case 0:
+		return fallback, nil
+	case 1:
+	default:
+		return 0, repeated(given)
+	}
+	n, err := strconv.ParseInt(given[0].Value, 10, 64)
+	if err != nil || n < 0 {
+		return 0, fhir.Refuse(http.StatusBadRequest, "value", "%s: got %q, expected a whole number from 0 on", given[0].Name, given[0].Value).At(given[0].Expression)
+	}
+	return n, nil
+}
+
+func repeated(given []fhir.Param) *fhir.Error {
+	return fhir.Refuse(http.StatusBadRequest, "invalid", "%s is given %d times; at most once is possible", given[0].Name, len(given)).At(given[0].Expression)
+}
+
+// subscriptionIDs reads id parameters: bare, as Subscription/x or absolute
+// (OP-10), each possibly a comma list (OP-5).
+func subscriptionIDs(given []fhir.Param) ([]string, error) {
+	var ids []string
+	for _, p := range given {
+		for value := range strings.SplitSeq(p.Value, ",") {
+			id := strings.TrimSpace(value)
+			if i := strings.LastIndex(id, "Subscription/"); i >= 0 {
+				id = id[i+len("Subscription/"):]
+			}
+			if !fhir.IsID(id) {
+				return nil, fhir.Refuse(http.StatusBadRequest, "value", "id: got %q, expected the id of a Subscription: 1 to 64 letters, digits, - or .", value).At(p.Expression)
+			}
+			ids = append(ids, id)
+		}
+	}
+	return ids, nil
+}
+
+func values(params []fhir.Param) []string {
+	var list []string
+	for _, p := range params {
+		for value := range strings.SplitSeq(p.Value, ",") {
+			list = append(list, value)
+		}
+	}
+	return list
+}
+
+// parameters reads the in-parameters of an operation from the query and, on a
+// POST, from the body (OP-4 to OP-10). Unknown ones are ignored, unless strict.
+func (s *server) parameters(c echo.Context, known ...string) (map[string][]fhir.Param, error) {
+	var all []fhir.Param
+	query := c.QueryParams()
+	for _, name := range slices.Sorted(keys(query)) {
+		switch name {
+		case "_format", "_pretty", "_summary", "_elements":
+			continue // OP-7
+		}
+		for _, value := range query[name] {
+			all = append(all, fhir.Param{Name: name, Value: value, Expression: name})
+		}
+	}
+	if c.Request().Method == http.MethodPost {
+		data, err := io.ReadAll(c.Request().Body)
+		if err != nil {
+			return nil, err
+		}
+		if len(bytes.TrimSpace(data)) > 0 {
+			if err := s.isJSONBody(c); err != nil {
+				return nil, err
+			}
+			body, refused := fhir.Parse(data)
+			if refused != nil {
+				return nil, refused
+			}
+			in, refused := fhir.ReadParameters(body)
+			if refused != nil {
+				return nil, refused
+			}
+			all = append(all, in...)
+		}
+	}
+	params := map[string][]fhir.Param{}
+	for _, p := range all {
+		if !slices.Contains(known, p.Name) && s.strict(c) {
+			return nil, fhir.Refuse(http.StatusBadRequest, "not-supported", "the operation has no parameter %q; it has %s (OP-8)", p.Name, strings.Join(known, ", ")).At(p.Expression)
+		}
+		params[p.Name] = append(params[p.Name], p)
+	}
+	return params, nil
+}
+
+func keys(v url.Values) func(func(string) bool) {
+	return func(yield func(string) bool) {
+		for k := range v {
+			if !yield(k) {
+				return
+			}
+		}
+	}
+}
+
+// plainID refuses what stands in the place of an id and is none.
+func plainID(c echo.Context, typ, id string) error {
+	if strings.HasPrefix(id, "$") {
+		return noOperation(c, typ, id)
+	}
+	if !fhir.IsID(id) {
+		return fhir.Refuse(http.StatusBadRequest, "value", "%q is not an id: it has 1 to 64 letters, digits, - or .", id)
+	}
+	return nil
+}
+
+// noOperation answers for an operation the routes do not know under this method.
+func noOperation(c echo.Context, typ, name string) error {
+	onInstance := strings.Count(c.Request().URL.Path, "/") > strings.Count("/fhir/R5/Subscription/$", "/")
+	switch {
+	case typ != "Subscription":
+	case name == "$get-ws-binding-token", name == "$status", name == "$events" && onInstance:
+		c.Response().Header().Set("Allow", "GET, HEAD, POST, OPTIONS")
+		return fhir.Refuse(http.StatusMethodNotAllowed, "not-supported", "an operation takes GET or POST, not %s", c.Request().Method)
+	}
+	return fhir.Refuse(http.StatusNotFound, "not-supported", "there is no operation %s here; Subscription offers $get-ws-binding-token, $status and, for one Subscription, $events", name)
+}
+
+// body reads the resource of a write.
+func (s *server) body(c echo.Context) (*fhir.Object, error) {
+	if err := s.isJSONBody(c); err != nil {
+		return nil, err
+	}
+	data, err := io.ReadAll(c.Request().Body)
+	if err != nil {
+		return nil, err
+	}
+	o, refused := fhir.Parse(data)
+	if refused != nil {
+		if c.Request().Header.Get("Content-Type") == "" {
+			refused.Status = http.StatusUnsupportedMediaType
+		}
+		return nil, refused
+	}
+	return o, nil
+}
+
+// isJSONBody refuses bodies that say they are something else. None said is
+// taken as JSON unless strict.
+func (s *server) isJSONBody(c echo.Context) error {
+	kind := c.Request().Header.Get("Content-Type")
+	if isJSON(kind) || kind == "" && !s.strict(c) {
+		return nil
+	}
+	return fhir.Refuse(http.StatusUnsupportedMediaType, "not-supported", "Content-Type %q: this server reads JSON only; send application/fhir+json", kind)
+}
+
+func release(c echo.Context) fhir.Release {
+	r, _ := fhir.ParseRelease(c.Param("release"))
+	return r
+}
+
+func (s *server) base(c echo.Context) string {
+	return s.rootOf(c) + "/fhir/" + string(release(c))
+}
+
+func (s *server) request(c echo.Context) room.Request {
+	return room.Request{Base: s.base(c), Strict: s.strict(c), IfMatch: c.Request().Header.Get("If-Match")}
+}
+
+// strict tells whether leniency is to be an error.
+func (s *server) strict(c echo.Context) bool {
+	return s.options.Strict || prefers(c.Request(), "handling") == "strict"
+}
+
+// prefers is the value of one preference of the Prefer headers (RFC 7240).
+func prefers(r *http.Request, name string) string {
+	for _, header := range r.Header.Values("Prefer") {
+		for preference := range strings.FieldsFuncSeq(header, func(r rune) bool { return r == ',' || r == ';' }) {
+			if key, value, ok := strings.Cut(strings.TrimSpace(preference), "="); ok && strings.EqualFold(key, name) {
+				return strings.Trim(value, `"`)
+			}
+		}
+	}
+	return ""
+}
+
+// written answers a write that was accepted, as the client prefers it.
+func (s *server) written(c echo.Context, w *room.Written) error {
+	status := http.StatusOK
+	if w.Created {
+		status = http.StatusCreated
+	}
+	h := c.Response().Header()
+	h.Set("Location", s.base(c)+"/"+w.Resource.Reference()+"/_history/"+w.Resource.VersionID)
+	setVersion(h, w.Resource)
+	switch prefers(c.Request(), "return") {
+	case "minimal":
+		return c.NoContent(status)
+	case "OperationOutcome":
+		issues := append([]fhir.Issue{{Severity: "information", Code: "informational", Diagnostics: "stored " + w.Resource.Reference() + " as version " + w.Resource.VersionID}}, w.Issues...)
+		return s.outcome(c, status, issues)
+	}
+	return s.write(c, status, w.Resource.JSON)
+}
+
+// resource answers a stored resource, or 304 where the client has it.
+func (s *server) resource(c echo.Context, status int, res *fhir.Resource) error {
+	h := c.Response().Header()
+	setVersion(h, res)
+	if match := c.Request().Header.Get("If-None-Match"); match != "" && match == h.Get("ETag") {
+		return c.NoContent(http.StatusNotModified)
+	}
+	return s.write(c, status, res.JSON)
+}
+
+func setVersion(h http.Header, res *fhir.Resource) {
+	h.Set("ETag", `W/"`+res.VersionID+`"`)
+	h.Set("Last-Modified", res.LastUpdated.UTC().Format(http.TimeFormat))
+}
+
+func (s *server) outcome(c echo.Context, status int, issues []fhir.Issue) error {
+	return s.write(c, status, fhir.EncodeOutcome(issues))
+}
+
+// write is the one writer of FHIR bodies.
+func (s *server) write(c echo.Context, status int, body []byte) error {
+	if pretty := c.QueryParam("_pretty"); pretty == "true" || pretty == "" && c.QueryParams().Has("_pretty") {
+		body = fhir.Indent(body)
+	}
+	kind := fhirJSON + "; charset=utf-8"
+	if strings.Contains(c.Request().Header.Get("Accept"), "fhirVersion=") {
+		kind += "; fhirVersion=" + release(c).Version()[:3]
+	}
+	return c.Blob(status, kind, body)
+}

@@ -1,0 +1,167 @@
+// Package dialect reads what a client says on the socket. The standard shows one
+// message, bind-with-token, and never a grammar for it; clients in the field
+// speak several. All of them are read here and come out as the same commands,
+// each with the name of the dialect it was said in.
+//
+// The package is pure: it knows neither sockets nor tokens.
+package dialect
+
+import (
+	"encoding/json"
+	"net/http"
+	"strings"
+
+	"signalfhir/internal/fhir"
+)
+
+// The dialects.
+const (
+	IG      = "ig"       // bind-with-token TOKEN
+	IGColon = "ig-colon" // bind-with-token: TOKEN
+	Medplum = "medplum"  // {"type":"bind-with-token","payload":{"token":"TOKEN"}}
+	Legacy  = "legacy"   // bind ID, of R4
+	URL     = "url"      // ?token=TOKEN in the address
+)
+
+// Verb is what a client asks for.
+type Verb string
+
+// The verbs.
+const (
+	Bind       Verb = "bind-with-token"
+	Unbind     Verb = "unbind-with-token"
+	Ping       Verb = "ping"
+	LegacyBind Verb = "bind"
+	Unknown    Verb = "" // Problem says why
+)
+
+// Command is one thing a client said.
+type Command struct {
+	Verb    Verb
+	Token   string // of Bind and Unbind
+	ID      string // of LegacyBind
+	Dialect string
+	Problem *fhir.Error // why it cannot be done; nil where it can
+}
+
+// Pong is the answer to a ping, in the dialect it was said in (WS-16, WS-20).
+func (c Command) Pong() string {
+	if c.Dialect == Medplum {
+		return `{"type":"pong"}`
+	}
+	return "pong"
+}
+
+// Parse reads a text frame: a JSON object, or one command a line (WS-15 to
+// WS-18). A frame of white space is no command.
+func Parse(frame string) []Command {
+	text := strings.TrimSpace(frame)
+	if strings.HasPrefix(text, "{") {
+		return []Command{parseJSON(text)}
+	}
+	var commands []Command
+	for line := range strings.Lines(text) {
+		if line = strings.TrimSpace(line); line != "" {
+			commands = append(commands, parseLine(line))
+		}
+	}
+	return commands
+}
+
+func refused(dialect, code, format string, args ...any) Command {
+	return Command{Dialect: dialect, Problem: fhir.Refuse(http.StatusBadRequest, code, format, args...)}
+}
+
+func parseLine(line string) Command {
+	words := strings.Fields(line)
+	verb, colon := strings.CutSuffix(strings.ToLower(words[0]), ":")
+	rest := words[1:]
+	dialect := IG
+	switch {
+	case colon:
+		dialect = IGColon
+	case strings.Contains(verb, ":"):
+		// bind-with-token:TOKEN; the token keeps its case.
+		dialect = IGColon
+		i := strings.IndexByte(words[0], ':')
+		verb, rest = verb[:i], append([]string{words[0][i+1:]}, rest...)
+	case len(rest) > 0 && rest[0] == ":":
+		dialect, rest = IGColon, rest[1:]
+	}
+	switch Verb(verb) {
+	case Bind, Unbind, "unbind-from-token":
+		c := Command{Verb: Bind, Dialect: dialect}
+		if Verb(verb) != Bind {
+			c.Verb = Unbind
+		}
+		return withToken(c, verb, rest)
+	case Ping:
+		if len(rest) == 0 && dialect == IG {
+			return Command{Verb: Ping, Dialect: IG}
+		}
+	case LegacyBind:
+		if len(rest) == 1 && dialect == IG {
+			return Command{Verb: LegacyBind, ID: strings.TrimPrefix(rest[0], "Subscription/"), Dialect: Legacy}
+		}
+	}
+	return refused(dialect, "not-supported", "unknown message %q; this server understands bind-with-token TOKEN, unbind-with-token TOKEN and ping", shorten(line))
+}
+
+func withToken(c Command, verb string, words []string) Command {
+	switch len(words) {
+	case 0:
+		return refused(c.Dialect, "required", "%s needs a token: %[1]s TOKEN", verb)
+	case 1:
+	default:
+		return refused(c.Dialect, "structure", "%s takes one token, got %d words; send one message for each token", verb, len(words))
+	}
+	c.Token = unquote(words[0])
+	if c.Token == "" {
+		return refused(c.Dialect, "required", "%s needs a token: %[1]s TOKEN", verb)
+	}
+	return c
+}
+
+func unquote(word string) string {
+	if len(word) >= 2 && word[0] == '"' && word[len(word)-1] == '"' {
+		return word[1 : len(word)-1]
+	}
+	return word
+}
+
+func shorten(text string) string {
+	const most = 60
+	if len(text) > most {
+		return strings.ToValidUTF8(text[:most], "") + "…"
+	}
+	return text
+}
+
+// parseJSON reads a frame as Medplum's client writes it.
+func parseJSON(text string) Command {
+	var message struct {
+		Type    string `json:"type"`
+		Payload struct {
+			Token string `json:"token"`
+		} `json:"payload"`
+	}
+	if err := json.Unmarshal([]byte(text), &message); err != nil {
+		return refused(Medplum, "structure", "the JSON message could not be read: %v", err)
+	}
+	switch message.Type {
+	case "ping":
+		return Command{Verb: Ping, Dialect: Medplum}
+	case "bind-with-token", "unbind-from-token", "unbind-with-token":
+		if message.Payload.Token == "" {
+			return refused(Medplum, "required", `%s needs a token in payload.token`, message.Type)
+		}
+		c := Command{Verb: Bind, Token: message.Payload.Token, Dialect: Medplum}
+		if message.Type != "bind-with-token" {
+			c.Verb = Unbind
+		}
+		return c
+	case "":
+		return refused(Medplum, "not-supported", `the JSON message has no type; this server understands bind-with-token, unbind-from-token and ping`)
+	}
+	return refused(Medplum, "not-supported", "unknown type %q of a JSON message; this server understands bind-with-token, unbind-from-token and ping", shorten(message.Type))
+}

@@ -1,0 +1,180 @@
+package fhir
+
+import (
+	"net/http"
+	"strconv"
+	"time"
+)
+
+// Link is a Bundle.link: self, next, …
+type Link struct{ Relation, URL string }
+
+// SearchResult is everything a searchset says.
+type SearchResult struct {
+	ID       string // uuid of the bundle
+	At       time.Time
+	Base     string // absolute URL of the FHIR base, no trailing slash
+	Self     string // absolute URL of the search as it was understood
+	Links    []Link // besides self
+	Total    int
+	Matches  []*Resource
+	Included []*Resource
+	Issues   []Issue // what the client should know about the search; an entry of mode outcome
+}
+
+// EncodeSearchset writes the answer to a search: the self link R5 demands
+// (bdl-18) and on every entry fullUrl, resource and search.mode, never request
+// or response (bdl-3a).
+func (r Release) EncodeSearchset(s *SearchResult) []byte {
+	size := 512 + len(s.Self)
+	for _, list := range [][]*Resource{s.Matches, s.Included} {
+		for _, res := range list {
+			size += len(res.JSON) + len(s.Base) + len(res.Type) + len(res.ID) + 64
+		}
+	}
+	dst := appendBundleHead(make([]byte, 0, size), "searchset", s.ID, s.At, s.Total, s.Self, s.Links)
+	entries := entryList{}
+	for _, res := range s.Matches {
+		dst = appendFound(entries.next(dst), s.Base, res, "match")
+	}
+	for _, res := range s.Included {
+		dst = appendFound(entries.next(dst), s.Base, res, "include")
+	}
+	if len(s.Issues) > 0 {
+		// bdl-15 wants a fullUrl here too. The outcome is stored nowhere, so it
+		// takes the uuid of the bundle it belongs to.
+		dst = appendString(append(entries.next(dst), `{"fullUrl":`...), "urn:uuid:"+s.ID)
+		dst = append(append(dst, `,"resource":`...), EncodeOutcome(s.Issues)...)
+		dst = append(dst, `,"search":{"mode":"outcome"}}`...)
+	}
+	return append(entries.end(dst), '}')
+}
+
+func appendFound(dst []byte, base string, res *Resource, mode string) []byte {
+	dst = appendURL(append(dst, `{"fullUrl":`...), base, res.Type, res.ID)
+	dst = append(append(dst, `,"resource":`...), res.JSON...)
+	dst = appendString(append(dst, `,"search":{"mode":`...), mode)
+	return append(dst, "}}"...)
+}
+
+// History is everything a history bundle says.
+type History struct {
+	ID      string // uuid of the bundle
+	At      time.Time
+	Base    string // absolute URL of the FHIR base, no trailing slash
+	Self    string // absolute URL of the request; may be ""
+	Links   []Link // besides self
+	Total   int
+	Entries []HistoryEntry // newest first
+}
+
+// HistoryEntry is one version of a resource.
+type HistoryEntry struct {
+	Type, ID, VersionID string
+	Method              string // POST or PUT; a version without Resource is a DELETE
+	Status              string // "201"; where empty, what Method usually answers
+	At                  time.Time
+	Resource            *Resource // nil: this version is a deletion
+}
+
+// EncodeHistory writes the versions of a resource: every entry has request and
+// response, and a resource exactly where the request brought one (bdl-3b,
+// bdl-14).
+func (r Release) EncodeHistory(h *History) []byte {
+	size := 512 + len(h.Self)
+	for i := range h.Entries {
+		size += 320 + len(h.Base)
+		if res := h.Entries[i].Resource; res != nil {
+			size += len(res.JSON)
+		}
+	}
+	dst := appendBundleHead(make([]byte, 0, size), "history", h.ID, h.At, h.Total, h.Self, h.Links)
+	entries := entryList{}
+	for i := range h.Entries {
+		dst = appendVersion(entries.next(dst), h.Base, &h.Entries[i])
+	}
+	return append(entries.end(dst), '}')
+}
+
+func appendVersion(dst []byte, base string, e *HistoryEntry) []byte {
+	request := Entry{Type: e.Type, ID: e.ID, Method: http.MethodPut}
+	status := "200"
+	switch {
+	case e.Resource == nil:
+		request.Method, status = http.MethodDelete, "204"
+	case e.Method == http.MethodPost:
+		request.Method, status = http.MethodPost, "201"
+	}
+	if e.Status != "" {
+		status = e.Status
+	}
+	dst = appendURL(append(dst, `{"fullUrl":`...), base, e.Type, e.ID)
+	if e.Resource != nil {
+		dst = append(append(dst, `,"resource":`...), e.Resource.JSON...)
+	}
+	dst = appendRequest(append(dst, ','), &request)
+	dst = appendString(append(dst, `,"response":{"status":`...), status)
+	dst = appendString(append(dst, `,"etag":`...), `W/"`+e.VersionID+`"`)
+	dst = appendInstant(append(dst, `,"lastModified":`...), e.At)
+	return append(dst, "}}"...)
+}
+
+// EncodeStatusBundle writes the answer to $status: a searchset with one status
+// of type query-status for each subscription found (OPS-1 to OPS-6), without
+// events (OPS-8). id is a uuid, self the absolute URL that was asked.
+func (r Release) EncodeStatusBundle(id string, at time.Time, self string, statuses []*Notification) []byte {
+	dst := appendBundleHead(make([]byte, 0, 512+len(self)+768*len(statuses)), "searchset", id, at, len(statuses), self, nil)
+	entries := entryList{}
+	for _, n := range statuses {
+		status := *n
+		status.Type, status.Events = QueryStatus, nil
+		dst = r.appendStatusEntry(entries.next(dst), &status, nil)
+		dst = append(dst, `,"search":{"mode":"match"}}`...)
+	}
+	return append(entries.end(dst), '}')
+}
+
+// appendBundleHead appends a bundle up to its entries.
+func appendBundleHead(dst []byte, kind, id string, at time.Time, total int, self string, links []Link) []byte {
+	dst = appendString(append(dst, `{"resourceType":"Bundle","id":`...), id)
+	dst = appendString(append(dst, `,"type":`...), kind)
+	dst = appendInstant(append(dst, `,"timestamp":`...), at)
+	dst = strconv.AppendInt(append(dst, `,"total":`...), int64(total), 10)
+	all := links
+	if self != "" {
+		all = append([]Link{{"self", self}}, links...)
+	}
+	for i, link := range all {
+		if i == 0 {
+			dst = append(dst, `,"link":[`...)
+		} else {
+			dst = append(dst, ',')
+		}
+		dst = appendString(append(dst, `{"relation":`...), link.Relation)
+		dst = appendString(append(dst, `,"url":`...), link.URL)
+		dst = append(dst, '}')
+	}
+	if len(all) > 0 {
+		dst = append(dst, ']')
+	}
+	return dst
+}
+
+// entryList writes what stands around the entries of a bundle. A bundle without
+// entries has no member entry at all: FHIR has no empty arrays.
+type entryList struct{ opened bool }
+
+func (l *entryList) next(dst []byte) []byte {
+	if l.opened {
+		return append(dst, ',')
+	}
+	l.opened = true
+	return append(dst, `,"entry":[`...)
+}
+
+func (l *entryList) end(dst []byte) []byte {
+	if l.opened {
+		return append(dst, ']')
+	}
+	return dst
+}

@@ -1,0 +1,125 @@
+package fhir
+
+import "time"
+
+// Capability is what a server says of itself on [base]/metadata.
+type Capability struct {
+	Base            string // absolute URL of the FHIR base, no trailing slash
+	WebsocketURL    string // absolute, ws or wss; "" leaves the extension out
+	Software        string
+	SoftwareVersion string
+	Date            time.Time
+	Resources       []CapabilityResource // one for each type, no type twice (cpb-9)
+}
+
+// CapabilityResource is one type the server serves. All types have the same
+// interactions.
+type CapabilityResource struct {
+	Type         string
+	SearchParams []CapabilitySearchParam // no name twice (cpb-12)
+}
+
+// CapabilitySearchParam is one search parameter of a type.
+type CapabilitySearchParam struct {
+	Name       string
+	Definition string // canonical of the SearchParameter; "" where it has none
+	Type       string // token, reference, date, …
+}
+
+// websocketExtension is retired, harmless, and all that clients of the old R4
+// protocol look for (CF-7).
+const websocketExtension = "http://hl7.org/fhir/StructureDefinition/capabilitystatement-websocket"
+
+// CapabilityStatement writes the statement of this release's base (CF-1): an
+// instance that reads, writes and searches every type, with the operations of
+// Subscription named without $ (CF-2). SubscriptionStatus is left out where a
+// caller lists it: it has no endpoint (SST-8).
+func (r Release) CapabilityStatement(c *Capability) []byte {
+	type (
+		coded struct {
+			Code string `json:"code"`
+		}
+		named struct {
+			Name       string `json:"name"`
+			Version    string `json:"version,omitempty"`
+			Definition string `json:"definition,omitempty"`
+			Type       string `json:"type,omitempty"`
+		}
+		described struct {
+			Description string `json:"description"`
+			URL         string `json:"url"`
+		}
+		extension struct {
+			URL      string `json:"url"`
+			ValueURI string `json:"valueUri"`
+		}
+		resource struct {
+			Type              string  `json:"type"`
+			Interaction       []coded `json:"interaction"`
+			Versioning        string  `json:"versioning"`
+			ReadHistory       bool    `json:"readHistory"`
+			UpdateCreate      bool    `json:"updateCreate"`
+			ConditionalCreate bool    `json:"conditionalCreate"`
+			SearchParam       []named `json:"searchParam,omitempty"`
+			Operation         []named `json:"operation,omitempty"`
+		}
+		rest struct {
+			Extension []extension `json:"extension,omitempty"`
+			Mode      string      `json:"mode"`
+			Resource  []resource  `json:"resource,omitempty"`
+		}
+	)
+	var interactions []coded
+	for _, code := range []string{"read", "vread", "update", "patch", "delete", "history-instance", "create", "search-type"} {
+		interactions = append(interactions, coded{code})
+	}
+	server := rest{Mode: "server"}
+	if c.WebsocketURL != "" {
+		server.Extension = []extension{{websocketExtension, c.WebsocketURL}}
+	}
+	for _, listed := range c.Resources {
+		if listed.Type == "SubscriptionStatus" {
+			continue
+		}
+		res := resource{
+			Type: listed.Type, Interaction: interactions, Versioning: "versioned",
+			ReadHistory: true, UpdateCreate: true, ConditionalCreate: true,
+		}
+		for _, p := range listed.SearchParams {
+			res.SearchParam = append(res.SearchParam, named{Name: p.Name, Definition: p.Definition, Type: p.Type})
+		}
+		if listed.Type == "Subscription" {
+			for _, op := range r.operations() {
+				res.Operation = append(res.Operation, named{Name: op.code, Definition: op.url})
+			}
+		}
+		server.Resource = append(server.Resource, res)
+	}
+	return encode(struct {
+		ResourceType   string    `json:"resourceType"`
+		Name           string    `json:"name"`
+		Title          string    `json:"title"`
+		Status         string    `json:"status"`
+		Date           string    `json:"date"`
+		Kind           string    `json:"kind"`
+		Software       named     `json:"software"`
+		Implementation described `json:"implementation"`
+		FHIRVersion    string    `json:"fhirVersion"`
+		Format         []string  `json:"format"`
+		PatchFormat    []string  `json:"patchFormat"`
+		Rest           []rest    `json:"rest"`
+	}{
+		ResourceType:   "CapabilityStatement",
+		Name:           "SubscriptionDevelopmentServer",
+		Title:          "FHIR " + r.Version() + " development server for subscriptions over WebSocket",
+		Status:         "active",
+		Date:           c.Date.UTC().Format("2006-01-02T15:04:05Z"),
+		Kind:           "instance",
+		Software:       named{Name: c.Software, Version: c.SoftwareVersion},
+		Implementation: described{"in memory, for development and tests", c.Base},
+		FHIRVersion:    r.Version(),
+		Format:         []string{"application/fhir+json", "json"},
+		PatchFormat:    []string{"application/json-patch+json"},
+		Rest:           []rest{server},
+	})
+}

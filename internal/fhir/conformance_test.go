@@ -1,0 +1,90 @@
+package fhir_test
+
+import (
+	"encoding/json"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"signalfhir/internal/fhir"
+	"signalfhir/internal/fhir/fhirtest"
+)
+
+func TestCapabilityStatement_Golden(t *testing.T) { // CF-1, CF-2, CF-7
+	t.Parallel()
+	got := fhir.R5.CapabilityStatement(&fhir.Capability{
+		Base: base, WebsocketURL: "ws://localhost:8080/ws", Software: "signalfhir", SoftwareVersion: "0.1.0", Date: at("10:00:00.5"),
+		Resources: []fhir.CapabilityResource{
+			{Type: "Encounter"},
+			{Type: "Subscription", SearchParams: []fhir.CapabilitySearchParam{
+				{Name: "status", Definition: "http://hl7.org/fhir/SearchParameter/Subscription-status", Type: "token"},
+				{Name: "url", Definition: "http://hl7.org/fhir/SearchParameter/Subscription-url", Type: "uri"},
+			}},
+			{Type: "SubscriptionStatus"}, // SST-8: not served
+		},
+	})
+	golden(t, "capability", got)
+	fhirtest.Valid(t, fhir.R5, got)
+}
+
+func TestCapabilityStatement_OfABareServerIsValid(t *testing.T) {
+	t.Parallel()
+	fhirtest.Valid(t, fhir.R5, fhir.R5.CapabilityStatement(&fhir.Capability{Base: base, Software: "signalfhir"}))
+}
+
+func TestOperationDefinition_Golden(t *testing.T) {
+	t.Parallel()
+	ids := fhir.R5.OperationDefinitions()
+	if len(ids) != 3 {
+		t.Errorf("operations %q, want three", ids)
+	}
+	for _, id := range ids {
+		t.Run(id, func(t *testing.T) {
+			got, ok := fhir.R5.OperationDefinition(id)
+			if !ok {
+				t.Fatal("listed but not defined")
+			}
+			golden(t, "operation-"+id, got)
+			fhirtest.Valid(t, fhir.R5, got)
+		})
+	}
+	if _, ok := fhir.R5.OperationDefinition("Subscription-resend"); ok {
+		t.Error("defines an operation R5 does not have")
+	}
+}
+
+// What a client's code is generated from must say what HL7's definitions say;
+// the words of the documentation are ours.
+func TestOperationDefinition_AgreesWithHL7(t *testing.T) {
+	t.Parallel()
+	for _, id := range fhir.R5.OperationDefinitions() {
+		t.Run(id, func(t *testing.T) {
+			official, err := os.ReadFile(fhirtest.Spec(t, "examples", "R5", "operation-"+strings.ToLower(id)+".json"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			ours, _ := fhir.R5.OperationDefinition(id)
+			if diff := cmp.Diff(facts(t, official), facts(t, ours)); diff != "" {
+				t.Errorf("(-HL7 +ours):\n%s", diff)
+			}
+		})
+	}
+}
+
+// facts strips an OperationDefinition of prose and publication details.
+func facts(t *testing.T, data []byte) map[string]any {
+	t.Helper()
+	var o map[string]any
+	if err := json.Unmarshal(data, &o); err != nil {
+		t.Fatal(err)
+	}
+	for _, prose := range []string{"text", "extension", "title", "description", "experimental", "date", "publisher", "contact", "jurisdiction", "meta"} {
+		delete(o, prose)
+	}
+	for _, p := range o["parameter"].([]any) {
+		delete(p.(map[string]any), "documentation")
+	}
+	return o
+}

@@ -1,0 +1,118 @@
+// Package fhirtest checks what the server wrote, for tests of any package: a
+// resource against HL7's JSON schema, a notification bundle against the rules
+// of its profile besides. It parses with encoding/json, so that a mistake of
+// package fhir's own reader cannot hide one of its writer.
+//
+// It is imported by tests only.
+package fhirtest
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"testing"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
+
+	"signalfhir/internal/fhir"
+)
+
+// Spec is the path of a file of the specification's folder. The folder is named
+// by SIGNALFHIR_SPEC or stands beside the repository as ../shared/spec. Where it
+// is missing the test is skipped, or fails where SIGNALFHIR_SPEC_REQUIRED is 1.
+func Spec(t testing.TB, elem ...string) string {
+	t.Helper()
+	folder := specFolder()
+	if _, err := os.Stat(folder); err != nil {
+		if os.Getenv("SIGNALFHIR_SPEC_REQUIRED") == "1" {
+			t.Fatalf("the specification's folder is missing: %v", err)
+		}
+		t.Skipf("skipped: the specification's folder is missing (%v); name it by SIGNALFHIR_SPEC", err)
+	}
+	return filepath.Join(append([]string{folder}, elem...)...)
+}
+
+func specFolder() string {
+	if folder := os.Getenv("SIGNALFHIR_SPEC"); folder != "" {
+		return folder
+	}
+	_, here, _, _ := runtime.Caller(0) // <repository>/internal/fhir/fhirtest/fhirtest.go
+	return filepath.Join(filepath.Dir(here), "..", "..", "..", "..", "shared", "spec")
+}
+
+// Valid fails t unless data is one valid resource of the release, by HL7's JSON
+// schema and by the package's own element tables.
+func Valid(t testing.TB, r fhir.Release, data []byte) {
+	t.Helper()
+	resource, err := jsonschema.UnmarshalJSON(bytes.NewReader(data))
+	if err != nil {
+		t.Fatalf("not JSON: %v\n%s", err, data)
+	}
+	object, _ := resource.(map[string]any)
+	typ, _ := object["resourceType"].(string)
+	s, err := schema(t, r).definition(typ)
+	if err != nil {
+		t.Fatalf("resourceType %q: %v", typ, err)
+	}
+	if err := s.Validate(resource); err != nil {
+		t.Errorf("the schema of %s refuses it: %#v\n%s", r, err, data)
+	}
+	o, refused := fhir.Parse(data)
+	if refused != nil {
+		t.Fatalf("fhir.Parse refuses it: %v\n%s", refused, data)
+	}
+	for _, issue := range r.Validate(o) {
+		t.Errorf("fhir.Validate: %s %s %v: %s", issue.Severity, issue.Code, issue.Expression, issue.Diagnostics)
+	}
+}
+
+// schemaTypes is HL7's JSON schema of a release, compiled type by type as they are
+// asked for. It is safe for concurrent use.
+type schemaTypes struct {
+	mu       sync.Mutex // guards all below; the compiler is not safe for concurrent use
+	compiler *jsonschema.Compiler
+	url      string
+	types    map[string]*jsonschema.Schema
+}
+
+// schemas holds what has been read, by release: a schema takes long to compile
+// and never changes.
+var schemas sync.Map
+
+// schema is the schema of a release, read on the first call.
+func schema(t testing.TB, r fhir.Release) *schemaTypes {
+	t.Helper()
+	if s, ok := schemas.Load(r); ok {
+		return s.(*schemaTypes)
+	}
+	file, err := os.Open(Spec(t, "fhir.schema."+string(r)+".json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	doc, err := jsonschema.UnmarshalJSON(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &schemaTypes{compiler: jsonschema.NewCompiler(), url: "file:///fhir.schema." + string(r) + ".json", types: map[string]*jsonschema.Schema{}}
+	if err := s.compiler.AddResource(s.url, doc); err != nil {
+		t.Fatal(err)
+	}
+	kept, _ := schemas.LoadOrStore(r, s)
+	return kept.(*schemaTypes)
+}
+
+func (s *schemaTypes) definition(typ string) (*jsonschema.Schema, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if schema, ok := s.types[typ]; ok {
+		return schema, nil
+	}
+	schema, err := s.compiler.Compile(s.url + "#/definitions/" + typ)
+	if err == nil {
+		s.types[typ] = schema
+	}
+	return schema, err
+}

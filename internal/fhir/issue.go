@@ -1,0 +1,80 @@
+package fhir
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+)
+
+// Issue is one entry of an OperationOutcome.
+type Issue struct {
+	Severity    string   // error, warning, information
+	Code        string   // a code of http://hl7.org/fhir/issue-type
+	Diagnostics string   // what was wrong, and what would be right
+	Expression  []string // where, as FHIRPath-style paths ("Subscription.filterBy[0].value")
+
+	// Rule tells that the input is well formed and breaks a rule of its
+	// resource or of this server, where Code alone does not: the same "value" is
+	// a 400 for a heartbeatPeriod of -1 and a 422 for a topic that is not an
+	// absolute URI (spec.md section 7.1). It is not part of an OperationOutcome.
+	Rule bool
+}
+
+// Error is the one kind of refusal in signalfhir: an HTTP status and the
+// issues that explain it. Packages below internal/ return it, the edges (HTTP,
+// sockets, log) turn it into an OperationOutcome.
+type Error struct {
+	Status int     // HTTP status the refusal has on a FHIR base
+	Issues []Issue // at least one
+}
+
+// Refuse makes an [Error] with one issue of severity error.
+func Refuse(status int, code, format string, args ...any) *Error {
+	return &Error{Status: status, Issues: []Issue{{Severity: "error", Code: code, Diagnostics: fmt.Sprintf(format, args...)}}}
+}
+
+// At names the place the last issue is about and returns e.
+func (e *Error) At(expression ...string) *Error {
+	e.Issues[len(e.Issues)-1].Expression = expression
+	return e
+}
+
+// Code is the issue code of the first issue.
+func (e *Error) Code() string { return e.Issues[0].Code }
+
+// Error joins the diagnostics of all issues.
+func (e *Error) Error() string {
+	texts := make([]string, len(e.Issues))
+	for i, issue := range e.Issues {
+		texts[i] = issue.Diagnostics
+		if len(issue.Expression) > 0 {
+			texts[i] = strings.Join(issue.Expression, ", ") + ": " + issue.Diagnostics
+		}
+	}
+	return strings.Join(texts, "; ")
+}
+
+// RefuseAll makes an [Error] of issues found while checking one resource, or
+// nil where none is of severity error. The status is 422 where every error is
+// about a rule, and 400 as soon as one is about the form of the input (spec.md
+// section 7).
+func RefuseAll(issues []Issue) *Error {
+	status, failed := http.StatusUnprocessableEntity, false
+	for _, issue := range issues {
+		if issue.Severity != "error" {
+			continue
+		}
+		failed = true
+		if issue.Rule {
+			continue
+		}
+		switch issue.Code {
+		case "structure", "required", "value", "code-invalid", "invalid":
+			status = http.StatusBadRequest
+		}
+	}
+	if !failed {
+		return nil
+	}
+	return &Error{Status: status, Issues: issues}
+}

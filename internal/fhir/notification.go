@@ -1,0 +1,301 @@
+package fhir
+
+import (
+	"net/http"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+)
+
+// Occurrence is one thing that happened: the resource it is about, the
+// resources the topic's notificationShape adds, and when. All subscriptions it
+// concerns share one Occurrence and with it the encoding of its entries; what
+// is encoded per subscription is the small status entry in front.
+//
+// An Occurrence must not be copied or modified once it is in use. Its methods
+// are safe for concurrent use.
+type Occurrence struct {
+	Timestamp time.Time // when the interaction happened (NB-6)
+	Focus     *Entry    // nil where an event names no resource
+	Context   []Entry
+
+	mu      sync.Mutex   // guards encoded
+	encoded []*occurring // one for each release and base it was sent under: hardly ever more than one
+}
+
+// NewOccurrence makes an occurrence at a time. focus may be nil, context empty.
+func NewOccurrence(at time.Time, focus *Entry, context []Entry) *Occurrence {
+	return &Occurrence{Timestamp: at, Focus: focus, Context: context}
+}
+
+// occurring is an occurrence in the words of one release under one base. It
+// serves every payload level: the levels differ in which parts are written, not
+// in how the parts look.
+type occurring struct {
+	release Release
+	base    string
+
+	references []byte     // the members focus and additionalContext, each with a leading comma
+	fragments  []fragment // the entries besides the status, focus first
+	distinct   bool       // no two fragments have the same fullUrl
+}
+
+// fragment is a Bundle.entry in three parts, so that the resource's own bytes
+// are shared with the store and left out at id-only.
+type fragment struct {
+	fullURL, version string
+	focus            bool
+	head             []byte // {"fullUrl":"…"
+	resource         []byte // nil where it was deleted or is not known
+	tail             []byte // ,"request":{…}}
+}
+
+// encodedFor answers the encoded parts, made on the first call for a release and base.
+func (o *Occurrence) encodedFor(r Release, base string) *occurring {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, e := range o.encoded {
+		if e.release == r && e.base == base {
+			return e
+		}
+	}
+	e := &occurring{release: r, base: base, distinct: true, fragments: make([]fragment, 0, 1+len(o.Context))}
+	add := func(entry *Entry, focus bool) {
+		f := r.fragment(base, entry, focus)
+		e.distinct = e.distinct && !slices.ContainsFunc(e.fragments, func(other fragment) bool { return other.fullURL == f.fullURL })
+		e.fragments = append(e.fragments, f)
+	}
+	e.references = make([]byte, 0, (1+len(o.Context))*(len(base)+96))
+	if o.Focus != nil {
+		e.references = append(e.references, `,"focus":`...)
+		e.references = appendReference(e.references, base, o.Focus.Type, o.Focus.ID)
+		add(o.Focus, true)
+	}
+	for i := range o.Context {
+		if i == 0 {
+			e.references = append(e.references, `,"additionalContext":[`...)
+		} else {
+			e.references = append(e.references, ',')
+		}
+		e.references = appendReference(e.references, base, o.Context[i].Type, o.Context[i].ID)
+		add(&o.Context[i], false)
+	}
+	if len(o.Context) > 0 {
+		e.references = append(e.references, ']')
+	}
+	o.encoded = append(o.encoded, e)
+	return e
+}
+
+// fragment encodes an entry. Every entry says the request that led to it, also
+// context at full-resource: an entry without resource needs one (bdl-5,
+// NB-R5-3), and one rule for all levels lets them share it. The profile forbids
+// response (NB-R5-2).
+func (r Release) fragment(base string, e *Entry, focus bool) fragment {
+	f := fragment{fullURL: base + "/" + e.Reference(), focus: focus}
+	text := make([]byte, 0, 2*len(f.fullURL)+64) // for both parts
+	text = appendString(append(text, `{"fullUrl":`...), f.fullURL)
+	head := len(text)
+	text = append(appendRequest(append(text, ','), e), '}')
+	f.head, f.tail = text[:head:head], text[head:]
+	if e.Resource != nil && len(e.Resource.JSON) > 0 && e.Method != http.MethodDelete { // NB-29, NB-30
+		f.resource, f.version = e.Resource.JSON, e.Resource.VersionID
+	}
+	return f
+}
+
+// appendRequest appends the member request as it would have been sent: a POST
+// goes to the type, everything else to the resource.
+func appendRequest(dst []byte, e *Entry) []byte {
+	method, url := e.Method, e.Reference()
+	switch method {
+	case "":
+		method = http.MethodGet
+	case http.MethodPost:
+		url = e.Type
+	case http.MethodPatch: // not a method of a notification's request: a patch is a PUT (2.2)
+		method = http.MethodPut
+	}
+	dst = appendString(append(dst, `"request":{"method":`...), method)
+	dst = appendString(append(dst, `,"url":`...), url)
+	return append(dst, '}')
+}
+
+// EncodeNotification writes the bundle a socket receives or $events answers
+// (spec.md 2.2). Elements follow the notification's type and payload level:
+//
+//   - empty carries numbers and times only (NB-7, NB-8) and, in an event
+//     notification, no topic;
+//   - id-only adds focus, additionalContext and an entry without resource for
+//     each resource, once per bundle (NB-9, bdl-7);
+//   - full-resource has an entry for each version of each resource (NB-10,
+//     NB-15), without resource where it was deleted (NB-29).
+//
+// A query-event without events is written as query-status: sst-1 allows no
+// other one-status answer (OPE-5).
+func (r Release) EncodeNotification(n *Notification) []byte {
+	// Most notifications carry one event; that one needs no slice on the heap.
+	var one [1]*occurring
+	events := one[:0]
+	size := 512 + 2*len(n.Base) + len(n.Topic)
+	for i := range n.Events {
+		e := n.Events[i].encodedFor(r, n.Base)
+		events = append(events, e)
+		size += 96
+		if n.Content == Empty {
+			continue
+		}
+		size += len(e.references)
+		for f := range e.fragments {
+			size += len(e.fragments[f].head) + len(e.fragments[f].tail) + 1
+			if n.Content == FullResource {
+				size += len(e.fragments[f].resource) + len(`,"resource":`)
+			}
+		}
+	}
+	dst := make([]byte, 0, size)
+	dst = appendString(append(dst, `{"resourceType":"Bundle","id":`...), n.ID)
+	dst = append(dst, `,"type":"subscription-notification","timestamp":`...)
+	dst = appendInstant(dst, n.Timestamp)
+	dst = append(dst, `,"entry":[`...)
+	dst = r.appendStatusEntry(dst, n, events)
+	dst = append(dst, '}')
+	if n.Content != Empty {
+		dst = appendFragments(dst, n.Content, events)
+	}
+	return append(dst, "]}"...)
+}
+
+// appendStatusEntry appends the entry with the SubscriptionStatus, its closing
+// brace left to the caller: a searchset puts its search.mode there. events are
+// the encoded parts of n.Events, in the same order.
+func (r Release) appendStatusEntry(dst []byte, n *Notification, events []*occurring) []byte {
+	kind := n.Type
+	if kind == QueryEvent && len(n.Events) == 0 {
+		kind = QueryStatus // OPE-5
+	}
+	dst = append(append(dst, `{"fullUrl":"urn:uuid:`...), n.StatusID...)
+	dst = appendString(append(dst, `","resource":{"resourceType":"SubscriptionStatus","id":`...), n.StatusID)
+	dst = appendString(append(dst, `,"status":`...), n.Status)
+	dst = appendString(append(dst, `,"type":`...), string(kind))
+	dst = strconv.AppendInt(append(dst, `,"eventsSinceSubscriptionStart":"`...), n.EventsSinceStart, 10) // a string: SST-3
+	dst = append(dst, '"')
+	for i := range events {
+		if i == 0 {
+			dst = append(dst, `,"notificationEvent":[`...)
+		} else {
+			dst = append(dst, ',')
+		}
+		dst = strconv.AppendInt(append(dst, `{"eventNumber":"`...), n.Events[i].Number, 10)
+		dst = appendInstant(append(dst, `","timestamp":`...), n.Events[i].Timestamp)
+		if n.Content != Empty {
+			dst = append(dst, events[i].references...)
+		}
+		dst = append(dst, '}')
+	}
+	if len(events) > 0 {
+		dst = append(dst, ']')
+	}
+	dst = appendReference(append(dst, `,"subscription":`...), n.Base, "Subscription", n.Subscription)
+	if n.Topic != "" && (n.Content != Empty || kind != EventNotification) {
+		dst = appendString(append(dst, `,"topic":`...), n.Topic)
+	}
+	dst = appendErrors(dst, n.Errors)
+	return append(dst, '}')
+}
+
+// appendErrors appends the member error (NB-26), nothing where there is none.
+func appendErrors(dst []byte, errors []SubscriptionError) []byte {
+	opened := false
+	for _, e := range errors {
+		if e.Code == "" && e.Text == "" {
+			continue // an object without members is not FHIR
+		}
+		if opened {
+			dst = append(dst, ",{"...)
+		} else {
+			dst = append(dst, `,"error":[{`...)
+			opened = true
+		}
+		if e.Code != "" {
+			dst = append(dst, `"coding":[{"system":"http://terminology.hl7.org/CodeSystem/subscription-error","code":`...)
+			dst = append(appendString(dst, e.Code), "}]"...)
+			if e.Text != "" {
+				dst = append(dst, ',')
+			}
+		}
+		if e.Text != "" {
+			dst = appendString(append(dst, `"text":`...), e.Text)
+		}
+		dst = append(dst, '}')
+	}
+	if opened {
+		dst = append(dst, ']')
+	}
+	return dst
+}
+
+// appendFragments appends the entries besides the status, each with a leading
+// comma. What occurs more than once is listed where it first occurred: once per
+// resource at id-only, once per version at full-resource (bdl-7, NB-14, NB-15).
+// It then says the request of its last change, for that is its state now.
+func appendFragments(dst []byte, content Content, events []*occurring) []byte {
+	if len(events) == 1 && events[0].distinct {
+		for i := range events[0].fragments {
+			dst = events[0].fragments[i].append(dst, content)
+		}
+		return dst
+	}
+	type key struct{ fullURL, version string }
+	at := make(map[key]int)
+	var listed []*fragment
+	for _, e := range events {
+		for i := range e.fragments {
+			f := &e.fragments[i]
+			k := key{fullURL: f.fullURL}
+			if content == FullResource {
+				k.version = f.version
+			}
+			if place, seen := at[k]; !seen {
+				at[k] = len(listed)
+				listed = append(listed, f)
+			} else if f.focus {
+				listed[place] = f
+			}
+		}
+	}
+	for _, f := range listed {
+		dst = f.append(dst, content)
+	}
+	return dst
+}
+
+func (f *fragment) append(dst []byte, content Content) []byte {
+	dst = append(append(dst, ','), f.head...)
+	if content == FullResource && f.resource != nil {
+		dst = append(append(dst, `,"resource":`...), f.resource...)
+	}
+	return append(dst, f.tail...)
+}
+
+// appendReference appends a Reference with an absolute URL: what stands in an
+// entry with a urn:uuid fullUrl cannot be resolved otherwise (SST-6).
+func appendReference(dst []byte, base, typ, id string) []byte {
+	dst = appendURL(append(dst, `{"reference":`...), base, typ, id)
+	return append(dst, '}')
+}
+
+// appendURL appends the URL of a resource as a JSON string. The parts are put
+// together in place: this runs for every subscription of every event.
+func appendURL(dst []byte, base, typ, id string) []byte {
+	dst = appendString(dst, base)
+	dst = append(append(dst[:len(dst)-1], '/'), typ...) // over the closing quote
+	dst = append(append(dst, '/'), id...)               // neither a type nor an id needs an escape
+	return append(dst, '"')
+}
+
+// appendInstant appends an instant in UTC with milliseconds as a JSON string.
+func appendInstant(dst []byte, at time.Time) []byte {
+	return at.UTC().AppendFormat(dst, `"2006-01-02T15:04:05.000Z"`)
+}

@@ -1,0 +1,289 @@
+package fhir
+
+import (
+	"encoding/json"
+	"fmt"
+	"mime"
+	"net/url"
+	"strings"
+	"time"
+)
+
+// The systems a websocket channelType may name (SUB-4).
+const (
+	channelSystem   = "http://terminology.hl7.org/CodeSystem/subscription-channel-type"
+	channelSystemR4 = "http://hl7.org/fhir/subscription-channel-type"
+)
+
+const structureBase = "http://hl7.org/fhir/StructureDefinition/"
+
+// ReadSubscription reads a Subscription that passed [Release.Validate] and
+// checks the rules its structure does not show: SUB-2 (scr-1), SUB-4, an
+// absolute topic, a channel and contentType this server can serve, and LC-6.
+// Absent elements get the meaning of SUB-5, SUB-6, SUB-8 and SUB-9.
+//
+// The Subscription is complete even where issues are returned. An endpoint of
+// a strange scheme is a warning, which a strict caller makes an error. What
+// needs the time or the present state (a status only the server sets, an end in
+// the past, a topic it does not have) is the caller's to check.
+func (r Release) ReadSubscription(o *Object) (*Subscription, []Issue) {
+	c := &checks{}
+	s := &Subscription{
+		Release:         r,
+		ID:              o.Text("id"),
+		Status:          o.Text("status"),
+		Topic:           o.Text("topic"),
+		Endpoint:        o.Text("endpoint"),
+		HeartbeatPeriod: time.Duration(whole(o.Get("heartbeatPeriod"))) * time.Second,
+		Timeout:         time.Duration(whole(o.Get("timeout"))) * time.Second,
+		ContentType:     o.Text("contentType"),
+		Content:         Content(o.Text("content")),
+		MaxCount:        int(whole(o.Get("maxCount"))),
+	}
+	if !absoluteCanonical(s.Topic) {
+		c.broken("value", "Subscription.topic", "got %q, expected the absolute canonical URL of a topic, such as http://example.org/SubscriptionTopic/admission", s.Topic)
+	}
+	if end := o.Text("end"); end != "" {
+		var err error
+		if s.End, err = time.Parse(time.RFC3339Nano, end); err != nil {
+			c.issues = append(c.issues, Issue{Severity: "error", Code: "value", Expression: []string{"Subscription.end"},
+				Diagnostics: fmt.Sprintf("got %q, expected an instant such as 2030-01-01T00:00:00Z", end)})
+		}
+	}
+	for i, f := range objects(o, "filterBy") {
+		s.Filters = append(s.Filters, readFilter(c, f, fmt.Sprintf("Subscription.filterBy[%d]", i)))
+	}
+	s.Channel = readChannel(c, o.Object("channelType"))
+	checkEndpoint(c, s.Endpoint)
+
+	// SUB-5: who names neither payload nor level wants to be told, not to be
+	// shown; who names a payload wants something in it.
+	if s.Content == "" {
+		s.Content = Empty
+		if s.ContentType != "" {
+			s.Content = IDOnly
+		}
+	}
+	if s.ContentType == "" {
+		s.ContentType = "application/fhir+json" // SUB-6
+	}
+	r.checkContentType(c, s.ContentType)
+	return s, c.issues
+}
+
+func readFilter(c *checks, o *Object, at string) Filter {
+	f := Filter{
+		ResourceType: typeName(o.Text("resourceType")),
+		Parameter:    o.Text("filterParameter"),
+		Comparator:   o.Text("comparator"),
+		Modifier:     o.Text("modifier"),
+		Value:        o.Text("value"),
+		Expression:   at,
+	}
+	if f.Comparator != "" && f.Modifier != "" {
+		c.broken("invariant", at+".comparator", "a filter has a comparator or a modifier, never both: got comparator %q and modifier %q (scr-1)", f.Comparator, f.Modifier)
+	}
+	return f
+}
+
+func readChannel(c *checks, o *Object) string {
+	if o == nil {
+		return ""
+	}
+	switch system := o.Text("system"); system {
+	case "", channelSystem, channelSystemR4:
+	default:
+		c.broken("not-supported", "Subscription.channelType.system", "got %q, expected %s or none", system, channelSystem)
+	}
+	code := o.Text("code")
+	if code != "websocket" {
+		c.broken("not-supported", "Subscription.channelType.code", `got %q, this server has the channel "websocket" only`, code)
+	}
+	return code
+}
+
+// checkEndpoint warns of an endpoint that cannot be meant for a websocket. None
+// is ever used: the address of the socket is the operation's websocket-url (LC-6).
+func checkEndpoint(c *checks, endpoint string) {
+	if endpoint == "" {
+		return
+	}
+	if u, err := url.Parse(endpoint); err == nil && u.Host != "" {
+		switch u.Scheme {
+		case "ws", "wss", "http", "https":
+			return
+		}
+	}
+	c.warn("value", "Subscription.endpoint", "got %q, which is ignored: a websocket subscription needs no endpoint, and one that is given is a ws or wss URL", endpoint)
+}
+
+// checkContentType accepts the JSON media types in this release's version.
+func (r Release) checkContentType(c *checks, contentType string) {
+	const at = "Subscription.contentType"
+	media, params, err := mime.ParseMediaType(contentType)
+	if err != nil {
+		c.broken("not-supported", at, "got %q, expected application/fhir+json", contentType)
+		return
+	}
+	switch media {
+	case "application/fhir+json", "application/json", "json":
+	default:
+		c.broken("not-supported", at, "got %q, this server writes application/fhir+json only", contentType)
+	}
+	version, full := params["fhirversion"], r.Version() // ParseMediaType lowers the names
+	if version != "" && version != full && version != full[:strings.LastIndexByte(full, '.')] {
+		c.broken("not-supported", at, "got fhirVersion %q, this base speaks FHIR %s", version, full)
+	}
+}
+
+// WithStatus copies a Subscription with another status.
+func (r Release) WithStatus(o *Object, status string) *Object {
+	c := o.Clone()
+	c.Set("status", status)
+	return c
+}
+
+// ReadTopic reads a SubscriptionTopic that passed [Release.Validate]. Types are
+// reduced to their names and must be types of the release; "Resource" and
+// "DomainResource" stand for any (1.3.1). The Topic is complete even where
+// issues are returned.
+//
+// A topic without resourceTrigger is accepted with a warning: nothing but
+// /mock makes it fire (TOP-17, TOP-19). So is one whose url no subscription
+// could name.
+func (r Release) ReadTopic(o *Object) (*Topic, []Issue) {
+	c := &checks{}
+	t := &Topic{URL: o.Text("url"), Version: o.Text("version"), Title: o.Text("title"), Status: o.Text("status")}
+	if !absoluteCanonical(t.URL) || strings.Contains(t.URL, "|") {
+		c.warn("value", "SubscriptionTopic.url", "got %q; a subscription can name the topic only by an absolute URL without |", t.URL)
+	}
+	for i, trigger := range objects(o, "resourceTrigger") {
+		at := fmt.Sprintf("SubscriptionTopic.resourceTrigger[%d]", i)
+		read := Trigger{
+			Resource:     r.readType(c, trigger, at+".resource"),
+			Interactions: texts(trigger, "supportedInteraction"),
+			FHIRPath:     trigger.Text("fhirPathCriteria"),
+			Expression:   at,
+		}
+		if q := trigger.Object("queryCriteria"); q != nil {
+			both, _ := q.Get("requireBoth").(bool)
+			read.Query = &QueryCriteria{
+				Previous: q.Text("previous"), Current: q.Text("current"),
+				ResultForCreate: q.Text("resultForCreate"), ResultForDelete: q.Text("resultForDelete"),
+				RequireBoth: both,
+			}
+		}
+		t.Triggers = append(t.Triggers, read)
+	}
+	for i, trigger := range objects(o, "eventTrigger") {
+		typ := r.readType(c, trigger, fmt.Sprintf("SubscriptionTopic.eventTrigger[%d].resource", i))
+		event := trigger.Object("event")
+		codings := objects(event, "coding")
+		for _, coding := range codings {
+			t.EventTriggers = append(t.EventTriggers, EventTrigger{Code: coding.Text("code"), System: coding.Text("system"), Resource: typ})
+		}
+		if len(codings) == 0 {
+			t.EventTriggers = append(t.EventTriggers, EventTrigger{Code: event.Text("text"), Resource: typ})
+		}
+	}
+	for i, can := range objects(o, "canFilterBy") {
+		at := fmt.Sprintf("SubscriptionTopic.canFilterBy[%d]", i)
+		t.CanFilterBy = append(t.CanFilterBy, CanFilterBy{
+			Resource:    r.readType(c, can, at+".resource"),
+			Parameter:   can.Text("filterParameter"),
+			Definition:  can.Text("filterDefinition"),
+			Comparators: texts(can, "comparator"),
+			Modifiers:   texts(can, "modifier"),
+			Expression:  at,
+		})
+	}
+	for i, shape := range objects(o, "notificationShape") {
+		t.Shapes = append(t.Shapes, Shape{
+			Resource:   r.readType(c, shape, fmt.Sprintf("SubscriptionTopic.notificationShape[%d].resource", i)),
+			Include:    texts(shape, "include"),
+			RevInclude: texts(shape, "revInclude"),
+		})
+	}
+	if len(t.Triggers) == 0 {
+		c.warn("business-rule", "SubscriptionTopic.resourceTrigger", "the topic has no resourceTrigger, so no interaction fires it; only the control API can (TOP-19)")
+	}
+	return t, c.issues
+}
+
+// readType reads the member resource of a part of a topic as a type name; ""
+// where it is absent.
+func (r Release) readType(c *checks, o *Object, at string) string {
+	given := o.Text("resource")
+	name := typeName(given)
+	switch {
+	case name == "", name == "Resource", name == "DomainResource", r.IsResourceType(name):
+	default:
+		c.broken("not-supported", at, "got %q, expected a resource type of FHIR %s such as Encounter or %sEncounter", given, r, structureBase)
+	}
+	return name
+}
+
+// typeName reduces the URL of a base StructureDefinition to the name of its
+// type. Any other URL stays as it is: a profile named like a type is not that type.
+func typeName(uri string) string {
+	if name, ok := strings.CutPrefix(uri, structureBase); ok {
+		name, _, _ = strings.Cut(name, "|")
+		return name
+	}
+	return uri
+}
+
+// absoluteCanonical tells whether s is an absolute URI, with or without |version.
+func absoluteCanonical(s string) bool {
+	s, _, _ = strings.Cut(s, "|")
+	u, err := url.Parse(s)
+	return err == nil && u.Scheme != "" && (u.Host != "" || u.Opaque != "")
+}
+
+// checks collects what reading a resource finds wrong. Everything it finds is
+// about a rule: the form was validated before.
+type checks struct{ issues []Issue }
+
+func (c *checks) broken(code, at, format string, args ...any) {
+	c.add("error", code, at, fmt.Sprintf(format, args...))
+}
+
+func (c *checks) warn(code, at, format string, args ...any) {
+	c.add("warning", code, at, fmt.Sprintf(format, args...))
+}
+
+func (c *checks) add(severity, code, at, text string) {
+	c.issues = append(c.issues, Issue{Severity: severity, Code: code, Diagnostics: text, Expression: []string{at}, Rule: true})
+}
+
+// objects lists the members of an array that are objects.
+func objects(o *Object, name string) []*Object {
+	var list []*Object
+	for _, v := range o.Array(name) {
+		if member, ok := v.(*Object); ok {
+			list = append(list, member)
+		}
+	}
+	return list
+}
+
+// texts lists the members of an array that are strings.
+func texts(o *Object, name string) []string {
+	var list []string
+	for _, v := range o.Array(name) {
+		if text, ok := v.(string); ok {
+			list = append(list, text)
+		}
+	}
+	return list
+}
+
+// whole reads a number that validation found to be an integer; 0 where absent.
+func whole(v any) int64 {
+	number, _ := v.(json.Number)
+	n, err := number.Int64()
+	if err != nil {
+		return 0
+	}
+	return n
+}

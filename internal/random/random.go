@@ -1,0 +1,93 @@
+// Package random is the randomness of a room: ids, secrets and the choices of
+// generators. A seeded source gives the same sequence each time, so that a
+// recorded run can be repeated to the byte.
+package random
+
+import (
+	crand "crypto/rand"
+	"encoding/base64"
+	"encoding/binary"
+	"io"
+	"math/rand/v2"
+	"sync"
+
+	"github.com/google/uuid"
+)
+
+// Source makes random things. It is safe for concurrent use.
+type Source struct {
+	mu    sync.Mutex // guards bytes and rand
+	bytes io.Reader
+	rand  *rand.Rand
+}
+
+// Secure is a source nobody can predict.
+func Secure() *Source {
+	return &Source{bytes: crand.Reader, rand: rand.New(secure{})}
+}
+
+// Seeded is a source that repeats: two with the same seed answer the same. Its
+// secrets are none.
+func Seeded(seed uint64) *Source {
+	var key [32]byte
+	binary.LittleEndian.PutUint64(key[:], seed)
+	stream := rand.NewChaCha8(key)
+	return &Source{bytes: stream, rand: rand.New(stream)}
+}
+
+// secure feeds math/rand from the system.
+type secure struct{}
+
+func (secure) Uint64() uint64 {
+	var b [8]byte
+	_, _ = crand.Read(b[:]) // never fails
+	return binary.LittleEndian.Uint64(b[:])
+}
+
+func (s *Source) read(b []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, _ = io.ReadFull(s.bytes, b) // neither reader ever fails
+}
+
+// UUID is a random (version 4) UUID.
+func (s *Source) UUID() string {
+	var b [16]byte
+	s.read(b[:])
+	b[6] = b[6]&0x0f | 0x40
+	b[8] = b[8]&0x3f | 0x80
+	return uuid.UUID(b).String()
+}
+
+// Token is a secret of 256 bits in characters that need no escaping (OPW-7).
+func (s *Source) Token() string {
+	var b [32]byte
+	s.read(b[:])
+	return base64.RawURLEncoding.EncodeToString(b[:])
+}
+
+// ID is an id for a resource: 12 letters and digits, about 62 bits.
+func (s *Source) ID() string {
+	const alphabet = "abcdefghijklmnopqrstuvwxyz0123456789"
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var id [12]byte
+	for i := range id {
+		id[i] = alphabet[s.rand.IntN(len(alphabet))]
+	}
+	return string(id[:])
+}
+
+// IntN is a number from 0 to n-1; n is above zero.
+func (s *Source) IntN(n int) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.rand.IntN(n)
+}
+
+// Float64 is a number from 0 up to, but not, 1.
+func (s *Source) Float64() float64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.rand.Float64()
+}

@@ -1,0 +1,171 @@
+package room
+
+import (
+	"net/http"
+	"time"
+
+	"signalfhir/internal/fhir"
+	"signalfhir/internal/journal"
+	"signalfhir/internal/subscription"
+	"signalfhir/internal/token"
+)
+
+// BindingToken issues a token for $get-ws-binding-token. ids are the
+// subscriptions to cover, in order; none means all that are not off (OPW-8).
+// Every subscription that cannot be covered is refused with an issue of its
+// own, and then no token is issued (OPW-10).
+func (r *Room) BindingToken(ids []string) (token.Token, *fhir.Error) {
+	if len(ids) == 0 {
+		for _, res := range r.store.List("Subscription") {
+			if state, ok := r.subscriptions.State(res.ID); ok && !dormant(state.Status) {
+				ids = append(ids, res.ID)
+			}
+		}
+		if len(ids) == 0 {
+			return token.Token{}, fhir.Refuse(http.StatusNotFound, "not-found", "there is no websocket subscription that is not off; create one first")
+		}
+	}
+	var refused *fhir.Error
+	seen := map[string]bool{}
+	covered := make([]string, 0, len(ids))
+	for _, id := range ids {
+		if seen[id] {
+			continue // OPW-13
+		}
+		seen[id] = true
+		if err := r.bindable(id); err != nil {
+			if refused == nil {
+				refused = err
+			} else {
+				refused.Issues = append(refused.Issues, err.Issues...)
+			}
+			continue
+		}
+		covered = append(covered, id)
+	}
+	if refused != nil {
+		return token.Token{}, refused
+	}
+	issued, err := r.tokens.Issue(covered, r.options.TokenTTL)
+	if err != nil {
+		return token.Token{}, err
+	}
+	r.journal.Record(journal.Entry{Kind: "token", Text: "issued " + token.Fingerprint(issued.Secret) + " until " + issued.Expires.UTC().Format(time.RFC3339)})
+	return issued, nil
+}
+
+// bindable refuses a subscription no socket can be bound to.
+func (r *Room) bindable(id string) *fhir.Error {
+	if _, err := r.store.Read("Subscription", id); err != nil {
+		return err
+	}
+	state, ok := r.subscriptions.State(id)
+	if !ok {
+		return fhir.Refuse(http.StatusUnprocessableEntity, "business-rule", "Subscription/%s is not a websocket subscription", id)
+	}
+	if dormant(state.Status) {
+		return fhir.Refuse(http.StatusUnprocessableEntity, "business-rule",
+			`Subscription/%s is %s; set its status to "requested" before taking a token (OPW-12)`, id, state.Status)
+	}
+	return nil
+}
+
+// Bind binds a socket to every subscription a token covers and sends their
+// handshakes, in the order of the token (WS-22). It tells how many bindings
+// were made and what was refused.
+func (r *Room) Bind(s subscription.Socket, secret string) (int, []*fhir.Error) {
+	t, err := r.tokens.Lookup(secret)
+	if err != nil {
+		r.journal.Record(journal.Entry{Kind: "refused", Socket: s.ID(), Text: err.Error()})
+		return 0, []*fhir.Error{err}
+	}
+	bound, problems := 0, []*fhir.Error(nil)
+	for _, id := range t.Subscriptions {
+		if _, err := r.store.Read("Subscription", id); err != nil {
+			problems = append(problems, err)
+			continue
+		}
+		if err := r.subscriptions.Bind(id, s, t.Secret, t.Expires); err != nil {
+			problems = append(problems, err)
+			continue
+		}
+		bound++
+	}
+	return bound, problems
+}
+
+// Unbind ends what a token holds on one socket (WS-17).
+func (r *Room) Unbind(s subscription.Socket, secret string) {
+	t, err := r.tokens.Lookup(secret)
+	if err != nil {
+		return // nothing can be bound through a token that is unknown or expired
+	}
+	for _, id := range t.Subscriptions {
+		r.subscriptions.Unbind(id, s, t.Secret)
+	}
+}
+
+// Gone ends every binding of a socket that closed.
+func (r *Room) Gone(s subscription.Socket) { r.subscriptions.Gone(s) }
+
+// Revoke makes a token invalid and ends the bindings that rest on it (WS-35).
+func (r *Room) Revoke(secret string) bool {
+	if !r.tokens.Revoke(secret) {
+		return false
+	}
+	r.subscriptions.Revoke(secret)
+	return true
+}
+
+// Status answers $status for one subscription.
+func (r *Room) Status(id string) (*fhir.Notification, *fhir.Error) {
+	if _, err := r.store.Read("Subscription", id); err != nil {
+		return nil, err
+	}
+	n, ok := r.subscriptions.Status(id)
+	if !ok {
+		return nil, fhir.Refuse(http.StatusNotFound, "not-found", "there is no Subscription/%s", id)
+	}
+	return n, nil
+}
+
+// Statuses answers $status at type level: the subscriptions among ids (none:
+// all) that have one of statuses (none: any); unknown ids are left out
+// (OPS-2, OPS-3).
+func (r *Room) Statuses(ids, statuses []string) []*fhir.Notification {
+	if len(ids) == 0 {
+		for _, res := range r.store.List("Subscription") {
+			ids = append(ids, res.ID)
+		}
+	}
+	wanted := map[string]bool{}
+	for _, status := range statuses {
+		wanted[status] = true
+	}
+	seen := map[string]bool{}
+	var found []*fhir.Notification
+	for _, id := range ids {
+		if seen[id] {
+			continue
+		}
+		seen[id] = true
+		if n, ok := r.subscriptions.Status(id); ok && (len(wanted) == 0 || wanted[n.Status]) {
+			found = append(found, n)
+		}
+	}
+	return found
+}
+
+// Events answers $events: the retained events of a subscription with numbers
+// from since to until, both inclusive; until < 0 means no bound. content ""
+// means the level of the subscription.
+func (r *Room) Events(id string, since, until int64, content fhir.Content) (*fhir.Notification, *fhir.Error) {
+	if _, err := r.store.Read("Subscription", id); err != nil {
+		return nil, err
+	}
+	return r.subscriptions.Events(id, since, until, content)
+}
+
+// NewID makes an id for a resource of the server's own, such as a search
+// bundle, from the room's source of randomness.
+func (r *Room) NewID() string { return r.random.UUID() }

@@ -1,0 +1,112 @@
+package room
+
+import (
+	"net/http"
+	"time"
+
+	"signalfhir/internal/fhir"
+	"signalfhir/internal/journal"
+	"signalfhir/internal/subscription"
+	"signalfhir/internal/token"
+)
+
+// observer hands what happens to subscriptions to the journal.
+func (r *Room) observer() subscription.Observer {
+	j := r.journal
+	return subscription.Observer{
+		Appended: func(id string, number int64) {
+			j.Record(journal.Entry{Kind: journal.Appended, Subscription: id, First: number, Last: number})
+		},
+		Sent: func(socket string, f subscription.Frame) {
+			j.Record(journal.Entry{Kind: journal.Sent, Subscription: f.Subscription, Socket: socket, Type: string(f.Type), First: f.First, Last: f.Last})
+		},
+		NotSent: func(id string, first, last int64, why string) {
+			j.Record(journal.Entry{Kind: journal.NotSent, Subscription: id, First: first, Last: last, Text: why})
+		},
+		Bound: func(id, socket string) {
+			j.Record(journal.Entry{Kind: journal.Bound, Subscription: id, Socket: socket})
+		},
+		Unbound: func(id, socket, why string) {
+			j.Record(journal.Entry{Kind: journal.Unbound, Subscription: id, Socket: socket, Text: why})
+		},
+		Status: func(id, status string) {
+			j.Record(journal.Entry{Kind: journal.Status, Subscription: id, Text: status})
+		},
+	}
+}
+
+// Record writes to the journal of the room.
+func (r *Room) Record(e journal.Entry) { r.journal.Record(e) }
+
+// BindLegacy answers the R4 message "bind [id]": a subscription on a topic takes
+// a token (WSL-6, WSL-8).
+func (r *Room) BindLegacy(_ subscription.Socket, id string) *fhir.Error {
+	if _, err := r.store.Read("Subscription", id); err != nil {
+		return err
+	}
+	return fhir.Refuse(http.StatusUnprocessableEntity, "business-rule",
+		"Subscription/%s is on a topic; take a token with Subscription/%[1]s/$get-ws-binding-token and send bind-with-token TOKEN", id)
+}
+
+// Counts is how much a room holds.
+type Counts struct{ Resources, Subscriptions, Tokens int }
+
+// Counts tells how much the room holds.
+func (r *Room) Counts() Counts {
+	return Counts{r.store.Count(), r.subscriptions.Len(), r.tokens.Len()}
+}
+
+// SubscriptionState is what the server knows of a subscription beyond its
+// resource.
+type SubscriptionState struct {
+	ID        string     `json:"id"`
+	Status    string     `json:"status"`
+	Topic     string     `json:"topic"`
+	Content   string     `json:"content"`
+	Events    int64      `json:"events"`              // number of the last one
+	FirstKept int64      `json:"firstKept,omitempty"` // number of the oldest one $events still has
+	Sockets   []string   `json:"sockets"`
+	LastFrame *time.Time `json:"lastFrame,omitempty"`
+	Errors    []string   `json:"errors,omitempty"`
+}
+
+// Subscriptions lists the state of every subscription in order of creation.
+func (r *Room) Subscriptions() []SubscriptionState {
+	states := []SubscriptionState{}
+	for _, res := range r.store.List("Subscription") {
+		s, ok := r.subscriptions.State(res.ID)
+		if !ok {
+			continue
+		}
+		state := SubscriptionState{ID: s.ID, Status: s.Status, Topic: s.Topic, Content: string(s.Content), Events: s.Counter, FirstKept: s.FirstKept, Sockets: s.Sockets}
+		if s.Sockets == nil {
+			state.Sockets = []string{}
+		}
+		if !s.LastFrame.IsZero() {
+			state.LastFrame = &s.LastFrame
+		}
+		for _, e := range s.Errors {
+			state.Errors = append(state.Errors, e.Text)
+		}
+		states = append(states, state)
+	}
+	return states
+}
+
+// TokenState is one valid token.
+type TokenState struct {
+	Token         string    `json:"token"`
+	Fingerprint   string    `json:"fingerprint"` // as logs name it
+	Subscriptions []string  `json:"subscriptions"`
+	Issued        time.Time `json:"issued"`
+	Expires       time.Time `json:"expires"`
+}
+
+// Tokens lists the valid tokens, the earliest to expire first.
+func (r *Room) Tokens() []TokenState {
+	states := []TokenState{}
+	for _, t := range r.tokens.Valid() {
+		states = append(states, TokenState{t.Secret, token.Fingerprint(t.Secret), t.Subscriptions, t.Issued, t.Expires})
+	}
+	return states
+}

@@ -1,0 +1,128 @@
+// Package room composes one isolated world: its resources, topics,
+// subscriptions, tokens, clock, randomness, generators and journal.
+//
+// A room is where the one street of the design runs: a write is checked, made
+// durable in the store, matched against the topics of its type and appended to
+// the subscriptions it concerns, all under the room's write lock, so that the
+// order of events is the order of versions. Reads do not take that lock.
+//
+// The package knows FHIR's rules for interactions and subscriptions; it does
+// not know HTTP, Echo, melody or how a frame reaches a client.
+package room
+
+import (
+	"sync"
+	"time"
+
+	"signalfhir/internal/clock"
+	"signalfhir/internal/fhir"
+	"signalfhir/internal/journal"
+	"signalfhir/internal/random"
+	"signalfhir/internal/seed"
+	"signalfhir/internal/store"
+	"signalfhir/internal/subscription"
+	"signalfhir/internal/synth"
+	"signalfhir/internal/token"
+	"signalfhir/internal/topic"
+)
+
+// Options are the settings of a room. The zero value of each means its default.
+type Options struct {
+	Clock            clock.Clock    // the machine's
+	Random           *random.Source // unpredictable
+	TokenTTL         time.Duration  // lifetime of a binding token; 30 min (OPW-5)
+	MaxTokens        int            // live tokens; 2 million
+	MaxSubscriptions int            // 100 000
+	BatchWindow      time.Duration  // how long events may wait to share a bundle; 0: not at all (NB-16)
+	LogSize          int            // events kept per subscription for $events; 1000 (OPE-2)
+	JournalSize      int            // records kept; 10 000
+	Strict           bool           // leniency becomes an error
+	Base             string         // FHIR base of R5 used where no request tells another, no trailing slash
+	Seed             *seed.Seed     // what a new or reset room holds; nil: nothing
+}
+
+// Room is one isolated world. It is safe for concurrent use.
+type Room struct {
+	options Options
+	release fhir.Release
+	clock   clock.Clock
+	random  *random.Source
+	journal *journal.Journal
+	tokens  *token.Store
+	store   *store.Store
+
+	// write serialises changes: it is held from the check of a write to the
+	// append of its events, and guards topics and pending. Lock order:
+	// write, then a subscription, then a socket.
+	write         sync.Mutex
+	topics        *topic.Catalogue
+	subscriptions *subscription.Registry
+	generators    *synth.Set
+	pending       map[*pendingTrigger]struct{}
+}
+
+// New makes a room and loads its seed. It fails where the seed does.
+func New(o Options) (*Room, *fhir.Error) {
+	if o.Clock == nil {
+		o.Clock = clock.Real()
+	}
+	if o.Random == nil {
+		o.Random = random.Secure()
+	}
+	o.TokenTTL = orDefault(o.TokenTTL, 30*time.Minute)
+	o.MaxTokens = orDefault(o.MaxTokens, 2_000_000)
+	o.MaxSubscriptions = orDefault(o.MaxSubscriptions, 100_000)
+	o.LogSize = orDefault(o.LogSize, 1000)
+	o.JournalSize = orDefault(o.JournalSize, 10_000)
+
+	r := &Room{
+		options: o,
+		release: fhir.R5,
+		clock:   o.Clock,
+		random:  o.Random,
+		journal: journal.New(o.Clock, o.JournalSize),
+		tokens:  token.New(o.Clock, o.Random, o.MaxTokens),
+		store:   store.New(fhir.R5, o.Clock, o.Random, store.Options{}),
+		topics:  topic.NewCatalogue(),
+		pending: map[*pendingTrigger]struct{}{},
+	}
+	r.subscriptions = subscription.New(subscription.Options{
+		Clock:       o.Clock,
+		Random:      o.Random,
+		BatchWindow: o.BatchWindow,
+		LogSize:     o.LogSize,
+		Observer:    r.observer(),
+		OnEnd:       r.ended,
+	})
+	r.generators = synth.NewSet(o.Clock, generatorWrites{r})
+	if err := r.load(); err != nil {
+		r.Close()
+		return nil, err
+	}
+	return r, nil
+}
+
+func orDefault[T int | time.Duration](v, fallback T) T {
+	if v == 0 {
+		return fallback
+	}
+	return v
+}
+
+// Close ends everything the room runs by itself: generators, timers, bindings.
+func (r *Room) Close() {
+	r.generators.Close()
+	r.write.Lock()
+	r.stopTriggersLocked()
+	r.write.Unlock()
+	r.subscriptions.Close()
+}
+
+// Journal is the record of the room.
+func (r *Room) Journal() *journal.Journal { return r.journal }
+
+// Clock is the time of the room.
+func (r *Room) Clock() clock.Clock { return r.clock }
+
+// Generators are the running scenarios of the room.
+func (r *Room) Generators() *synth.Set { return r.generators }

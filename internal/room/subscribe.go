@@ -1,0 +1,197 @@
+package room
+
+import (
+	"net/http"
+	"strings"
+	"time"
+
+	"signalfhir/internal/fhir"
+	"signalfhir/internal/store"
+	"signalfhir/internal/subscription"
+	"signalfhir/internal/topic"
+)
+
+// acceptSubscriptionLocked checks what a Subscription asks for (LC-5) and
+// answers the tree to store, with the status the server gives it, and what to
+// do once it is stored. id is "" where the store will choose one.
+func (r *Room) acceptSubscriptionLocked(id string, o *fhir.Object, q Request) (*fhir.Object, func(*store.Change), []fhir.Issue, *fhir.Error) {
+	sub, issues := r.release.ReadSubscription(o)
+	_, exists := r.subscriptions.State(id)
+
+	switch sub.Status {
+	case fhir.StatusError:
+		issues = append(issues, rule("business-rule", "Subscription.status",
+			`only the server sets the status "error"; send "requested" to (re)activate or "off" to stop (LC-1)`))
+	case fhir.StatusEnteredInError:
+		if !exists {
+			issues = append(issues, rule("business-rule", "Subscription.status",
+				`a new subscription cannot be "entered-in-error"; send "requested" or "off"`))
+		}
+	}
+	if !sub.End.IsZero() && !sub.End.After(r.clock.Now()) && !dormant(sub.Status) {
+		issues = append(issues, rule("business-rule", "Subscription.end",
+			"the subscription would have ended at "+sub.End.UTC().Format(time.RFC3339)+"; it is now "+r.clock.Now().UTC().Format(time.RFC3339)+"; leave end out or name a later time"))
+	}
+	t, filters, more := r.resolveLocked(sub)
+	issues = append(issues, more...)
+	if q.Strict {
+		escalate(issues)
+	}
+	// Turning a subscription off is always possible, whatever became of its
+	// topic or filters (life-cycle table: minimal validation).
+	if exists && dormant(sub.Status) {
+		issues = warnings(issues)
+	}
+	if err := fhir.RefuseAll(issues); err != nil {
+		return nil, nil, nil, err
+	}
+	if !exists && r.subscriptions.Len() >= r.options.MaxSubscriptions {
+		return nil, nil, nil, fhir.Refuse(http.StatusTooManyRequests, "too-costly",
+			"the server holds %d subscriptions, its limit; delete some first", r.options.MaxSubscriptions)
+	}
+	if !dormant(sub.Status) {
+		// LC-2, LC-4: a websocket subscription has no endpoint to shake hands
+		// with now, so it is active at once.
+		sub.Status = fhir.StatusActive
+		o = r.release.WithStatus(o, fhir.StatusActive)
+	}
+	return o, func(c *store.Change) {
+		sub.ID = c.Current.ID
+		r.subscriptions.Put(spec(sub, q.Base, t, filters))
+	}, issues, nil
+}
+
+// resolveLocked finds the topic of a subscription and compiles its filters.
+func (r *Room) resolveLocked(sub *fhir.Subscription) (*topic.Topic, *topic.Filters, []fhir.Issue) {
+	t, ok := r.topics.Resolve(sub.Topic)
+	if !ok {
+		text := "this server has no topic " + sub.Topic
+		if known := r.topics.URLs(); len(known) > 0 {
+			text += "; it has " + strings.Join(known, ", ")
+		} else {
+			text += "; it has none yet: create a SubscriptionTopic first"
+		}
+		return nil, nil, []fhir.Issue{rule("not-supported", "Subscription.topic", text)}
+	}
+	if t.Status() == "retired" {
+		return t, nil, []fhir.Issue{rule("business-rule", "Subscription.topic", "the topic "+sub.Topic+" is retired; subscribe to an active one (TOP-20)")}
+	}
+	filters, issues := t.CompileFilters(sub.Filters)
+	return t, filters, issues
+}
+
+func spec(sub *fhir.Subscription, base string, t *topic.Topic, filters *topic.Filters) subscription.Spec {
+	s := subscription.Spec{Subscription: sub, Base: base}
+	if t != nil {
+		s.TopicKey = t.Key()
+	}
+	if filters != nil {
+		s.Filter = filters
+	}
+	return s
+}
+
+// dormant tells the states in which a subscription makes no events.
+func dormant(status string) bool {
+	return status == fhir.StatusOff || status == fhir.StatusEnteredInError
+}
+
+// acceptTopicLocked compiles a SubscriptionTopic.
+func (r *Room) acceptTopicLocked(id string, o *fhir.Object, q Request) (func(*store.Change), []fhir.Issue, *fhir.Error) {
+	read, issues := r.release.ReadTopic(o)
+	compiled, more := topic.Compile(r.release, read)
+	issues = append(issues, more...)
+	if other, taken := r.topics.Holder(read.URL, read.Version); taken && other != id {
+		issues = append(issues, rule("duplicate", "SubscriptionTopic.url",
+			"SubscriptionTopic/"+other+" already has url "+read.URL+" in this version; update that one or give another version"))
+	}
+	if q.Strict {
+		escalate(issues)
+	}
+	if err := fhir.RefuseAll(issues); err != nil {
+		return nil, nil, err
+	}
+	return func(c *store.Change) {
+		r.topics.Put(c.Current.ID, compiled)
+		r.retopicLocked()
+	}, issues, nil
+}
+
+// retopicLocked resolves every subscription anew after the set of topics
+// changed (TOP-21, TOP-22). One whose topic is gone, or no longer offers its
+// filters, goes to status error and says why.
+func (r *Room) retopicLocked() {
+	for _, res := range r.store.List("Subscription") {
+		state, ok := r.subscriptions.State(res.ID)
+		if !ok || dormant(state.Status) {
+			continue
+		}
+		sub, _ := r.release.ReadSubscription(res.Object)
+		sub.ID = res.ID
+		t, filters, issues := r.resolveLocked(sub)
+		if err := fhir.RefuseAll(issues); err != nil {
+			r.subscriptions.SetError(res.ID, "", err.Error())
+			r.setStatusLocked(res, fhir.StatusError)
+			continue
+		}
+		if state.Status == fhir.StatusError {
+			continue // it stays in error until the client asks again (LC-9)
+		}
+		r.subscriptions.Put(spec(sub, state.Base, t, filters))
+	}
+}
+
+// setStatusLocked stores a new version of a subscription with a status the
+// server decided on. Such a version is real, but no topic sees it (LC-15).
+func (r *Room) setStatusLocked(res *fhir.Resource, status string) {
+	if res.Object.Text("status") == status {
+		return
+	}
+	// Nothing can refuse this: the resource exists and no version is demanded.
+	_, _ = r.store.Update(res.Type, res.ID, r.release.WithStatus(res.Object, status), "")
+}
+
+// ended turns a subscription off whose end has come (LC-11).
+func (r *Room) ended(id string) {
+	r.write.Lock()
+	defer r.write.Unlock()
+	res, err := r.store.Read("Subscription", id)
+	if err != nil {
+		return // deleted meanwhile
+	}
+	sub, _ := r.release.ReadSubscription(res.Object)
+	// The end may have been moved while the timer fired.
+	if sub.End.IsZero() || sub.End.After(r.clock.Now()) || dormant(sub.Status) {
+		return
+	}
+	state, ok := r.subscriptions.State(id)
+	if !ok {
+		return
+	}
+	sub.ID, sub.Status = id, fhir.StatusOff
+	r.setStatusLocked(res, fhir.StatusOff)
+	r.subscriptions.Put(subscription.Spec{Subscription: sub, Base: state.Base, TopicKey: state.TopicKey})
+}
+
+func rule(code, expression, text string) fhir.Issue {
+	return fhir.Issue{Severity: "error", Code: code, Diagnostics: text, Expression: []string{expression}, Rule: true}
+}
+
+// escalate makes errors of warnings: what strict means.
+func escalate(issues []fhir.Issue) {
+	for i := range issues {
+		if issues[i].Severity == "warning" {
+			issues[i].Severity = "error"
+		}
+	}
+}
+
+// warnings makes warnings of errors.
+func warnings(issues []fhir.Issue) []fhir.Issue {
+	for i := range issues {
+		if issues[i].Severity == "error" {
+			issues[i].Severity = "warning"
+		}
+	}
+	return issues
+}

@@ -1,0 +1,196 @@
+package room
+
+import (
+	"net/http"
+	"strings"
+
+	"signalfhir/internal/fhir"
+	"signalfhir/internal/search"
+	"signalfhir/internal/store"
+)
+
+// Request is what a write needs to know of the request that asked for it.
+type Request struct {
+	Base    string // absolute FHIR base the client used, no trailing slash
+	Strict  bool   // Prefer: handling=strict or the server's option
+	IfMatch string // If-Match header
+}
+
+// Written is the outcome of a write that was accepted.
+type Written struct {
+	Resource *fhir.Resource // as stored; nil after a delete
+	Created  bool           // false: an existing resource was changed, or If-None-Exist found it
+	Issues   []fhir.Issue   // warnings
+}
+
+// Create stores a new resource of type typ. ifNoneExist is the search of a
+// conditional create, "" for none: where it finds one resource, that one is
+// returned and nothing is written (412 where it finds several).
+func (r *Room) Create(typ string, o *fhir.Object, ifNoneExist string, q Request) (*Written, *fhir.Error) {
+	if err := r.check(typ, o); err != nil {
+		return nil, err
+	}
+	r.write.Lock()
+	defer r.write.Unlock()
+	if ifNoneExist != "" {
+		query, err := search.ParseQuery(r.release, typ, ifNoneExist)
+		if err != nil {
+			return nil, err
+		}
+		found, err := r.matching(typ, query)
+		if err != nil {
+			return nil, err
+		}
+		switch len(found) {
+		case 0:
+		case 1:
+			return &Written{Resource: found[0]}, nil
+		default:
+			return nil, fhir.Refuse(http.StatusPreconditionFailed, "multiple-matches",
+				"If-None-Exist: %d resources of type %s match %q; make the search select at most one", len(found), typ, ifNoneExist)
+		}
+	}
+	return r.commitLocked(typ, "", o, q, func(o *fhir.Object) (*store.Change, *fhir.Error) {
+		return r.store.Create(typ, "", o)
+	})
+}
+
+// Update stores o as the next version of typ/id, or as its first one.
+func (r *Room) Update(typ, id string, o *fhir.Object, q Request) (*Written, *fhir.Error) {
+	if err := r.check(typ, o); err != nil {
+		return nil, err
+	}
+	switch in := o.Text("id"); in {
+	case id:
+	case "":
+		return nil, fhir.Refuse(http.StatusBadRequest, "invalid", "the body has no id; an update needs the id of its URL: %q", id).At(typ + ".id")
+	default:
+		return nil, fhir.Refuse(http.StatusBadRequest, "invalid", "the body has id %q, the URL %q; they must be the same", in, id).At(typ + ".id")
+	}
+	r.write.Lock()
+	defer r.write.Unlock()
+	return r.updateLocked(typ, id, o, q)
+}
+
+func (r *Room) updateLocked(typ, id string, o *fhir.Object, q Request) (*Written, *fhir.Error) {
+	return r.commitLocked(typ, id, o, q, func(o *fhir.Object) (*store.Change, *fhir.Error) {
+		return r.store.Update(typ, id, o, q.IfMatch)
+	})
+}
+
+// Patch applies a JSON Patch to the current version of typ/id.
+func (r *Room) Patch(typ, id string, patch []byte, q Request) (*Written, *fhir.Error) {
+	r.write.Lock()
+	defer r.write.Unlock()
+	current, err := r.store.Read(typ, id)
+	if err != nil {
+		return nil, err
+	}
+	o, err := store.Patch(current.Object, patch)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.check(typ, o); err != nil {
+		// The patch was well formed; what it makes of the resource is not (7.1).
+		err.Status = http.StatusUnprocessableEntity
+		return nil, err
+	}
+	return r.updateLocked(typ, id, o, q)
+}
+
+// Delete removes typ/id. Deleting what is not there is no error, unless strict.
+func (r *Room) Delete(typ, id string, q Request) *fhir.Error {
+	r.write.Lock()
+	defer r.write.Unlock()
+	return r.deleteLocked(typ, id, q)
+}
+
+func (r *Room) deleteLocked(typ, id string, q Request) *fhir.Error {
+	change, err := r.store.Delete(typ, id, q.IfMatch)
+	if err != nil {
+		return err
+	}
+	if change == nil {
+		if q.Strict {
+			return fhir.Refuse(http.StatusNotFound, "not-found", "there is no %s/%s to delete", typ, id)
+		}
+		return nil
+	}
+	switch typ {
+	case "Subscription":
+		r.subscriptions.Remove(id)
+	case "SubscriptionTopic":
+		r.topics.Remove(id)
+		r.retopicLocked()
+	}
+	r.publishLocked(change)
+	return nil
+}
+
+// check refuses a resource that is not of the type or form its place asks for.
+func (r *Room) check(typ string, o *fhir.Object) *fhir.Error {
+	if err := r.Stores(typ); err != nil {
+		return err
+	}
+	if got := o.Text("resourceType"); got != typ {
+		if got == "" {
+			return fhir.Refuse(http.StatusBadRequest, "invalid", "the body has no resourceType; this address takes %q", typ).At("resourceType")
+		}
+		return fhir.Refuse(http.StatusBadRequest, "invalid", "the body is a %s; this address takes a %s", got, typ).At("resourceType")
+	}
+	return fhir.RefuseAll(r.release.Validate(o))
+}
+
+// Stores refuses what is no type of resource the room holds.
+func (r *Room) Stores(typ string) *fhir.Error {
+	switch {
+	case typ == "SubscriptionStatus": // SST-8
+		return fhir.Refuse(http.StatusNotFound, "not-supported",
+			"a SubscriptionStatus is never stored: it comes inside notifications; ask Subscription/[id]/$status for the current one")
+	case strings.HasPrefix(typ, "$"):
+		return fhir.Refuse(http.StatusNotFound, "not-supported", "there is no operation %s on the whole server; Subscription offers $get-ws-binding-token, $status and $events", typ)
+	case !r.release.IsResourceType(typ):
+		return fhir.Refuse(http.StatusNotFound, "not-supported", "%q is not a resource type of FHIR %s", typ, r.release)
+	}
+	return nil
+}
+
+// commitLocked runs the part of a write that create, update and patch share:
+// the rules of the types the server itself acts on, the store, the events.
+func (r *Room) commitLocked(typ, id string, o *fhir.Object, q Request, put func(*fhir.Object) (*store.Change, *fhir.Error)) (*Written, *fhir.Error) {
+	var issues []fhir.Issue
+	accept := func(*store.Change) {}
+	var err *fhir.Error
+	switch typ {
+	case "Subscription":
+		o, accept, issues, err = r.acceptSubscriptionLocked(id, o, q)
+	case "SubscriptionTopic":
+		accept, issues, err = r.acceptTopicLocked(id, o, q)
+	}
+	if err != nil {
+		return nil, err
+	}
+	change, err := put(o)
+	if err != nil {
+		return nil, err
+	}
+	accept(change)
+	r.publishLocked(change)
+	return &Written{Resource: change.Current, Created: change.Interaction == store.Create, Issues: issues}, nil
+}
+
+// publishLocked turns a change into events: every topic of its type decides
+// whether it fires, the subscriptions on it whether it concerns them.
+func (r *Room) publishLocked(change *store.Change) {
+	state := change.State()
+	for _, t := range r.topics.ForType(state.Type) {
+		if !r.subscriptions.HasTopic(t.Key()) {
+			continue
+		}
+		if verdict := t.Match(change); !verdict.Fired {
+			continue
+		}
+		focus := &fhir.Entry{Type: state.Type, ID: state.ID, Method: change.Method, Resource: change.Current}
+		r.subscriptions.Append(t.Key(), r.occurrence(t, focus, state, change.At), state)
+	}
+}

@@ -1,0 +1,230 @@
+package search
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"signalfhir/internal/fhir"
+	"signalfhir/internal/fhirpath"
+)
+
+// extractor answers the values of a resource a parameter stands for.
+type extractor func(*fhir.Resource) ([]any, error)
+
+// Values answers the values of a resource the parameter stands for: strings,
+// numbers, booleans and objects of its tree.
+func (p *Parameter) Values(res *fhir.Resource) ([]any, error) {
+	p.once.Do(func() { p.values, p.failed = compile(p.Release, p.Resource, p.expression) })
+	if p.failed != nil {
+		return nil, p.failed
+	}
+	return p.values(res)
+}
+
+// compile makes an extractor of an expression. Most are plain paths, which are
+// walked on the tree; the rest goes through the FHIRPath engine.
+func compile(r fhir.Release, typ, expression string) (extractor, error) {
+	var parts []extractor
+	for _, part := range splitUnion(expression) {
+		if steps, ok := plainPath(r, typ, part); ok {
+			parts = append(parts, func(res *fhir.Resource) ([]any, error) { return walk([]any{res.Object}, steps), nil })
+			continue
+		}
+		expr, err := fhirpath.Compile(part)
+		if err != nil {
+			return nil, err
+		}
+		parts = append(parts, func(res *fhir.Resource) ([]any, error) {
+			result, err := expr.Eval(res.Release, res.JSON, nil)
+			if err != nil {
+				return nil, err
+			}
+			return fhirpath.Values(result), nil
+		})
+	}
+	if len(parts) == 0 {
+		return nil, fmt.Errorf("the search parameter has no expression for %s", typ)
+	}
+	if len(parts) == 1 {
+		return parts[0], nil
+	}
+	return func(res *fhir.Resource) ([]any, error) {
+		var all []any
+		for _, part := range parts {
+			values, err := part(res)
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, values...)
+		}
+		return all, nil
+	}, nil
+}
+
+// step is one step of a plain path.
+type step struct {
+	names     []string // members to go down to; several for a choice element
+	reference string   // keep only references to this type
+}
+
+// The forms of a plain path: Type.a.b, the choice of a type, and a reference
+// that is asked for its target.
+var (
+	nameForm      = regexp.MustCompile(`^[a-z][A-Za-z0-9]*$`)
+	ofTypeForm    = regexp.MustCompile(`^ofType\(([A-Za-z0-9]+)\)$`)
+	resolveForm   = regexp.MustCompile(`^where\(resolve\(\) is ([A-Za-z]+)\)$`)
+	castForm      = regexp.MustCompile(`^\(([A-Za-z.]+) as ([A-Za-z0-9]+)\)$`)
+	enclosingForm = regexp.MustCompile(`^\(([A-Za-z.]+(?:\.ofType\([A-Za-z0-9]+\))?)\)$`)
+)
+
+// plainPath reads an expression as a path on the tree; ok is false where it is
+// more than that.
+func plainPath(r fhir.Release, typ, expression string) (steps []step, ok bool) {
+	if m := castForm.FindStringSubmatch(expression); m != nil {
+		expression = m[1] + ".ofType(" + m[2] + ")"
+	} else if m := enclosingForm.FindStringSubmatch(expression); m != nil {
+		expression = m[1]
+	}
+	segments := splitPath(expression)
+	if head := segments[0]; head != typ && head != "Resource" && head != "DomainResource" {
+		return nil, false
+	}
+	model := r.Model()
+	path := typ
+	for i := 1; i < len(segments); i++ {
+		segment := segments[i]
+		if m := resolveForm.FindStringSubmatch(segment); m != nil {
+			steps = append(steps, step{reference: m[1]})
+			continue
+		}
+		if !nameForm.MatchString(segment) {
+			return nil, false
+		}
+		path += "." + segment
+		choices := model.ChoiceTypes(path)
+		if choices == nil {
+			if model.TypeOf(path) == "" && model.ResolvePath(path) == path {
+				return nil, false
+			}
+			steps = append(steps, step{names: []string{segment}})
+			continue
+		}
+		if i+1 < len(segments) {
+			if m := ofTypeForm.FindStringSubmatch(segments[i+1]); m != nil {
+				if !slices.Contains(choices, m[1]) {
+					return nil, false
+				}
+				choices = []string{m[1]}
+				i++
+			}
+		}
+		var names []string
+		for _, choice := range choices {
+			names = append(names, segment+strings.ToUpper(choice[:1])+choice[1:])
+		}
+		steps = append(steps, step{names: names})
+		if len(choices) == 1 {
+			path = choices[0]
+		} else if i+1 < len(segments) {
+			return nil, false
+		}
+	}
+	return steps, true
+}
+
+// splitPath splits a path at the dots outside of parentheses.
+func splitPath(expression string) []string {
+	var segments []string
+	depth, from := 0, 0
+	for i, c := range expression {
+		switch c {
+		case '(':
+			depth++
+		case ')':
+			depth--
+		case '.':
+			if depth == 0 {
+				segments = append(segments, expression[from:i])
+				from = i + 1
+			}
+		}
+	}
+	return append(segments, expression[from:])
+}
+
+func walk(values []any, steps []step) []any {
+	for _, s := range steps {
+		var next []any
+		for _, v := range values {
+			o, isObject := v.(*fhir.Object)
+			if !isObject {
+				continue
+			}
+			if s.reference != "" {
+				if target, _ := targetOf(o); target == s.reference {
+					next = append(next, o)
+				}
+				continue
+			}
+			for _, name := range s.names {
+				switch found := o.Get(name).(type) {
+				case nil:
+				case []any:
+					for _, item := range found {
+						if item != nil {
+							next = append(next, item)
+						}
+					}
+				default:
+					next = append(next, found)
+				}
+			}
+		}
+		values = next
+	}
+	return values
+}
+
+// targetOf is the type and id a Reference points to, "" where it does not tell.
+func targetOf(o *fhir.Object) (typ, id string) {
+	typ, id = splitReference(o.Text("reference"))
+	if typ == "" {
+		typ = o.Text("type")
+		typ = typ[strings.LastIndexByte(typ, '/')+1:]
+	}
+	return typ, id
+}
+
+// splitReference takes a literal reference apart: relative, absolute or with a
+// version.
+func splitReference(reference string) (typ, id string) {
+	reference, _, _ = strings.Cut(reference, "/_history/")
+	parts := strings.Split(reference, "/")
+	if len(parts) < 2 {
+		return "", ""
+	}
+	return parts[len(parts)-2], parts[len(parts)-1]
+}
+
+// References answers what a reference parameter points to in a resource, as
+// relative references ("Patient/1").
+func (p *Parameter) References(res *fhir.Resource) []string {
+	values, err := p.Values(res)
+	if err != nil || p.Type != "reference" {
+		return nil
+	}
+	var references []string
+	for _, v := range values {
+		if o, isObject := v.(*fhir.Object); isObject {
+			if inner := o.Object("reference"); inner != nil {
+				o = inner // a CodeableReference
+			}
+			if typ, id := splitReference(o.Text("reference")); typ != "" && !slices.Contains(references, typ+"/"+id) {
+				references = append(references, typ+"/"+id)
+			}
+		}
+	}
+	return references
+}

@@ -1,0 +1,177 @@
+// Package search knows the search parameters of each release: which there are,
+// what values of a resource they stand for, and whether those match a query. One
+// matcher serves type search, the queryCriteria of topics and the filterBy of
+// subscriptions.
+//
+// It knows no store: a query is asked about one resource at a time.
+package search
+
+import (
+	"bytes"
+	"compress/gzip"
+	"embed"
+	"io"
+	"slices"
+	"strings"
+	"sync"
+
+	"signalfhir/internal/fhir"
+)
+
+//go:generate go run ./gen R5
+
+//go:embed tables/*.gz
+var tableFiles embed.FS
+
+// Parameter is one search parameter as it applies to one resource type.
+type Parameter struct {
+	Release  fhir.Release
+	Resource string // the type it is looked up for
+	Name     string // code
+	URL      string
+	Type     string   // token, reference, string, date, uri, number, quantity, composite, special
+	Target   []string // types a reference may point to
+
+	expression string // the part for Resource
+	once       sync.Once
+	values     extractor
+	failed     error
+}
+
+// Supported tells whether this server can evaluate the parameter.
+func (p *Parameter) Supported() bool {
+	switch p.Type {
+	case "token", "reference", "string", "date", "uri":
+		return p.expression != "" && p.Name != "_in"
+	}
+	return false
+}
+
+// catalogue is the table of one release.
+type catalogue struct {
+	load  func() // unpacks, once
+	lines []line
+	byURL map[string]line
+	types sync.Map // resource type → map[string]*Parameter
+}
+
+type line struct {
+	url, code, typ, expression string
+	bases, targets             []string
+}
+
+// catalogues holds the table of every release; what it points to fills itself.
+var catalogues = func() map[fhir.Release]*catalogue {
+	all := map[fhir.Release]*catalogue{}
+	for _, r := range fhir.Releases {
+		c := &catalogue{}
+		c.load = sync.OnceFunc(func() { c.unpack(r) })
+		all[r] = c
+	}
+	return all
+}()
+
+func (c *catalogue) unpack(r fhir.Release) {
+	packed, err := tableFiles.ReadFile("tables/parameters." + string(r) + ".gz")
+	if err != nil {
+		panic(err) // the program was built without its tables
+	}
+	unpacker, err := gzip.NewReader(bytes.NewReader(packed))
+	if err != nil {
+		panic(err)
+	}
+	text, err := io.ReadAll(unpacker)
+	if err != nil {
+		panic(err)
+	}
+	c.byURL = map[string]line{}
+	for row := range strings.Lines(string(text)) {
+		f := strings.Split(strings.TrimSuffix(row, "\n"), "\t")
+		l := line{url: f[0], code: f[1], typ: f[2], bases: strings.Split(f[3], "|"), expression: f[5]}
+		if f[4] != "" {
+			l.targets = strings.Split(f[4], "|")
+		}
+		c.lines = append(c.lines, l)
+		c.byURL[l.url] = l
+	}
+}
+
+// forType answers the parameters of a resource type by name.
+func forType(r fhir.Release, typ string) map[string]*Parameter {
+	c := catalogues[r]
+	if found, ok := c.types.Load(typ); ok {
+		return found.(map[string]*Parameter)
+	}
+	c.load()
+	parameters := map[string]*Parameter{}
+	for _, l := range c.lines {
+		if slices.Contains(l.bases, typ) || slices.Contains(l.bases, "Resource") || slices.Contains(l.bases, "DomainResource") {
+			parameters[l.code] = &Parameter{Release: r, Resource: typ, Name: l.code, URL: l.url, Type: l.typ, Target: l.targets, expression: partFor(r, typ, l.expression)}
+		}
+	}
+	found, _ := c.types.LoadOrStore(typ, parameters)
+	return found.(map[string]*Parameter)
+}
+
+// Lookup finds a parameter of a resource type by its name or canonical URL.
+func Lookup(r fhir.Release, typ, name string) (*Parameter, bool) {
+	if strings.Contains(name, "/") {
+		c := catalogues[r]
+		c.load()
+		l, ok := c.byURL[strings.Split(name, "|")[0]]
+		if !ok {
+			return nil, false
+		}
+		name = l.code
+	}
+	p, ok := forType(r, typ)[name]
+	return p, ok
+}
+
+// Parameters lists the parameters of a resource type, sorted by name.
+func Parameters(r fhir.Release, typ string) []*Parameter {
+	var list []*Parameter
+	for _, p := range forType(r, typ) {
+		list = append(list, p)
+	}
+	slices.SortFunc(list, func(a, b *Parameter) int { return strings.Compare(a.Name, b.Name) })
+	return list
+}
+
+// partFor is the part of a union expression that is about a resource type.
+func partFor(r fhir.Release, typ, expression string) string {
+	var parts []string
+	for _, part := range splitUnion(expression) {
+		head := strings.TrimLeft(part, "(")
+		if i := strings.IndexAny(head, ".) "); i >= 0 {
+			head = head[:i]
+		}
+		if head == typ || head == "Resource" || head == "DomainResource" || !r.IsResourceType(head) {
+			parts = append(parts, part)
+		}
+	}
+	return strings.Join(parts, " | ")
+}
+
+// splitUnion splits an expression at the | outside of all parentheses.
+func splitUnion(expression string) []string {
+	var parts []string
+	depth, from := 0, 0
+	for i, c := range expression {
+		switch c {
+		case '(':
+			depth++
+		case ')':
+			depth--
+		case '|':
+			if depth == 0 {
+				parts = append(parts, strings.TrimSpace(expression[from:i]))
+				from = i + 1
+			}
+		}
+	}
+	if rest := strings.TrimSpace(expression[from:]); rest != "" {
+		parts = append(parts, rest)
+	}
+	return parts
+}

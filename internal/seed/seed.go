@@ -1,0 +1,227 @@
+// Package seed reads seed files: what a room holds when it is new or was reset.
+//
+// A seed file is one JSON object; every member may be left out:
+//
+//	{
+//	  "description": "what this room is for",
+//	  "random": 42,
+//	  "resources": [ FHIR R5 resources, each with its id, in load order ],
+//	  "generators": [
+//	    {"name": "ward", "scenario": "admission-to-discharge", "rate": "10/min",
+//	     "patients": 8, "seed": 7, "running": true}
+//	  ]
+//	}
+//
+// random seeds the generators that have no seed of their own, each differently.
+//
+// The package checks the form of the file and tells everything that is wrong at
+// once, with the path of each. It does not judge resources beyond their type
+// and id, nor load them: the room puts them through the checks of a client's
+// write.
+package seed
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+
+	"signalfhir/internal/fhir"
+	"signalfhir/internal/synth"
+)
+
+// Seed is what a seed file says.
+type Seed struct {
+	Description string
+	Random      uint64
+	Resources   []*fhir.Object // R5, each with resourceType and id; read only
+	Generators  []synth.Spec   // each with its seed
+}
+
+// MaxIssues bounds how many mistakes one refusal tells of.
+const MaxIssues = 20
+
+// Read reads a seed file. It refuses JSON that is not well formed, members it
+// does not know, values of another type than expected, resources without a
+// known type or a valid id, two resources or generators of one name, and
+// generators that could not run. The issues name the places as paths into the
+// file ("generators[0].rate").
+func Read(data []byte) (*Seed, *fhir.Error) {
+	o, err := fhir.Parse(data)
+	if err != nil {
+		return nil, err
+	}
+	r := reader{}
+	s := r.seed(o)
+	if len(r.issues) > 0 {
+		return nil, &fhir.Error{Status: http.StatusBadRequest, Issues: r.issues}
+	}
+	return s, nil
+}
+
+// reader collects what is wrong.
+type reader struct{ issues []fhir.Issue }
+
+func (r *reader) wrong(path, code, format string, args ...any) {
+	if len(r.issues) < MaxIssues {
+		r.issues = append(r.issues, fhir.Refuse(http.StatusBadRequest, code, format, args...).At(path).Issues...)
+	}
+}
+
+// known tells of members that are not among names.
+func (r *reader) known(o *fhir.Object, path string, names ...string) {
+	for _, name := range o.Names() {
+		if !slices.Contains(names, name) {
+			r.wrong(path+name, "structure", "unknown member; expected %s", strings.Join(names, ", "))
+		}
+	}
+}
+
+func (r *reader) seed(o *fhir.Object) *Seed {
+	r.known(o, "", "description", "random", "resources", "generators")
+	s := &Seed{Description: r.text(o, "", "description"), Random: r.seedNumber(o, "", "random")}
+	seen := map[string]int{}
+	for i, v := range r.array(o, "resources") {
+		path := "resources[" + strconv.Itoa(i) + "]"
+		resource, ok := v.(*fhir.Object)
+		if !ok {
+			r.wrong(path, "structure", "expected a resource, got %s", kind(v))
+			continue
+		}
+		r.resource(resource, path, i, seen)
+		s.Resources = append(s.Resources, resource)
+	}
+	names := map[string]int{}
+	for i, v := range r.array(o, "generators") {
+		path := "generators[" + strconv.Itoa(i) + "]"
+		generator, ok := v.(*fhir.Object)
+		if !ok {
+			r.wrong(path, "structure", "expected an object, got %s", kind(v))
+			continue
+		}
+		spec := r.generator(generator, path+".")
+		if !generator.Has("seed") {
+			spec.Seed = s.Random + uint64(i) + 1
+		}
+		if first, twice := names[spec.Name]; twice {
+			r.wrong(path+".name", "duplicate", "%q is the name of generators[%d] already", spec.Name, first)
+		}
+		names[spec.Name] = i
+		s.Generators = append(s.Generators, spec)
+	}
+	if len(s.Generators) > synth.MaxGenerators {
+		r.wrong("generators", "too-costly", "got %d, expected at most %d", len(s.Generators), synth.MaxGenerators)
+	}
+	return s
+}
+
+// resource checks what a resource needs to be loaded: a type and an id.
+func (r *reader) resource(o *fhir.Object, path string, i int, seen map[string]int) {
+	typ, id := o.Text("resourceType"), o.Text("id")
+	if !fhir.R5.IsResourceType(typ) {
+		r.wrong(path+".resourceType", "structure", "expected a resource type of FHIR R5, got %s", kind(o.Get("resourceType")))
+		return
+	}
+	if !fhir.IsID(id) {
+		r.wrong(path+".id", "value", "a seeded %s needs an id of 1 to 64 letters, digits, - and ., got %s", typ, kind(o.Get("id")))
+		return
+	}
+	key := typ + "/" + id
+	if first, twice := seen[key]; twice {
+		r.wrong(path+".id", "duplicate", "%s is resources[%d] already", key, first)
+		return
+	}
+	seen[key] = i
+}
+
+func (r *reader) generator(o *fhir.Object, path string) synth.Spec {
+	before := len(r.issues)
+	r.known(o, path, "name", "scenario", "rate", "patients", "seed", "running")
+	spec := synth.Spec{
+		Name:     r.text(o, path, "name"),
+		Scenario: r.text(o, path, "scenario"),
+		Rate:     r.text(o, path, "rate"),
+		Patients: r.whole(o, path, "patients"),
+		Seed:     r.seedNumber(o, path, "seed"),
+		Running:  r.boolean(o, path, "running"),
+	}
+	if len(r.issues) > before {
+		return spec // its values are not what the file says
+	}
+	if err := spec.Check(); err != nil {
+		for _, issue := range err.Issues {
+			r.wrong(path+issue.Expression[0], issue.Code, "%s", issue.Diagnostics)
+		}
+	}
+	return spec
+}
+
+func (r *reader) text(o *fhir.Object, path, name string) string {
+	text, ok := o.Get(name).(string)
+	if !ok && o.Has(name) {
+		r.wrong(path+name, "structure", "expected a string, got %s", kind(o.Get(name)))
+	}
+	return text
+}
+
+func (r *reader) boolean(o *fhir.Object, path, name string) bool {
+	b, ok := o.Get(name).(bool)
+	if !ok && o.Has(name) {
+		r.wrong(path+name, "structure", "expected true or false, got %s", kind(o.Get(name)))
+	}
+	return b
+}
+
+func (r *reader) array(o *fhir.Object, name string) []any {
+	values, ok := o.Get(name).([]any)
+	if !ok && o.Has(name) {
+		r.wrong(name, "structure", "expected an array, got %s", kind(o.Get(name)))
+	}
+	return values
+}
+
+func (r *reader) whole(o *fhir.Object, path, name string) int {
+	if !o.Has(name) {
+		return 0
+	}
+	number, _ := o.Get(name).(json.Number)
+	n, err := strconv.Atoi(string(number))
+	if err != nil {
+		r.wrong(path+name, "structure", "expected a whole number, got %s", kind(o.Get(name)))
+	}
+	return n
+}
+
+func (r *reader) seedNumber(o *fhir.Object, path, name string) uint64 {
+	if !o.Has(name) {
+		return 0
+	}
+	number, _ := o.Get(name).(json.Number)
+	n, err := strconv.ParseUint(string(number), 10, 64)
+	if err != nil {
+		r.wrong(path+name, "structure", "expected a whole number from 0 on, got %s", kind(o.Get(name)))
+	}
+	return n
+}
+
+// kind names a value that is not what was expected.
+func kind(v any) string {
+	switch v := v.(type) {
+	case nil:
+		return "nothing"
+	case string:
+		if len(v) > 80 {
+			return "a string of " + strconv.Itoa(len(v)) + " bytes"
+		}
+		return strconv.Quote(v)
+	case json.Number:
+		return "the number " + string(v)
+	case *fhir.Object:
+		return "an object"
+	case []any:
+		return "an array"
+	}
+	return fmt.Sprint(v)
+}

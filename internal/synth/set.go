@@ -1,0 +1,247 @@
+package synth
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+
+	"signalfhir/internal/clock"
+	"signalfhir/internal/fhir"
+)
+
+// The limits of a set.
+const (
+	MaxGenerators = 100
+	MaxStep       = 10_000 // writes of one call of Step
+)
+
+// Set is the generators of a room. It is safe for concurrent use. Its methods
+// wait for a write under way before they stop or remove a generator, so a
+// [Writer] must not call them.
+type Set struct {
+	clock  clock.Clock
+	writer Writer
+
+	mu         sync.Mutex // guards generators and closed; held for memory work only
+	generators []*generator
+	closed     bool
+}
+
+// NewSet makes an empty set whose generators run on c and write to w.
+func NewSet(c clock.Clock, w Writer) *Set { return &Set{clock: c, writer: w} }
+
+// Add makes a generator, and starts it where the spec says running: its first
+// write comes one interval later. A bad spec is refused with 400 and an issue
+// for each member that is wrong, a name that is taken with 409.
+func (s *Set) Add(spec Spec) *fhir.Error {
+	if err := spec.Check(); err != nil {
+		return err
+	}
+	g := newGenerator(s.clock, s.writer, spec)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.closed:
+		return fhir.Refuse(http.StatusServiceUnavailable, "transient", "the room is closed or being reset; try again")
+	case s.findLocked(spec.Name) != nil:
+		return fhir.Refuse(http.StatusConflict, "duplicate", "there is a generator %q already; remove it first or choose another name", spec.Name).At("name")
+	case len(s.generators) >= MaxGenerators:
+		return fhir.Refuse(http.StatusUnprocessableEntity, "too-costly", "there are %d generators already, which is the limit; remove one", MaxGenerators)
+	}
+	s.generators = append(s.generators, g)
+	if spec.Running {
+		g.start()
+	}
+	return nil
+}
+
+// Start lets a generator write on the clock; one that runs is left alone.
+func (s *Set) Start(name string) *fhir.Error {
+	g, err := s.find(name)
+	if err != nil {
+		return err
+	}
+	if !g.start() {
+		return s.unknown(name)
+	}
+	return nil
+}
+
+// Stop ends that. When it returns no more writes come until the next Start,
+// which goes on in the story where it stopped.
+func (s *Set) Stop(name string) *fhir.Error {
+	g, err := s.find(name)
+	if err != nil {
+		return err
+	}
+	g.stop()
+	return nil
+}
+
+// SetRate changes how often a generator writes, see [Spec].
+func (s *Set) SetRate(name, rate string) *fhir.Error {
+	every, err := interval(rate)
+	if err != nil {
+		return err.At("rate")
+	}
+	g, err := s.find(name)
+	if err != nil {
+		return err
+	}
+	if rate == "" {
+		rate = DefaultRate
+	}
+	g.setRate(rate, every)
+	return nil
+}
+
+// Remove ends a generator. What it wrote stays.
+func (s *Set) Remove(name string) *fhir.Error {
+	s.mu.Lock()
+	var removed *generator
+	for i, g := range s.generators {
+		if g.name == name {
+			removed = g
+			s.generators = append(s.generators[:i:i], s.generators[i+1:]...)
+			break
+		}
+	}
+	s.mu.Unlock()
+	if removed == nil {
+		return s.unknown(name)
+	}
+	removed.end()
+	return nil
+}
+
+// List tells of every generator, in the order they were added.
+func (s *Set) List() []State {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	states := make([]State, len(s.generators))
+	for i, g := range s.generators {
+		states[i] = g.snapshot()
+	}
+	return states
+}
+
+// Step makes the next n writes of a generator at once, from 1 to [MaxStep],
+// whether it runs or not. It ends with the first write that is refused and
+// answers why.
+func (s *Set) Step(name string, n int) *fhir.Error {
+	if n < 1 || n > MaxStep {
+		return fhir.Refuse(http.StatusBadRequest, "value", "got %d, expected 1 to %d writes", n, MaxStep).At("count")
+	}
+	g, err := s.find(name)
+	if err != nil {
+		return err
+	}
+	for i := range n {
+		err, ok := g.write()
+		if !ok {
+			return fhir.Refuse(http.StatusConflict, "conflict", "generator %q was removed after %d of %d writes", name, i, n)
+		}
+		if err != nil {
+			issues := append([]fhir.Issue(nil), err.Issues...)
+			issues[0].Diagnostics = fmt.Sprintf("write %d of %d was refused: %s", i+1, n, issues[0].Diagnostics)
+			return &fhir.Error{Status: err.Status, Issues: issues}
+		}
+	}
+	return nil
+}
+
+// Reset replaces all generators by those of specs, each at the start of its
+// story; it opens a closed set. Where a spec is wrong nothing changes.
+func (s *Set) Reset(specs []Spec) *fhir.Error {
+	taken := map[string]bool{}
+	fresh := make([]*generator, len(specs))
+	if len(specs) > MaxGenerators {
+		return fhir.Refuse(http.StatusUnprocessableEntity, "too-costly", "got %d generators, expected at most %d", len(specs), MaxGenerators).At("generators")
+	}
+	for i, spec := range specs {
+		err := spec.Check()
+		if err == nil && taken[spec.Name] {
+			err = fhir.Refuse(http.StatusConflict, "duplicate", "the name %q stands twice", spec.Name).At("name")
+		}
+		if err != nil {
+			return under(err, fmt.Sprintf("generators[%d]", i))
+		}
+		taken[spec.Name] = true
+		fresh[i] = newGenerator(s.clock, s.writer, spec)
+	}
+	for {
+		s.mu.Lock()
+		old := s.generators
+		if len(old) == 0 {
+			break
+		}
+		s.generators, s.closed = nil, true // nobody adds one meanwhile
+		s.mu.Unlock()
+		for _, g := range old {
+			g.end()
+		}
+	}
+	defer s.mu.Unlock()
+	s.generators, s.closed = fresh, false
+	for i, g := range fresh {
+		if specs[i].Running {
+			g.start()
+		}
+	}
+	return nil
+}
+
+// Close ends every generator and waits for writes under way. Nothing can be
+// added until the next Reset.
+func (s *Set) Close() {
+	s.mu.Lock()
+	old := s.generators
+	s.generators, s.closed = nil, true
+	s.mu.Unlock()
+	for _, g := range old {
+		g.end()
+	}
+}
+
+// under puts a path before the expressions of a refusal.
+func under(err *fhir.Error, path string) *fhir.Error {
+	for i, issue := range err.Issues {
+		for j, e := range issue.Expression {
+			err.Issues[i].Expression[j] = path + "." + e
+		}
+	}
+	return err
+}
+
+func (s *Set) findLocked(name string) *generator {
+	for _, g := range s.generators {
+		if g.name == name {
+			return g
+		}
+	}
+	return nil
+}
+
+func (s *Set) find(name string) (*generator, *fhir.Error) {
+	s.mu.Lock()
+	g := s.findLocked(name)
+	s.mu.Unlock()
+	if g == nil {
+		return nil, s.unknown(name)
+	}
+	return g, nil
+}
+
+// unknown refuses a name nobody has.
+func (s *Set) unknown(name string) *fhir.Error {
+	states := s.List()
+	if len(states) == 0 {
+		return fhir.Refuse(http.StatusNotFound, "not-found", "there is no generator %q, nor any other", name)
+	}
+	names := make([]string, len(states))
+	for i, state := range states {
+		names[i] = state.Name
+	}
+	return fhir.Refuse(http.StatusNotFound, "not-found", "there is no generator %q; there are %s", name, strings.Join(names, ", "))
+}

@@ -1,0 +1,109 @@
+package synth
+
+import (
+	"net/http"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"signalfhir/internal/fhir"
+)
+
+// Spec describes a generator.
+type Spec struct {
+	Name     string `json:"name"`     // prefix of the ids it writes; letters, digits and -, at most 40
+	Scenario string `json:"scenario"` // one of [Scenarios]
+	Rate     string `json:"rate"`     // writes in a time: "10/min", "2/s", "30/h"; or the time between two: "500ms". "": 10/min
+	Patients int    `json:"patients"` // size of the pool; 0: 8
+	Seed     uint64 `json:"seed"`     // the same seed gives the same sequence
+	Running  bool   `json:"running"`  // write on the clock; else only when stepped
+}
+
+// The limits of a generator.
+const (
+	DefaultRate     = "10/min"
+	DefaultPatients = 8
+	MaxPatients     = 1000
+	minInterval     = time.Millisecond // 1000/s
+	maxInterval     = time.Hour        // 1/h
+)
+
+var generatorName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9-]{0,38}[A-Za-z0-9])?$`)
+
+// Check tells everything that is wrong with the spec, each issue with the
+// member it is about as its expression; nil where nothing is.
+func (s Spec) Check() *fhir.Error {
+	var refused *fhir.Error
+	add := func(member string, err *fhir.Error) {
+		if err == nil {
+			return
+		}
+		err.At(member)
+		if refused == nil {
+			refused = err
+			return
+		}
+		refused.Issues = append(refused.Issues, err.Issues...)
+	}
+	if !generatorName.MatchString(s.Name) {
+		add("name", fhir.Refuse(http.StatusBadRequest, "value", "got %q, expected 1 to 40 letters, digits and hyphens, with no hyphen at an end", s.Name))
+	}
+	if _, ok := findScenario(s.Scenario); !ok {
+		add("scenario", fhir.Refuse(http.StatusBadRequest, "value", "there is no scenario %q; there are %s", s.Scenario, strings.Join(Scenarios(), ", ")))
+	}
+	if s.Patients < 0 || s.Patients > MaxPatients {
+		add("patients", fhir.Refuse(http.StatusBadRequest, "value", "got %d, expected 1 to %d, or 0 for %d", s.Patients, MaxPatients, DefaultPatients))
+	}
+	_, err := interval(s.Rate)
+	add("rate", err)
+	return refused
+}
+
+// withDefaults fills in what the spec leaves open.
+func (s Spec) withDefaults() Spec {
+	if s.Rate == "" {
+		s.Rate = DefaultRate
+	}
+	if s.Patients == 0 {
+		s.Patients = DefaultPatients
+	}
+	return s
+}
+
+// interval is the time between two writes at a rate.
+func interval(rate string) (time.Duration, *fhir.Error) {
+	if rate == "" {
+		rate = DefaultRate
+	}
+	refuse := func(expected string) (time.Duration, *fhir.Error) {
+		return 0, fhir.Refuse(http.StatusBadRequest, "value", "got rate %q, expected %s", rate, expected)
+	}
+	const form = `writes in a time such as "10/min", "2/s" or "30/h", or the time between two such as "500ms"`
+	var between time.Duration
+	if count, unit, ok := strings.Cut(rate, "/"); ok {
+		per, known := map[string]time.Duration{"s": time.Second, "min": time.Minute, "h": time.Hour}[unit]
+		n, err := strconv.ParseFloat(count, 64)
+		if err != nil || !known || !(n > 0) {
+			return refuse(form)
+		}
+		// In floating point first: a tiny n must not overflow the conversion.
+		nanoseconds := float64(per) / n
+		if nanoseconds > float64(maxInterval)*(1+1e-9) {
+			return refuse("at least 1/h")
+		}
+		between = time.Duration(nanoseconds)
+	} else {
+		var err error
+		if between, err = time.ParseDuration(rate); err != nil || between <= 0 {
+			return refuse(form)
+		}
+	}
+	switch {
+	case between < minInterval:
+		return refuse("at most 1000/s")
+	case between > maxInterval:
+		return refuse("at least 1/h")
+	}
+	return between, nil
+}

@@ -1,0 +1,139 @@
+package topic
+
+import (
+	"cmp"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Catalogue is the set of topics of a room, by the id of their resource. It is
+// guarded by the lock of whoever owns it.
+type Catalogue struct {
+	byKey  map[string]*Topic
+	order  []*Topic // in order of their being stored; the last one stored is last
+	byType map[string][]*Topic
+}
+
+// NewCatalogue makes an empty catalogue.
+func NewCatalogue() *Catalogue {
+	c := &Catalogue{}
+	c.Clear()
+	return c
+}
+
+// Clear removes every topic.
+func (c *Catalogue) Clear() {
+	c.byKey, c.order, c.byType = map[string]*Topic{}, nil, map[string][]*Topic{}
+}
+
+// Put adds a topic under the id of its resource, or replaces it.
+func (c *Catalogue) Put(id string, t *Topic) {
+	c.Remove(id)
+	t.key = id
+	c.byKey[id] = t
+	c.order = append(c.order, t)
+	c.byType = map[string][]*Topic{}
+}
+
+// Remove removes the topic of a resource.
+func (c *Catalogue) Remove(id string) {
+	if t := c.byKey[id]; t != nil {
+		delete(c.byKey, id)
+		c.order = slices.DeleteFunc(c.order, func(other *Topic) bool { return other == t })
+		c.byType = map[string][]*Topic{}
+	}
+}
+
+// ByKey finds a topic by the id of its resource.
+func (c *Catalogue) ByKey(key string) (*Topic, bool) {
+	t, ok := c.byKey[key]
+	return t, ok
+}
+
+// Holder is the id of the resource that defines a url in a version.
+func (c *Catalogue) Holder(url, version string) (id string, ok bool) {
+	for _, t := range c.order {
+		if t.topic.URL == url && t.topic.Version == version {
+			return t.key, true
+		}
+	}
+	return "", false
+}
+
+// Resolve finds the topic of a canonical. Without a version it is the latest
+// one, of equal or incomparable ones the last stored (TOP-21).
+func (c *Catalogue) Resolve(canonical string) (*Topic, bool) {
+	url, version, versioned := strings.Cut(canonical, "|")
+	var best *Topic
+	for _, t := range c.order {
+		if t.topic.URL != url || versioned && t.topic.Version != version {
+			continue
+		}
+		if best == nil || compareVersions(t.topic.Version, best.topic.Version) >= 0 {
+			best = t
+		}
+	}
+	return best, best != nil
+}
+
+// compareVersions compares two versions part by part: numbers as such, other
+// parts as text; a part more is later, except for a pre-release after "-".
+func compareVersions(a, b string) int {
+	aMain, aPre, _ := strings.Cut(a, "-")
+	bMain, bPre, _ := strings.Cut(b, "-")
+	if d := compareParts(aMain, bMain); d != 0 {
+		return d
+	}
+	switch {
+	case aPre == bPre:
+		return 0
+	case aPre == "":
+		return 1
+	case bPre == "":
+		return -1
+	}
+	return compareParts(aPre, bPre)
+}
+
+func compareParts(a, b string) int {
+	as, bs := strings.Split(a, "."), strings.Split(b, ".")
+	for i := range min(len(as), len(bs)) {
+		an, aErr := strconv.Atoi(as[i])
+		bn, bErr := strconv.Atoi(bs[i])
+		d := cmp.Compare(as[i], bs[i])
+		if aErr == nil && bErr == nil {
+			d = cmp.Compare(an, bn)
+		}
+		if d != 0 {
+			return d
+		}
+	}
+	return cmp.Compare(len(as), len(bs))
+}
+
+// URLs lists the canonical URLs of all topics, sorted, each once.
+func (c *Catalogue) URLs() []string {
+	var urls []string
+	for _, t := range c.order {
+		urls = append(urls, t.topic.URL)
+	}
+	slices.Sort(urls)
+	return slices.Compact(urls)
+}
+
+// ForType lists the topics with a trigger on a resource type, in order of their
+// being stored.
+func (c *Catalogue) ForType(typ string) []*Topic {
+	if found, ok := c.byType[typ]; ok {
+		return found
+	}
+	var found []*Topic
+	for _, t := range c.order {
+		if slices.ContainsFunc(t.triggers, func(g trigger) bool { return g.concerns(typ) }) {
+			found = append(found, t)
+		}
+	}
+	c.byType[typ] = found
+	return found
+}

@@ -1,0 +1,190 @@
+package topic
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"signalfhir/internal/fhir"
+	"signalfhir/internal/search"
+)
+
+// Filters are the compiled filters of one subscription. All have to let an event
+// pass (FLT-1).
+type Filters struct{ filters []filter }
+
+// filter is one filterBy, with a condition for each type it applies to.
+type filter struct {
+	conditions map[string]*search.Condition
+}
+
+// CompileFilters compiles the filters of a subscription on the topic. Each
+// problem is an issue with its place (FLT-4 to FLT-11).
+func (t *Topic) CompileFilters(filters []fhir.Filter) (*Filters, []fhir.Issue) {
+	compiled := &Filters{}
+	var issues []fhir.Issue
+	for _, f := range filters {
+		one, more := t.compileFilter(f)
+		issues = append(issues, more...)
+		compiled.filters = append(compiled.filters, one)
+	}
+	return compiled, issues
+}
+
+func (t *Topic) compileFilter(f fhir.Filter) (filter, []fhir.Issue) {
+	one := filter{conditions: map[string]*search.Condition{}}
+	offered := t.offers(f)
+	if len(offered) == 0 {
+		return one, []fhir.Issue{broken("not-supported", f.Expression+".filterParameter", "the topic offers no filter "+f.Parameter+onType(f.ResourceType)+"; it offers "+t.offer())}
+	}
+	var issues []fhir.Issue
+	if f.Comparator != "" && !slices.ContainsFunc(offered, func(c fhir.CanFilterBy) bool { return slices.Contains(c.Comparators, f.Comparator) }) {
+		issues = append(issues, broken("not-supported", f.Expression+".comparator", notOffered("comparator", f.Comparator, f.Parameter, comparators(offered))))
+	}
+	if f.Modifier != "" && !slices.ContainsFunc(offered, func(c fhir.CanFilterBy) bool { return slices.Contains(c.Modifiers, f.Modifier) }) {
+		issues = append(issues, broken("not-supported", f.Expression+".modifier", notOffered("modifier", f.Modifier, f.Parameter, modifiers(offered))))
+	}
+	if f.Modifier == "type" {
+		issues = append(issues, broken("not-supported", f.Expression+".modifier", "the modifier type cannot name a type here; write it into the value, as in Patient/123 (FLT-10)"))
+	}
+	if len(issues) > 0 {
+		return one, issues
+	}
+	for _, typ := range t.appliesTo(f, offered) {
+		condition, issue := t.condition(typ, f, offered)
+		if issue != nil {
+			return one, []fhir.Issue{*issue}
+		}
+		one.conditions[typ] = condition
+	}
+	return one, nil
+}
+
+func onType(typ string) string {
+	if typ == "" {
+		return ""
+	}
+	return " on " + typ
+}
+
+func notOffered(what, got, parameter string, offered []string) string {
+	if len(offered) == 0 {
+		return fmt.Sprintf("the topic offers the filter %s without any %s, so only plain equality; leave %s out", parameter, what, got)
+	}
+	return fmt.Sprintf("the topic does not offer the %s %s for the filter %s; it offers %s", what, got, parameter, strings.Join(offered, ", "))
+}
+
+func comparators(offered []fhir.CanFilterBy) []string {
+	var all []string
+	for _, c := range offered {
+		all = append(all, c.Comparators...)
+	}
+	return all
+}
+
+func modifiers(offered []fhir.CanFilterBy) []string {
+	var all []string
+	for _, c := range offered {
+		all = append(all, c.Modifiers...)
+	}
+	return all
+}
+
+// offers lists what the topic offers for a filter.
+func (t *Topic) offers(f fhir.Filter) []fhir.CanFilterBy {
+	var offered []fhir.CanFilterBy
+	for _, c := range t.topic.CanFilterBy {
+		if c.Parameter == f.Parameter && (f.ResourceType == "" || c.Resource == "" || isAny(f.ResourceType) || isAny(c.Resource) || c.Resource == f.ResourceType) {
+			offered = append(offered, c)
+		}
+	}
+	return offered
+}
+
+func isAny(typ string) bool { return typ == "Resource" || typ == "DomainResource" }
+
+// offer says what filters the topic has, for people.
+func (t *Topic) offer() string {
+	var names []string
+	for _, c := range t.topic.CanFilterBy {
+		name := c.Parameter
+		if c.Resource != "" {
+			name += onType(c.Resource)
+		}
+		names = append(names, name)
+	}
+	if len(names) == 0 {
+		return "none"
+	}
+	return strings.Join(names, ", ")
+}
+
+// appliesTo lists the types of focus a filter is about (FLT-2).
+func (t *Topic) appliesTo(f fhir.Filter, offered []fhir.CanFilterBy) []string {
+	if f.ResourceType != "" && !isAny(f.ResourceType) {
+		return []string{f.ResourceType}
+	}
+	var types []string
+	for _, c := range offered {
+		if c.Resource == "" || isAny(c.Resource) {
+			return t.Resources()
+		}
+		if !slices.Contains(types, c.Resource) {
+			types = append(types, c.Resource)
+		}
+	}
+	return types
+}
+
+// condition makes the search condition a filter stands for on one type.
+func (t *Topic) condition(typ string, f fhir.Filter, offered []fhir.CanFilterBy) (*search.Condition, *fhir.Issue) {
+	refuse := func(code, member, text string) (*search.Condition, *fhir.Issue) {
+		issue := broken(code, f.Expression+"."+member, text)
+		return nil, &issue
+	}
+	p, ok := search.Lookup(t.release, typ, f.Parameter)
+	for _, c := range offered {
+		if c.Definition == "" {
+			continue
+		}
+		if defined, known := search.Lookup(t.release, typ, c.Definition); known {
+			p, ok = defined, true // FLT-5: the definition says what the name means
+		}
+	}
+	if !ok {
+		if strings.Contains(f.Parameter, ".") {
+			return refuse("not-supported", "filterParameter", "the chained parameter "+f.Parameter+" is not supported yet")
+		}
+		return refuse("not-supported", "filterParameter", f.Parameter+" is no search parameter of "+typ+" this server knows, and the topic names no definition it knows (FLT-6)")
+	}
+	if f.Comparator != "" && p.Type == "date" && len(f.Value) > 2 && f.Value[0] >= 'a' && f.Value[0] <= 'z' {
+		issue := broken("value", f.Expression+".value", "the comparator "+f.Comparator+" and the prefix of "+f.Value+" say it twice; keep one")
+		issue.Rule = false // a question of form: 400 (FLT-9)
+		return nil, &issue
+	}
+	condition, refused := search.NewCondition(p, f.Modifier, f.Comparator, f.Value)
+	if refused != nil {
+		member := "filterParameter"
+		if refused.Code() == "value" {
+			member = "value"
+		}
+		return refuse(refused.Code(), member, refused.Error())
+	}
+	return condition, nil
+}
+
+// Match tells whether a resource passes every filter that applies to its type
+// (FLT-1, FLT-3), and in words how each compared.
+func (f *Filters) Match(state *fhir.Resource) (bool, []string) {
+	passes, reasons := true, []string(nil)
+	for _, one := range f.filters {
+		condition := one.conditions[state.Type]
+		if condition == nil {
+			continue
+		}
+		ok, reason := condition.Match(state)
+		passes = passes && ok
+		reasons = append(reasons, "filter "+reason)
+	}
+	return passes, reasons
+}

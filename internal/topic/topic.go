@@ -1,0 +1,238 @@
+// Package topic compiles SubscriptionTopics and decides whether a change
+// concerns one, which filters a subscription may put on it, and which resources
+// go along with its notifications.
+//
+// It decides and explains; it neither stores nor sends. A criterion that cannot
+// be evaluated never fails the write that is being judged: it does not fire, and
+// the verdict says why (TOP-10).
+package topic
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"signalfhir/internal/fhir"
+	"signalfhir/internal/fhirpath"
+	"signalfhir/internal/search"
+	"signalfhir/internal/store"
+)
+
+// Topic is a compiled SubscriptionTopic. It is immutable once it is in a
+// [Catalogue].
+type Topic struct {
+	release  fhir.Release
+	topic    *fhir.Topic
+	key      string
+	triggers []trigger
+}
+
+// trigger is one compiled resourceTrigger.
+type trigger struct {
+	fhir.Trigger
+	previous, current *search.Query // nil: no such test
+	path              *fhirpath.Expr
+}
+
+// Compile compiles a topic of a release. Each problem is an issue with its
+// place; a topic with one of severity error must not be used.
+func Compile(r fhir.Release, t *fhir.Topic) (*Topic, []fhir.Issue) {
+	compiled := &Topic{release: r, topic: t}
+	var issues []fhir.Issue
+	for _, source := range t.Triggers {
+		one := trigger{Trigger: source}
+		if source.FHIRPath != "" {
+			path, err := fhirpath.Compile(source.FHIRPath)
+			if err != nil {
+				issues = append(issues, broken("value", source.Expression+".fhirPathCriteria", err.Error()))
+			}
+			one.path = path
+		}
+		if q := source.Query; q != nil {
+			parse := func(text, member string) *search.Query {
+				if text == "" {
+					return nil
+				}
+				query, refused := search.ParseQuery(r, source.Resource, text)
+				if refused != nil {
+					issues = append(issues, broken(refused.Code(), source.Expression+".queryCriteria."+member, refused.Error()))
+				}
+				return query
+			}
+			one.previous = parse(q.Previous, "previous")
+			one.current = parse(q.Current, "current")
+		}
+		compiled.triggers = append(compiled.triggers, one)
+	}
+	return compiled, issues
+}
+
+func broken(code, expression, text string) fhir.Issue {
+	return fhir.Issue{Severity: "error", Code: code, Diagnostics: text, Expression: []string{expression}, Rule: true}
+}
+
+// Key names the topic among those of its catalogue.
+func (t *Topic) Key() string { return t.key }
+
+// URL is the canonical URL of the topic, without its version.
+func (t *Topic) URL() string { return t.topic.URL }
+
+// Status is the publication status of the topic.
+func (t *Topic) Status() string { return t.topic.Status }
+
+// Resources lists the types the topic is about, those of resource triggers
+// first.
+func (t *Topic) Resources() []string {
+	var types []string
+	add := func(typ string) {
+		if t.release.IsResourceType(typ) && !slices.Contains(types, typ) {
+			types = append(types, typ)
+		}
+	}
+	for _, one := range t.triggers {
+		add(one.Resource)
+	}
+	for _, event := range t.topic.EventTriggers {
+		add(event.Resource)
+	}
+	return types
+}
+
+// Verdict is the answer to whether a change fires a topic.
+type Verdict struct {
+	Fired   bool
+	Trigger int      // index of the trigger that fired
+	Steps   []string // how each trigger came to its answer, in words
+}
+
+// Match decides whether a change fires the topic: whether any of its triggers
+// does (TOP-5).
+func (t *Topic) Match(c *store.Change) Verdict {
+	v := Verdict{}
+	for i := range t.triggers {
+		fired, why := t.triggers[i].match(c)
+		v.Steps = append(v.Steps, fmt.Sprintf("trigger %d on %s: %s", i, t.triggers[i].Resource, why))
+		if fired {
+			v.Fired, v.Trigger = true, i
+			return v
+		}
+	}
+	if len(t.triggers) == 0 {
+		v.Steps = []string{"the topic has no trigger on resources; only /mock/trigger fires it"}
+	}
+	return v
+}
+
+// concerns tells whether a trigger is about resources of a type.
+func (g *trigger) concerns(typ string) bool {
+	switch g.Resource {
+	case typ, "Resource":
+		return true
+	case "DomainResource":
+		return typ != "Bundle" && typ != "Binary" && typ != "Parameters"
+	}
+	return false
+}
+
+func (g *trigger) match(c *store.Change) (bool, string) {
+	if !g.concerns(c.State().Type) {
+		return false, "not about " + c.State().Type
+	}
+	if len(g.Interactions) > 0 && !slices.Contains(g.Interactions, string(c.Interaction)) {
+		return false, string(c.Interaction) + " is not among the supported interactions " + strings.Join(g.Interactions, ", ") // TOP-3
+	}
+	// Both are ways to say the same; where there are both, FHIRPath, the more
+	// precise one, decides (TOP-8).
+	switch {
+	case g.path != nil:
+		return g.matchPath(c)
+	case g.previous != nil || g.current != nil || g.hasResults(c):
+		return g.matchQuery(c)
+	}
+	return true, "no criteria, so every " + string(c.Interaction) + " fires" // TOP-4
+}
+
+// matchPath evaluates the fhirPathCriteria on a change.
+func (g *trigger) matchPath(c *store.Change) (bool, string) {
+	vars := map[string][]byte{"previous": nil, "current": nil} // TOP-9
+	if c.Previous != nil {
+		vars["previous"] = c.Previous.JSON
+	}
+	if c.Current != nil {
+		vars["current"] = c.Current.JSON
+	}
+	result, err := g.path.Eval(c.State().Release, c.State().JSON, vars)
+	if err != nil {
+		return false, err.Error()
+	}
+	if fhirpath.True(result) {
+		return true, "fhirPathCriteria is true"
+	}
+	text := fmt.Sprintf("fhirPathCriteria gives %v, not a single true", fhirpath.Values(result))
+	if len(result) > 1 || len(result) == 0 && strings.Contains(g.FHIRPath, "|") {
+		text += "; note that | unites collections, write or for a choice of conditions (TOP-11)"
+	}
+	return false, text
+}
+
+// hasResults tells whether a trigger without search strings still says what to
+// do on this interaction.
+func (g *trigger) hasResults(c *store.Change) bool {
+	if g.Query == nil {
+		return false
+	}
+	return c.Interaction == store.Create && g.Query.ResultForCreate != "" || c.Interaction == store.Delete && g.Query.ResultForDelete != ""
+}
+
+// test is one side of the queryCriteria: whether it is asked at all, and how it
+// came out.
+type test struct {
+	asked, passed bool
+	why           string
+}
+
+// matchQuery evaluates the queryCriteria by the table of spec.md 1.3.5. A test
+// nobody wrote down is left out (TOP-15, TOP-16).
+func (g *trigger) matchQuery(c *store.Change) (bool, string) {
+	var previous, current test
+	if c.Interaction == store.Create {
+		previous = fixed("resultForCreate", g.Query.ResultForCreate)
+	} else {
+		previous = evaluated("previous", g.previous, c.Previous)
+	}
+	if c.Interaction == store.Delete {
+		current = fixed("resultForDelete", g.Query.ResultForDelete)
+	} else {
+		current = evaluated("current", g.current, c.Current)
+	}
+	switch {
+	case !previous.asked && !current.asked:
+		return true, "no criteria apply to a " + string(c.Interaction)
+	case !previous.asked:
+		return current.passed, current.why
+	case !current.asked:
+		return previous.passed, previous.why
+	case g.Query.RequireBoth:
+		return previous.passed && current.passed, previous.why + " and " + current.why + ", both are required"
+	}
+	return previous.passed || current.passed, previous.why + " or " + current.why + ", one is enough"
+}
+
+func fixed(member, result string) test {
+	if result == "" {
+		return test{}
+	}
+	return test{true, result == "test-passes", member + " says " + result}
+}
+
+func evaluated(member string, query *search.Query, state *fhir.Resource) test {
+	if query == nil {
+		return test{}
+	}
+	passed, reasons := query.Explain(state)
+	outcome := " fails"
+	if passed {
+		outcome = " passes"
+	}
+	return test{true, passed, member + outcome + " (" + strings.Join(reasons, "; ") + ")"}
+}

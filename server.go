@@ -1,0 +1,251 @@
+package main
+
+import (
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/labstack/echo/v4"
+	"github.com/labstack/echo/v4/middleware"
+
+	"signalfhir/internal/fhir"
+	"signalfhir/internal/room"
+	"signalfhir/internal/seed"
+)
+
+//go:embed seed.json
+var builtinSeed []byte
+
+// server is the Echo app with the default room and the hub behind it.
+type server struct {
+	options *serveOptions
+	log     *slog.Logger
+	address string // http://host:port as seen from this machine
+	echo    *echo.Echo
+	room    *room.Room
+	hub     *hub
+	metrics *metrics
+	live    atomic.Bool // requests are served; false again while stopping
+}
+
+// How long a stop may take. The mission allows two seconds in all.
+const (
+	stopRequests = 500 * time.Millisecond
+	stopSockets  = time.Second
+)
+
+// newServer wires everything up; nothing runs but what the seed starts.
+func newServer(o *serveOptions, addr net.Addr, log *slog.Logger) (*server, error) {
+	s := &server{options: o, log: log, address: "http://" + localAddress(addr), echo: echo.New()}
+	content, err := s.seed()
+	if err != nil {
+		return nil, err
+	}
+	base := s.options.PublicURL
+	if base == "" {
+		base = s.address
+	}
+	s.metrics = newMetrics(s)
+	s.hub = newHub(hubOptions{
+		QueueSize:   o.QueueFrames,
+		Strict:      o.Strict,
+		CheckOrigin: s.originAllowed,
+		Logger:      log,
+		Observer:    s.metrics,
+	})
+	var refused *fhir.Error
+	s.room, refused = room.New(room.Options{
+		Clock:       o.clock,
+		TokenTTL:    o.TokenTTL,
+		BatchWindow: o.BatchWindow,
+		Strict:      o.Strict,
+		Base:        base + "/fhir/R5",
+		Seed:        content,
+	})
+	if refused != nil {
+		return nil, fmt.Errorf("the seed was refused: %w", refused)
+	}
+	s.configure()
+	s.routes()
+	return s, nil
+}
+
+// localAddress is how a client on this machine reaches addr.
+func localAddress(addr net.Addr) string {
+	host, port, _ := net.SplitHostPort(addr.String())
+	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return net.JoinHostPort(host, port)
+}
+
+func (s *server) seed() (*seed.Seed, error) {
+	name, data, err := s.options.seedData()
+	if err != nil || data == nil {
+		return nil, err
+	}
+	content, refused := seed.Read(data)
+	if refused != nil {
+		return nil, fmt.Errorf("cannot use the seed %s: %w", name, refused)
+	}
+	return content, nil
+}
+
+// configure sets up what every request passes through, outermost first.
+func (s *server) configure() {
+	e := s.echo
+	e.HideBanner, e.HidePort = true, true
+	e.IPExtractor = echo.ExtractIPDirect()
+	e.HTTPErrorHandler = s.answerError
+	e.Pre(normalizePath)
+	e.Use(s.requestLog())
+	e.Use(middleware.RecoverWithConfig(middleware.RecoverConfig{
+		DisableStackAll: true,
+		LogErrorFunc: func(_ echo.Context, err error, stack []byte) error {
+			s.log.Error("a handler panicked", "error", err, "stack", string(stack))
+			return err
+		},
+	}))
+	e.Use(s.guardHost)
+	e.Use(middleware.CORSWithConfig(middleware.CORSConfig{
+		AllowOriginFunc:  func(origin string) (bool, error) { return s.allowsOrigin(origin), nil },
+		AllowMethods:     []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"},
+		AllowCredentials: true,
+		ExposeHeaders:    []string{"Location", "Content-Location", "ETag", "Last-Modified"},
+		MaxAge:           600,
+	}))
+	e.Use(s.limitBody)
+}
+
+// routes is the one list of everything the server answers.
+func (s *server) routes() {
+	e := s.echo
+	e.GET("/", s.page)
+	e.GET("/ui/*", s.assets)
+	e.GET("/healthz", s.healthz)
+	e.GET("/readyz", s.readyz)
+	e.GET("/metrics", s.metrics.serve)
+
+	e.GET("/ws", s.socket)
+
+	f := e.Group("/fhir/:release", s.speakFHIR)
+	f.GET("/metadata", s.metadata)
+
+	f.GET("/:type", s.search)
+	f.POST("/:type", s.create)
+	f.POST("/:type/_search", s.search)
+	f.GET("/:type/:id", s.read)
+	f.PUT("/:type/:id", s.update)
+	f.PATCH("/:type/:id", s.patch)
+	f.DELETE("/:type/:id", s.delete)
+	f.GET("/:type/:id/_history", s.history)
+	f.GET("/:type/:id/_history/:version", s.readVersion)
+
+	for _, methods := range []string{http.MethodGet, http.MethodPost} {
+		f.Add(methods, "/Subscription/$get-ws-binding-token", s.bindingToken)
+		f.Add(methods, "/Subscription/:id/$get-ws-binding-token", s.bindingToken)
+		f.Add(methods, "/Subscription/$status", s.status)
+		f.Add(methods, "/Subscription/:id/$status", s.status)
+		f.Add(methods, "/Subscription/:id/$events", s.events)
+	}
+
+	f.RouteNotFound("/*", s.notFound)
+
+	m := e.Group("/mock", s.guardOrigin)
+	m.POST("/trigger", s.trigger)
+	m.POST("/await", s.await)
+	m.POST("/reset", s.reset)
+	m.GET("/generators", s.generators)
+	m.POST("/generators", s.addGenerator)
+	m.PATCH("/generators/:name", s.changeGenerator)
+	m.DELETE("/generators/:name", s.removeGenerator)
+	m.POST("/generators/:name/start", s.startGenerator)
+	m.POST("/generators/:name/stop", s.stopGenerator)
+	m.POST("/generators/:name/step", s.stepGenerator)
+	m.GET("/sockets", s.sockets)
+	m.GET("/subscriptions", s.subscriptions)
+	m.GET("/tokens", s.tokens)
+	m.DELETE("/tokens/:token", s.revokeToken)
+	m.GET("/journal", s.journal)
+
+	e.RouteNotFound("/*", s.notFound)
+}
+
+// serve answers requests on l until ctx ends, then stops in good order: no new
+// requests, sockets closed with 1001, every goroutine ended. ready is called
+// once requests are served.
+func (s *server) serve(ctx context.Context, l net.Listener, ready func()) error {
+	srv := &http.Server{Handler: s.echo, ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelWarn)}
+	failed := make(chan error, 1)
+	go func() { failed <- srv.Serve(l) }()
+	s.live.Store(true)
+	ready()
+	var err error
+	select {
+	case <-ctx.Done():
+	case err = <-failed:
+	}
+	s.live.Store(false)
+	requests, cancel := context.WithTimeout(context.Background(), stopRequests)
+	defer cancel()
+	if srv.Shutdown(requests) != nil {
+		srv.Close() // a long poll may still hang; sockets are the hub's
+	}
+	sockets, cancel := context.WithTimeout(context.Background(), stopSockets)
+	defer cancel()
+	s.hub.shutdown(sockets)
+	s.room.Close()
+	if errors.Is(err, http.ErrServerClosed) {
+		err = nil
+	}
+	return err
+}
+
+// readyLine is what --ready-json prints.
+type readyLine struct {
+	URL     string            `json:"url"`
+	FHIR    map[string]string `json:"fhir"`
+	WS      string            `json:"ws"`
+	PID     int               `json:"pid"`
+	Version string            `json:"version"`
+}
+
+func (s *server) ready() readyLine {
+	root := s.root()
+	bases := map[string]string{}
+	for _, r := range fhir.Releases {
+		bases[string(r)] = root + "/fhir/" + string(r)
+	}
+	return readyLine{URL: root, FHIR: bases, WS: socketURL(root), PID: os.Getpid(), Version: version()}
+}
+
+// banner greets a newcomer.
+func (s *server) banner(w io.Writer) {
+	root := s.root()
+	fmt.Fprintf(w, `signalfhir %s
+  page    %s/
+  fhir    %s/fhir/R5
+  socket  %s
+  start   curl -X POST '%s/fhir/R5/Subscription/admission-id-only/$get-ws-binding-token'
+  watch   go run . listen --server %s --subscription admission-id-only
+`, version(), root, root, socketURL(root), root, root)
+}
+
+// root is the URL of the server where no request tells it.
+func (s *server) root() string {
+	if s.options.PublicURL != "" {
+		return s.options.PublicURL
+	}
+	return s.address
+}
+
+func socketURL(root string) string { return "ws" + strings.TrimPrefix(root, "http") + "/ws" }
