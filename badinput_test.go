@@ -273,6 +273,8 @@ func TestBadInput_TopicsAndOtherAddresses(t *testing.T) {
 		{name: "unknown address", method: "GET", path: "/nowhere", status: 404, code: "not-found"},
 		{name: "unknown search parameter, strict", method: "GET", path: "Subscription?colour=red", headers: []string{"Prefer", "handling=strict"}, status: 400, code: "not-supported", says: "colour"},
 		{name: "search value that is none", method: "GET", path: "Encounter?date=yesterday", status: 400, code: "value", says: "yesterday"},
+		{name: "update of a type", method: "PUT", path: "Patient", body: "{}", status: 405, code: "not-supported", says: "POST"},
+		{name: "create on an instance", method: "POST", path: "Patient/1", body: "{}", status: 405, code: "not-supported", says: "PUT"},
 		{name: "foreign Host", method: "GET", path: "metadata", headers: []string{"Host", "evil.example"}, status: 403, code: "forbidden", says: "--allow-host"},
 	})
 	if a := s.must(200, "GET", "Subscription?colour=red", nil); compact(a.body["total"]) != "2" || !strings.Contains(string(a.raw), "colour") {

@@ -122,7 +122,7 @@ func isLoopback(name string) bool {
 // permission a browser would ask for.
 func (s *server) guardOrigin(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
-		if s.originAllowed(c.Request()) {
+		if !strings.HasPrefix(c.Request().URL.Path, "/mock") || s.originAllowed(c.Request()) {
 			return next(c)
 		}
 		return fhir.Refuse(http.StatusForbidden, "forbidden",
@@ -186,7 +186,7 @@ func (s *server) answerError(err error, c echo.Context) {
 	if c.Response().Committed {
 		return
 	}
-	refused := asRefusal(err)
+	refused := asRefusal(c, err)
 	if strings.HasPrefix(c.Request().URL.Path, "/mock") {
 		err = problem(c, refused, nil)
 	} else {
@@ -198,7 +198,7 @@ func (s *server) answerError(err error, c echo.Context) {
 }
 
 // asRefusal gives errors of the framework the form of our own.
-func asRefusal(err error) *fhir.Error {
+func asRefusal(c echo.Context, err error) *fhir.Error {
 	var refused *fhir.Error
 	if errors.As(err, &refused) {
 		return refused
@@ -211,21 +211,21 @@ func asRefusal(err error) *fhir.Error {
 	if !errors.As(err, &framework) {
 		return fhir.Refuse(http.StatusInternalServerError, "exception", "the server failed: %v; please report this", err)
 	}
+	path := c.Request().URL.Path
+	operation := strings.LastIndex(path, "/$")
 	switch framework.Code {
 	case http.StatusMethodNotAllowed:
-		return fhir.Refuse(framework.Code, "not-supported", "this method is not allowed here; the Allow header lists those that are")
+		allowed := c.Response().Header().Get("Allow")
+		if strings.Contains(allowed, http.MethodGet) {
+			allowed += ", HEAD"
+			c.Response().Header().Set("Allow", allowed)
+		}
+		return fhir.Refuse(framework.Code, "not-supported", "%s is not allowed here; allowed are %s", c.Request().Method, allowed)
 	case http.StatusNotFound:
+		if strings.HasPrefix(path, "/fhir/") && operation > 0 {
+			return noOperation(path[operation+1:])
+		}
 		return fhir.Refuse(framework.Code, "not-found", "there is nothing at this address; the FHIR base is /fhir/R5, the socket /ws, the control routes are below /mock")
 	}
 	return fhir.Refuse(framework.Code, "processing", "%v", framework.Message)
-}
-
-// notFound answers for every address without a route.
-func (s *server) notFound(c echo.Context) error {
-	path := c.Request().URL.Path
-	if i := strings.LastIndex(path, "/$"); i >= 0 {
-		typ, _, _ := strings.Cut(strings.TrimPrefix(path, "/fhir/"+c.Param("release")+"/"), "/")
-		return noOperation(c, typ, path[i+1:])
-	}
-	return echo.ErrNotFound
 }

@@ -24,7 +24,10 @@ const fhirJSON = "application/fhir+json"
 // speaks, a representation it can write, a type it stores.
 func (s *server) speakFHIR(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
-		if _, ok := fhir.ParseRelease(c.Param("release")); !ok {
+		if !strings.HasPrefix(c.Request().URL.Path, "/fhir/") {
+			return next(c)
+		}
+		if _, ok := fhir.ParseRelease(c.Param("release")); !ok && c.Param("release") != "" {
 			return fhir.Refuse(http.StatusNotFound, "not-supported", "this server does not speak FHIR %s; its base is %s/fhir/R5", c.Param("release"), s.rootOf(c))
 		}
 		if err := acceptable(c.Request()); err != nil {
@@ -451,7 +454,11 @@ func keys(v url.Values) func(func(string) bool) {
 // plainID refuses what stands in the place of an id and is none.
 func plainID(c echo.Context, typ, id string) error {
 	if strings.HasPrefix(id, "$") {
-		return noOperation(c, typ, id)
+		if typ == "Subscription" && (id == "$get-ws-binding-token" || id == "$status") {
+			c.Response().Header().Set("Allow", "GET, HEAD, POST, OPTIONS")
+			return fhir.Refuse(http.StatusMethodNotAllowed, "not-supported", "an operation takes GET or POST, not %s", c.Request().Method)
+		}
+		return noOperation(id)
 	}
 	if !fhir.IsID(id) {
 		return fhir.Refuse(http.StatusBadRequest, "value", "%q is not an id: it has 1 to 64 letters, digits, - or .", id)
@@ -459,15 +466,17 @@ func plainID(c echo.Context, typ, id string) error {
 	return nil
 }
 
-// noOperation answers for an operation the routes do not know under this method.
-func noOperation(c echo.Context, typ, name string) error {
-	onInstance := strings.Count(c.Request().URL.Path, "/") > strings.Count("/fhir/R5/Subscription/$", "/")
-	switch {
-	case typ != "Subscription":
-	case name == "$get-ws-binding-token", name == "$status", name == "$events" && onInstance:
-		c.Response().Header().Set("Allow", "GET, HEAD, POST, OPTIONS")
-		return fhir.Refuse(http.StatusMethodNotAllowed, "not-supported", "an operation takes GET or POST, not %s", c.Request().Method)
+// postedToInstance answers POST [type]/[id], which is nothing: what looks like it
+// is an operation the type does not have.
+func (s *server) postedToInstance(c echo.Context) error {
+	if id := c.Param("id"); strings.HasPrefix(id, "$") {
+		return noOperation(id)
 	}
+	c.Response().Header().Set("Allow", "GET, HEAD, PUT, PATCH, DELETE, OPTIONS")
+	return fhir.Refuse(http.StatusMethodNotAllowed, "not-supported", "a resource is created by POST to its type or PUT to its address; POST to %s/%s is neither", c.Param("type"), c.Param("id"))
+}
+
+func noOperation(name string) *fhir.Error {
 	return fhir.Refuse(http.StatusNotFound, "not-supported", "there is no operation %s here; Subscription offers $get-ws-binding-token, $status and, for one Subscription, $events", name)
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"strconv"
@@ -67,8 +68,9 @@ func control(c echo.Context, into any) error {
 		return fhir.Refuse(http.StatusBadRequest, "structure", "the body has more than one JSON value")
 	}
 	if err != nil {
-		if refused := asRefusal(err); refused.Status == http.StatusRequestEntityTooLarge {
-			return refused
+		var tooBig *http.MaxBytesError
+		if errors.As(err, &tooBig) {
+			return tooLarge(tooBig.Limit)
 		}
 		return fhir.Refuse(http.StatusBadRequest, "structure", "the body could not be read: %v", err)
 	}

@@ -7,10 +7,13 @@ import (
 )
 
 // Manual is a clock that stands still until it is moved. Moving it runs what
-// becomes due, in order of time, on the goroutine that moves it.
+// becomes due, one call at a time and in order of time, on the goroutine that
+// moves it; when Advance returns, everything has run. It is safe for concurrent
+// use.
 type Manual struct {
-	// moving is held while callbacks run, so that two movers do not mix their
-	// callbacks. Callbacks may use every method but Advance and Set.
+	// moving is held while the clock moves, so that two movers do not mix their
+	// calls; it guards nothing else. A call may use every method but Advance and
+	// Set, which would wait for themselves.
 	moving sync.Mutex
 
 	mu   sync.Mutex // guards now, due and next
@@ -30,7 +33,8 @@ func (m *Manual) Now() time.Time {
 }
 
 // AfterFunc schedules f for when the clock has moved on by d. A d of zero or
-// less is due at the next move, however small.
+// less is due at the next move, however small; a call that always asks for
+// another with no delay never lets the move end.
 func (m *Manual) AfterFunc(d time.Duration, f func()) Timer {
 	t := &manualTimer{clock: m, call: f, at: -1}
 	t.Reset(d)
@@ -38,13 +42,26 @@ func (m *Manual) AfterFunc(d time.Duration, f func()) Timer {
 }
 
 // Advance moves the clock on by d and runs what becomes due meanwhile, each
-// call at its own time. Calls scheduled by calls run too if they fall due.
-func (m *Manual) Advance(d time.Duration) { m.Set(m.Now().Add(d)) }
+// call at its own time. Calls scheduled by calls run too if they fall due. A d
+// of zero or less runs what is due already.
+func (m *Manual) Advance(d time.Duration) {
+	m.moving.Lock()
+	defer m.moving.Unlock()
+	m.move(m.Now().Add(d))
+}
 
-// Set moves the clock to a time; it never goes back.
+// Set moves the clock to a time as [Manual.Advance] does; it never goes back.
 func (m *Manual) Set(to time.Time) {
 	m.moving.Lock()
 	defer m.moving.Unlock()
+	m.move(to)
+}
+
+// move runs what is due by to; moving must be held.
+func (m *Manual) move(to time.Time) {
+	if now := m.Now(); to.Before(now) {
+		to = now
+	}
 	for {
 		call := m.pop(to)
 		if call == nil {
@@ -60,15 +77,11 @@ func (m *Manual) pop(to time.Time) func() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if len(m.due) == 0 || m.due[0].when.After(to) {
-		if to.After(m.now) {
-			m.now = to
-		}
+		m.now = to
 		return nil
 	}
 	t := heap.Pop(&m.due).(*manualTimer)
-	if t.when.After(m.now) {
-		m.now = t.when
-	}
+	m.now = t.when
 	return t.call
 }
 
@@ -108,7 +121,8 @@ func (t *manualTimer) Reset(d time.Duration) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	pending := t.stopLocked()
-	t.when, t.order = m.now.Add(d), m.next
+	// Nothing is due in the past, or it would overtake what waits for now.
+	t.when, t.order = m.now.Add(max(d, 0)), m.next
 	m.next++
 	heap.Push(&m.due, t)
 	return pending

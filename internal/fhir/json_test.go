@@ -3,6 +3,7 @@ package fhir_test
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -102,6 +103,25 @@ func TestParse_KeepsEverythingAsItWas(t *testing.T) {
 	} {
 		if got := string(parse(t, body).AppendJSON(nil)); got != body {
 			t.Errorf("%s: got %s, want %s", name, got, body)
+		}
+	}
+}
+
+// Large objects are searched another way than small ones.
+func TestParse_FindsAMemberTwiceInALargeObject(t *testing.T) {
+	t.Parallel()
+	for size := 1; size < 100; size++ {
+		var body strings.Builder
+		for i := range size {
+			fmt.Fprintf(&body, `"x%d":1,`, i)
+		}
+		for twice := range size {
+			if o, err := fhir.Parse(fmt.Appendf(nil, `{%s"x%d":2}`, &body, twice)); err == nil {
+				t.Fatalf("accepted %d members of which x%d is there twice: %s", size, twice, o.AppendJSON(nil))
+			}
+		}
+		if o := parse(t, "{"+body.String()+`"last":2}`); o.Len() != size+1 {
+			t.Fatalf("got %d members, want %d", o.Len(), size+1)
 		}
 	}
 }

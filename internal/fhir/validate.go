@@ -2,6 +2,7 @@ package fhir
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -133,7 +134,7 @@ func (v *validator) extension(o *Object, e *element, place string) {
 
 func (v *validator) unknown(name string, e *element, place string) {
 	if len(v.issues) == maxIssues {
-		v.more++ // without the costly search for what was meant
+		v.more++
 		return
 	}
 	shown := name
@@ -148,11 +149,7 @@ func (v *validator) unknown(name string, e *element, place string) {
 			return
 		}
 	}
-	names := make([]string, 0, len(e.members))
-	for known := range e.members {
-		names = append(names, known)
-	}
-	v.report("structure", place+"."+shown, "%s has no element %s%s", e.path, quote(name), v.nearest(name, names))
+	v.report("structure", place+"."+shown, "%s has no element %s%s", e.path, quote(name), v.nearest(name, slices.Sorted(maps.Keys(e.members))))
 }
 
 // choices names the members a choice may be, or some of many.
@@ -168,10 +165,13 @@ func (e *element) choices() string {
 	return strings.Join(names, ", ")
 }
 
-// nearest suggests what a misspelt name was meant to be.
+// nearest suggests which of the sorted names a misspelt one was meant to be. It
+// is costly, so a problem that will not be reported gets no suggestion.
 func (v *validator) nearest(name string, names []string) string {
+	if len(v.issues) == maxIssues {
+		return ""
+	}
 	best, least := "", 3
-	slices.Sort(names)
 	for _, candidate := range names {
 		if d := distance(strings.ToLower(name), strings.ToLower(candidate), least); d < least {
 			best, least = candidate, d
@@ -274,7 +274,7 @@ func (v *validator) value(value any, p property, place string) {
 		const few = 40
 		expected := "one of " + strings.Join(codes, ", ")
 		if len(codes) > few {
-			expected = "a code of " + p.element.binding + v.nearest(text, slices.Clone(codes))
+			expected = "a code of " + p.element.binding + v.nearest(text, codes)
 		}
 		v.report("code-invalid", place, "got %s, expected %s", quote(text), expected)
 	}

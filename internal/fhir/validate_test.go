@@ -79,6 +79,24 @@ func TestValidate_NamesEachProblemWithItsPlace(t *testing.T) {
 		"sibling not an object":       {`{"resourceType":"Patient","birthDate":"2020","_birthDate":"x"}`, "structure", "Patient.birthDate", "_birthDate"},
 		"siblings of another length":  {`{"resourceType":"Patient","name":[{"given":["a","b"],"_given":[{"id":"x"}]}]}`, "structure", "Patient.name[0].given", "_given"},
 		"null without extension":      {`{"resourceType":"Patient","name":[{"given":["a",null]}]}`, "structure", "Patient.name[0].given[1]", "null"},
+		"null for a sibling":          {`{"resourceType":"Patient","birthDate":"2020","_birthDate":null}`, "structure", "Patient.birthDate", "null"},
+		"null for a lone sibling":     {`{"resourceType":"Patient","_birthDate":null}`, "structure", "Patient.birthDate", "null"},
+		"null for siblings":           {`{"resourceType":"Patient","name":[{"given":["a"],"_given":null}]}`, "structure", "Patient.name[0].given", "null"},
+		"no siblings":                 {`{"resourceType":"Patient","name":[{"given":["a"],"_given":[]}]}`, "structure", "Patient.name[0].given", "_given"},
+		"empty sibling":               {`{"resourceType":"Patient","birthDate":"2020","_birthDate":{}}`, "structure", "Patient.birthDate", "empty"},
+		"sibling of no value":         {`{"resourceType":"Patient","name":[{"_given":[null]}]}`, "structure", "Patient.name[0].given[0]", "no value"},
+		"nulls on both sides":         {`{"resourceType":"Patient","name":[{"given":[null],"_given":[null]}]}`, "structure", "Patient.name[0].given[0]", "null"},
+		"sibling with a value":        {`{"resourceType":"Patient","birthDate":"2020","_birthDate":{"value":"x"}}`, "structure", "Patient.birthDate.value", ""},
+		"sibling of a choice":         {`{"resourceType":"Patient","deceasedBoolean":true,"_deceasedBoolean":7}`, "structure", "Patient.deceasedBoolean", "_deceasedBoolean"},
+		"choices, one by extension":   {`{"resourceType":"Patient","_deceasedBoolean":{"id":"a"},"deceasedDateTime":"2020"}`, "structure", "Patient.deceased", "one type"},
+		"choice without a type":       {`{"resourceType":"Patient","deceased":true}`, "structure", "Patient.deceased", "deceasedBoolean, deceasedDateTime"},
+		"choice not made":             {`{"resourceType":"MedicationAdministration","status":"completed","medication":{"concept":{"text":"a"}},"subject":{"reference":"Patient/1"}}`, "required", "MedicationAdministration.occurence", "occurence[x]"},
+		"comments of DSTU 2":          {`{"resourceType":"Patient","fhir_comments":["a"]}`, "structure", "Patient.fhir_comments", ""},
+		"type of a data type":         {`{"resourceType":"Patient","name":[{"resourceType":"HumanName"}]}`, "structure", "Patient.name[0].resourceType", ""},
+		"type that is no string":      {`{"resourceType":7}`, "invalid", "resourceType", "number 7"},
+		"contained data type":         {`{"resourceType":"Patient","contained":[{"resourceType":"HumanName"}]}`, "invalid", "Patient.contained[0].resourceType", "HumanName"},
+		"problem in a parameter":      {`{"resourceType":"Parameters","parameter":[{"name":"a","part":[{"name":"b","resource":{"resourceType":"Patient","gender":"x"}}]}]}`, "code-invalid", "Parameters.parameter[0].part[0].resource.gender", "male"},
+		"sibling's extension":         {`{"resourceType":"Patient","_birthDate":{"extension":[{"valueString":"x"}]}}`, "required", "Patient.birthDate.extension[0].url", ""},
 		"extension with both":         {`{"resourceType":"Patient","extension":[{"url":"http://a","valueString":"x","extension":[{"url":"b","valueString":"y"}]}]}`, "invariant", "Patient.extension[0]", "ext-1"},
 		"extension with neither":      {`{"resourceType":"Patient","extension":[{"url":"http://a"}]}`, "invariant", "Patient.extension[0]", "ext-1"},
 		"extension without url":       {`{"resourceType":"Patient","extension":[{"valueString":"x"}]}`, "required", "Patient.extension[0].url", ""},
@@ -100,6 +118,52 @@ func TestValidate_NamesEachProblemWithItsPlace(t *testing.T) {
 			}
 			if !strings.Contains(got.Diagnostics, test.says) {
 				t.Errorf("diagnostics: got %q, want something with %q", got.Diagnostics, test.says)
+			}
+		})
+	}
+}
+
+// The rows of spec.md 7.1 that are about structure.
+func TestValidate_SubscriptionsOfTheTableOfBadInput(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct{ old, new, code, place string }{
+		"no status":                  {`"status":"requested",`, ``, "required", "Subscription.status"},
+		"no topic":                   {`"topic":"http://example.org/t",`, ``, "required", "Subscription.topic"},
+		"no channelType":             {`"channelType":{"code":"websocket"},`, ``, "required", "Subscription.channelType"},
+		"unknown status":             {`"requested"`, `"on"`, "code-invalid", "Subscription.status"},
+		"unknown content":            {`"id-only"`, `"everything"`, "code-invalid", "Subscription.content"},
+		"unknown comparator":         {`"comparator":"eq"`, `"comparator":"=="`, "code-invalid", "Subscription.filterBy[0].comparator"},
+		"unknown modifier":           {`"comparator":"eq"`, `"modifier":"maybe"`, "code-invalid", "Subscription.filterBy[0].modifier"},
+		"no filterParameter":         {`"filterParameter":"patient",`, ``, "required", "Subscription.filterBy[0].filterParameter"},
+		"no value":                   {`,"value":"Patient/1"`, ``, "required", "Subscription.filterBy[0].value"},
+		"heartbeatPeriod negative":   {`"heartbeatPeriod":60`, `"heartbeatPeriod":-1`, "value", "Subscription.heartbeatPeriod"},
+		"heartbeatPeriod a fraction": {`"heartbeatPeriod":60`, `"heartbeatPeriod":0.5`, "value", "Subscription.heartbeatPeriod"},
+		"heartbeatPeriod a string":   {`"heartbeatPeriod":60`, `"heartbeatPeriod":"60"`, "value", "Subscription.heartbeatPeriod"},
+		"timeout negative":           {`"timeout":10`, `"timeout":-10`, "value", "Subscription.timeout"},
+		"maxCount 0":                 {`"maxCount":5`, `"maxCount":0`, "value", "Subscription.maxCount"},
+		"end without zone":           {`"2030-01-01T00:00:00Z"`, `"2030-01-01T00:00:00"`, "value", "Subscription.end"},
+		"end a date":                 {`"2030-01-01T00:00:00Z"`, `"2030-01-01"`, "value", "Subscription.end"},
+		"bad id":                     {`"id":"a"`, `"id":"a/b"`, "value", "Subscription.id"},
+		"unknown member":             {`"id":"a"`, `"id":"a","heartbeat":60`, "structure", "Subscription.heartbeat"},
+		"member of R4":               {`"id":"a"`, `"id":"a","criteria":"Encounter?"`, "structure", "Subscription.criteria"},
+		"null":                       {`"timeout":10`, `"timeout":null`, "structure", "Subscription.timeout"},
+		"empty list":                 {`"timeout":10`, `"header":[]`, "structure", "Subscription.header"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			const good = `{"resourceType":"Subscription","id":"a","status":"requested","topic":"http://example.org/t","end":"2030-01-01T00:00:00Z",` +
+				`"filterBy":[{"filterParameter":"patient","comparator":"eq","value":"Patient/1"}],"channelType":{"code":"websocket"},` +
+				`"heartbeatPeriod":60,"timeout":10,"content":"id-only","maxCount":5}`
+			if issues := fhir.R5.Validate(parse(t, good)); len(issues) > 0 {
+				t.Fatal(issues)
+			}
+			bad := strings.Replace(good, test.old, test.new, 1)
+			issues := fhir.R5.Validate(parse(t, bad))
+			if len(issues) != 1 || issues[0].Code != test.code || issues[0].Expression[0] != test.place {
+				t.Fatalf("got %v, want one %s at %s", issues, test.code, test.place)
+			}
+			if err := fhir.RefuseAll(issues); err.Status != 400 {
+				t.Errorf("refused by %d, want 400", err.Status)
 			}
 		})
 	}
@@ -136,6 +200,26 @@ func TestValidate_ReportsAllProblemsUpToALimit(t *testing.T) {
 	issues := fhir.R5.Validate(parse(t, many.String()))
 	if last := issues[len(issues)-1]; len(issues) != 201 || last.Code != "too-costly" {
 		t.Errorf("got %d issues, the last %v; want 200 and a note of the rest", len(issues), last)
+	}
+}
+
+func TestValidate_LimitsProblemsOfAnyKind(t *testing.T) {
+	t.Parallel()
+	for _, item := range []string{`7`, `{"zzzz":1}`, `{}`, `null`} {
+		issues := fhir.R5.Validate(parse(t, `{"resourceType":"Patient","name":[`+strings.Repeat(item+",", 999)+item+`]}`))
+		if last := issues[len(issues)-1]; len(issues) != 201 || last.Code != "too-costly" || !strings.Contains(last.Diagnostics, "800 more") {
+			t.Errorf("%s: got %d issues, the last %v; want 200 and a note of 800 more", item, len(issues), last)
+		}
+	}
+}
+
+func TestValidate_ShortensWhatItShows(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("ä", 50_000)
+	for _, issue := range fhir.R5.Validate(parse(t, `{"resourceType":"Patient","`+long+`":1,"birthDate":"`+long+`","gender":"`+long+`","id":"`+long+`"}`)) {
+		if len(issue.Diagnostics) > 1000 || len(issue.Expression[0]) > 200 {
+			t.Errorf("%s: %d bytes at a place of %d", issue.Code, len(issue.Diagnostics), len(issue.Expression[0]))
+		}
 	}
 }
 

@@ -1,6 +1,9 @@
 // Package journal is the bounded record of what happened in a room. Every
 // station of the street writes to it and none reads it: readers are the control
 // routes, and tests that wait for something to have happened.
+//
+// It keeps the last entries, and besides them a tally per subscription that
+// does not suffer when entries are dropped. It decides nothing.
 package journal
 
 import (
@@ -41,7 +44,12 @@ type Entry struct {
 	Text         string    `json:"text,omitempty"`
 }
 
-// Tally is what the entries about one subscription add up to.
+// maxTallies bounds the subscriptions a journal keeps count of. It is beyond the
+// number that can exist at once; those heard of first are forgotten first.
+const maxTallies = 250_000
+
+// Tally is what the entries about one subscription add up to since the room was
+// made or reset.
 type Tally struct {
 	Bound int            // sockets bound now
 	Sent  map[string]int // notifications queued for sockets, by type
@@ -52,54 +60,64 @@ type Journal struct {
 	clock clock.Clock
 
 	mu      sync.Mutex // guards all below
-	ring    []Entry    // the last entries, oldest at seq % len once full
+	ring    []Entry    // the last entries; entry seq is at (seq-1) % size
 	size    int
-	seq     uint64
+	seq     uint64 // of the last entry
 	tallies map[string]*Tally
-	waiting map[string]chan struct{} // closed at the next entry about a subscription
+	heard   []string // keys of tallies, oldest first
+	waiting map[string]*wait
 }
 
-// New makes a journal that keeps the last size entries.
+// wait is what everyone who awaits one subscription waits for.
+type wait struct {
+	changed chan struct{} // closed by the next entry that changes the tally
+	waiters int           // the last to give up removes the wait
+}
+
+// New makes a journal that keeps the last size entries, one or more.
 func New(c clock.Clock, size int) *Journal {
-	return &Journal{clock: c, size: size, tallies: map[string]*Tally{}, waiting: map[string]chan struct{}{}}
+	return &Journal{clock: c, size: max(size, 1), tallies: map[string]*Tally{}, waiting: map[string]*wait{}}
 }
 
 // Record adds an entry; Seq and Time are filled in.
 func (j *Journal) Record(e Entry) {
-	e.Time = j.clock.Now()
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.seq++
-	e.Seq = j.seq
+	e.Seq, e.Time = j.seq, j.clock.Now()
 	if len(j.ring) < j.size {
 		j.ring = append(j.ring, e)
 	} else {
 		j.ring[(e.Seq-1)%uint64(j.size)] = e
 	}
-	j.tallyLocked(e)
+	switch e.Kind {
+	case Bound, Unbound, Sent:
+		j.tallyLocked(e)
+	}
 }
 
 func (j *Journal) tallyLocked(e Entry) {
-	switch e.Kind {
-	case Bound, Unbound, Sent:
-	default:
-		return
-	}
 	t := j.tallies[e.Subscription]
 	if t == nil {
 		t = &Tally{Sent: map[string]int{}}
 		j.tallies[e.Subscription] = t
+		j.heard = append(j.heard, e.Subscription)
+		if len(j.heard) > maxTallies {
+			delete(j.tallies, j.heard[0])
+			j.heard = j.heard[1:]
+		}
 	}
 	switch e.Kind {
 	case Bound:
 		t.Bound++
 	case Unbound:
-		t.Bound--
+		// What was bound before a reset is unbound after it.
+		t.Bound = max(t.Bound-1, 0)
 	case Sent:
 		t.Sent[e.Type]++
 	}
-	if wake, ok := j.waiting[e.Subscription]; ok {
-		close(wake)
+	if w := j.waiting[e.Subscription]; w != nil {
+		close(w.changed)
 		delete(j.waiting, e.Subscription)
 	}
 }
@@ -122,40 +140,63 @@ func (j *Journal) Entries(f Filter) []Entry {
 }
 
 // Await returns once the tally of a subscription meets a condition, at once if
-// it does already, or when ctx ends. It answers the tally it saw last and
-// whether that met the condition.
+// it does already, or when ctx ends. It answers the tally it saw last, so that
+// who waited in vain can say what was seen instead, and whether that met the
+// condition. met is called without a lock and only from within Await.
 func (j *Journal) Await(ctx context.Context, subscription string, met func(Tally) bool) (Tally, bool) {
 	for {
-		j.mu.Lock()
-		seen := Tally{Sent: map[string]int{}}
-		if t := j.tallies[subscription]; t != nil {
-			seen.Bound, seen.Sent = t.Bound, maps.Clone(t.Sent)
-		}
-		wake := j.waiting[subscription]
-		if wake == nil {
-			wake = make(chan struct{})
-			j.waiting[subscription] = wake
-		}
-		j.mu.Unlock()
+		seen, w := j.join(subscription)
 		if met(seen) {
+			j.leave(subscription, w)
 			return seen, true
 		}
 		select {
-		case <-wake:
+		case <-w.changed:
 		case <-ctx.Done():
+			j.leave(subscription, w)
 			return seen, false
 		}
 	}
 }
 
-// Reset forgets the tallies, as the subscriptions they are about are gone. The
-// entries stay: they are history.
+// join answers the tally as it is and what to wait for until it changes.
+func (j *Journal) join(subscription string) (Tally, *wait) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	w := j.waiting[subscription]
+	if w == nil {
+		w = &wait{changed: make(chan struct{})}
+		j.waiting[subscription] = w
+	}
+	w.waiters++
+	return j.tallyOfLocked(subscription), w
+}
+
+// leave gives up waiting; what nobody waits for is not kept.
+func (j *Journal) leave(subscription string, w *wait) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	w.waiters--
+	if w.waiters == 0 && j.waiting[subscription] == w {
+		delete(j.waiting, subscription)
+	}
+}
+
+func (j *Journal) tallyOfLocked(subscription string) Tally {
+	if t := j.tallies[subscription]; t != nil {
+		return Tally{Bound: t.Bound, Sent: maps.Clone(t.Sent)}
+	}
+	return Tally{Sent: map[string]int{}}
+}
+
+// Reset forgets the tallies, as the subscriptions they are about are gone, and
+// lets those who wait look again. The entries stay: they are history.
 func (j *Journal) Reset() {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	j.tallies = map[string]*Tally{}
-	for subscription, wake := range j.waiting {
-		close(wake)
-		delete(j.waiting, subscription)
+	j.tallies, j.heard = map[string]*Tally{}, nil
+	for _, w := range j.waiting {
+		close(w.changed)
 	}
+	clear(j.waiting)
 }

@@ -1,22 +1,74 @@
-// Package listen placeholder
+// Package listen is a reference client: it subscribes to a server, binds a
+// socket and prints every notification. It survives what clients have to
+// survive: tokens that expire, sockets that are cut, servers that restart.
+//
+// It is written for reading. listen.go is the flow from subscription to socket
+// and back to the start when something breaks, server.go are the HTTP requests
+// the flow needs, tracker.go decides what was missed, print.go what is shown.
+// It uses nothing of the server's own packages, as a client elsewhere could not
+// either.
 package listen
 
 import (
-	"context"
-	"errors"
-	"io"
+	"fmt"
+	"net/url"
+	"strings"
 	"time"
 )
 
-// Options placeholder
+// Options say what to listen to.
 type Options struct {
-	Server, Subscription, Topic, Content string
-	Heartbeat                            int
-	Filters                              []string
-	JSON                                 bool
-	Count                                int
-	Timeout                              time.Duration
+	Server       string        // root of the server or its FHIR base
+	Subscription string        // id of a subscription to listen to
+	Topic        string        // or canonical URL of a topic to subscribe to
+	Content      string        // payload level of a created subscription; "": id-only
+	Heartbeat    int           // heartbeat period of a created subscription in seconds; 0: none
+	Filters      []string      // filters of a created subscription, as parameter=value
+	JSON         bool          // print frames as they come
+	Count        int           // end after this many events; 0: never
+	Timeout      time.Duration // give up after this time; 0: never
 }
 
-// Run placeholder
-func Run(context.Context, Options, io.Writer, io.Writer) error { return errors.New("not yet") }
+// base is the FHIR base of the server.
+func (o *Options) base() (string, error) {
+	u, err := url.Parse(strings.TrimRight(o.Server, "/"))
+	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
+		return "", fmt.Errorf("--server %s: expected an http or https URL such as http://127.0.0.1:8080", o.Server)
+	}
+	if !strings.Contains(u.Path, "/fhir") {
+		u.Path += "/fhir/R5"
+	}
+	return u.String(), nil
+}
+
+// resource is the subscription to create.
+func (o *Options) resource() (map[string]any, error) {
+	content := o.Content
+	if content == "" {
+		content = "id-only"
+	}
+	sub := map[string]any{
+		"resourceType": "Subscription",
+		"status":       "requested",
+		"topic":        o.Topic,
+		"reason":       "signalfhir listen",
+		"channelType":  map[string]any{"system": "http://terminology.hl7.org/CodeSystem/subscription-channel-type", "code": "websocket"},
+		"contentType":  "application/fhir+json",
+		"content":      content,
+	}
+	if o.Heartbeat > 0 {
+		sub["heartbeatPeriod"] = o.Heartbeat
+	}
+	var filters []any
+	for _, filter := range o.Filters {
+		name, value, ok := strings.Cut(filter, "=")
+		if !ok {
+			return nil, fmt.Errorf("--filter %s: expected PARAM=VALUE such as patient=Patient/1", filter)
+		}
+		filters = append(filters, map[string]any{"filterParameter": name, "value": value})
+	}
+	if filters != nil {
+		sub["filterBy"] = filters
+	}
+	return sub, nil
+}

@@ -1,6 +1,9 @@
 // Package random is the randomness of a room: ids, secrets and the choices of
 // generators. A seeded source gives the same sequence each time, so that a
 // recorded run can be repeated to the byte.
+//
+// It owns how ids and tokens look and no state beyond the sequence; nothing else
+// in the module reads crypto/rand or math/rand.
 package random
 
 import (
@@ -16,7 +19,7 @@ import (
 
 // Source makes random things. It is safe for concurrent use.
 type Source struct {
-	mu    sync.Mutex // guards bytes and rand
+	mu    sync.Mutex // guards bytes and rand, which are one sequence where seeded
 	bytes io.Reader
 	rand  *rand.Rand
 }
@@ -26,8 +29,8 @@ func Secure() *Source {
 	return &Source{bytes: crand.Reader, rand: rand.New(secure{})}
 }
 
-// Seeded is a source that repeats: two with the same seed answer the same. Its
-// secrets are none.
+// Seeded is a source that repeats: two with the same seed answer the same to
+// the same calls. Its tokens are not secret: who knows the seed knows them.
 func Seeded(seed uint64) *Source {
 	var key [32]byte
 	binary.LittleEndian.PutUint64(key[:], seed)

@@ -50,7 +50,7 @@ func (r *Room) BindingToken(ids []string) (token.Token, *fhir.Error) {
 	if err != nil {
 		return token.Token{}, err
 	}
-	r.journal.Record(journal.Entry{Kind: "token", Text: "issued " + token.Fingerprint(issued.Secret) + " until " + issued.Expires.UTC().Format(time.RFC3339)})
+	r.journal.Record(journal.Entry{Kind: journal.Token, Text: "issued " + token.Fingerprint(issued.Secret) + " until " + issued.Expires.UTC().Format(time.RFC3339)})
 	return issued, nil
 }
 
@@ -76,7 +76,7 @@ func (r *Room) bindable(id string) *fhir.Error {
 func (r *Room) Bind(s subscription.Socket, secret string) (int, []*fhir.Error) {
 	t, err := r.tokens.Lookup(secret)
 	if err != nil {
-		r.journal.Record(journal.Entry{Kind: "refused", Socket: s.ID(), Text: err.Error()})
+		r.journal.Record(journal.Entry{Kind: journal.Refused, Socket: s.ID(), Text: err.Error()})
 		return 0, []*fhir.Error{err}
 	}
 	bound, problems := 0, []*fhir.Error(nil)

@@ -53,8 +53,9 @@ func (r *Room) Reset() *fhir.Error {
 	r.topics.Clear()
 	r.store.Reset()
 	r.tokens.Reset()
+	r.journal.Reset()
 	r.write.Unlock()
-	r.journal.Record(journal.Entry{Kind: "reset"})
+	r.journal.Record(journal.Entry{Kind: journal.Reset})
 	return r.load()
 }
 

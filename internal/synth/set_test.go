@@ -281,7 +281,7 @@ func TestSet_AcceptsTheLimits(t *testing.T) {
 	for i, rate := range []string{"1/h", "60m", "1000/s", "1ms", "3600000/h"} {
 		must(t, s.Add(synth.Spec{Name: fmt.Sprintf("%s%d", strings.Repeat("n", 39), i), Scenario: "admission-to-discharge", Rate: rate, Patients: 1000, Running: true}))
 	}
-	c.Advance(2 * time.Second)
+	c.Advance(200 * time.Millisecond)
 }
 
 func TestSet_RefusesATakenNameAndTooMany(t *testing.T) {

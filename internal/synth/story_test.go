@@ -84,7 +84,7 @@ func TestScenario_StaysWithinItsPool(t *testing.T) {
 			of, _ := findScenario(name)
 			s := newStory("ward", of, patients, rapid.Uint64().Draw(t, "seed"))
 			ids := map[string]bool{}
-			for i := range 400 {
+			for i := range 150 {
 				w := s.next(noon.Add(time.Duration(i) * time.Second))
 				ids[w.Type+"/"+w.ID] = true
 				for _, target := range references(w.Object) {

@@ -1,12 +1,18 @@
 // Package token holds the binding tokens of a room: expiring secrets, each good
 // for a fixed list of subscriptions.
 //
-// The room's clock decides whether a token is valid. go-cache is the container:
-// it bounds how long a token that is of no more use is remembered, so that a
-// late client is told "expired" rather than "unknown".
+// The room's clock alone decides whether a token is valid, so that a manual
+// clock that stands still keeps a token valid and one that is moved ends it.
+// go-cache is the container. Its own expiry, which runs on the wall clock, is
+// used for what it is good at: to forget, after a while, tokens that have ended
+// and are kept only so that a late client is told "expired" and not "unknown".
+//
+// The package knows no sockets and no bindings: to end what rests on a token
+// that was revoked is the room's part.
 package token
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"net/http"
@@ -22,22 +28,29 @@ import (
 )
 
 // Token is one binding token. It is valid while the clock shows a time before
-// Expires.
+// Expires, and no longer valid at Expires.
 type Token struct {
 	Secret        string
-	Subscriptions []string // ids, in the order they are bound
+	Subscriptions []string // ids, in the order they are bound; read only
 	Issued        time.Time
 	Expires       time.Time
-	Revoked       bool
 }
+
+// MaxTTL is the longest lifetime a token may have. go-cache would take sums
+// beyond its range for "never" or for "already".
+const MaxTTL = 366 * 24 * time.Hour
 
 // remembered is how long, by the wall clock, a token that expired or was
 // revoked can still be told from one that never was.
 const remembered = time.Hour
 
-// sweepEvery is how many tokens are issued between two sweeps. Sweeping walks
-// all tokens, so it is done rarely: its cost per token issued stays small.
-const sweepEvery = 10_000
+// Issuing pays for cleaning, a little each time, so that it never has to walk
+// the table: two tokens are looked at for the one that comes in, hence what has
+// ended shrinks faster than it can grow.
+const (
+	stepsPerIssue = 2
+	stepsPerClean = 10_000
+)
 
 // Store holds the tokens of a room. It is safe for concurrent use.
 type Store struct {
@@ -45,103 +58,173 @@ type Store struct {
 	random *random.Source
 	max    int
 
-	mu     sync.Mutex // makes check and change of one token atomic; guards issued
+	mu     sync.Mutex // guards tokens (check and change are one step), live and ended
 	tokens *cache.Cache
-	issued int
+	live   schedule // by Expires, those not known to have ended
+	ended  fifo     // in the order go-cache will forget them
 }
 
-// New makes an empty store of at most max tokens.
-func New(c clock.Clock, r *random.Source, max int) *Store {
-	// No janitor: its goroutine cannot be stopped. Sweeps come with Issue.
-	return &Store{clock: c, random: r, max: max, tokens: cache.New(cache.NoExpiration, 0)}
+// entry is a token in the table.
+type entry struct {
+	Token
+	revoked bool
+	at      int    // place in live, -1 once it has ended
+	next    *entry // in ended
+}
+
+// New makes an empty store of at most limit tokens, one or more.
+func New(c clock.Clock, r *random.Source, limit int) *Store {
+	// No janitor: its goroutine cannot be stopped.
+	return &Store{clock: c, random: r, max: max(limit, 1), tokens: cache.New(cache.NoExpiration, 0)}
+}
+
+// getLocked is the one place that knows what go-cache holds.
+func (s *Store) getLocked(secret string) *entry {
+	if found, ok := s.tokens.Get(secret); ok {
+		return found.(*entry)
+	}
+	return nil
 }
 
 // Issue makes a token for subscriptions that is valid for ttl, which must be
-// above zero. It refuses with 429 when the store is full.
+// above zero and at most [MaxTTL]. It refuses with 429 throttled where the store
+// is full of tokens that are all valid (7.2). Its cost does not depend on how
+// many there are.
 func (s *Store) Issue(subscriptions []string, ttl time.Duration) (Token, *fhir.Error) {
-	if ttl <= 0 {
-		// go-cache would keep such a token forever.
-		return Token{}, fhir.Refuse(http.StatusUnprocessableEntity, "value", "a token needs a lifetime above zero, got %s", ttl)
+	if ttl <= 0 || ttl > MaxTTL {
+		return Token{}, fhir.Refuse(http.StatusUnprocessableEntity, "value", "the lifetime of a token: got %s, expected more than 0s and at most %s", ttl, MaxTTL)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.issued++
-	if s.issued%sweepEvery == 0 || s.tokens.ItemCount() >= s.max {
-		s.sweepLocked()
-	}
-	if s.tokens.ItemCount() >= s.max {
-		return Token{}, fhir.Refuse(http.StatusTooManyRequests, "throttled", "the server holds %d tokens, its limit; wait until some have expired", s.max)
-	}
 	now := s.clock.Now()
-	t := Token{Secret: s.random.Token(), Subscriptions: slices.Clone(subscriptions), Issued: now, Expires: now.Add(ttl)}
-	s.tokens.Set(t.Secret, t, ttl+remembered)
-	return t, nil
+	s.cleanLocked(now, stepsPerIssue)
+	if s.tokens.ItemCount() >= s.max {
+		oldest := s.ended.pop()
+		if oldest == nil {
+			return Token{}, fhir.Refuse(http.StatusTooManyRequests, "throttled", "the server holds %d valid tokens, its limit; try again when some have expired, the next at %s", s.max, stamp(s.live[0].Expires))
+		}
+		s.tokens.Delete(oldest.Secret)
+	}
+	e := &entry{Token: Token{
+		Secret:        s.random.Token(),
+		Subscriptions: slices.Clone(subscriptions),
+		Issued:        now,
+		Expires:       now.Add(ttl),
+	}}
+	s.tokens.Set(e.Secret, e, cache.NoExpiration)
+	s.live.add(e)
+	return e.Token, nil
 }
 
-// sweepLocked forgets what go-cache's wall clock has outlived.
-func (s *Store) sweepLocked() { s.tokens.DeleteExpired() }
-
-// Lookup finds a valid token. The refusal's code tells why there is none:
-// unknown, expired or forbidden (revoked), as spec.md 7.6 asks.
+// Lookup finds a valid token. The code of a refusal tells why there is none
+// (7.6): unknown, expired (both 401) or forbidden where it was revoked (403).
 func (s *Store) Lookup(secret string) (Token, *fhir.Error) {
-	found, ok := s.tokens.Get(secret)
-	if !ok {
-		return Token{}, fhir.Refuse(http.StatusUnauthorized, "unknown", "this server did not issue this token, or it expired long ago; take one with Subscription/[id]/$get-ws-binding-token")
-	}
-	t := found.(Token)
-	if t.Revoked {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e := s.getLocked(secret)
+	switch {
+	case e == nil:
+		return Token{}, fhir.Refuse(http.StatusUnauthorized, "unknown", "this server did not issue this token, or it expired long ago; take a new one with Subscription/[id]/$get-ws-binding-token")
+	case e.revoked:
 		return Token{}, fhir.Refuse(http.StatusForbidden, "forbidden", "the token was revoked; take a new one with Subscription/[id]/$get-ws-binding-token")
+	case !s.validLocked(e, s.clock.Now()):
+		return Token{}, fhir.Refuse(http.StatusUnauthorized, "expired", "token expired at %s; take a new one with Subscription/[id]/$get-ws-binding-token", stamp(e.Expires))
 	}
-	if !s.clock.Now().Before(t.Expires) {
-		return Token{}, fhir.Refuse(http.StatusUnauthorized, "expired", "the token expired at %s; take a new one with Subscription/[id]/$get-ws-binding-token", t.Expires.UTC().Format(time.RFC3339))
-	}
-	return t, nil
+	return e.Token, nil
 }
 
-// Revoke makes a valid token invalid. It tells whether there was one.
+// validLocked tells whether e is valid, and ends it where its time is up.
+func (s *Store) validLocked(e *entry, now time.Time) bool {
+	if e.at < 0 {
+		return false // also where the machine's clock went back since
+	}
+	if now.Before(e.Expires) {
+		return true
+	}
+	s.endLocked(e)
+	return false
+}
+
+// endLocked moves e from the living to those only remembered.
+func (s *Store) endLocked(e *entry) {
+	s.live.remove(e)
+	s.ended.push(e)
+	s.tokens.Set(e.Secret, e, remembered)
+}
+
+// Revoke makes a valid token invalid (WS-35). It tells whether there was one.
 func (s *Store) Revoke(secret string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	t, err := s.Lookup(secret)
-	if err != nil {
+	e := s.getLocked(secret)
+	if e == nil || !s.validLocked(e, s.clock.Now()) {
 		return false
 	}
-	t.Revoked = true
-	s.tokens.Set(secret, t, remembered)
+	e.revoked = true
+	s.endLocked(e)
 	return true
 }
 
+// Clean ends tokens whose time is up and forgets those that ended long ago, a
+// bounded number of each. Issue does the same in passing; Clean is for a store
+// that is no longer written to.
+func (s *Store) Clean() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.cleanLocked(s.clock.Now(), stepsPerClean)
+}
+
+func (s *Store) cleanLocked(now time.Time, steps int) {
+	for i := 0; i < steps && len(s.live) > 0 && !now.Before(s.live[0].Expires); i++ {
+		s.endLocked(s.live[0])
+	}
+	for i := 0; i < steps && s.ended.first != nil; i++ {
+		if s.getLocked(s.ended.first.Secret) != nil {
+			return // go-cache still answers it, hence all behind it
+		}
+		s.tokens.Delete(s.ended.pop().Secret)
+	}
+}
+
 // Valid lists the tokens that are valid now, the earliest to expire first. It
-// walks all tokens: for people, not for requests.
+// walks all of them: for people, not for requests.
 func (s *Store) Valid() []Token {
+	s.mu.Lock()
 	now := s.clock.Now()
 	var valid []Token
-	for _, item := range s.tokens.Items() {
-		if t := item.Object.(Token); !t.Revoked && now.Before(t.Expires) {
-			valid = append(valid, t)
+	for _, e := range s.live {
+		if now.Before(e.Expires) {
+			valid = append(valid, e.Token)
 		}
 	}
+	s.mu.Unlock()
 	slices.SortFunc(valid, func(a, b Token) int {
-		if c := a.Expires.Compare(b.Expires); c != 0 {
-			return c
-		}
-		return a.Issued.Compare(b.Issued)
+		return cmp.Or(a.Expires.Compare(b.Expires), a.Issued.Compare(b.Issued), cmp.Compare(a.Secret, b.Secret))
 	})
 	return valid
 }
 
-// Len is the number of tokens held, also of those that are only remembered.
-func (s *Store) Len() int { return s.tokens.ItemCount() }
+// Len is the number of valid tokens. It is exact unless more than 10 000 have
+// expired since the store was last used.
+func (s *Store) Len() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.cleanLocked(s.clock.Now(), stepsPerClean)
+	return len(s.live)
+}
 
-// Reset forgets every token.
+// Reset forgets every token; each is unknown from then on.
 func (s *Store) Reset() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.tokens.Flush()
+	s.live, s.ended = nil, fifo{}
 }
 
-// Fingerprint names a secret in a log without telling it.
+// Fingerprint names a secret in a log without telling it: 8 hexadecimal digits.
 func Fingerprint(secret string) string {
 	sum := sha256.Sum256([]byte(secret))
 	return hex.EncodeToString(sum[:4])
 }
+
+func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }

@@ -1,0 +1,348 @@
+package listen
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/gorilla/websocket"
+)
+
+// How long to wait before trying again: it doubles from the first to the last,
+// give or take a fifth.
+const (
+	firstPause = 200 * time.Millisecond
+	lastPause  = 5 * time.Second
+)
+
+// listener is one run of the client.
+type listener struct {
+	options Options
+	server  *server
+	print   *printer
+	id      string  // the subscription
+	created bool    // the client created it, so it may do so again, and deletes it
+	track   tracker // survives reconnects: that is the point of it
+	seen    int     // events shown
+}
+
+// errDone ends a run that has shown what it was asked for.
+var errDone = errors.New("done")
+
+// Run listens until ctx ends, the events asked for were shown, or something
+// happens that trying again cannot mend. Notifications go to out, what the
+// client does about them to notes.
+func Run(ctx context.Context, o Options, out, notes io.Writer) error {
+	base, err := o.base()
+	if err != nil {
+		return err
+	}
+	if o.Timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, o.Timeout)
+		defer cancel()
+	}
+	l := &listener{
+		options: o,
+		server:  &server{base: base, client: &http.Client{Timeout: 10 * time.Second}},
+		print:   &printer{out: out, notes: notes, raw: o.JSON},
+		id:      o.Subscription,
+	}
+	if o.Subscription == "" && o.Topic == "" {
+		return l.explain(ctx)
+	}
+	err = l.run(ctx)
+	l.cleanUp()
+	switch {
+	case errors.Is(err, errDone), errors.Is(err, context.Canceled):
+		return nil
+	case errors.Is(err, context.DeadlineExceeded):
+		return fmt.Errorf("saw %d events in %s", l.seen, o.Timeout)
+	}
+	return err
+}
+
+// explain tells somebody who named nothing what there is.
+func (l *listener) explain(ctx context.Context) error {
+	topics, subscriptions, err := l.server.offer(ctx)
+	if err != nil {
+		return err
+	}
+	return fmt.Errorf("say what to listen to:\n  --topic URL        one of %s\n  --subscription ID  one of %s",
+		strings.Join(topics, ", "), strings.Join(subscriptions, ", "))
+}
+
+// cleanUp deletes the subscription the client created. The run may have ended
+// with its context, so this takes a moment of its own.
+func (l *listener) cleanUp() {
+	if !l.created {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	if err := l.server.delete(ctx, l.id); err != nil && !gone(err) {
+		l.print.note("could not delete Subscription/%s: %v", l.id, err)
+	}
+}
+
+// run connects again and again.
+func (l *listener) run(ctx context.Context) error {
+	pause := firstPause
+	for {
+		before := time.Now()
+		err := l.session(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case errors.Is(err, errDone):
+			return err
+		case gone(err) && l.options.Topic != "":
+			// The server forgot the subscription, as one in memory does when it
+			// is restarted. It is ours, so make it again.
+			l.print.note("Subscription/%s is gone; creating it again", l.id)
+			l.id = ""
+		case refused(err) && !gone(err):
+			return err
+		default:
+			l.print.note("%v; trying again", err)
+		}
+		if time.Since(before) > lastPause {
+			pause = firstPause // it worked for a while
+		}
+		if err := sleep(ctx, time.Duration(float64(pause)*(0.8+0.4*rand.Float64()))); err != nil {
+			return err
+		}
+		pause = min(2*pause, lastPause)
+	}
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// session is the flow once: subscribe, take a token, open a socket, bind, read
+// until something ends it.
+func (l *listener) session(ctx context.Context) error {
+	if l.id == "" {
+		if err := l.subscribe(ctx); err != nil {
+			return err
+		}
+	}
+	bound, err := l.server.bindingToken(ctx, l.id)
+	if err != nil {
+		return err
+	}
+	socket, _, err := websocket.DefaultDialer.DialContext(ctx, bound.url, nil)
+	if err != nil {
+		return fmt.Errorf("cannot open %s: %w", bound.url, err)
+	}
+	defer socket.Close()
+	if err := bind(socket, bound.token); err != nil {
+		return err
+	}
+
+	// One goroutine reads; it ends when the socket closes, which the deferred
+	// Close makes sure of.
+	frames, ended := make(chan []byte), make(chan error, 1)
+	leave := make(chan struct{})
+	defer close(leave)
+	go func() {
+		for {
+			_, data, err := socket.ReadMessage()
+			if err != nil {
+				ended <- err
+				return
+			}
+			select {
+			case frames <- data:
+			case <-leave:
+				return
+			}
+		}
+	}()
+
+	renew := time.NewTimer(renewal(bound.expiration))
+	defer renew.Stop()
+	silence := time.NewTimer(l.patience())
+	defer silence.Stop()
+	for {
+		select {
+		case data := <-frames:
+			silence.Reset(l.patience())
+			if err := l.frame(ctx, data); err != nil {
+				farewell(socket)
+				return err
+			}
+		case err := <-ended:
+			return fmt.Errorf("the socket closed: %w", err)
+		case <-renew.C:
+			// A new token before the old one expires, bound on the same socket:
+			// the server answers with a handshake and no event is lost.
+			if bound, err = l.server.bindingToken(ctx, l.id); err != nil {
+				return err
+			}
+			if err := bind(socket, bound.token); err != nil {
+				return err
+			}
+			renew.Reset(renewal(bound.expiration))
+		case <-silence.C:
+			return fmt.Errorf("no heartbeat for %s, so the connection is dead", l.patience())
+		case <-ctx.Done():
+			farewell(socket)
+			return ctx.Err()
+		}
+	}
+}
+
+func (l *listener) subscribe(ctx context.Context) error {
+	resource, err := l.options.resource()
+	if err != nil {
+		return &statusError{http.StatusBadRequest, err.Error()}
+	}
+	id, err := l.server.subscribe(ctx, resource)
+	if err != nil {
+		return err
+	}
+	l.id, l.created = id, true
+	l.print.note("created Subscription/%s on %s", id, l.options.Topic)
+	return nil
+}
+
+func bind(socket *websocket.Conn, token string) error {
+	if err := socket.WriteMessage(websocket.TextMessage, []byte("bind-with-token "+token)); err != nil {
+		return fmt.Errorf("cannot bind: %w", err)
+	}
+	return nil
+}
+
+// farewell closes a socket as the protocol wants it.
+func farewell(socket *websocket.Conn) {
+	_ = socket.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(websocket.CloseNormalClosure, ""), time.Now().Add(time.Second))
+}
+
+// renewal is how long to wait before a token is renewed: four fifths of what is
+// left of it.
+func renewal(expiration time.Time) time.Duration {
+	return max(time.Until(expiration)*4/5, 100*time.Millisecond)
+}
+
+// patience is how long nothing may come: two and a half heartbeats of a
+// subscription whose period is known.
+func (l *listener) patience() time.Duration {
+	if l.options.Topic == "" || l.options.Heartbeat <= 0 {
+		return 1<<63 - 1
+	}
+	return time.Duration(l.options.Heartbeat) * time.Second * 5 / 2
+}
+
+// frame handles one message of the server.
+func (l *listener) frame(ctx context.Context, data []byte) error {
+	if l.options.JSON {
+		l.print.frame(data)
+	}
+	n, ok := parseNotification(data)
+	if !ok {
+		return l.other(data)
+	}
+	if n.kind == "handshake" {
+		missed, restarted := l.track.handshake(n.total)
+		l.print.line(l.id, n, nil, "")
+		if restarted {
+			l.print.note("the numbering began anew: the server was restarted")
+		}
+		return l.recover(ctx, missed)
+	}
+	if len(n.events) == 0 {
+		l.print.line(l.id, n, nil, "")
+		if n.status == "off" {
+			return &statusError{http.StatusUnprocessableEntity, "the subscription was turned off"}
+		}
+		return nil
+	}
+	for _, e := range n.events {
+		missed, isNew := l.track.event(e.number)
+		if !isNew {
+			l.print.note("event #%d came again", e.number)
+			continue
+		}
+		if err := l.recover(ctx, missed); err != nil {
+			return err
+		}
+		if err := l.show(n, e, ""); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// other handles what is no notification: an OperationOutcome, or noise.
+func (l *listener) other(data []byte) error {
+	if text := outcomeText(data); text != "" {
+		// Whatever it was, a new token on a new socket is the way on.
+		return fmt.Errorf("the server refused%s", text)
+	}
+	l.print.note("a frame that is no notification: %.100s", data)
+	return nil
+}
+
+// show prints one event.
+func (l *listener) show(n notification, e event, how string) error {
+	l.print.line(l.id, n, []event{e}, how)
+	l.track.shown(e.number)
+	l.seen++
+	if l.options.Count > 0 && l.seen >= l.options.Count {
+		return errDone
+	}
+	return nil
+}
+
+// recover fetches events that were missed. Those the server no longer has are
+// lost, and that is said.
+func (l *listener) recover(ctx context.Context, missed span) error {
+	if missed.empty() {
+		return nil
+	}
+	l.print.note("missed %s; asking $events", numbers(missed))
+	data, err := l.server.events(ctx, l.id, missed)
+	if err != nil {
+		return err
+	}
+	if l.options.JSON {
+		l.print.frame(data)
+	}
+	n, _ := parseNotification(data)
+	next := missed.from
+	for _, e := range n.events {
+		if e.number > next {
+			l.print.note("lost %s: the server no longer has them", numbers(span{next, e.number - 1}))
+		}
+		if err := l.show(n, e, "recovered"); err != nil {
+			return err
+		}
+		next = e.number + 1
+	}
+	if next <= missed.to {
+		l.print.note("lost %s: the server no longer has them", numbers(span{next, missed.to}))
+		l.track.shown(missed.to)
+	}
+	return nil
+}
+
+func numbers(s span) string {
+	if s.from == s.to {
+		return fmt.Sprintf("#%d", s.from)
+	}
+	return fmt.Sprintf("#%d to #%d", s.from, s.to)
+}
