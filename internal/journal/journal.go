@@ -28,7 +28,7 @@ const (
 	Opened   = "opened"   // a socket opened
 	Closed   = "closed"   // a socket closed; Text has code and reason
 	Received = "received" // a frame came in
-	Reset    = "reset"    // the room went back to its seed
+	Reset    = "reset"    // the room went back to its seed; tallies begin anew
 )
 
 // Entry is one thing that happened.
@@ -79,7 +79,9 @@ func New(c clock.Clock, size int) *Journal {
 	return &Journal{clock: c, size: max(size, 1), tallies: map[string]*Tally{}, waiting: map[string]*wait{}}
 }
 
-// Record adds an entry; Seq and Time are filled in.
+// Record adds an entry; Seq and Time are filled in. An entry of kind [Reset]
+// makes every tally begin anew, as the subscriptions they are about are gone; the
+// entries stay, they are history.
 func (j *Journal) Record(e Entry) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -93,6 +95,8 @@ func (j *Journal) Record(e Entry) {
 	switch e.Kind {
 	case Bound, Unbound, Sent:
 		j.tallyLocked(e)
+	case Reset:
+		j.resetLocked()
 	}
 }
 
@@ -153,8 +157,8 @@ func (j *Journal) Await(ctx context.Context, subscription string, met func(Tally
 		select {
 		case <-w.changed:
 		case <-ctx.Done():
-			j.leave(subscription, w)
-			return seen, false
+			seen = j.leave(subscription, w)
+			return seen, met(seen) // it may have come true at the last moment
 		}
 	}
 }
@@ -172,14 +176,16 @@ func (j *Journal) join(subscription string) (Tally, *wait) {
 	return j.tallyOfLocked(subscription), w
 }
 
-// leave gives up waiting; what nobody waits for is not kept.
-func (j *Journal) leave(subscription string, w *wait) {
+// leave gives up waiting and answers the tally as it is. What nobody waits for
+// is not kept.
+func (j *Journal) leave(subscription string, w *wait) Tally {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	w.waiters--
 	if w.waiters == 0 && j.waiting[subscription] == w {
 		delete(j.waiting, subscription)
 	}
+	return j.tallyOfLocked(subscription)
 }
 
 func (j *Journal) tallyOfLocked(subscription string) Tally {
@@ -189,11 +195,8 @@ func (j *Journal) tallyOfLocked(subscription string) Tally {
 	return Tally{Sent: map[string]int{}}
 }
 
-// Reset forgets the tallies, as the subscriptions they are about are gone, and
-// lets those who wait look again. The entries stay: they are history.
-func (j *Journal) Reset() {
-	j.mu.Lock()
-	defer j.mu.Unlock()
+// resetLocked lets those who wait look again.
+func (j *Journal) resetLocked() {
 	j.tallies, j.heard = map[string]*Tally{}, nil
 	for _, w := range j.waiting {
 		close(w.changed)

@@ -53,9 +53,8 @@ func (r *Room) Reset() *fhir.Error {
 	r.topics.Clear()
 	r.store.Reset()
 	r.tokens.Reset()
-	r.journal.Reset()
-	r.write.Unlock()
 	r.journal.Record(journal.Entry{Kind: journal.Reset})
+	r.write.Unlock()
 	return r.load()
 }
 

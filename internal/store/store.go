@@ -1,11 +1,13 @@
 // Package store holds the resources of one release in memory, every version of
 // them, and answers each write with the [Change] it made.
 //
-// It knows ids, versions and preconditions. It knows no subscriptions, checks no
-// content, and never modifies a resource it has handed out.
+// It owns ids, versions, preconditions and the order of creation. It knows no
+// subscriptions, checks no content, and never modifies a resource it has handed
+// out: a version is immutable, so readers need no lock once they hold one.
 package store
 
 import (
+	"container/list"
 	"net/http"
 	"slices"
 	"strconv"
@@ -21,35 +23,33 @@ import (
 // Options bound a store. Zero means the default.
 type Options struct {
 	MaxVersions  int // kept per resource, the oldest go first; 100
-	MaxResources int // 100 000
+	MaxResources int // that are not deleted; 100 000
+	MaxDeleted   int // remembered after their deletion, the oldest go first; 10 000
 }
 
-// Store is safe for concurrent use.
+// Store is safe for concurrent use: writes exclude each other and reads.
 type Store struct {
 	release fhir.Release
 	clock   clock.Clock
 	random  *random.Source
 	options Options
 
-	mu    sync.RWMutex // guards types, count and everything below them
-	types map[string]*collection
-	count int // resources that are not deleted
-}
-
-// collection is all resources of one type.
-type collection struct {
-	byID    map[string]*record
-	records []*record // in order of creation
+	mu      sync.RWMutex // guards all below and everything reached through it
+	types   map[string]*collection
+	count   int        // resources that are not deleted
+	deleted *list.List // of *record, oldest deletion first
 }
 
 // record is one resource through time.
 type record struct {
-	id       string
+	typ, id  string
 	last     int       // number of the latest version
 	versions []Version // oldest first; the latest is the last
+	place    int       // in its collection's order, while not deleted
+	grave    *list.Element
 }
 
-// Version is one entry of a history.
+// Version is one entry of a history. It is immutable.
 type Version struct {
 	VersionID string
 	Method    string // POST, PUT or DELETE
@@ -60,23 +60,33 @@ type Version struct {
 
 // New makes an empty store.
 func New(release fhir.Release, c clock.Clock, r *random.Source, o Options) *Store {
-	if o.MaxVersions == 0 {
-		o.MaxVersions = 100
-	}
-	if o.MaxResources == 0 {
-		o.MaxResources = 100_000
-	}
-	return &Store{release: release, clock: c, random: r, options: o, types: map[string]*collection{}}
+	o.MaxVersions = orDefault(o.MaxVersions, 100)
+	o.MaxResources = orDefault(o.MaxResources, 100_000)
+	o.MaxDeleted = orDefault(o.MaxDeleted, 10_000)
+	s := &Store{release: release, clock: c, random: r, options: o}
+	s.resetLocked() // nobody else has it yet
+	return s
 }
 
-// Reset forgets everything.
+func orDefault(n, fallback int) int {
+	if n <= 0 {
+		return fallback
+	}
+	return n
+}
+
+// Reset forgets everything, also what was deleted.
 func (s *Store) Reset() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.types, s.count = map[string]*collection{}, 0
+	s.resetLocked()
 }
 
-func (s *Store) record(typ, id string) *record {
+func (s *Store) resetLocked() {
+	s.types, s.count, s.deleted = map[string]*collection{}, 0, list.New()
+}
+
+func (s *Store) recordLocked(typ, id string) *record {
 	if c := s.types[typ]; c != nil {
 		return c.byID[id]
 	}
@@ -85,100 +95,31 @@ func (s *Store) record(typ, id string) *record {
 
 func (r *record) current() Version { return r.versions[len(r.versions)-1] }
 
-// Read answers the current version: 404 not-found where there never was one,
-// 410 deleted where it is gone (LC-17).
-func (s *Store) Read(typ, id string) (*fhir.Resource, *fhir.Error) {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	r := s.record(typ, id)
-	if r == nil {
-		return nil, notFound(typ, id)
-	}
-	return content(typ, id, r.current())
-}
+// exists tells that r is there and not deleted; r may be nil.
+func (r *record) exists() bool { return r != nil && r.current().Resource != nil }
 
-func notFound(typ, id string) *fhir.Error {
-	return fhir.Refuse(http.StatusNotFound, "not-found", "there is no %s/%s", typ, id)
-}
-
-func content(typ, id string, v Version) (*fhir.Resource, *fhir.Error) {
-	if v.Resource == nil {
-		return nil, fhir.Refuse(http.StatusGone, "deleted", "%s/%s was deleted at %s", typ, id, v.At.UTC().Format(time.RFC3339))
-	}
-	return v.Resource, nil
-}
-
-// VRead answers one version: 404 for one that never was or is no longer kept,
-// 410 for the one that is the deletion.
-func (s *Store) VRead(typ, id, version string) (*fhir.Resource, *fhir.Error) {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	r := s.record(typ, id)
-	if r == nil {
-		return nil, notFound(typ, id)
-	}
-	for _, v := range r.versions {
-		if v.VersionID == version {
-			return content(typ, id, v)
-		}
-	}
-	if n, err := strconv.Atoi(version); err == nil && n > 0 && n <= r.last {
-		return nil, fhir.Refuse(http.StatusNotFound, "not-found", "version %s of %s/%s is no longer kept; the oldest kept is %s", version, typ, id, r.versions[0].VersionID)
-	}
-	return nil, fhir.Refuse(http.StatusNotFound, "not-found", "%s/%s has no version %s; the current one is %d", typ, id, version, r.last)
-}
-
-// History answers the versions that are kept, newest first.
-func (s *Store) History(typ, id string) ([]Version, *fhir.Error) {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	r := s.record(typ, id)
-	if r == nil {
-		return nil, notFound(typ, id)
-	}
-	versions := slices.Clone(r.versions)
-	slices.Reverse(versions)
-	return versions, nil
-}
-
-// List answers the current resources of a type in order of their creation.
-func (s *Store) List(typ string) []*fhir.Resource {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	c := s.types[typ]
-	if c == nil {
-		return nil
-	}
-	list := make([]*fhir.Resource, 0, len(c.records))
-	for _, r := range c.records {
-		if res := r.current().Resource; res != nil {
-			list = append(list, res)
-		}
-	}
-	return list
-}
-
-// Count is the number of resources that are not deleted.
-func (s *Store) Count() int {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	return s.count
-}
-
-// Create stores a new resource under id, or under a new id where it is "". The
-// store takes o over and puts resourceType, id and meta in place.
+// Create stores a new resource under id, or under one the store makes up where
+// it is "". The store takes o over and puts resourceType, id and meta in place.
+// It refuses with 409 conflict where id is taken (one that was deleted is free,
+// and its numbering goes on) and with 429 too-costly where the store is full.
 func (s *Store) Create(typ, id string, o *fhir.Object) (*Change, *fhir.Error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for id == "" || s.record(typ, id) != nil {
-		id = s.random.ID()
+	if r := s.recordLocked(typ, id); r.exists() {
+		return nil, fhir.Refuse(http.StatusConflict, "conflict", "%s/%s exists, as version %d; update it, or create without an id", typ, id, r.last)
+	}
+	for id == "" {
+		if made := s.random.ID(); s.recordLocked(typ, made) == nil {
+			id = made
+		}
 	}
 	return s.putLocked(typ, id, http.MethodPost, o)
 }
 
-// Update stores the next version of typ/id, or its first one. A non-empty
-// ifMatch (an ETag, a bare version, or *) must name the current version; else
-// it is refused with 412.
+// Update stores the next version of typ/id, or its first one: then the change
+// is a create by PUT. The store takes o over as Create does. A non-empty ifMatch
+// (an ETag, a bare version, a list of them, or *) has to name the current
+// version, else it is refused with 412 conflict (7.1).
 func (s *Store) Update(typ, id string, o *fhir.Object, ifMatch string) (*Change, *fhir.Error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -188,29 +129,42 @@ func (s *Store) Update(typ, id string, o *fhir.Object, ifMatch string) (*Change,
 	return s.putLocked(typ, id, http.MethodPut, o)
 }
 
-// Delete removes typ/id. It answers nil where there is nothing to remove.
+// Delete removes typ/id; ifMatch is as for Update. It answers nil, nil where
+// there is nothing to remove.
 func (s *Store) Delete(typ, id, ifMatch string) (*Change, *fhir.Error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := s.matchLocked(typ, id, ifMatch); err != nil {
 		return nil, err
 	}
-	r := s.record(typ, id)
-	if r == nil || r.current().Resource == nil {
+	r := s.recordLocked(typ, id)
+	if !r.exists() {
 		return nil, nil
 	}
-	previous, now := r.current().Resource, s.nowFor(r)
-	s.appendLocked(r, Version{Method: http.MethodDelete, At: now})
+	change := &Change{Interaction: Delete, Method: http.MethodDelete, Previous: r.current().Resource, At: s.nextTimeLocked(r)}
+	s.appendLocked(r, Version{Method: change.Method, At: change.At})
+	s.types[typ].remove(r)
 	s.count--
-	return &Change{Interaction: Delete, Method: http.MethodDelete, Previous: previous, At: now}, nil
+	s.buryLocked(r)
+	return change, nil
+}
+
+// buryLocked remembers that r was deleted, and forgets the deletion longest ago
+// where there are too many.
+func (s *Store) buryLocked(r *record) {
+	r.grave = s.deleted.PushBack(r)
+	if s.deleted.Len() > s.options.MaxDeleted {
+		oldest := s.deleted.Remove(s.deleted.Front()).(*record)
+		delete(s.types[oldest.typ].byID, oldest.id)
+	}
 }
 
 func (s *Store) matchLocked(typ, id, ifMatch string) *fhir.Error {
 	if ifMatch == "" {
 		return nil
 	}
-	r := s.record(typ, id)
-	if r == nil || r.current().Resource == nil {
+	r := s.recordLocked(typ, id)
+	if !r.exists() {
 		return fhir.Refuse(http.StatusPreconditionFailed, "conflict", "If-Match %s: there is no current %s/%s", ifMatch, typ, id)
 	}
 	current := strconv.Itoa(r.last)
@@ -224,35 +178,44 @@ func (s *Store) matchLocked(typ, id, ifMatch string) *fhir.Error {
 }
 
 func (s *Store) putLocked(typ, id, method string, o *fhir.Object) (*Change, *fhir.Error) {
-	r := s.record(typ, id)
-	exists := r != nil && r.current().Resource != nil
-	if !exists && s.count >= s.options.MaxResources {
-		return nil, fhir.Refuse(http.StatusTooManyRequests, "too-costly", "the server holds %d resources, its limit; delete some or POST /mock/reset", s.count)
+	r := s.recordLocked(typ, id)
+	existed := r.exists()
+	if !existed && s.count >= s.options.MaxResources {
+		return nil, fhir.Refuse(http.StatusTooManyRequests, "too-costly", "the server holds %d resources, its limit; delete some, or reset the room", s.count)
 	}
 	if r == nil {
-		r = &record{id: id}
-		c := s.types[typ]
-		if c == nil {
-			c = &collection{byID: map[string]*record{}}
-			s.types[typ] = c
-		}
-		c.byID[id] = r
-		c.records = append(c.records, r)
+		r = &record{typ: typ, id: id}
 	}
-	change := &Change{Interaction: Create, Method: method, At: s.nowFor(r)}
-	if exists {
+	change := &Change{Interaction: Create, Method: method, At: s.nextTimeLocked(r)}
+	if existed {
 		change.Interaction, change.Previous = Update, r.current().Resource
-	} else {
-		s.count++
 	}
 	change.Current = fhir.NewResource(s.release, Stamp(o, id, strconv.Itoa(r.last+1), change.At))
-	s.appendLocked(r, Version{Method: method, Created: !exists, At: change.At, Resource: change.Current})
+	s.appendLocked(r, Version{Method: method, Created: !existed, At: change.At, Resource: change.Current})
+	if !existed {
+		s.enterLocked(r)
+	}
 	return change, nil
 }
 
-// nowFor is the time of the next version of r: never before that of the last,
-// whatever the machine's clock does.
-func (s *Store) nowFor(r *record) time.Time {
+// enterLocked makes r, new or deleted before, one of the resources that exist.
+func (s *Store) enterLocked(r *record) {
+	if r.grave != nil {
+		s.deleted.Remove(r.grave)
+		r.grave = nil
+	}
+	c := s.types[r.typ]
+	if c == nil {
+		c = &collection{byID: map[string]*record{}}
+		s.types[r.typ] = c
+	}
+	c.add(r)
+	s.count++
+}
+
+// nextTimeLocked is the time of the next version of r, in the milliseconds of
+// an instant: never before that of the last, whatever the machine's clock does.
+func (s *Store) nextTimeLocked(r *record) time.Time {
 	now := s.clock.Now().UTC().Truncate(time.Millisecond)
 	if len(r.versions) > 0 && now.Before(r.current().At) {
 		return r.current().At
@@ -270,9 +233,10 @@ func (s *Store) appendLocked(r *record, v Version) {
 }
 
 // Stamp puts resourceType, id and meta of a resource in place, at its front,
-// and answers it. Other members of meta stay.
+// and answers it: o itself, changed. Other members of meta stay.
 func Stamp(o *fhir.Object, id, version string, at time.Time) *fhir.Object {
-	meta := o.Object("meta")
+	// A copy: o may share its meta with the version it was made from.
+	meta := o.Object("meta").Clone()
 	if meta == nil {
 		meta = &fhir.Object{}
 	}

@@ -1,0 +1,138 @@
+package store
+
+import (
+	"net/http"
+	"slices"
+	"strconv"
+	"time"
+
+	"signalfhir/internal/fhir"
+)
+
+// Read answers the current version of typ/id: 404 not-found where there never
+// was one, 410 deleted where it is gone (LC-17).
+func (s *Store) Read(typ, id string) (*fhir.Resource, *fhir.Error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	r := s.recordLocked(typ, id)
+	if r == nil {
+		return nil, notFound(typ, id)
+	}
+	return content(typ, id, r.current())
+}
+
+func notFound(typ, id string) *fhir.Error {
+	return fhir.Refuse(http.StatusNotFound, "not-found", "there is no %s/%s", typ, id)
+}
+
+func content(typ, id string, v Version) (*fhir.Resource, *fhir.Error) {
+	if v.Resource == nil {
+		return nil, fhir.Refuse(http.StatusGone, "deleted", "%s/%s was deleted at %s, as version %s", typ, id, v.At.Format(time.RFC3339), v.VersionID)
+	}
+	return v.Resource, nil
+}
+
+// VRead answers one version: 404 not-found for one that never was or is no
+// longer kept, 410 deleted for the one that is the deletion.
+func (s *Store) VRead(typ, id, version string) (*fhir.Resource, *fhir.Error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	r := s.recordLocked(typ, id)
+	if r == nil {
+		return nil, notFound(typ, id)
+	}
+	for _, v := range r.versions {
+		if v.VersionID == version {
+			return content(typ, id, v)
+		}
+	}
+	if n, err := strconv.Atoi(version); err == nil && n > 0 && n <= r.last && strconv.Itoa(n) == version {
+		return nil, fhir.Refuse(http.StatusNotFound, "not-found", "version %s of %s/%s is no longer kept; the oldest kept is %s", version, typ, id, r.versions[0].VersionID)
+	}
+	return nil, fhir.Refuse(http.StatusNotFound, "not-found", "%s/%s has no version %q; the latest is %d", typ, id, version, r.last)
+}
+
+// History answers the versions that are kept, newest first, deletions with
+// them: 404 not-found where there never was one.
+func (s *Store) History(typ, id string) ([]Version, *fhir.Error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	r := s.recordLocked(typ, id)
+	if r == nil {
+		return nil, notFound(typ, id)
+	}
+	versions := slices.Clone(r.versions)
+	slices.Reverse(versions)
+	return versions, nil
+}
+
+// List answers the current resources of a type in order of their creation. One
+// that was deleted and created again counts from its second creation.
+func (s *Store) List(typ string) []*fhir.Resource {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	c := s.types[typ]
+	if c == nil {
+		return nil
+	}
+	found := make([]*fhir.Resource, 0, c.len())
+	for _, r := range c.order {
+		if r != nil {
+			found = append(found, r.current().Resource)
+		}
+	}
+	return found
+}
+
+// Count is the number of resources that are not deleted.
+func (s *Store) Count() int {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.count
+}
+
+// Types is the number of resources that are not deleted by type, of each type
+// that has any.
+func (s *Store) Types() map[string]int {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	counts := map[string]int{}
+	for typ, c := range s.types {
+		if n := c.len(); n > 0 {
+			counts[typ] = n
+		}
+	}
+	return counts
+}
+
+// collection is all resources of one type.
+type collection struct {
+	byID  map[string]*record // also the deleted ones that are remembered
+	order []*record          // those that exist, in order of creation; nil where one was deleted
+	holes int                // nils in order
+}
+
+func (c *collection) len() int { return len(c.order) - c.holes }
+
+// add puts r at the end of the order.
+func (c *collection) add(r *record) {
+	c.byID[r.id] = r
+	r.place = len(c.order)
+	c.order = append(c.order, r)
+}
+
+// remove takes r out of the order and leaves it findable by id. It closes the
+// holes when they are half of it, so that a removal costs the same on average
+// whatever the number.
+func (c *collection) remove(r *record) {
+	c.order[r.place] = nil
+	c.holes++
+	if 2*c.holes < len(c.order) {
+		return
+	}
+	c.order = slices.DeleteFunc(c.order, func(r *record) bool { return r == nil })
+	for place, r := range c.order {
+		r.place = place
+	}
+	c.holes = 0
+}
