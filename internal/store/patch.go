@@ -10,11 +10,13 @@ import (
 	"signalfhir/internal/fhir"
 )
 
-// The bounds of a patch: the number of its operations, and the bytes its copies
-// may add up to.
+// The bounds of a patch: the number of its operations, the bytes it may copy and
+// move within the resource, and the members of an object it may test for. They
+// are far beyond what a patch of a resource needs.
 const (
 	maxPatchOperations = 1000
-	maxPatchCopy       = 8 << 20
+	maxPatchBytes      = 8 << 20
+	maxPatchMembers    = 1000
 )
 
 // operation is one step of a JSON Patch (RFC 6902).
@@ -119,8 +121,8 @@ func readOperation(o *fhir.Object) (operation, error) {
 
 // patching is a resource while a patch is applied to it.
 type patching struct {
-	root   any
-	copied int // bytes
+	root  any
+	bytes int // copied and moved so far
 }
 
 // errTest marks a test that failed.
@@ -143,18 +145,23 @@ func (p *patching) apply(o operation) error {
 		if err != nil {
 			return err
 		}
+		if err := p.spend(value); err != nil {
+			return err
+		}
 		return p.add(o.path, value)
 	case "copy":
 		value, err := p.get(o.from)
 		if err != nil {
 			return err
 		}
-		p.copied += len(encode(value))
-		if p.copied > maxPatchCopy {
-			return fmt.Errorf("the copies of the patch add up to more than %d bytes", maxPatchCopy)
+		if err := p.spend(value); err != nil {
+			return err
 		}
 		return p.add(o.path, fhir.NewObject("", value).Clone().Get(""))
 	default: // test
+		if wide(o.value) {
+			return fmt.Errorf("this server tests for objects of up to %d members", maxPatchMembers)
+		}
 		value, err := p.get(o.path)
 		if err != nil {
 			return fmt.Errorf("%w: %w", errTest, err)
@@ -164,6 +171,15 @@ func (p *patching) apply(o operation) error {
 		}
 		return nil
 	}
+}
+
+// spend counts what a patch copies and moves.
+func (p *patching) spend(value any) error {
+	p.bytes += len(encode(value))
+	if p.bytes > maxPatchBytes {
+		return fmt.Errorf("what the patch copies and moves adds up to more than %d bytes", maxPatchBytes)
+	}
+	return nil
 }
 
 // encode is the compact JSON of a value.

@@ -206,20 +206,33 @@ func fits(path pointer, value any) error {
 
 // depth is how many objects and arrays are nested in v, itself included.
 func depth(v any) int {
-	deepest := 0
+	deepest, open, text := 0, 0, false
+	data := encode(v)
+	for i := 0; i < len(data); i++ {
+		switch c := data[i]; {
+		case text && c == '\\':
+			i++
+		case c == '"':
+			text = !text
+		case !text && (c == '{' || c == '['):
+			open++
+			deepest = max(deepest, open)
+		case !text && (c == '}' || c == ']'):
+			open--
+		}
+	}
+	return deepest
+}
+
+// wide tells whether v has an object with too many members to compare.
+func wide(v any) bool {
 	switch v := v.(type) {
 	case *fhir.Object:
-		for _, name := range v.Names() {
-			deepest = max(deepest, depth(v.Get(name)))
-		}
+		return v.Len() > maxPatchMembers || slices.ContainsFunc(v.Names(), func(name string) bool { return wide(v.Get(name)) })
 	case []any:
-		for _, item := range v {
-			deepest = max(deepest, depth(item))
-		}
-	default:
-		return 0
+		return slices.ContainsFunc(v, wide)
 	}
-	return deepest + 1
+	return false
 }
 
 // same tells whether two values are equal as RFC 6902 (4.6) has it: objects
