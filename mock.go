@@ -149,7 +149,7 @@ func (s *server) await(c echo.Context) error {
 	var in struct {
 		Bound *struct {
 			Subscription string `json:"subscription"`
-			Count        int    `json:"count"`
+			Count        *int   `json:"count"`
 		} `json:"bound"`
 		Sent *struct {
 			Subscription string `json:"subscription"`
@@ -168,8 +168,11 @@ func (s *server) await(c echo.Context) error {
 		return fhir.Refuse(http.StatusBadRequest, "required", `name one condition: "bound" or "sent"`)
 	case in.Bound != nil:
 		subscription = in.Bound.Subscription
-		want := max(1, in.Bound.Count)
-		met = func(t journal.Tally) bool { return t.Bound >= want }
+		want := 1
+		if in.Bound.Count != nil {
+			want = *in.Bound.Count
+		}
+		met = func(t journal.Tally) bool { return t.Bound >= want && (want > 0 || t.Bound == 0) }
 		what = strconv.Itoa(want) + " bound socket(s)"
 	default:
 		subscription = in.Sent.Subscription

@@ -73,7 +73,7 @@ const (
 // where the server does not start.
 func Start(t testing.TB, options ...Option) *Server {
 	t.Helper()
-	program, err := build()
+	program, err := Program()
 	if err != nil {
 		t.Fatalf("testkit: %v", err)
 	}
@@ -157,7 +157,8 @@ func (s *Server) Reset() {
 	s.control("reset", nil, nil)
 }
 
-// AwaitBound waits until count sockets are bound to a subscription.
+// AwaitBound waits until at least count sockets are bound to a subscription, or
+// with count 0 until none is.
 func (s *Server) AwaitBound(subscription string, count int) {
 	s.t.Helper()
 	s.control("await", map[string]any{"bound": map[string]any{"subscription": subscription, "count": count}}, nil)
@@ -256,6 +257,10 @@ func (s *Server) post(address, kind string, data []byte, out any) {
 		}
 	}
 }
+
+// Program is the path of the program that [Start] runs. It is built where it is
+// not there yet.
+func Program() (string, error) { return build() }
 
 // build makes the program, once for the process.
 var build = sync.OnceValues(func() (string, error) {

@@ -17,18 +17,19 @@ import (
 
 // The kinds of entry.
 const (
-	Bound    = "bound"    // a socket was bound to a subscription
-	Unbound  = "unbound"  // a binding ended; Text says why
-	Sent     = "sent"     // a notification was queued for a socket
-	NotSent  = "not-sent" // a notification was not; Text says why
-	Appended = "appended" // an event was numbered and logged
-	Status   = "status"   // a subscription changed its status
-	Token    = "token"    // a binding token was issued or revoked
-	Refused  = "refused"  // something was refused; Text says why
-	Opened   = "opened"   // a socket opened
-	Closed   = "closed"   // a socket closed; Text has code and reason
-	Received = "received" // a frame came in
-	Reset    = "reset"    // the room went back to its seed; tallies begin anew
+	Bound    = "bound"     // a socket was bound to a subscription
+	Unbound  = "unbound"   // a binding ended; Text says why
+	Sent     = "sent"      // a notification was queued for a socket
+	NotSent  = "not-sent"  // a notification was not; Text says why
+	Appended = "appended"  // an event was numbered and logged
+	NotFired = "not-fired" // a change did not fire a topic (Type); Text says why
+	Status   = "status"    // a subscription changed its status
+	Token    = "token"     // a binding token was issued or revoked
+	Refused  = "refused"   // something was refused; Text says why
+	Opened   = "opened"    // a socket opened
+	Closed   = "closed"    // a socket closed; Text has code and reason
+	Received = "received"  // a frame came in
+	Reset    = "reset"     // the room went back to its seed; tallies begin anew
 )
 
 // Entry is one thing that happened.
@@ -38,7 +39,7 @@ type Entry struct {
 	Kind         string    `json:"kind"`
 	Subscription string    `json:"subscription,omitempty"`
 	Socket       string    `json:"socket,omitempty"`
-	Type         string    `json:"type,omitempty"` // of a notification
+	Type         string    `json:"type,omitempty"` // of a notification; for some kinds something else
 	First        int64     `json:"first,omitempty"`
 	Last         int64     `json:"last,omitempty"` // numbers of the events it carries
 	Text         string    `json:"text,omitempty"`

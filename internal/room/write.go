@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"signalfhir/internal/fhir"
+	"signalfhir/internal/journal"
 	"signalfhir/internal/search"
 	"signalfhir/internal/store"
 )
@@ -188,6 +189,7 @@ func (r *Room) publishLocked(change *store.Change) {
 			continue
 		}
 		if verdict := t.Match(change); !verdict.Fired {
+			r.journal.Record(journal.Entry{Kind: journal.NotFired, Type: t.URL(), Text: string(change.Interaction) + " of " + state.Reference() + ": " + strings.Join(verdict.Steps, "; ")})
 			continue
 		}
 		focus := &fhir.Entry{Type: state.Type, ID: state.ID, Method: change.Method, Resource: change.Current}

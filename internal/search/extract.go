@@ -29,10 +29,10 @@ func compile(r fhir.Release, typ, expression string) (extractor, error) {
 	var parts []extractor
 	for _, part := range splitUnion(expression) {
 		if steps, ok := plainPath(r, typ, part); ok {
-			parts = append(parts, func(res *fhir.Resource) ([]any, error) { return walk([]any{res.Object}, steps), nil })
+			parts = append(parts, func(res *fhir.Resource) ([]any, error) { return walk(res.Object, steps), nil })
 			continue
 		}
-		expr, err := fhirpath.Compile(part)
+		expr, err := fhirpath.Compile(part, fhirpath.Options{})
 		if err != nil {
 			return nil, err
 		}
@@ -154,7 +154,8 @@ func splitPath(expression string) []string {
 	return append(segments, expression[from:])
 }
 
-func walk(values []any, steps []step) []any {
+func walk(root *fhir.Object, steps []step) []any {
+	values := []any{root}
 	for _, s := range steps {
 		var next []any
 		for _, v := range values {
@@ -163,7 +164,7 @@ func walk(values []any, steps []step) []any {
 				continue
 			}
 			if s.reference != "" {
-				if target, _ := targetOf(o); target == s.reference {
+				if targetOf(root, o) == s.reference {
 					next = append(next, o)
 				}
 				continue
@@ -187,14 +188,22 @@ func walk(values []any, steps []step) []any {
 	return values
 }
 
-// targetOf is the type and id a Reference points to, "" where it does not tell.
-func targetOf(o *fhir.Object) (typ, id string) {
-	typ, id = splitReference(o.Text("reference"))
-	if typ == "" {
-		typ = o.Text("type")
-		typ = typ[strings.LastIndexByte(typ, '/')+1:]
+// targetOf is the type a Reference inside root points to, "" where it does not
+// tell.
+func targetOf(root, o *fhir.Object) string {
+	reference := o.Text("reference")
+	if id, contained := strings.CutPrefix(reference, "#"); contained {
+		for _, item := range root.Array("contained") {
+			if inner, isObject := item.(*fhir.Object); isObject && id != "" && inner.Text("id") == id {
+				return inner.Text("resourceType")
+			}
+		}
 	}
-	return typ, id
+	if typ, _ := splitReference(reference); typ != "" {
+		return typ
+	}
+	typ := o.Text("type")
+	return typ[strings.LastIndexByte(typ, '/')+1:]
 }
 
 // splitReference takes a literal reference apart: relative, absolute or with a

@@ -224,8 +224,8 @@ func stringsOf(v any) []string {
 	case *fhir.Object:
 		var all []string
 		for _, name := range v.Names() {
-			if name == "use" || name == "period" || strings.HasPrefix(name, "_") {
-				continue
+			if name == "use" || name == "type" || name == "id" || strings.HasPrefix(name, "_") {
+				continue // codes and ids are no text of a name or address
 			}
 			switch inner := v.Get(name).(type) {
 			case string:
@@ -286,8 +286,8 @@ func parseSpan(text string) (span, bool) {
 	return span{t, t.Add(time.Second)}, true
 }
 
-// spanOf is the time a value covers: of a date, dateTime, instant, Period or the
-// events of a Timing.
+// spanOf is the time a value covers: of a date, dateTime, instant, Period or
+// Timing, of which the bounds or else the events count.
 func spanOf(v any) (span, bool) {
 	switch v := v.(type) {
 	case string:
@@ -310,6 +310,9 @@ func spanOf(v any) (span, bool) {
 		}
 		if v.Has("start") || v.Has("end") {
 			return s, true
+		}
+		if bounds := v.Object("repeat").Object("boundsPeriod"); bounds != nil {
+			return spanOf(bounds) // of a schedule only the outer limits count
 		}
 		for _, event := range v.Array("event") {
 			if at, ok := spanOf(event); ok {

@@ -24,7 +24,7 @@ type operation struct {
 	op         string
 	path, from pointer
 	value      any
-	place      string // "operation 2 (replace /status)", for refusals
+	place      string // `operation 2 (replace "/status")`, for refusals
 }
 
 // Patch applies a JSON Patch (RFC 6902) to a copy of a resource; numbers keep
@@ -85,7 +85,7 @@ func readPatch(document []byte) ([]operation, *fhir.Error) {
 		if err != nil {
 			return nil, fhir.Refuse(http.StatusBadRequest, "structure", "operation %d of the patch: %v", i+1, err)
 		}
-		operation.place = fmt.Sprintf("operation %d (%s %s)", i+1, operation.op, clip(o.Text("path")))
+		operation.place = fmt.Sprintf("operation %d (%s %q)", i+1, operation.op, clip(o.Text("path")))
 		operations[i] = operation
 	}
 	return operations, nil

@@ -17,14 +17,17 @@ type Frame struct {
 }
 
 // Socket is a connected client as a subscription sees it. The hub implements
-// it. Both methods are called with the lock of a subscription held: they must
-// not block and must not call back into this package.
+// it, as a pointer: sockets are compared. Its methods are called with the lock
+// of a subscription held: they must not block and must not call back into this
+// package.
 type Socket interface {
 	// ID names the socket in journal and log.
 	ID() string
 	// Send queues a frame behind those already queued. It reports false when
 	// the socket is closing or could not keep up (it then closes itself with
-	// 1013 and a reason); the binding is dropped by the caller.
+	// 1013 and a reason); the binding is dropped by the caller. From the call of
+	// [Registry.Gone] on it reports false for good: that is what keeps a bind
+	// that is under way from outliving its socket.
 	Send(Frame) bool
 	// Unbound tells that the server ended the binding to a subscription.
 	Unbound(subscription string, why Reason)

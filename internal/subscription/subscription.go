@@ -1,9 +1,7 @@
 package subscription
 
 import (
-	"maps"
 	"net/http"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -13,37 +11,34 @@ import (
 )
 
 // subscription is one subscription at work.
+//
+// Its timers may fire while what they are for is being changed under the lock.
+// So a timer never acts because it fired: it looks at what is due by now.
 type subscription struct {
 	registry *Registry
+	options  *Options // of the registry
 	id       string
-	topic    string // key; guarded by the registry's lock
+	topic    string // key it is indexed by; guarded by the registry's lock
 
 	mu       sync.Mutex // guards all below
 	spec     Spec
 	status   string
-	errors   []fhir.SubscriptionError
-	counter  int64        // number of the last event; never goes back (LC-13)
-	log      []fhir.Event // the last events, oldest first
-	pending  []fhir.Event // waiting to share a bundle
+	errors   []fhir.SubscriptionError // replaced, never modified
+	counter  int64                    // number of the last event; never goes back (LC-13)
+	log      eventLog
+	pending  []fhir.Event // waiting to share a bundle; none without a binding
 	batch    clock.Timer  // flushes pending; nil while nothing waits
 	end      clock.Timer  // nil where there is no end
-	bindings map[Socket]*binding
-	order    []*binding // bindings in order of binding, for delivery
-	sent     time.Time  // when the last frame was sent
-	stopped  bool       // removed from the registry; timers that still fire do nothing
+	beat     clock.Timer  // next heartbeat of any binding; nil without bindings or heartbeats
+	bound    map[Socket]*binding
+	bindings []*binding // the same in order of binding, for delivery
+	sent     time.Time  // when the last frame was queued
+	stopped  bool       // removed from the registry
 }
 
-// binding is one socket bound to one subscription.
-type binding struct {
-	socket    Socket
-	tokens    map[string]time.Time // expiry by token key
-	heartbeat clock.Timer          // nil where there are no heartbeats
-	expiry    clock.Timer
+func newSubscription(r *Registry, id string) *subscription {
+	return &subscription{registry: r, options: &r.options, id: id, bound: map[Socket]*binding{}}
 }
-
-func (s *subscription) clock() clock.Clock { return s.registry.options.Clock }
-
-func (s *subscription) observer() *Observer { return &s.registry.options.Observer }
 
 // dormant tells the states in which events are neither counted nor logged.
 func dormant(status string) bool {
@@ -55,52 +50,84 @@ func dormant(status string) bool {
 func (s *subscription) put(spec Spec) []Socket {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	was := s.status
-	rearm := s.spec.Subscription != nil && s.spec.Subscription.HeartbeatPeriod != spec.Subscription.HeartbeatPeriod
 	// What happened before the change is told in the words of before.
 	s.flushLocked()
-	s.spec, s.status = spec, spec.Subscription.Status
+	before := s.spec.Subscription
+	s.spec = spec
+	s.setStatusLocked(spec.Subscription.Status)
 	if s.status == fhir.StatusActive {
 		s.errors = nil
 	}
-	if was != s.status {
-		s.observer().Status(s.id, s.status)
-	}
 	s.armEndLocked()
-	if !dormant(s.status) {
-		if rearm {
-			for _, b := range s.order {
-				s.armHeartbeatLocked(b)
-			}
+	if dormant(s.status) {
+		if len(s.bindings) > 0 {
+			s.sendLocked(s.bindings, s.frameLocked(fhir.Heartbeat, nil)) // WS-34
 		}
-		return nil
+		return s.endBindingsLocked(SubscriptionOff)
 	}
-	return s.endBindingsLocked(SubscriptionOff, true)
+	if before != nil && before.HeartbeatPeriod != spec.Subscription.HeartbeatPeriod {
+		s.restartHeartbeatsLocked()
+	}
+	return nil
 }
 
-// endBindingsLocked ends all bindings, after a last heartbeat if so asked.
-func (s *subscription) endBindingsLocked(why Reason, heartbeat bool) []Socket {
-	var ended []Socket
-	if heartbeat && len(s.order) > 0 {
-		s.sendLocked(s.order, s.frameLocked(fhir.Heartbeat, nil))
+func (s *subscription) setStatusLocked(status string) {
+	if s.status != status {
+		s.status = status
+		s.options.Observer.Status(s.id, status)
 	}
-	for _, b := range slices.Clone(s.order) {
-		s.dropLocked(b, string(why))
-		b.socket.Unbound(s.id, why)
-		ended = append(ended, b.socket)
-	}
-	return ended
 }
 
-// stop ends everything; the subscription is no longer in the registry.
+func (s *subscription) setError(e fhir.SubscriptionError) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stopped || dormant(s.status) {
+		return
+	}
+	s.flushLocked()
+	s.setStatusLocked(fhir.StatusError)
+	s.errors = []fhir.SubscriptionError{e}
+}
+
+// stop ends everything; the subscription is no longer in the registry. It
+// answers the sockets whose bindings ended.
 func (s *subscription) stop(why Reason) []Socket {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.flushLocked()
 	s.stopped = true
 	stopTimer(&s.end)
-	s.log = nil
-	return s.endBindingsLocked(why, false)
+	s.log = eventLog{}
+	return s.endBindingsLocked(why)
+}
+
+// armEndLocked has the end of the subscription told when it comes (LC-11).
+func (s *subscription) armEndLocked() {
+	stopTimer(&s.end)
+	end := s.spec.Subscription.End
+	if end.IsZero() || dormant(s.status) || s.options.OnEnd == nil {
+		return
+	}
+	s.end = s.options.Clock.AfterFunc(end.Sub(s.options.Clock.Now()), func() {
+		if s.hasEnded() {
+			s.options.OnEnd(s.id)
+		}
+	})
+}
+
+// hasEnded tells, once, that the end has come.
+func (s *subscription) hasEnded() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.end == nil {
+		return false
+	}
+	if left := s.spec.Subscription.End.Sub(s.options.Clock.Now()); left > 0 {
+		s.end.Reset(left)
+		return false
+	}
+	s.end = nil
+	return true
 }
 
 func stopTimer(t *clock.Timer) {
@@ -110,77 +137,81 @@ func stopTimer(t *clock.Timer) {
 	}
 }
 
-func (s *subscription) setError(e fhir.SubscriptionError) {
+// append numbers and logs the event of an occurrence on a topic where it
+// concerns the subscription. It answers its number, or 0.
+func (s *subscription) append(topicKey string, o *fhir.Occurrence, state *fhir.Resource) int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.flushLocked()
-	if s.status != fhir.StatusError {
-		s.observer().Status(s.id, fhir.StatusError)
+	if s.stopped || s.spec.TopicKey != topicKey {
+		return 0 // it was removed, or moved to another topic, since the registry looked
 	}
-	s.status, s.errors = fhir.StatusError, []fhir.SubscriptionError{e}
+	if dormant(s.status) {
+		s.options.Observer.NotSent(s.id, 0, 0, "the subscription is "+s.status)
+		return 0
+	}
+	if s.spec.Filter != nil {
+		if passes, why := s.spec.Filter.Match(state); !passes {
+			s.options.Observer.NotSent(s.id, 0, 0, strings.Join(why, "; "))
+			return 0
+		}
+	}
+	return s.appendLocked(o)
 }
 
-func (s *subscription) armEndLocked() {
-	stopTimer(&s.end)
-	end := s.spec.Subscription.End
-	if end.IsZero() || dormant(s.status) {
-		return
-	}
-	s.end = s.clock().AfterFunc(end.Sub(s.clock().Now()), func() { s.registry.options.OnEnd(s.id) })
-}
-
-// append numbers and logs an event where it concerns the subscription. state
-// nil means it does, whatever the filters.
-func (s *subscription) append(o *fhir.Occurrence, state *fhir.Resource) (int64, bool) {
+// appendTo numbers and logs an event whatever topic and filters say.
+func (s *subscription) appendTo(o *fhir.Occurrence) (int64, *fhir.Error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.stopped {
-		return 0, false
-	}
-	if state != nil && s.spec.Filter != nil {
-		if passes, why := s.spec.Filter.Match(state); !passes {
-			s.observer().NotSent(s.id, 0, 0, strings.Join(why, "; "))
-			return 0, false
-		}
+		return 0, unknown(s.id)
 	}
 	if dormant(s.status) {
-		s.observer().NotSent(s.id, 0, 0, "the subscription is "+s.status)
-		return 0, false
+		return 0, fhir.Refuse(http.StatusUnprocessableEntity, "business-rule",
+			`Subscription/%s is %s and makes no events; set its status to "requested" first`, s.id, s.status)
 	}
+	return s.appendLocked(o), nil
+}
+
+func (s *subscription) appendLocked(o *fhir.Occurrence) int64 {
 	s.counter++
 	event := fhir.Event{Number: s.counter, Occurrence: o}
-	if len(s.log) == s.registry.options.LogSize {
-		s.log = slices.Delete(s.log, 0, 1)
-	}
-	s.log = append(s.log, event)
-	s.observer().Appended(s.id, event.Number)
+	s.log.add(event, s.options.LogSize)
+	s.options.Observer.Appended(s.id, event.Number)
 	s.deliverLocked(event)
-	return event.Number, true
+	return event.Number
 }
 
 // deliverLocked sends an event, or lets it wait for others to share its bundle.
 func (s *subscription) deliverLocked(event fhir.Event) {
 	switch {
-	case s.status != fhir.StatusActive:
-		s.observer().NotSent(s.id, event.Number, event.Number, "the subscription is in status "+s.status+"; $events has the event")
+	case s.status != fhir.StatusActive: // LC-7
+		s.options.Observer.NotSent(s.id, event.Number, event.Number, "the subscription is in status "+s.status+"; $events has the event")
 		return
-	case len(s.order) == 0:
-		s.observer().NotSent(s.id, event.Number, event.Number, "no socket is bound; $events has the event") // WS-29
+	case len(s.bindings) == 0: // WS-29
+		s.options.Observer.NotSent(s.id, event.Number, event.Number, "no socket is bound; $events has the event")
 		return
 	}
 	s.pending = append(s.pending, event)
-	window, most := s.registry.options.BatchWindow, s.spec.Subscription.MaxCount
-	if window <= 0 || most > 0 && len(s.pending) >= most {
+	if s.options.BatchWindow <= 0 || len(s.pending) >= s.batchSizeLocked() {
 		s.flushLocked()
 		return
 	}
 	if s.batch == nil {
-		s.batch = s.clock().AfterFunc(window, func() {
+		s.batch = s.options.Clock.AfterFunc(s.options.BatchWindow, func() {
 			s.mu.Lock()
 			defer s.mu.Unlock()
 			s.flushLocked()
 		})
 	}
+}
+
+// batchSizeLocked is the most events that share a bundle: maxCount (NB-16), and
+// never more than the log holds, so that a burst makes no endless bundle.
+func (s *subscription) batchSizeLocked() int {
+	if most := s.spec.Subscription.MaxCount; most > 0 {
+		return min(most, s.options.LogSize)
+	}
+	return s.options.LogSize
 }
 
 // flushLocked sends what waits.
@@ -189,36 +220,10 @@ func (s *subscription) flushLocked() {
 	if len(s.pending) == 0 {
 		return
 	}
-	events := s.pending
-	s.pending = nil
-	if len(s.order) == 0 {
-		s.observer().NotSent(s.id, events[0].Number, events[len(events)-1].Number, "the last socket was unbound; $events has the events")
-		return
-	}
-	s.sendLocked(s.order, s.frameLocked(fhir.EventNotification, events))
-}
-
-// notificationLocked is what every notification of this subscription says.
-func (s *subscription) notificationLocked(kind fhir.NotificationType, events []fhir.Event) *fhir.Notification {
-	sub, r := s.spec.Subscription, s.registry.options.Random
-	n := &fhir.Notification{
-		ID:               r.UUID(),
-		StatusID:         r.UUID(),
-		Type:             kind,
-		Timestamp:        s.clock().Now(),
-		Base:             s.spec.Base,
-		Subscription:     s.id,
-		Status:           s.status,
-		Topic:            sub.Topic,
-		EventsSinceStart: s.counter,
-		Content:          sub.Content,
-		Events:           events,
-		Errors:           s.errors,
-	}
-	if kind == fhir.EventNotification {
-		n.EventsSinceStart = events[len(events)-1].Number // NB-4
-	}
-	return n
+	f := s.frameLocked(fhir.EventNotification, s.pending)
+	clear(s.pending) // the log decides how long an occurrence is kept
+	s.pending = s.pending[:0]
+	s.sendLocked(s.bindings, f)
 }
 
 // frameLocked encodes one notification, once for all sockets.
@@ -239,203 +244,19 @@ func (s *subscription) frameLocked(kind fhir.NotificationType, events []fhir.Eve
 // sendLocked queues a frame on bindings and drops those whose socket cannot
 // take it.
 func (s *subscription) sendLocked(to []*binding, f Frame) {
+	now := s.options.Clock.Now()
 	var lost []*binding
 	for _, b := range to {
 		if !b.socket.Send(f) {
 			lost = append(lost, b)
-			s.observer().NotSent(s.id, f.First, f.Last, "socket "+b.socket.ID()+" is closing or reads too slowly; $events has what it misses")
+			s.options.Observer.NotSent(s.id, f.First, f.Last, "socket "+b.socket.ID()+" is closing or reads too slowly; $events has what it misses")
 			continue
 		}
-		s.observer().Sent(b.socket.ID(), f)
-		if b.heartbeat != nil {
-			b.heartbeat.Reset(s.spec.Subscription.HeartbeatPeriod) // NB-21
-		}
+		b.due = now.Add(s.spec.Subscription.HeartbeatPeriod) // NB-21
+		s.sent = now
+		s.options.Observer.Sent(b.socket.ID(), f)
 	}
-	s.sent = s.clock().Now()
 	for _, b := range lost {
 		s.dropLocked(b, "the socket could not take a frame")
 	}
-}
-
-// bind registers a binding and sends its handshake in one step (WS-22). It
-// tells whether the socket is bound afterwards.
-func (s *subscription) bind(to Socket, tokenKey string, expires time.Time) (bool, *fhir.Error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.stopped {
-		return false, unknown(s.id)
-	}
-	if dormant(s.status) {
-		return false, fhir.Refuse(http.StatusUnprocessableEntity, "business-rule", `Subscription/%s is %s; set its status to "requested" before binding`, s.id, s.status)
-	}
-	// The handshake says how many events there were. Those that wait belong to
-	// the sockets that were bound when they occurred.
-	s.flushLocked()
-	b := s.bindings[to]
-	if b == nil {
-		b = &binding{socket: to, tokens: map[string]time.Time{}}
-		s.bindings[to] = b
-		s.order = append(s.order, b)
-		s.observer().Bound(s.id, to.ID())
-	}
-	b.tokens[tokenKey] = expires
-	s.armExpiryLocked(b)
-	s.armHeartbeatLocked(b)
-	s.sendLocked([]*binding{b}, s.frameLocked(fhir.Handshake, nil))
-	return s.bindings[to] != nil, nil
-}
-
-// armHeartbeatLocked starts the heartbeats of a binding, or ends them.
-func (s *subscription) armHeartbeatLocked(b *binding) {
-	stopTimer(&b.heartbeat)
-	period := s.spec.Subscription.HeartbeatPeriod
-	if period <= 0 {
-		return
-	}
-	b.heartbeat = s.clock().AfterFunc(period, func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		if s.bindings[b.socket] == b && b.heartbeat != nil {
-			s.sendLocked([]*binding{b}, s.frameLocked(fhir.Heartbeat, nil)) // re-arms it
-		}
-	})
-}
-
-// armExpiryLocked makes a binding end with its last token (WS-33).
-func (s *subscription) armExpiryLocked(b *binding) {
-	stopTimer(&b.expiry)
-	var last time.Time
-	for _, expires := range b.tokens {
-		if expires.After(last) {
-			last = expires
-		}
-	}
-	b.expiry = s.clock().AfterFunc(last.Sub(s.clock().Now()), func() {
-		if s.expire(b) {
-			s.registry.forget(s.id, []Socket{b.socket})
-		}
-	})
-}
-
-// expire ends a binding none of whose tokens is valid any more.
-func (s *subscription) expire(b *binding) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.bindings[b.socket] != b {
-		return false
-	}
-	now := s.clock().Now()
-	maps.DeleteFunc(b.tokens, func(_ string, expires time.Time) bool { return !now.Before(expires) })
-	if len(b.tokens) > 0 {
-		return false // renewed while the timer fired; it is armed anew
-	}
-	s.flushLocked() // what occurred before the end is still owed
-	s.dropLocked(b, string(TokenExpired))
-	b.socket.Unbound(s.id, TokenExpired)
-	return true
-}
-
-// unbind ends what a token holds on a socket, or with tokenKey "" everything.
-// It tells whether the binding ended.
-func (s *subscription) unbind(from Socket, tokenKey, why string) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	b := s.bindings[from]
-	if b == nil {
-		return false
-	}
-	if tokenKey != "" {
-		delete(b.tokens, tokenKey)
-		if len(b.tokens) > 0 {
-			s.armExpiryLocked(b)
-			return false
-		}
-	}
-	s.flushLocked()
-	s.dropLocked(b, why)
-	return true
-}
-
-// revoke ends the bindings that rest on a token alone.
-func (s *subscription) revoke(tokenKey string) []Socket {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	var ended []Socket
-	for _, b := range slices.Clone(s.order) {
-		if _, held := b.tokens[tokenKey]; !held {
-			continue
-		}
-		delete(b.tokens, tokenKey)
-		if len(b.tokens) > 0 {
-			s.armExpiryLocked(b)
-			continue
-		}
-		s.dropLocked(b, string(TokenRevoked))
-		b.socket.Unbound(s.id, TokenRevoked)
-		ended = append(ended, b.socket)
-	}
-	return ended
-}
-
-// dropLocked removes a binding and stops its timers.
-func (s *subscription) dropLocked(b *binding, why string) {
-	if s.bindings[b.socket] != b {
-		return
-	}
-	delete(s.bindings, b.socket)
-	s.order = slices.DeleteFunc(slices.Clone(s.order), func(other *binding) bool { return other == b })
-	stopTimer(&b.heartbeat)
-	stopTimer(&b.expiry)
-	s.observer().Unbound(s.id, b.socket.ID(), why)
-}
-
-func (s *subscription) isBound(socket Socket) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.bindings[socket] != nil
-}
-
-func (s *subscription) state() State {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	state := State{
-		ID:        s.id,
-		Status:    s.status,
-		TopicKey:  s.spec.TopicKey,
-		Topic:     s.spec.Subscription.Topic,
-		Base:      s.spec.Base,
-		Content:   s.spec.Subscription.Content,
-		Counter:   s.counter,
-		LastFrame: s.sent,
-		Errors:    s.errors,
-	}
-	if len(s.log) > 0 {
-		state.FirstKept = s.log[0].Number
-	}
-	for _, b := range s.order {
-		state.Sockets = append(state.Sockets, b.socket.ID())
-	}
-	return state
-}
-
-func (s *subscription) query(kind fhir.NotificationType) *fhir.Notification {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.notificationLocked(kind, nil)
-}
-
-func (s *subscription) events(since, until int64, content fhir.Content) *fhir.Notification {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	var found []fhir.Event
-	for _, e := range s.log {
-		if e.Number >= since && (until < 0 || e.Number <= until) {
-			found = append(found, e)
-		}
-	}
-	n := s.notificationLocked(fhir.QueryEvent, found)
-	if content != "" {
-		n.Content = content
-	}
-	return n
 }

@@ -127,7 +127,7 @@ func (t *Topic) appliesTo(f fhir.Filter, offered []fhir.CanFilterBy) []string {
 	var types []string
 	for _, c := range offered {
 		if c.Resource == "" || isAny(c.Resource) {
-			return t.Resources()
+			return t.focusTypes(f, offered)
 		}
 		if !slices.Contains(types, c.Resource) {
 			types = append(types, c.Resource)
@@ -136,21 +136,45 @@ func (t *Topic) appliesTo(f fhir.Filter, offered []fhir.CanFilterBy) []string {
 	return types
 }
 
+// focusTypes lists the types of focus an event of the topic can have. A topic
+// about any type has all those that have the parameter of the filter.
+func (t *Topic) focusTypes(f fhir.Filter, offered []fhir.CanFilterBy) []string {
+	if !slices.ContainsFunc(t.triggers, func(g trigger) bool { return isAny(g.Resource) }) {
+		return t.Resources()
+	}
+	var types []string
+	for _, typ := range t.release.ResourceTypes() {
+		if _, ok := t.parameter(typ, f, offered); ok {
+			types = append(types, typ)
+		}
+	}
+	if len(types) == 0 {
+		return []string{"Resource"} // for the refusal to name
+	}
+	return types
+}
+
+// parameter finds the search parameter a filter stands for on one type: the one
+// the topic defines the name by, else the one of that name (FLT-5).
+func (t *Topic) parameter(typ string, f fhir.Filter, offered []fhir.CanFilterBy) (*search.Parameter, bool) {
+	for _, c := range offered {
+		if c.Definition == "" {
+			continue
+		}
+		if p, ok := search.Lookup(t.release, typ, c.Definition); ok {
+			return p, true
+		}
+	}
+	return search.Lookup(t.release, typ, f.Parameter)
+}
+
 // condition makes the search condition a filter stands for on one type.
 func (t *Topic) condition(typ string, f fhir.Filter, offered []fhir.CanFilterBy) (*search.Condition, *fhir.Issue) {
 	refuse := func(code, member, text string) (*search.Condition, *fhir.Issue) {
 		issue := broken(code, f.Expression+"."+member, text)
 		return nil, &issue
 	}
-	p, ok := search.Lookup(t.release, typ, f.Parameter)
-	for _, c := range offered {
-		if c.Definition == "" {
-			continue
-		}
-		if defined, known := search.Lookup(t.release, typ, c.Definition); known {
-			p, ok = defined, true // FLT-5: the definition says what the name means
-		}
-	}
+	p, ok := t.parameter(typ, f, offered)
 	if !ok {
 		if strings.Contains(f.Parameter, ".") {
 			return refuse("not-supported", "filterParameter", "the chained parameter "+f.Parameter+" is not supported yet")

@@ -32,6 +32,7 @@ type trigger struct {
 	fhir.Trigger
 	previous, current *search.Query // nil: no such test
 	path              *fhirpath.Expr
+	lenient           *fhirpath.Expr // path with | read as or; nil where it has none (TOP-11)
 }
 
 // Compile compiles a topic of a release. Each problem is an issue with its
@@ -42,9 +43,13 @@ func Compile(r fhir.Release, t *fhir.Topic) (*Topic, []fhir.Issue) {
 	for _, source := range t.Triggers {
 		one := trigger{Trigger: source}
 		if source.FHIRPath != "" {
-			path, err := fhirpath.Compile(source.FHIRPath)
+			options := fhirpath.Options{Variables: []string{"previous", "current"}}
+			path, err := fhirpath.Compile(source.FHIRPath, options)
 			if err != nil {
 				issues = append(issues, broken("value", source.Expression+".fhirPathCriteria", err.Error()))
+			} else if path.UnitesConditions() {
+				options.UnionAsOr = true
+				one.lenient, _ = fhirpath.Compile(source.FHIRPath, options) // no second reading where it makes no sense
 			}
 			one.path = path
 		}
@@ -56,6 +61,8 @@ func Compile(r fhir.Release, t *fhir.Topic) (*Topic, []fhir.Issue) {
 				query, refused := search.ParseQuery(r, source.Resource, text)
 				if refused != nil {
 					issues = append(issues, broken(refused.Code(), source.Expression+".queryCriteria."+member, refused.Error()))
+				} else if query.Empty() {
+					return nil // "Encounter?" asks nothing, which is not to pass always (TOP-16)
 				}
 				return query
 			}
@@ -162,17 +169,19 @@ func (g *trigger) matchPath(c *store.Change) (bool, string) {
 		vars["current"] = c.Current.JSON
 	}
 	result, err := g.path.Eval(c.State().Release, c.State().JSON, vars)
+	if err == nil && fhirpath.True(result) {
+		return true, "fhirPathCriteria is true"
+	}
+	if g.lenient != nil && (err != nil || len(result) != 1) {
+		// HL7's own example unites conditions where it means to offer a choice.
+		if result, err := g.lenient.Eval(c.State().Release, c.State().JSON, vars); err == nil && fhirpath.True(result) {
+			return true, "fhirPathCriteria is true once its | is read as or; | unites collections, so better write or (TOP-11)"
+		}
+	}
 	if err != nil {
 		return false, err.Error()
 	}
-	if fhirpath.True(result) {
-		return true, "fhirPathCriteria is true"
-	}
-	text := fmt.Sprintf("fhirPathCriteria gives %v, not a single true", fhirpath.Values(result))
-	if len(result) > 1 || len(result) == 0 && strings.Contains(g.FHIRPath, "|") {
-		text += "; note that | unites collections, write or for a choice of conditions (TOP-11)"
-	}
-	return false, text
+	return false, fmt.Sprintf("fhirPathCriteria gives %v, not a single true", fhirpath.Values(result))
 }
 
 // hasResults tells whether a trigger without search strings still says what to

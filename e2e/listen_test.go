@@ -1,0 +1,225 @@
+package e2e
+
+import (
+	"bytes"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"os/exec"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"signalfhir/testkit"
+)
+
+// listening is a run of "signalfhir listen".
+type listening struct {
+	t       *testing.T
+	command *exec.Cmd
+	mu      sync.Mutex // guards text and changed
+	text    bytes.Buffer
+	changed chan struct{} // closed when text grows
+}
+
+// listen starts the client in the binary; the test ends it.
+func listen(t *testing.T, server string, args ...string) *listening {
+	t.Helper()
+	l := &listening{t: t, changed: make(chan struct{})}
+	l.command = exec.Command(program(t), append([]string{"listen", "--server", server}, args...)...)
+	l.command.Stdout, l.command.Stderr = l, l
+	if err := l.command.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = l.command.Process.Kill()
+		_ = l.command.Wait()
+		if t.Failed() {
+			t.Logf("signalfhir listen said:\n%s", l.String())
+		}
+	})
+	return l
+}
+
+func (l *listening) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.text.Write(p)
+	close(l.changed)
+	l.changed = make(chan struct{})
+	return len(p), nil
+}
+
+func (l *listening) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+// says waits until the client has said a text.
+func (l *listening) says(text string) {
+	l.t.Helper()
+	timeout := time.After(20 * time.Second)
+	for {
+		l.mu.Lock()
+		said, changed := strings.Contains(l.text.String(), text), l.changed
+		l.mu.Unlock()
+		if said {
+			return
+		}
+		select {
+		case <-changed:
+		case <-timeout:
+			l.t.Fatalf("the client did not say %q; it said\n%s", text, l)
+		}
+	}
+}
+
+// quiet is a seed without a generator, so that the events are the test's.
+func quiet(s *testkit.Server) {
+	res, err := http.Post(s.URL+"/mock/generators/ward/stop", "application/json", nil)
+	if err == nil {
+		res.Body.Close()
+	}
+}
+
+func TestListen_RenewsItsTokenBeforeItExpires(t *testing.T) {
+	t.Parallel()
+	s := testkit.Start(t, testkit.WithTokenTTL(2*time.Second))
+	l := listen(t, s.URL, "--subscription", "task-id-only")
+	// Three handshakes: the first and two renewals.
+	s.AwaitSent("task-id-only", "handshake", 3)
+	s.Trigger(testkit.Trigger{Subscription: "task-id-only"})
+	l.says("#1")
+	if text := l.String(); strings.Contains(text, "trying again") {
+		t.Errorf("the client had to reconnect:\n%s", text)
+	}
+}
+
+func TestListen_RecoversWhatItMissedWhileTheSocketWasCut(t *testing.T) {
+	t.Parallel()
+	s := testkit.Start(t)
+	quiet(s)
+	p := startProxy(t, s.URL)
+	l := listen(t, p.url, "--subscription", "task-id-only")
+	s.AwaitBound("task-id-only", 1)
+	s.Trigger(testkit.Trigger{Subscription: "task-id-only"})
+	l.says("#1")
+	p.cut()
+	s.AwaitBound("task-id-only", 0)
+	s.Trigger(testkit.Trigger{Subscription: "task-id-only", Count: 3})
+	p.mend()
+	l.says("#4  Task")
+	for _, want := range []string{"#2", "#3"} {
+		if text := l.String(); strings.Count(text, want+"  ") != 1 || !strings.Contains(text, "recovered") {
+			t.Errorf("event %s was not shown once as recovered:\n%s", want, text)
+		}
+	}
+	s.Trigger(testkit.Trigger{Subscription: "task-id-only"})
+	l.says("#5")
+}
+
+func TestListen_SurvivesARestartOfTheServer(t *testing.T) {
+	t.Parallel()
+	first := startProgram(t, "--listen", "127.0.0.1:0", "--exit-on-stdin-close")
+	const topic = "http://example.org/FHIR/R5/SubscriptionTopic/task-status"
+	byID := listen(t, first.url, "--subscription", "lab-full")
+	byTopic := listen(t, first.url, "--topic", topic)
+	byID.says("handshake")
+	byTopic.says("handshake")
+	first.stdin.Close()
+	if err := first.command.Wait(); err != nil {
+		t.Fatalf("the server ended with %v", err)
+	}
+	byID.says("trying again")
+	second := startProgram(t, "--listen", strings.TrimPrefix(first.url, "http://"), "--exit-on-stdin-close")
+	byTopic.says("creating it again")
+	trigger := func(body string) {
+		res, err := http.Post(second.url+"/mock/trigger", "application/json", strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+	}
+	awaitHandshakes := func(l *listening, n int) {
+		deadline := time.After(20 * time.Second)
+		for strings.Count(l.String(), "handshake") < n {
+			l.mu.Lock()
+			changed := l.changed
+			l.mu.Unlock()
+			select {
+			case <-changed:
+			case <-deadline:
+				t.Fatalf("no handshake %d:\n%s", n, l)
+			}
+		}
+	}
+	awaitHandshakes(byID, 2)
+	awaitHandshakes(byTopic, 2)
+	trigger(`{"subscription":"lab-full"}`)
+	trigger(`{"topic":"` + topic + `"}`)
+	byID.says("lab-full  #1")
+	byTopic.says("#1")
+}
+
+// proxy stands between client and server, where connections can be cut.
+type proxy struct {
+	url string
+
+	mu    sync.Mutex // guards all below
+	down  bool
+	conns map[net.Conn]struct{}
+}
+
+func startProxy(t *testing.T, target string) *proxy {
+	t.Helper()
+	to, err := url.Parse(target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &proxy{url: "http://" + listener.Addr().String(), conns: map[net.Conn]struct{}{}}
+	reverse := &httputil.ReverseProxy{
+		Rewrite: func(r *httputil.ProxyRequest) {
+			r.SetURL(to)
+			r.SetXForwarded() // so that the websocket-url leads through the proxy
+		},
+		ErrorLog: nil,
+	}
+	srv := &http.Server{Handler: reverse, ConnState: func(c net.Conn, state http.ConnState) {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if state == http.StateNew {
+			p.conns[c] = struct{}{}
+			if p.down {
+				c.Close()
+			}
+		}
+	}}
+	go func() { _ = srv.Serve(listener) }()
+	t.Cleanup(func() { srv.Close(); p.cut() })
+	return p
+}
+
+// cut breaks every connection and refuses new ones.
+func (p *proxy) cut() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.down = true
+	for c := range p.conns {
+		c.Close()
+	}
+	p.conns = map[net.Conn]struct{}{}
+}
+
+// mend lets connections through again.
+func (p *proxy) mend() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.down = false
+}

@@ -1,0 +1,241 @@
+package e2e
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gorilla/websocket"
+
+	"signalfhir/internal/fhir"
+	"signalfhir/internal/fhir/fhirtest"
+	"signalfhir/testkit"
+)
+
+// send sends a resource and answers status and body.
+func send(t *testing.T, method, url string, body []byte) (int, map[string]any) {
+	t.Helper()
+	req, err := http.NewRequest(method, url, bytes.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/fhir+json")
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	data, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out map[string]any
+	_ = json.Unmarshal(data, &out)
+	return res.StatusCode, out
+}
+
+// example reads an official R5 example.
+func example(t *testing.T, name string) map[string]any {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join(fhirtest.Spec(t, "examples", "R5"), name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var resource map[string]any
+	if err := json.Unmarshal(data, &resource); err != nil {
+		t.Fatal(err)
+	}
+	return resource
+}
+
+func put(t *testing.T, s *testkit.Server, resource map[string]any) (int, map[string]any) {
+	t.Helper()
+	data, err := json.Marshal(resource)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return send(t, http.MethodPut, s.FHIR+"/"+resource["resourceType"].(string)+"/"+resource["id"].(string), data)
+}
+
+// refusedExamples are the official examples a server is right to refuse, with
+// what it says of each.
+var refusedExamples = map[string]string{
+	"subscription-admission.json":     "topic", // a topic that is none of the examples, rest-hook, and an end long past
+	"subscription-example.json":       "rest-hook",
+	"subscriptionstatus-example.json": "never stored",
+}
+
+func TestOfficialExamples_AreAcceptedOrRefusedForATrueReason(t *testing.T) {
+	t.Parallel()
+	s := testkit.Start(t, testkit.WithoutSeed())
+	files, err := filepath.Glob(filepath.Join(fhirtest.Spec(t, "examples", "R5"), "*.json"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no examples: %v", err)
+	}
+	accepted := 0
+	for _, file := range files {
+		name := filepath.Base(file)
+		status, answer := put(t, s, example(t, name))
+		reason, refused := refusedExamples[name]
+		switch {
+		case !refused && status != http.StatusCreated:
+			t.Errorf("%s: got %d %v", name, status, answer)
+		case refused && (status < 400 || status >= 500 || !strings.Contains(text(answer), reason)):
+			t.Errorf("%s: got %d %s, want a refusal that says %q", name, status, text(answer), reason)
+		case !refused:
+			accepted++
+		}
+	}
+	t.Logf("%d of %d examples accepted", accepted, len(files))
+}
+
+func text(outcome map[string]any) string {
+	data, _ := json.Marshal(outcome)
+	return string(data)
+}
+
+// TestOfficialTopics runs the whole flow on HL7's own resources: both topics,
+// both subscriptions made websocket ones, and the Encounter examples.
+func TestOfficialTopics_NotifyOfOfficialEncounters(t *testing.T) {
+	t.Parallel()
+	s := testkit.Start(t, testkit.WithoutSeed())
+	for _, name := range []string{"subscriptiontopic-example-admission.json", "subscriptiontopic-example.json"} {
+		if status, answer := put(t, s, example(t, name)); status != http.StatusCreated {
+			t.Fatalf("%s: got %d %v", name, status, answer)
+		}
+	}
+	subscriptions := map[string]string{
+		"subscription-admission.json": "http://example.org/FHIR/R5/SubscriptionTopic/admission",
+		"subscription-example.json":   "http://example.org/FHIR/R5/SubscriptionTopic/example",
+	}
+	for name, topic := range subscriptions {
+		sub := example(t, name)
+		sub["topic"] = topic
+		sub["channelType"] = map[string]any{"code": "websocket"}
+		delete(sub, "endpoint")
+		delete(sub, "end")
+		delete(sub, "filterBy")
+		delete(sub, "heartbeatPeriod")
+		if status, answer := put(t, s, sub); status != http.StatusCreated || answer["status"] != "active" {
+			t.Fatalf("%s: got %d %v", name, status, answer)
+		}
+	}
+	socket := open(t, s, "admission", "example")
+
+	for _, name := range []string{"encounter-example.json", "encounter-example-emerg.json", "encounter-example-f003-abscess.json", "encounter-example-f203-20130311.json", "Encounter-denovoEncounter.json"} {
+		if status, answer := put(t, s, example(t, name)); status != http.StatusCreated {
+			t.Fatalf("%s: got %d %v", name, status, answer)
+		}
+	}
+	// The admission topic compares with the previous state, so it fires on the
+	// way from planned to in-progress, not on create (TOP-12). The other one
+	// unites conditions where it means or, and is read so (TOP-11).
+	encounter := map[string]any{"resourceType": "Encounter", "id": "moves", "status": "planned"}
+	for _, status := range []string{"planned", "in-progress", "completed"} {
+		encounter["status"] = status
+		if code, answer := put(t, s, encounter); code >= 300 {
+			t.Fatalf("got %d %v", code, answer)
+		}
+	}
+	for _, want := range []string{"admission", "example"} {
+		frame := next(t, socket)
+		status := fhirtest.CheckNotification(t, fhir.R5, frame)
+		if status.Type != "event-notification" || !strings.HasSuffix(status.Subscription.Reference, "/"+want) {
+			t.Errorf("got %s, want an event of %s", frame, want)
+		}
+	}
+}
+
+// open binds a socket to subscriptions and reads their handshakes.
+func open(t *testing.T, s *testkit.Server, ids ...string) *websocket.Conn {
+	t.Helper()
+	socket, _, err := websocket.DefaultDialer.Dial(s.WS, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { socket.Close() })
+	_, answer := send(t, http.MethodPost, s.FHIR+"/Subscription/$get-ws-binding-token?id="+strings.Join(ids, "&id="), nil)
+	token := ""
+	for _, p := range answer["parameter"].([]any) {
+		if parameter := p.(map[string]any); parameter["name"] == "token" {
+			token = parameter["valueString"].(string)
+		}
+	}
+	if err := socket.WriteMessage(websocket.TextMessage, []byte("bind-with-token "+token)); err != nil {
+		t.Fatal(err)
+	}
+	for range ids {
+		if status := fhirtest.CheckNotification(t, fhir.R5, next(t, socket)); status.Type != "handshake" {
+			t.Fatalf("got %s, want a handshake", status.Type)
+		}
+	}
+	return socket
+}
+
+// last is the number of the last event a notification carries.
+func last(status *fhirtest.Status) int64 {
+	if len(status.NotificationEvent) == 0 {
+		return 0
+	}
+	n, _ := strconv.ParseInt(status.NotificationEvent[len(status.NotificationEvent)-1].EventNumber, 10, 64)
+	return n
+}
+
+func next(t *testing.T, socket *websocket.Conn) []byte {
+	t.Helper()
+	_ = socket.SetReadDeadline(time.Now().Add(10 * time.Second))
+	_, data, err := socket.ReadMessage()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+// TestFrames_OfEveryKindAreValid checks what comes out of the real program at
+// every content level against schema, profile and the rules of spec.md 2.
+func TestFrames_OfEveryKindAreValid(t *testing.T) {
+	t.Parallel()
+	s := testkit.Start(t)
+	for _, id := range []string{"admission-empty", "admission-id-only", "admission-full", "lab-full", "task-id-only"} {
+		socket := open(t, s, id)
+		for _, interaction := range []string{"create", "update", "delete"} {
+			for _, event := range s.Trigger(testkit.Trigger{Subscription: id, Interaction: interaction}) {
+				// The seeded generator may have been at it in between.
+				for {
+					status := fhirtest.CheckNotification(t, fhir.R5, next(t, socket))
+					if status.Type == "event-notification" && last(status) >= event.Number {
+						break
+					}
+				}
+			}
+		}
+		for _, content := range []string{"", "empty", "id-only", "full-resource"} {
+			res, err := http.Get(s.FHIR + "/Subscription/" + id + "/$events?content=" + content)
+			if content == "" {
+				res, err = http.Get(s.FHIR + "/Subscription/" + id + "/$events")
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			data, _ := io.ReadAll(res.Body)
+			res.Body.Close()
+			fhirtest.CheckNotification(t, fhir.R5, data)
+		}
+	}
+	for _, path := range []string{"metadata", "OperationDefinition/Subscription-get-ws-binding-token", "OperationDefinition/Subscription-status", "OperationDefinition/Subscription-events", "Subscription", "Subscription/admission-full/_history", "Subscription/$status", "Encounter?_count=1", "Encounter?nothing=here", "Nothing/1"} {
+		res, err := http.Get(s.FHIR + "/" + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		data, _ := io.ReadAll(res.Body)
+		res.Body.Close()
+		fhirtest.Valid(t, fhir.R5, data)
+	}
+}

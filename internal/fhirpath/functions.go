@@ -1,0 +1,183 @@
+package fhirpath
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/gofhir/fhirpath/eval"
+	"github.com/gofhir/fhirpath/funcs"
+	"github.com/gofhir/fhirpath/types"
+)
+
+// published finds a function an expression may call.
+func published(name string) (eval.FuncDef, bool) {
+	switch name {
+	case "memberOf", "conformsTo":
+		return eval.FuncDef{}, false // the library has the names only
+	}
+	return funcs.Get(name)
+}
+
+// registry is the functions of an evaluation: those of the library, bounded, and
+// the ones that take the place of its faulty ones. It implements eval.FuncRegistry.
+type registry struct{}
+
+// Get implements eval.FuncRegistry.
+func (registry) Get(name string) (eval.FuncDef, bool) {
+	def, ok := published(name)
+	if !ok {
+		return def, false
+	}
+	switch name {
+	case "resolve":
+		def.Fn = resolve
+	case "single":
+		def.Fn = single
+	case "repeat":
+		def.Fn = repeat
+	case "trace": // the library's writes what it sees to standard error
+		def.Fn = func(_ *eval.Context, input types.Collection, _ []any) (types.Collection, error) { return input, nil }
+	}
+	def.Fn = bound(name, def.Fn)
+	return def, true
+}
+
+// bound keeps a function from making more than an evaluation may hold. The
+// replacing functions multiply and round() counts to its argument, so they are
+// asked before.
+func bound(name string, fn eval.FuncImpl) eval.FuncImpl {
+	return func(ctx *eval.Context, input types.Collection, args []any) (types.Collection, error) {
+		if err := ctx.CheckCancellation(); err != nil {
+			return nil, err
+		}
+		if (name == "replace" || name == "replaceMatches") && len(args) == 2 {
+			if with, ok := args[1].(types.Collection); ok && (textLength(input)+1)*textLength(with) > maxText {
+				return nil, fmt.Errorf("%s() would make a string of more than %d characters", name, maxText)
+			}
+		}
+		if name == "round" && len(args) == 1 {
+			if digits, ok := args[0].(types.Collection); ok && len(digits) == 1 && len(digits[0].String()) > 2 {
+				return nil, fmt.Errorf("round() keeps at most 99 digits, got %s", digits[0])
+			}
+		}
+		result, err := fn(ctx, input, args)
+		if err != nil {
+			return nil, err
+		}
+		if textLength(result) > maxText {
+			return nil, fmt.Errorf("%s() made a string of more than %d characters", name, maxText)
+		}
+		return result, ctx.CheckCollectionSize(result)
+	}
+}
+
+// textLength is the number of bytes in the strings of a collection.
+func textLength(items types.Collection) int {
+	n := 0
+	for _, item := range items {
+		if s, ok := item.(types.String); ok {
+			n += len(s.Value())
+		}
+	}
+	return n
+}
+
+// single is the only item; nothing stays nothing.
+func single(_ *eval.Context, input types.Collection, _ []any) (types.Collection, error) {
+	if len(input) > 1 {
+		return nil, fmt.Errorf("single() is about one item, got %d", len(input))
+	}
+	return input, nil
+}
+
+// repeat evaluates its argument on the input, on what that gives, and so on, and
+// answers all that is new on the way.
+func repeat(ctx *eval.Context, input types.Collection, args []any) (types.Collection, error) {
+	body, ok := args[0].(deferred)
+	if !ok {
+		return nil, errors.New("repeat() has no argument to repeat")
+	}
+	result := types.Collection{}
+	for queue := input; len(queue) > 0; queue = queue[1:] {
+		if err := errors.Join(ctx.CheckCancellation(), ctx.CheckCollectionSize(result)); err != nil {
+			return nil, err
+		}
+		found, err := eval.NewEvaluator(ctx.WithThis(queue[:1:1]), registry{}).Evaluate(body.IExpressionContext)
+		if err != nil {
+			return nil, err
+		}
+		for _, item := range found {
+			if !result.Contains(item) {
+				result = append(result, item)
+				queue = append(queue, item)
+			}
+		}
+	}
+	return result, nil
+}
+
+// resolve answers as much of the target of a reference as the reference tells: its
+// type and id. The expressions of search parameters only ask for the type, as in
+// "subject.where(resolve() is Patient)", and whether the target is stored must not
+// change what a search finds. A reference to a contained resource gives that.
+func resolve(ctx *eval.Context, input types.Collection, _ []any) (types.Collection, error) {
+	result := types.Collection{}
+	for _, item := range input {
+		reference, typ := "", ""
+		switch v := item.(type) {
+		case types.String:
+			reference = v.Value()
+		case *types.ObjectValue:
+			reference, typ = member(v, "reference"), member(v, "type")
+		}
+		if id, contained := strings.CutPrefix(reference, "#"); contained {
+			result = append(result, containedIn(ctx.Root(), id)...)
+			continue
+		}
+		stub := map[string]string{}
+		reference, _, _ = strings.Cut(reference, "/_history/")
+		if parts := strings.Split(reference, "/"); len(parts) > 1 {
+			stub["resourceType"], stub["id"] = parts[len(parts)-2], parts[len(parts)-1]
+		} else if typ != "" {
+			stub["resourceType"] = typ[strings.LastIndexByte(typ, '/')+1:]
+		} else {
+			continue
+		}
+		data, err := json.Marshal(stub)
+		if err != nil {
+			return nil, err
+		}
+		result = append(result, types.NewObjectValue(data))
+	}
+	return result, nil
+}
+
+// containedIn finds the contained resource of an id, or the container itself for
+// the empty id.
+func containedIn(root types.Collection, id string) types.Collection {
+	for _, item := range root {
+		o, ok := item.(*types.ObjectValue)
+		if !ok {
+			continue
+		}
+		if id == "" {
+			return types.Collection{o}
+		}
+		for _, inner := range o.GetCollection("contained") {
+			if inner, ok := inner.(*types.ObjectValue); ok && member(inner, "id") == id {
+				return types.Collection{inner}
+			}
+		}
+	}
+	return nil
+}
+
+// member is a string member of an object as it is written.
+func member(o *types.ObjectValue, name string) string {
+	if v, ok := o.Get(name); ok && v != nil {
+		return v.String()
+	}
+	return ""
+}

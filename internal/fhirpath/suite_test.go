@@ -1,0 +1,129 @@
+package fhirpath_test
+
+import (
+	"encoding/xml"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"signalfhir/internal/fhir"
+	"signalfhir/internal/fhir/fhirtest"
+	"signalfhir/internal/fhirpath"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+type suite struct {
+	Groups []struct {
+		Name  string `xml:"name,attr"`
+		Tests []struct {
+			Name       string `xml:"name,attr"`
+			Input      string `xml:"inputfile,attr"`
+			Predicate  bool   `xml:"predicate,attr"`
+			Expression struct {
+				Invalid string `xml:"invalid,attr"`
+				Text    string `xml:",chardata"`
+			} `xml:"expression"`
+			Outputs []string `xml:"output"`
+		} `xml:"test"`
+	} `xml:"group"`
+}
+
+// HL7's own test suite for FHIRPath. What the engine gets wrong is listed in
+// testdata, so that a change for the worse fails, and one for the better shows.
+// The suite is of R4; where a resource of it differs in R5 that is listed too.
+func TestSuite_OfHL7(t *testing.T) {
+	t.Parallel()
+	data, err := os.ReadFile(fhirtest.Spec(t, "fhirpath-tests", "tests-fhir-r4.xml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all suite
+	if err := xml.Unmarshal(data, &all); err != nil {
+		t.Fatal(err)
+	}
+	inputs := map[string][]byte{"": []byte(`{}`)}
+	var failing strings.Builder
+	total, failed := 0, 0
+	for _, group := range all.Groups {
+		for i, test := range group.Tests {
+			name := strings.TrimSuffix(test.Input, ".xml")
+			if name != "" {
+				name = strings.TrimSuffix(name, ".json") + ".json"
+			}
+			if _, ok := inputs[name]; !ok {
+				if inputs[name], err = os.ReadFile(fhirtest.Spec(t, "fhirpath-tests", name)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			total++
+			if wrong := run(inputs[name], test.Expression.Text, test.Expression.Invalid, test.Predicate, test.Outputs); wrong != "" {
+				failed++
+				fmt.Fprintf(&failing, "%s/%d %s: %s\n", group.Name, i, test.Name, wrong)
+			}
+		}
+	}
+	t.Logf("%d of %d tests pass", total-failed, total)
+	path := filepath.Join("testdata", "suite-failing.txt")
+	if *update {
+		if err := os.WriteFile(path, []byte(failing.String()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(strings.Split(string(want), "\n"), strings.Split(failing.String(), "\n")); diff != "" {
+		t.Errorf("other tests fail than before (-before +now; -update writes it):\n%s", diff)
+	}
+}
+
+// run tells what an expression gets wrong, "" for nothing.
+func run(input []byte, text, invalid string, predicate bool, want []string) string {
+	expr, err := fhirpath.Compile(strings.TrimSpace(text), fhirpath.Options{})
+	var got []string
+	if err == nil {
+		var values []any
+		result, evalErr := expr.Eval(fhir.R5, input, nil)
+		if err = evalErr; err == nil {
+			values = fhirpath.Values(result)
+		}
+		for _, v := range values {
+			if o, ok := v.(*fhir.Object); ok {
+				v = string(o.AppendJSON(nil))
+			}
+			got = append(got, fmt.Sprint(v))
+		}
+		if predicate && err == nil && !(len(got) == 1 && (got[0] == "true" || got[0] == "false")) {
+			got = []string{fmt.Sprint(len(got) > 0)}
+		}
+	}
+	switch {
+	case invalid != "" && err != nil, invalid == "" && err == nil && same(got, want):
+		return ""
+	case invalid != "":
+		return fmt.Sprintf("%q is accepted, which is invalid (%s)", text, invalid)
+	case err != nil:
+		return err.Error()
+	}
+	return fmt.Sprintf("%q gives %.80q, want %.80q", text, got, want)
+}
+
+func same(got, want []string) bool {
+	if len(got) != len(want) {
+		return false
+	}
+	for i := range got {
+		// The suite writes temporal values as literals.
+		if got[i] != strings.TrimPrefix(strings.TrimPrefix(want[i], "@"), "T") && got[i] != want[i] && strings.TrimPrefix(got[i], "T") != strings.TrimPrefix(want[i], "@T") {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,141 @@
+package search_test
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+
+	"signalfhir/internal/fhir"
+	"signalfhir/internal/search"
+)
+
+// TOP-13: encoded or not, with the type or without.
+func TestParseQuery_AcceptsEveryForm(t *testing.T) {
+	t.Parallel()
+	res := parse(t, "Encounter", `"status":"in-progress","subject":{"reference":"Patient/1"}`)
+	for _, query := range []string{
+		"status:not=planned&subject=Patient/1",
+		"Encounter?status:not=planned&subject=Patient/1",
+		"/Encounter?status:not=planned&subject=Patient/1",
+		"?status:not=planned&subject=Patient/1",
+		"status%3Anot=planned&subject=Patient%2F1",
+		"Encounter?status%3anot=planned&subject=Patient%2f1",
+		" status:not=planned&&subject=Patient/1& ",
+	} {
+		if !matches(t, res, query) {
+			t.Errorf("%q does not match", query)
+		}
+	}
+	if q, err := search.ParseQuery(fhir.R5, "Encounter", "Encounter?"); err != nil || !q.Empty() {
+		t.Errorf("a query without condition: got %v, %v", q, err)
+	}
+}
+
+// What cannot be evaluated is refused, never ignored (FLT-23, CF rules of 7.1).
+func TestParseQuery_Refuses(t *testing.T) {
+	t.Parallel()
+	tests := []struct{ query, code, says string }{
+		{"colour=red", "not-supported", "it has"},
+		{"Patient?status=planned", "value", "Encounter"},
+		{"status", "value", "parameter=value"},
+		{"status=", "value", "missing"},
+		{"status=a,", "value", "missing"},
+		{"status:exact=a", "not-supported", ":exact"},
+		{"status:missing=maybe", "value", "true or false"},
+		{"subject:Colour=1", "not-supported", ":Colour"},
+		{"subject.name=x", "not-supported", "chained"},
+		{"subject:Patient.name=x", "not-supported", ""},
+		{"date=yesterday", "value", "2026"},
+		{"date=xx2026", "value", "prefix"},
+		{"date=2026-13", "value", "date"},
+		{"date:contains=2026", "not-supported", ":contains"},
+		{"length=5", "not-supported", "quantity"},
+		{"_has:Observation:subject:code=x", "not-supported", ""},
+	}
+	for _, tt := range tests {
+		_, err := search.ParseQuery(fhir.R5, "Encounter", tt.query)
+		if err == nil {
+			t.Errorf("%s is accepted", tt.query)
+			continue
+		}
+		if err.Status != http.StatusUnprocessableEntity || err.Code() != tt.code || !strings.Contains(err.Error(), tt.says) {
+			t.Errorf("%s: got %d %s %q, want 422 %s that says %q", tt.query, err.Status, err.Code(), err, tt.code, tt.says)
+		}
+	}
+}
+
+func TestNewCondition_Comparator(t *testing.T) { // FLT-9
+	t.Parallel()
+	born := parse(t, "Patient", `"birthDate":"1950-06-01"`)
+	p, _ := search.Lookup(fhir.R5, "Patient", "birthdate")
+	c, err := search.NewCondition(p, "", "le", "1950,1940")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ok, reason := c.Match(born)
+	if !ok || !strings.Contains(reason, "1950-06-01") || c.String() != "birthdate=le1950,1940" {
+		t.Errorf("%s: got %v, %q", c, ok, reason)
+	}
+	p, _ = search.Lookup(fhir.R5, "Patient", "gender")
+	if _, err := search.NewCondition(p, "", "le", "male"); err == nil || err.Code() != "not-supported" {
+		t.Errorf("a comparator on a token: got %v", err)
+	}
+}
+
+func TestLookup_ByNameAndURL(t *testing.T) { // FLT-5
+	t.Parallel()
+	for name, want := range map[string]string{
+		"patient": "patient",
+		"http://hl7.org/fhir/SearchParameter/clinical-patient":       "patient",
+		"http://hl7.org/fhir/SearchParameter/clinical-patient|5.0.0": "patient",
+		"_id": "_id",
+		"http://hl7.org/fhir/SearchParameter/nothing": "",
+		"Patient": "",
+	} {
+		p, ok := search.Lookup(fhir.R5, "Encounter", name)
+		if ok != (want != "") || ok && p.Name != want {
+			t.Errorf("%s: got %v, want %q", name, p, want)
+		}
+	}
+}
+
+func TestReferences_AreRelative(t *testing.T) {
+	t.Parallel()
+	res := parse(t, "Encounter", `"participant":[{"actor":{"reference":"Practitioner/1/_history/2"}},{"actor":{"reference":"http://h/Practitioner/1"}},
+		{"actor":{"reference":"#inside"}},{"actor":{"reference":"urn:uuid:1"}},{"actor":{"display":"nobody"}},{"actor":{"reference":"Device/2"}}]`)
+	p, _ := search.Lookup(fhir.R5, "Encounter", "participant")
+	if got := strings.Join(p.References(res), " "); got != "Practitioner/1 Device/2" {
+		t.Errorf("got %s, want Practitioner/1 Device/2", got)
+	}
+	status, _ := search.Lookup(fhir.R5, "Encounter", "status")
+	if got := status.References(res); got != nil {
+		t.Errorf("of a token: got %v", got)
+	}
+}
+
+func FuzzParseQuery(f *testing.F) {
+	for _, seed := range []string{
+		"status=in-progress", "Encounter?status:not=a,b", "date=ge2026-01-01T10:00:00Z&date=lt2027", `class=a\,b|c`, "subject:Patient=1",
+		"subject=http://h/Patient/1/_history/2", "%zz=%", "/?&&=", "date=ap", "_lastUpdated=sa2026-02-30", "location-period=9999", "status:missing=true", "identifier=|",
+	} {
+		f.Add(seed)
+	}
+	res := parse(f, "Encounter", `"status":"in-progress","subject":{"reference":"Patient/1"},"actualPeriod":{"start":"2026-01-01"},
+		"identifier":[{"system":"http://s","value":"v"}],"type":[{"coding":[{"code":"c"}],"text":"t"}]`)
+	f.Fuzz(func(t *testing.T, text string) {
+		q, refused := search.ParseQuery(fhir.R5, "Encounter", text)
+		if refused != nil {
+			if refused.Status/100 != 4 || refused.Error() == "" {
+				t.Fatalf("%q is refused with %d %q", text, refused.Status, refused)
+			}
+			return
+		}
+		ok, err := q.Match(res)
+		if err != nil {
+			t.Fatalf("%q: %v", text, err)
+		}
+		if explained, _ := q.Explain(res); explained != ok {
+			t.Fatalf("%q: Match says %v, Explain %v", text, ok, explained)
+		}
+	})
+}

@@ -1,0 +1,239 @@
+package subscription
+
+import (
+	"maps"
+	"net/http"
+	"slices"
+	"time"
+
+	"signalfhir/internal/clock"
+	"signalfhir/internal/fhir"
+)
+
+// binding is one socket bound to one subscription. It is guarded by the lock of
+// the subscription.
+type binding struct {
+	socket Socket
+	tokens map[string]time.Time // what holds it: expiry by token key
+	expiry clock.Timer          // ends it with the last token; nil where it outlives them
+	due    time.Time            // of its next heartbeat, where there are any
+}
+
+// bind registers a binding and sends its handshake in one step (WS-22). It
+// tells whether that made a new binding.
+func (s *subscription) bind(to Socket, tokenKey string, expires time.Time) (created bool, refused *fhir.Error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stopped {
+		return false, unknown(s.id)
+	}
+	if dormant(s.status) {
+		return false, fhir.Refuse(http.StatusUnprocessableEntity, "business-rule",
+			`Subscription/%s is %s; set its status to "requested" before binding`, s.id, s.status)
+	}
+	// The handshake says how many events there were. Those that wait belong to
+	// the sockets that were bound when they occurred.
+	s.flushLocked()
+	b := s.bound[to]
+	if b == nil {
+		created = true
+		b = &binding{socket: to, tokens: map[string]time.Time{}}
+		s.bound[to] = b
+		s.bindings = append(s.bindings, b)
+		s.options.Observer.Bound(s.id, to.ID())
+	}
+	s.holdLocked(b, tokenKey, expires)
+	s.sendLocked([]*binding{b}, s.frameLocked(fhir.Handshake, nil))
+	s.armHeartbeatLocked() // NB-22: the first one comes a period after the handshake
+	return created && s.bound[to] == b, nil
+}
+
+// holdLocked makes a token hold a binding until it expires.
+func (s *subscription) holdLocked(b *binding, tokenKey string, expires time.Time) {
+	if !s.options.KeepExpired {
+		b.forgetExpired(s.options.Clock.Now()) // a socket may be renewed for days
+	}
+	b.tokens[tokenKey] = expires
+	s.armExpiryLocked(b)
+}
+
+func (b *binding) forgetExpired(now time.Time) {
+	maps.DeleteFunc(b.tokens, func(_ string, expires time.Time) bool { return !now.Before(expires) })
+}
+
+// armExpiryLocked makes a binding end with its last token (WS-33).
+func (s *subscription) armExpiryLocked(b *binding) {
+	if s.options.KeepExpired {
+		return
+	}
+	stopTimer(&b.expiry)
+	var last time.Time
+	for _, expires := range b.tokens {
+		if expires.After(last) {
+			last = expires
+		}
+	}
+	b.expiry = s.options.Clock.AfterFunc(last.Sub(s.options.Clock.Now()), func() {
+		if s.expire(b) {
+			s.registry.forget(s.id, b.socket)
+		}
+	})
+}
+
+// expire ends a binding none of whose tokens is valid any more.
+func (s *subscription) expire(b *binding) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.bound[b.socket] != b {
+		return false
+	}
+	b.forgetExpired(s.options.Clock.Now())
+	if len(b.tokens) > 0 { // renewed while the timer fired, or the clock was set back
+		s.armExpiryLocked(b)
+		return false
+	}
+	s.flushLocked() // what occurred before the end is still owed
+	if !s.dropLocked(b, string(TokenExpired)) {
+		return false
+	}
+	b.socket.Unbound(s.id, TokenExpired)
+	return true
+}
+
+// release ends what a token holds on a socket. It tells whether the binding
+// ended by that.
+func (s *subscription) release(from Socket, tokenKey string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	b := s.bound[from]
+	return b != nil && s.releaseLocked(b, tokenKey, "the client unbound")
+}
+
+func (s *subscription) releaseLocked(b *binding, tokenKey, why string) bool {
+	if _, held := b.tokens[tokenKey]; !held {
+		return false
+	}
+	delete(b.tokens, tokenKey)
+	if !s.options.KeepExpired {
+		b.forgetExpired(s.options.Clock.Now()) // they hold nothing, though no timer ended them
+	}
+	if len(b.tokens) > 0 {
+		s.armExpiryLocked(b)
+		return false
+	}
+	s.flushLocked() // what occurred before the end is still owed
+	return s.dropLocked(b, why)
+}
+
+// revoke ends the bindings that rest on a token alone, and answers their sockets.
+func (s *subscription) revoke(tokenKey string) []Socket {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var ended []Socket
+	for _, b := range slices.Clone(s.bindings) {
+		if s.releaseLocked(b, tokenKey, string(TokenRevoked)) {
+			b.socket.Unbound(s.id, TokenRevoked)
+			ended = append(ended, b.socket)
+		}
+	}
+	return ended
+}
+
+// gone ends the binding of a socket that closed.
+func (s *subscription) gone(socket Socket) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if b := s.bound[socket]; b != nil {
+		s.dropLocked(b, "the socket closed")
+	}
+}
+
+// endBindingsLocked ends all bindings and answers their sockets.
+func (s *subscription) endBindingsLocked(why Reason) []Socket {
+	var ended []Socket
+	for _, b := range slices.Clone(s.bindings) {
+		s.dropLocked(b, string(why))
+		b.socket.Unbound(s.id, why)
+		ended = append(ended, b.socket)
+	}
+	return ended
+}
+
+// dropLocked removes a binding; it tells whether there was something to remove.
+// Whoever ends a binding flushes before, so that events wait here only where
+// its socket takes nothing any more; then they are reported.
+func (s *subscription) dropLocked(b *binding, why string) bool {
+	if s.bound[b.socket] != b {
+		return false
+	}
+	delete(s.bound, b.socket)
+	at := slices.Index(s.bindings, b)
+	s.bindings = slices.Delete(s.bindings, at, at+1)
+	stopTimer(&b.expiry)
+	if waiting := len(s.pending); waiting > 0 {
+		s.options.Observer.NotSent(s.id, s.pending[0].Number, s.pending[waiting-1].Number,
+			"socket "+b.socket.ID()+" was unbound before their bundle was due: "+why+"; $events has the events")
+	}
+	if len(s.bindings) == 0 {
+		stopTimer(&s.batch)
+		stopTimer(&s.beat)
+		clear(s.pending)
+		s.pending = s.pending[:0]
+	}
+	s.options.Observer.Unbound(s.id, b.socket.ID(), why)
+	return true
+}
+
+// armHeartbeatLocked starts the heartbeats where they do not run and should
+// (NB-20, NB-22).
+//
+// One timer serves all bindings, and sending an event does not touch it: it
+// finds out when it fires whose period has run out by now, and waits for the
+// next one. So heartbeats cost a busy subscription one timer a period, however
+// many sockets are bound.
+func (s *subscription) armHeartbeatLocked() {
+	period := s.spec.Subscription.HeartbeatPeriod
+	if s.beat == nil && period > 0 && len(s.bindings) > 0 {
+		s.beat = s.options.Clock.AfterFunc(period, s.sendHeartbeats)
+	}
+}
+
+// restartHeartbeatsLocked applies a changed period, from now on.
+func (s *subscription) restartHeartbeatsLocked() {
+	stopTimer(&s.beat)
+	due := s.options.Clock.Now().Add(s.spec.Subscription.HeartbeatPeriod)
+	for _, b := range s.bindings {
+		b.due = due
+	}
+	s.armHeartbeatLocked()
+}
+
+// sendHeartbeats sends a heartbeat, the same one, on all bindings that got
+// nothing for a period.
+func (s *subscription) sendHeartbeats() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.beat == nil {
+		return // stopped while the timer fired
+	}
+	now := s.options.Clock.Now()
+	var silent []*binding
+	for _, b := range s.bindings {
+		if !now.Before(b.due) {
+			silent = append(silent, b)
+		}
+	}
+	if len(silent) > 0 {
+		s.sendLocked(silent, s.frameLocked(fhir.Heartbeat, nil))
+	}
+	if s.beat == nil {
+		return // no binding was left
+	}
+	next := s.bindings[0].due
+	for _, b := range s.bindings {
+		if b.due.Before(next) {
+			next = b.due
+		}
+	}
+	s.beat.Reset(next.Sub(now))
+}

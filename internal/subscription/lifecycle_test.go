@@ -1,0 +1,394 @@
+package subscription_test
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"signalfhir/internal/fhir"
+	"signalfhir/internal/subscription"
+)
+
+// Vector 17: off while bound gives a last heartbeat, then nothing (WS-34).
+func TestPut_OffEndsTheBindingsWithAHeartbeat(t *testing.T) {
+	t.Parallel()
+	for _, code := range []string{fhir.StatusOff, fhir.StatusEnteredInError} {
+		r := newRig(t)
+		r.Put(spec("s", heartbeat(time.Second)))
+		a := newSocket("a")
+		r.bind(t, "s", a)
+		r.happen(1)
+		a.take()
+		r.Put(spec("s", heartbeat(time.Second), inStatus(code)))
+		a.want(t, "heartbeat "+code+" 1")
+		a.wantEnded(t, "s: subscription is off")
+		r.happen(1)
+		r.clock.Advance(time.Minute)
+		a.want(t)
+		if got := counter(t, r, "s"); got != 1 {
+			t.Errorf("%s: the counter is %d, want 1: it stands still", code, got)
+		}
+		err := r.Bind("s", a, "k", r.in(time.Hour))
+		if err == nil || err.Status != http.StatusUnprocessableEntity || !strings.Contains(err.Error(), "requested") {
+			t.Errorf("%s: binding gives %v, want a 422 that says what to do", code, err)
+		}
+		if _, err := r.AppendTo("s", occurrence()); err == nil || err.Code() != "business-rule" {
+			t.Errorf("%s: AppendTo gives %v, want business-rule", code, err)
+		}
+	}
+}
+
+// Counter and log outlive off and on again (LC-13).
+func TestPut_OnAgainGoesOnCounting(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.Put(spec("s"))
+	r.happen(2)
+	r.Put(spec("s", inStatus(fhir.StatusOff)))
+	r.happen(5)
+	r.Put(spec("s"))
+	a := newSocket("a")
+	r.bind(t, "s", a)
+	r.happen(1)
+	a.want(t, "handshake active 2", "event-notification active 3 [3]")
+	if n, _ := r.Events("s", 0, -1, ""); len(n.Events) != 3 {
+		t.Errorf("the log has %d events, want 3", len(n.Events))
+	}
+}
+
+func TestPut_KeepsBindingsCounterAndLog(t *testing.T) { // LC-12
+	t.Parallel()
+	r := newRig(t)
+	r.Put(spec("s"))
+	a := newSocket("a")
+	r.bind(t, "s", a)
+	r.happen(1)
+	a.take()
+	r.Put(spec("s", onTopic("u")))
+	r.Append("t", occurrence(), state) // no longer its topic
+	r.Append("u", occurrence(), state)
+	a.want(t, "event-notification active 2 [2]")
+	if r.HasTopic("t") || !r.HasTopic("u") {
+		t.Error("the index by topic did not follow")
+	}
+}
+
+// A status of error: events are counted and kept, none is delivered, heartbeats
+// and $status tell (LC-7, LC-8, NB-27); being put again ends it (LC-9).
+func TestSetError_CountsWithoutDelivering(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.Put(spec("s", heartbeat(10*time.Second)))
+	a := newSocket("a")
+	r.bind(t, "s", a)
+	a.take()
+	r.wantTold(t, "s is active", "s bound a", "a sent handshake 0-0")
+	r.SetError("s", "no-response", "websocket write timed out")
+	r.SetError("s", "no-response", "again") // told once
+	r.happen(2)
+	r.wantTold(t, "s is error",
+		"s appended 1", "s not sent 1-1: the subscription is in status error; $events has the event",
+		"s appended 2", "s not sent 2-2: the subscription is in status error; $events has the event")
+	a.want(t)
+	r.clock.Advance(10 * time.Second)
+	frames := a.take()
+	if len(frames) != 1 {
+		t.Fatalf("got %d frames, want a heartbeat", len(frames))
+	}
+	got := read(t, frames[0].Bytes)
+	if got.String() != "heartbeat error 2" || len(got.Error) != 1 || got.Error[0].Coding[0].Code != "no-response" || got.Error[0].Text != "again" {
+		t.Errorf("got %+v, want a heartbeat with the error", got)
+	}
+	n, _ := r.Status("s")
+	if got := read(t, fhir.R5.EncodeNotification(n)); got.String() != "query-status error 2" || len(got.Error) != 1 {
+		t.Errorf("$status: got %+v", got)
+	}
+	b := newSocket("b")
+	r.bind(t, "s", b)
+	b.want(t, "handshake error 2") // WS-27
+
+	r.Put(spec("s", heartbeat(10*time.Second)))
+	r.happen(1)
+	a.want(t, "event-notification active 3 [3]")
+	if s, _ := r.State("s"); s.Errors != nil || s.Status != fhir.StatusActive {
+		t.Errorf("after being put again: %s with %v", s.Status, s.Errors)
+	}
+}
+
+func TestBind_AgainShakesHandsAgain(t *testing.T) { // WS-25
+	t.Parallel()
+	r := newRig(t)
+	r.Put(spec("s"))
+	a := newSocket("a")
+	_ = r.Bind("s", a, "k1", r.in(time.Minute))
+	r.happen(2)
+	_ = r.Bind("s", a, "k1", r.in(time.Minute))
+	r.happen(1)
+	a.want(t, "handshake active 0", "event-notification active 1 [1]", "event-notification active 2 [2]",
+		"handshake active 2", "event-notification active 3 [3]") // once per socket
+	_ = r.Bind("s", a, "k2", r.in(time.Hour))
+	a.want(t, "handshake active 3")
+	r.clock.Advance(30 * time.Minute)
+	r.happen(1)
+	a.want(t, "event-notification active 4 [4]")
+	r.clock.Advance(30 * time.Minute)
+	r.happen(1)
+	a.want(t)
+	a.wantEnded(t, "s: token expired")
+}
+
+// A shorter renewal does not shorten (WS-25: the later expiration).
+func TestBind_TheLongerTokenHolds(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.Put(spec("s"))
+	a := newSocket("a")
+	_ = r.Bind("s", a, "long", r.in(time.Hour))
+	_ = r.Bind("s", a, "short", r.in(time.Minute))
+	r.clock.Advance(time.Hour - 1)
+	a.wantEnded(t)
+	r.clock.Advance(1)
+	a.wantEnded(t, "s: token expired")
+}
+
+func TestUnbind_EndsWhatTheTokenHolds(t *testing.T) { // WS-17
+	t.Parallel()
+	r := newRig(t)
+	r.Put(spec("s"))
+	a := newSocket("a")
+	_ = r.Bind("s", a, "k1", r.in(time.Hour))
+	_ = r.Bind("s", a, "k2", r.in(time.Minute))
+	a.take()
+	r.Unbind("s", a, "k1")
+	r.Unbind("s", a, "other")
+	r.happen(1)
+	a.want(t, "event-notification active 1 [1]")
+	r.clock.Advance(time.Minute) // k2 alone holds it now, and ends
+	a.wantEnded(t, "s: token expired")
+	r.Unbind("s", a, "k2") // not bound: nothing
+	_ = r.Bind("s", a, "k2", r.in(time.Minute))
+	r.Unbind("s", a, "k2")
+	r.happen(1)
+	a.want(t, "handshake active 1")
+	a.wantEnded(t, "s: token expired") // the client knows that it unbound
+}
+
+func TestRevoke_EndsWhatRestsOnTheTokenAlone(t *testing.T) { // WS-35
+	t.Parallel()
+	r := newRig(t)
+	r.Put(spec("s1"))
+	r.Put(spec("s2"))
+	a, b := newSocket("a"), newSocket("b")
+	_ = r.Bind("s1", a, "bad", r.in(time.Hour))
+	_ = r.Bind("s2", a, "bad", r.in(time.Hour))
+	_ = r.Bind("s2", a, "good", r.in(time.Hour))
+	_ = r.Bind("s1", b, "good", r.in(time.Hour))
+	a.take()
+	b.take()
+	r.Revoke("bad")
+	a.wantEnded(t, "s1: token revoked")
+	b.wantEnded(t)
+	r.happen(1)
+	a.want(t, "event-notification active 1 [1]") // of s2
+	b.want(t, "event-notification active 1 [1]") // of s1
+}
+
+func TestGone_EndsEveryBindingOfASocket(t *testing.T) { // WS-36
+	t.Parallel()
+	r := newRig(t)
+	r.Put(spec("s1", heartbeat(time.Second)))
+	r.Put(spec("s2"))
+	a := newSocket("a")
+	r.bind(t, "s1", a)
+	r.bind(t, "s2", a)
+	a.close()
+	r.Gone(a)
+	if left := r.clock.Pending(); left != 0 {
+		t.Errorf("%d timers are left", left)
+	}
+	for _, id := range []string{"s1", "s2"} {
+		if s, _ := r.State(id); len(s.Sockets) != 0 || s.Status != fhir.StatusActive {
+			t.Errorf("%s is %s with sockets %v, want active without", id, s.Status, s.Sockets)
+		}
+	}
+	a.wantEnded(t) // there is nobody to tell
+	r.Gone(a)
+}
+
+func TestRemove_EndsEverything(t *testing.T) { // LC-14, LC-13
+	t.Parallel()
+	r := newRig(t)
+	r.Put(spec("s", heartbeat(time.Second), func(s *subscription.Spec) { s.Subscription.End = start.Add(time.Hour) }))
+	a := newSocket("a")
+	r.bind(t, "s", a)
+	r.happen(2)
+	a.take()
+	r.Remove("s")
+	a.want(t)
+	a.wantEnded(t, "s: subscription was deleted")
+	if left := r.clock.Pending(); left != 0 {
+		t.Errorf("%d timers are left", left)
+	}
+	if _, ok := r.State("s"); ok || r.HasTopic("t") {
+		t.Error("it is still there")
+	}
+	if err := r.Bind("s", a, "k", r.in(time.Hour)); err == nil || err.Status != http.StatusNotFound {
+		t.Errorf("binding gives %v, want 404", err)
+	}
+	if _, err := r.Events("s", 0, -1, ""); err == nil || err.Code() != "not-found" {
+		t.Errorf("$events gives %v, want not-found", err)
+	}
+	if _, ok := r.Status("s"); ok {
+		t.Error("$status answers")
+	}
+	if _, err := r.AppendTo("s", occurrence()); err == nil || err.Status != http.StatusNotFound {
+		t.Errorf("AppendTo gives %v, want 404", err)
+	}
+	r.Remove("s")
+	r.Put(spec("s"))
+	if got := counter(t, r, "s"); got != 0 {
+		t.Errorf("made again it counts from %d, want 0", got)
+	}
+}
+
+func TestReset_TellsEverySocket(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.Put(spec("s1"))
+	a := newSocket("a")
+	r.bind(t, "s1", a)
+	r.Reset()
+	a.wantEnded(t, "s1: room was reset")
+	if r.Len() != 0 {
+		t.Errorf("%d subscriptions are left", r.Len())
+	}
+}
+
+func TestEnd_IsToldAtItsTime(t *testing.T) { // LC-11
+	t.Parallel()
+	ending := func(d time.Duration) func(*subscription.Spec) {
+		return func(s *subscription.Spec) { s.Subscription.End = start.Add(d) }
+	}
+	r := newRig(t)
+	r.Put(spec("s", ending(time.Hour)))
+	r.Put(spec("moved", ending(time.Hour)))
+	r.Put(spec("moved", ending(2*time.Hour)))
+	r.Put(spec("off", ending(time.Hour)))
+	r.Put(spec("off", ending(time.Hour), inStatus(fhir.StatusOff)))
+	r.Put(spec("endless", ending(time.Hour)))
+	r.Put(spec("endless"))
+	r.clock.Advance(time.Hour - 1)
+	if r.ends != nil {
+		t.Errorf("ended early: %v", r.ends)
+	}
+	r.clock.Advance(1)
+	if !slices.Equal(r.ends, []string{"s"}) {
+		t.Errorf("ended: %v, want s", r.ends)
+	}
+	r.clock.Advance(time.Hour)
+	if !slices.Equal(r.ends, []string{"s", "moved"}) {
+		t.Errorf("ended: %v, want s and moved", r.ends)
+	}
+}
+
+func TestLog_KeepsTheLast(t *testing.T) { // OPE-2, OPE-3
+	t.Parallel()
+	r := newRig(t, func(o *subscription.Options) { o.LogSize = 10 })
+	r.Put(spec("s"))
+	if s, _ := r.State("s"); s.FirstKept != 0 {
+		t.Errorf("of an empty log %d is kept, want 0", s.FirstKept)
+	}
+	r.happen(25)
+	if s, _ := r.State("s"); s.FirstKept != 16 || s.Counter != 25 {
+		t.Errorf("kept from %d of %d, want 16 of 25", s.FirstKept, s.Counter)
+	}
+	n, _ := r.Events("s", 0, -1, "")
+	if len(n.Events) != 10 || n.Events[0].Number != 16 || n.Events[9].Number != 25 || n.EventsSinceStart != 25 {
+		t.Errorf("$events: %d events of %d", len(n.Events), n.EventsSinceStart)
+	}
+}
+
+// Bounds of $events are inclusive (OPE-4, OPE-7, OPE-8; vector 18).
+func TestEvents_Bounds(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.Put(spec("s"))
+	r.happen(5)
+	tests := []struct {
+		since, until int64
+		want         []int64
+	}{
+		{0, -1, []int64{1, 2, 3, 4, 5}},
+		{2, 3, []int64{2, 3}},
+		{5, -1, []int64{5}},
+		{5, 5, []int64{5}},
+		{0, 0, nil},
+		{6, -1, nil},
+		{4, 99, []int64{4, 5}},
+	}
+	for _, tt := range tests {
+		n, err := r.Events("s", tt.since, tt.until, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []int64
+		for _, e := range n.Events {
+			got = append(got, e.Number)
+		}
+		if !slices.Equal(got, tt.want) || n.EventsSinceStart != 5 {
+			t.Errorf("%d to %d: got %v of %d, want %v of 5", tt.since, tt.until, got, n.EventsSinceStart, tt.want)
+		}
+	}
+	if _, err := r.Events("s", 3, 2, ""); err == nil || err.Status != http.StatusBadRequest || err.Code() != "value" {
+		t.Errorf("3 to 2: got %v, want 400 value", err)
+	}
+	if n, _ := r.Events("s", 0, -1, fhir.Empty); n.Content != fhir.Empty { // OPE-6
+		t.Errorf("content: got %s, want the one asked for", n.Content)
+	}
+}
+
+type filterFunc func(*fhir.Resource) (bool, []string)
+
+func (f filterFunc) Match(res *fhir.Resource) (bool, []string) { return f(res) }
+
+// Vector 6: what a filter keeps back is not counted (FLT-16).
+func TestAppend_FiltersBeforeItCounts(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	pass := false
+	r.Put(spec("s", func(s *subscription.Spec) {
+		s.Filter = filterFunc(func(res *fhir.Resource) (bool, []string) {
+			if res != state {
+				t.Errorf("FLT-14: the filter looks at %v", res)
+			}
+			return pass, []string{"no", "never"}
+		})
+	}))
+	if got := r.Append("t", occurrence(), state); got != nil {
+		t.Errorf("got %v, want no delivery", got)
+	}
+	r.wantTold(t, "s is active", "s not sent 0-0: no; never")
+	pass = true
+	if got := r.Append("t", occurrence(), state); len(got) != 1 || got[0] != (subscription.Delivery{Subscription: "s", Number: 1}) {
+		t.Errorf("got %v, want event 1 of s", got)
+	}
+	pass = false
+	if n, err := r.AppendTo("s", occurrence()); err != nil || n != 2 {
+		t.Errorf("AppendTo, which asks no filter: got %d, %v", n, err)
+	}
+}
+
+func TestAppend_ReachesEachSubscriptionOnTheTopicOnly(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.Put(spec("s1"))
+	r.Put(spec("other", onTopic("u")))
+	r.Put(spec("s2"))
+	r.Put(spec("off", inStatus(fhir.StatusOff)))
+	got := r.Append("t", occurrence(), state)
+	if !slices.Equal(got, []subscription.Delivery{{Subscription: "s1", Number: 1}, {Subscription: "s2", Number: 1}}) {
+		t.Errorf("got %v, want event 1 of s1 and s2", got)
+	}
+}

@@ -1,0 +1,78 @@
+package topic_test
+
+import (
+	"fmt"
+	"testing"
+
+	"signalfhir/internal/fhir"
+	"signalfhir/internal/store"
+	"signalfhir/internal/topic"
+)
+
+// parse makes a resource of its members without resourceType.
+func parse(t testing.TB, typ, members string) *fhir.Resource {
+	t.Helper()
+	text := fmt.Sprintf(`{"resourceType":%q`, typ)
+	if members != "" {
+		text += "," + members
+	}
+	o, err := fhir.Parse([]byte(text + "}"))
+	if err != nil {
+		t.Fatalf("%v in %s", err, members)
+	}
+	return fhir.NewResource(fhir.R5, o)
+}
+
+// encounter is an Encounter in a status, nil for "".
+func encounter(t testing.TB, status string) *fhir.Resource {
+	t.Helper()
+	if status == "" {
+		return nil
+	}
+	return parse(t, "Encounter", fmt.Sprintf(`"id":"2","status":%q,"subject":{"reference":"Patient/123"}`, status))
+}
+
+// change is what happened between two states, nil where there was none.
+func change(previous, current *fhir.Resource) *store.Change {
+	c := &store.Change{Interaction: store.Update, Previous: previous, Current: current}
+	switch {
+	case previous == nil:
+		c.Interaction = store.Create
+	case current == nil:
+		c.Interaction = store.Delete
+	}
+	return c
+}
+
+// compile makes a topic of its members besides resourceType, url and status.
+func compile(t testing.TB, members string) (*topic.Topic, []fhir.Issue) {
+	t.Helper()
+	text := `"url":"http://example.org/topic","status":"active"`
+	if members != "" {
+		text += "," + members
+	}
+	read, issues := fhir.R5.ReadTopic(parse(t, "SubscriptionTopic", text).Object)
+	for _, issue := range issues {
+		if issue.Severity == "error" {
+			t.Fatalf("the topic cannot be read: %s", issue.Diagnostics)
+		}
+	}
+	return topic.Compile(fhir.R5, read)
+}
+
+func mustCompile(t testing.TB, members string) *topic.Topic {
+	t.Helper()
+	compiled, issues := compile(t, members)
+	if len(issues) > 0 {
+		t.Fatalf("the topic does not compile: %+v", issues)
+	}
+	return compiled
+}
+
+// onEncounter is a trigger on Encounters with more members.
+func onEncounter(members string) string {
+	if members != "" {
+		members = "," + members
+	}
+	return `"resourceTrigger":[{"resource":"Encounter"` + members + `}]`
+}
