@@ -227,3 +227,19 @@ func TestEnd_TurnsTheSubscriptionOff(t *testing.T) {
 		t.Errorf("got %s as %s, want status off as version 2 (LC-15)", a.body["status"], a.header.Get("ETag"))
 	}
 }
+
+func TestToken_IsNotForASubscriptionCreatedAnewUnderItsID(t *testing.T) {
+	t.Parallel()
+	s := vectorServer(t)
+	old := s.token("abc")
+	s.must(201, "POST", "Encounter", encounter("", "in-progress"))
+	s.must(204, "DELETE", "Subscription/abc", nil)
+	s.must(201, "PUT", "Subscription/abc", websocketSubscription("abc", admissionURL))
+	ws := s.dial()
+	ws.send("bind-with-token " + old)
+	ws.outcome("deleted")
+	ws.send("bind-with-token " + s.token("abc"))
+	if f := ws.next(); f.kind() != "handshake" || f.total() != "0" {
+		t.Errorf("got %s with total %s, want a handshake that counts from 0 again (LC-13)", f.kind(), f.total())
+	}
+}

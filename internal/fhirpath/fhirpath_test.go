@@ -198,8 +198,8 @@ func TestEval_IsBounded(t *testing.T) {
 	}
 }
 
-// The library writes into the bytes it reads. Those given are shared with readers.
-func TestEval_LeavesSharedBytesAlone(t *testing.T) {
+// A compiled expression and the bytes of a resource are shared by all who evaluate.
+func TestEval_IsSafeForConcurrentUse(t *testing.T) {
 	t.Parallel()
 	shared := []byte(encounter)
 	expr, err := fhirpath.Compile("%current.descendants().where($this = 'Patient/1').exists()", criterion)

@@ -1,7 +1,9 @@
 package room
 
 import (
+	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"signalfhir/internal/fhir"
@@ -46,12 +48,29 @@ func (r *Room) BindingToken(ids []string) (token.Token, *fhir.Error) {
 	if refused != nil {
 		return token.Token{}, refused
 	}
-	issued, err := r.tokens.Issue(covered, r.options.TokenTTL)
+	lives := make([]string, len(covered))
+	for i, id := range covered {
+		lives[i] = r.life(id)
+	}
+	issued, err := r.tokens.Issue(lives, r.options.TokenTTL)
 	if err != nil {
 		return token.Token{}, err
 	}
+	issued.Subscriptions = covered
 	r.journal.Record(journal.Entry{Kind: journal.Token, Text: "issued " + token.Fingerprint(issued.Secret) + " until " + issued.Expires.UTC().Format(time.RFC3339)})
 	return issued, nil
+}
+
+// life names one life of a subscription: its id, and the version it began with.
+func (r *Room) life(id string) string {
+	born, _ := r.lives.Load(id)
+	return fmt.Sprint(id, "/", born)
+}
+
+// idOf is the id in the name of a life.
+func idOf(life string) string {
+	id, _, _ := strings.Cut(life, "/")
+	return id
 }
 
 // bindable refuses a subscription no socket can be bound to.
@@ -80,9 +99,14 @@ func (r *Room) Bind(s subscription.Socket, secret string) (int, []*fhir.Error) {
 		return 0, []*fhir.Error{err}
 	}
 	bound, problems := 0, []*fhir.Error(nil)
-	for _, id := range t.Subscriptions {
+	for _, life := range t.Subscriptions {
+		id := idOf(life)
 		if _, err := r.store.Read("Subscription", id); err != nil {
 			problems = append(problems, err)
+			continue
+		}
+		if life != r.life(id) { // LC-13
+			problems = append(problems, fhir.Refuse(http.StatusGone, "deleted", "the token is for a Subscription/%s that was deleted; the one there is now needs a token of its own", id))
 			continue
 		}
 		if err := r.subscriptions.Bind(id, s, t.Secret, t.Expires); err != nil {
@@ -90,6 +114,10 @@ func (r *Room) Bind(s subscription.Socket, secret string) (int, []*fhir.Error) {
 			continue
 		}
 		bound++
+	}
+	// The token may have been revoked while its subscriptions were bound.
+	if _, err := r.tokens.Lookup(secret); err != nil && err.Code() == "forbidden" {
+		r.subscriptions.Revoke(t.Secret)
 	}
 	return bound, problems
 }
@@ -100,8 +128,8 @@ func (r *Room) Unbind(s subscription.Socket, secret string) {
 	if err != nil {
 		return // nothing can be bound through a token that is unknown or expired
 	}
-	for _, id := range t.Subscriptions {
-		r.subscriptions.Unbind(id, s, t.Secret)
+	for _, life := range t.Subscriptions {
+		r.subscriptions.Unbind(idOf(life), s, t.Secret)
 	}
 }
 

@@ -106,7 +106,11 @@ type TokenState struct {
 func (r *Room) Tokens() []TokenState {
 	states := []TokenState{}
 	for _, t := range r.tokens.Valid() {
-		states = append(states, TokenState{t.Secret, token.Fingerprint(t.Secret), t.Subscriptions, t.Issued, t.Expires})
+		ids := make([]string, len(t.Subscriptions))
+		for i, life := range t.Subscriptions {
+			ids[i] = idOf(life)
+		}
+		states = append(states, TokenState{t.Secret, token.Fingerprint(t.Secret), ids, t.Issued, t.Expires})
 	}
 	return states
 }

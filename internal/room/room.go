@@ -51,6 +51,10 @@ type Room struct {
 	tokens  *token.Store
 	store   *store.Store
 
+	// lives tells one subscription from another that had its id before: the
+	// version it came into being with, by id. A token is for one life.
+	lives sync.Map
+
 	// write serialises changes: it is held from the check of a write to the
 	// append of its events, and guards topics and pending. Lock order:
 	// write, then a subscription, then a socket.

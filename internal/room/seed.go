@@ -50,6 +50,7 @@ func (r *Room) Reset() *fhir.Error {
 	r.write.Lock()
 	r.stopTriggersLocked()
 	r.subscriptions.Reset()
+	r.lives.Clear()
 	r.topics.Clear()
 	r.store.Reset()
 	r.tokens.Reset()

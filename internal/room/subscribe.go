@@ -57,6 +57,9 @@ func (r *Room) acceptSubscriptionLocked(id string, o *fhir.Object, q Request) (*
 	}
 	return o, func(c *store.Change) {
 		sub.ID = c.Current.ID
+		if c.Interaction == store.Create {
+			r.lives.Store(sub.ID, c.Current.VersionID)
+		}
 		r.subscriptions.Put(spec(sub, q.Base, t, filters))
 	}, issues, nil
 }

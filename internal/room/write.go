@@ -120,6 +120,7 @@ func (r *Room) deleteLocked(typ, id string, q Request) *fhir.Error {
 	switch typ {
 	case "Subscription":
 		r.subscriptions.Remove(id)
+		r.lives.Delete(id)
 	case "SubscriptionTopic":
 		r.topics.Remove(id)
 		r.retopicLocked()
