@@ -63,5 +63,5 @@ func newLogger(o *serveOptions, w io.Writer) *slog.Logger {
 		stat, err := f.Stat()
 		noColor = noColor || err != nil || stat.Mode()&os.ModeCharDevice == 0
 	}
-	return slog.New(tint.NewHandler(w, &tint.Options{Level: o.LogLevel, TimeFormat: "15:04:05.000", NoColor: noColor}))
+	return slog.New(tint.NewTextHandler(w, &tint.Options{Level: o.LogLevel, TimeFormat: "15:04:05.000", NoColor: noColor}))
 }

@@ -4,9 +4,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
+	"unicode/utf8"
 
 	"golang.org/x/text/runes"
 	"golang.org/x/text/transform"
@@ -30,6 +32,8 @@ func newMatcher(p *Parameter, modifier, text string) (valueMatcher, *fhir.Error)
 			return matchToken(text), nil
 		case "text":
 			return matchTokenText(text), nil
+		case "of-type":
+			return matchOfType(p, text)
 		}
 	case "reference":
 		switch {
@@ -50,16 +54,31 @@ func newMatcher(p *Parameter, modifier, text string) (valueMatcher, *fhir.Error)
 		case "":
 			return func(v any) bool { return v == literal(text) }, nil
 		case "below":
-			return func(v any) bool { s, _ := v.(string); return strings.HasPrefix(s, literal(text)) }, nil
+			return func(v any) bool { s, _ := v.(string); return isBelow(s, literal(text)) }, nil
 		case "above":
-			return func(v any) bool { s, _ := v.(string); return s != "" && strings.HasPrefix(literal(text), s) }, nil
+			return func(v any) bool { s, _ := v.(string); return s != "" && isBelow(literal(text), s) }, nil
 		}
 	case "date":
 		if modifier == "" {
 			return matchDate(p, text)
 		}
 	}
-	return nil, fhir.Refuse(http.StatusUnprocessableEntity, "not-supported", "the modifier :%s is not supported for %s, a %s parameter", modifier, p.Name, p.Type)
+	return nil, fhir.Refuse(http.StatusUnprocessableEntity, "not-supported", "the modifier :%s is not supported for %s, a %s parameter, which takes %s", modifier, p.Name, p.Type, modifiers[p.Type])
+}
+
+// modifiers are those each type of parameter takes, for people.
+var modifiers = map[string]string{
+	"token":     ":missing, :not, :text and :of-type",
+	"reference": ":missing, :identifier and a type such as :Patient",
+	"string":    ":missing, :exact and :contains",
+	"uri":       ":missing, :below and :above",
+	"date":      ":missing",
+}
+
+// isBelow tells whether a URI is another or lies below it, by whole segments.
+func isBelow(uri, base string) bool {
+	rest, ok := strings.CutPrefix(uri, base)
+	return ok && (rest == "" || strings.HasSuffix(base, "/") || rest[0] == '/')
 }
 
 // token is a code with its system; known tells whether there is a system.
@@ -121,7 +140,7 @@ func matchToken(text string) valueMatcher {
 			// A plain code has no system in the instance, though the element
 			// implies one: it is not held against the search.
 			_, plain := v.(string)
-			if code != "" && t.code != code || t.code == "" {
+			if code != "" && t.code != code || t.code == "" && (code == "" && system == "") {
 				continue
 			}
 			if !hasSystem || t.system == system || plain && t.system == "" && system != "" {
@@ -130,6 +149,19 @@ func matchToken(text string) valueMatcher {
 		}
 		return false
 	}
+}
+
+// matchOfType reads "system|code|value" of an Identifier and its type.
+func matchOfType(p *Parameter, text string) (valueMatcher, *fhir.Error) {
+	parts := splitEscaped(text, '|')
+	if len(parts) != 3 || parts[1] == "" || parts[2] == "" {
+		return nil, fhir.Refuse(http.StatusUnprocessableEntity, "value", "%s:of-type: expected system|code|value with the system and code of the type of an Identifier, got %q", p.Name, text)
+	}
+	isType, value := matchToken(parts[0]+"|"+parts[1]), literal(parts[2])
+	return func(v any) bool {
+		o, _ := v.(*fhir.Object)
+		return o != nil && o.Text("value") == value && o.Object("type") != nil && isType(o.Object("type"))
+	}, nil
 }
 
 func matchTokenText(text string) valueMatcher {
@@ -178,7 +210,7 @@ func matchReference(p *Parameter, text string) valueMatcher {
 		case typ != "":
 			return gotType == typ && gotID == id
 		default:
-			return gotID == text && (len(p.Target) == 0 || gotType != "")
+			return gotID == text && (len(p.Target) == 0 || slices.Contains(p.Target, gotType))
 		}
 	}
 }
@@ -245,6 +277,9 @@ func stringsOf(v any) []string {
 
 // fold makes texts equal that differ in case, accents or white space only.
 func fold(text string) string {
+	if !strings.ContainsFunc(text, func(r rune) bool { return r >= utf8.RuneSelf }) {
+		return strings.ToLower(strings.Join(strings.Fields(text), " "))
+	}
 	plain, _, err := transform.String(transform.Chain(norm.NFD, runes.Remove(runes.In(unicode.Mn)), norm.NFC), text)
 	if err != nil {
 		plain = text
@@ -327,6 +362,25 @@ func spanOf(v any) (span, bool) {
 		return s, !s.from.IsZero()
 	}
 	return span{}, false
+}
+
+// prefixes are the comparators of dates, numbers and quantities.
+var prefixes = []string{"eq", "ne", "gt", "lt", "ge", "le", "sa", "eb", "ap"}
+
+// Prefixes lists the comparators a search value of the parameter has written
+// before its alternatives, as in "ge2020,lt2010"; none for a parameter whose
+// values have no order.
+func (p *Parameter) Prefixes(value string) []string {
+	var found []string
+	if p.Type != "date" && p.Type != "number" && p.Type != "quantity" {
+		return nil
+	}
+	for _, alternative := range splitEscaped(value, ',') {
+		if len(alternative) >= 2 && slices.Contains(prefixes, alternative[:2]) {
+			found = append(found, alternative[:2])
+		}
+	}
+	return found
 }
 
 // matchDate reads a date with a prefix and compares it as a stretch of time:

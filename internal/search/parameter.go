@@ -96,16 +96,21 @@ func (c *catalogue) unpack(r fhir.Release) {
 	}
 }
 
-// forType answers the parameters of a resource type by name.
+// forType answers the parameters of a resource type by name, of Resource and
+// DomainResource those every such type has, and of no type none.
 func forType(r fhir.Release, typ string) map[string]*Parameter {
 	c := catalogues[r]
 	if found, ok := c.types.Load(typ); ok {
 		return found.(map[string]*Parameter)
 	}
+	if !r.IsResourceType(typ) && typ != "Resource" && typ != "DomainResource" {
+		return nil // and nothing kept: the name may come from anyone
+	}
 	c.load()
+	model := r.Model()
 	parameters := map[string]*Parameter{}
 	for _, l := range c.lines {
-		if slices.Contains(l.bases, typ) || slices.Contains(l.bases, "Resource") || slices.Contains(l.bases, "DomainResource") {
+		if slices.ContainsFunc(l.bases, func(base string) bool { return model.IsSubtype(typ, base) }) {
 			parameters[l.code] = &Parameter{Release: r, Resource: typ, Name: l.code, URL: l.url, Type: l.typ, Target: l.targets, expression: partFor(r, typ, l.expression)}
 		}
 	}
@@ -122,7 +127,11 @@ func Lookup(r fhir.Release, typ, name string) (*Parameter, bool) {
 		if !ok {
 			return nil, false
 		}
-		name = l.code
+		p, ok := forType(r, typ)[l.code]
+		if !ok || p.URL != l.url {
+			return nil, false // of the same name, but defined for other types
+		}
+		return p, true
 	}
 	p, ok := forType(r, typ)[name]
 	return p, ok

@@ -1,6 +1,7 @@
 package search
 
 import (
+	"cmp"
 	"net/http"
 	"net/url"
 	"strings"
@@ -21,12 +22,13 @@ type Condition struct {
 }
 
 // ParseQuery reads a search string about a resource type. A leading "/" and
-// "Type?" may be there or not, and it may be URL-encoded or not (TOP-13). What
-// cannot be evaluated is refused, never ignored: 422 not-supported for a
-// parameter, modifier or type of parameter, value for a value that does not fit.
+// "Type?" may be there or not, and it may be URL-encoded or not (TOP-13): what
+// decodes is decoded, and "+" is a space except in a date. What cannot be
+// evaluated is refused, never ignored: 422 not-supported for a parameter, modifier
+// or type of parameter, value for a value that does not fit.
 func ParseQuery(r fhir.Release, typ, raw string) (*Query, *fhir.Error) {
 	text := strings.TrimPrefix(strings.TrimSpace(raw), "/")
-	if head, rest, ok := strings.Cut(text, "?"); ok && (head == "" || r.IsResourceType(head)) {
+	if head, rest, ok := strings.Cut(text, "?"); ok && (head == "" || head == typ || r.IsResourceType(head)) {
 		if head != "" && head != typ {
 			return nil, fhir.Refuse(http.StatusUnprocessableEntity, "value", "the query %q is about %s, expected one about %s", raw, head, typ)
 		}
@@ -37,17 +39,22 @@ func ParseQuery(r fhir.Release, typ, raw string) (*Query, *fhir.Error) {
 		if part == "" {
 			continue
 		}
+		if !strings.Contains(part, "=") {
+			part = decoded(part) // encoded as a whole, "=" too
+		}
 		name, value, ok := strings.Cut(part, "=")
 		if !ok {
 			return nil, fhir.Refuse(http.StatusUnprocessableEntity, "value", "%q is no search condition; expected parameter=value", part)
 		}
-		name, value = unescape(name), unescape(value)
-		name, modifier, _ := strings.Cut(name, ":")
+		name, modifier, _ := strings.Cut(decoded(name), ":")
 		p, refused := find(r, typ, name)
 		if refused != nil {
 			return nil, refused
 		}
-		c, refused := NewCondition(p, modifier, "", value)
+		if p.Type != "date" {
+			value = strings.ReplaceAll(value, "+", " ")
+		}
+		c, refused := NewCondition(p, modifier, "", decoded(value))
 		if refused != nil {
 			return nil, refused
 		}
@@ -56,10 +63,11 @@ func ParseQuery(r fhir.Release, typ, raw string) (*Query, *fhir.Error) {
 	return q, nil
 }
 
-// unescape decodes what decodes cleanly and leaves the rest as it is.
-func unescape(text string) string {
-	if decoded, err := url.QueryUnescape(text); err == nil && strings.Contains(text, "%") {
-		return decoded
+// decoded removes percent encoding where it decodes cleanly and leaves the rest
+// as it is.
+func decoded(text string) string {
+	if plain, err := url.PathUnescape(text); err == nil {
+		return plain
 	}
 	return text
 }
@@ -77,7 +85,47 @@ func find(r fhir.Release, typ, name string) (*Parameter, *fhir.Error) {
 			names = append(names, p.Name)
 		}
 	}
-	return nil, fhir.Refuse(http.StatusUnprocessableEntity, "not-supported", "%s has no search parameter %q; it has %s", typ, name, strings.Join(names, ", "))
+	hint := ""
+	if nearest := nearest(name, names); nearest != "" {
+		hint = "; did you mean " + nearest + "?"
+	}
+	return nil, fhir.Refuse(http.StatusUnprocessableEntity, "not-supported", "%s has no search parameter %q%s it has %s", typ, name, cmp.Or(hint, ";"), strings.Join(names, ", "))
+}
+
+// nearest is the name that takes the fewest changes of a letter to become what
+// was written, "" where none takes few.
+func nearest(written string, names []string) string {
+	best, least := "", 1+len(written)/3
+	for _, name := range names {
+		if d := distance(strings.ToLower(written), strings.ToLower(name)); d < least || d == least && best == "" {
+			best, least = name, d
+		}
+	}
+	return best
+}
+
+// distance is the number of letters to insert, remove or replace to make b of a.
+func distance(a, b string) int {
+	if max(len(a), len(b)) > 64 {
+		return max(len(a), len(b)) // not a name; the answer does not matter
+	}
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			replaced := diagonal
+			if a[i] != b[j] {
+				replaced++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(replaced, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
 }
 
 // NewCondition makes a condition of a parameter, a search modifier ("" for

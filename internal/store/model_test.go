@@ -50,9 +50,13 @@ func TestStore_AgreesWithAPlainModel(t *testing.T) {
 					t.Fatalf("create of %s (exists: %v): %v", id, existed, err)
 				}
 			case "update":
-				change, err = s.Update("Patient", id, o, "")
+				if change, err = s.Update("Patient", id, o, ""); err != nil {
+					t.Fatalf("update of %s: %v", id, err)
+				}
 			case "delete":
-				change, err = s.Delete("Patient", id, "")
+				if change, err = s.Delete("Patient", id, ""); err != nil {
+					t.Fatalf("delete of %s: %v", id, err)
+				}
 				if (change != nil) != existed {
 					t.Fatalf("delete of %s (exists: %v): %+v", id, existed, change)
 				}
