@@ -168,6 +168,9 @@ func (t *Topic) parameter(typ string, f fhir.Filter, offered []fhir.CanFilterBy)
 	return search.Lookup(t.release, typ, f.Parameter)
 }
 
+// prefixes are those a search value may begin with.
+var prefixes = []string{"eq", "ne", "gt", "lt", "ge", "le", "sa", "eb", "ap"}
+
 // condition makes the search condition a filter stands for on one type.
 func (t *Topic) condition(typ string, f fhir.Filter, offered []fhir.CanFilterBy) (*search.Condition, *fhir.Issue) {
 	refuse := func(code, member, text string) (*search.Condition, *fhir.Issue) {
@@ -181,7 +184,7 @@ func (t *Topic) condition(typ string, f fhir.Filter, offered []fhir.CanFilterBy)
 		}
 		return refuse("not-supported", "filterParameter", f.Parameter+" is no search parameter of "+typ+" this server knows, and the topic names no definition it knows (FLT-6)")
 	}
-	if f.Comparator != "" && p.Type == "date" && len(f.Value) > 2 && f.Value[0] >= 'a' && f.Value[0] <= 'z' {
+	if f.Comparator != "" && p.Type == "date" && len(f.Value) > 2 && slices.Contains(prefixes, f.Value[:2]) {
 		issue := broken("value", f.Expression+".value", "the comparator "+f.Comparator+" and the prefix of "+f.Value+" say it twice; keep one")
 		issue.Rule = false // a question of form: 400 (FLT-9)
 		return nil, &issue
