@@ -213,6 +213,17 @@ func (s *Server) Create(resource any) map[string]any {
 	return stored
 }
 
+// Post sends a value, JSON text or nothing (nil) to an address of the server,
+// such as an operation, and reads the answer into out, which may be nil.
+func (s *Server) Post(address string, in, out any) {
+	s.t.Helper()
+	var data []byte
+	if in != nil {
+		data = encode(s.t, in)
+	}
+	s.post(address, "application/fhir+json", data, out)
+}
+
 func (s *Server) control(route string, in, out any) {
 	s.t.Helper()
 	var data []byte

@@ -75,6 +75,9 @@ func examples(t testing.TB) []*fhir.Resource {
 // every official example, and the shortcut for plain paths finds what the
 // FHIRPath engine finds for HL7's whole expression.
 func TestValues_AgreeWithTheEngineOnTheExamples(t *testing.T) {
+	if testing.Short() {
+		t.Skip("skipped: seconds of FHIRPath")
+	}
 	t.Parallel()
 	byURL := map[string]definition{}
 	for _, d := range definitions(t) {

@@ -31,6 +31,9 @@ func TestToken(t *testing.T) { // FLT-8, FLT-10, FLT-12
 		{"Identifier", "Patient", `"identifier":[{"system":"http://mrn","value":"12 3|4,5","type":{"text":"Record number"}},{"value":"plain"}]`,
 			`identifier=http://mrn|12%203\|4\,5 identifier=plain identifier=|plain identifier=http://mrn| identifier:text=record`,
 			`identifier=http://mrn|plain identifier=12 identifier=|12%203\|4\,5`},
+		{"Identifier of a type", "Patient", `"identifier":[{"type":{"coding":[{"system":"http://t","code":"MR"}]},"value":"7"},{"type":{"coding":[{"system":"http://t","code":"SS"}]},"value":"8"}]`,
+			`identifier:of-type=http://t|MR|7 identifier:of-type=http://t|SS|7,http://t|SS|8`,
+			`identifier:of-type=http://t|MR|8 identifier:of-type=http://u|MR|7`},
 		{"boolean", "Patient", `"active":true,"deceasedBoolean":false`,
 			`active=true active:not=false deceased=false`, `active=false deceased=true`},
 		{"ContactPoint", "Patient", `"telecom":[{"system":"phone","value":"555"},{"system":"email","value":"a@b"}]`,
@@ -61,8 +64,8 @@ func TestURI(t *testing.T) { // FLT-12
 	t.Parallel()
 	checkMatches(t, []wants{
 		{"url", "ValueSet", `"url":"http://a.org/fhir/ValueSet/x"`,
-			`url=http://a.org/fhir/ValueSet/x url:below=http://a.org/fhir/ url:above=http://a.org/fhir/ValueSet/x/y url=u,http://a.org/fhir/ValueSet/x url:missing=false url=http%3A%2F%2Fa.org%2Ffhir%2FValueSet%2Fx`,
-			`url=http://a.org/fhir/valueset/x url=http://a.org/fhir url:below=http://b.org url:above=http://a.org/fhir url:missing=true`},
+			`url=http://a.org/fhir/ValueSet/x url:below=http://a.org/fhir/ url:below=http://a.org/fhir url:above=http://a.org/fhir/ValueSet/x/y url=u,http://a.org/fhir/ValueSet/x url:missing=false url=http%3A%2F%2Fa.org%2Ffhir%2FValueSet%2Fx`,
+			`url=http://a.org/fhir/valueset/x url=http://a.org/fhir url:below=http://a.org/fh url:below=http://b.org url:above=http://a.org/fhir url:missing=true`},
 		{"absent", "ValueSet", `"status":"draft"`, `url:missing=true`, `url=http://a url:above=http://a url:below=http://a`},
 	})
 }

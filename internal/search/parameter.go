@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"unicode"
 
 	"signalfhir/internal/fhir"
 )
@@ -155,11 +156,26 @@ func partFor(r fhir.Release, typ, expression string) string {
 		if i := strings.IndexAny(head, ".) "); i >= 0 {
 			head = head[:i]
 		}
-		if head == typ || head == "Resource" || head == "DomainResource" || !r.IsResourceType(head) {
-			parts = append(parts, part)
+		switch {
+		case head == typ, head == "Resource", head == "DomainResource":
+		case r.IsResourceType(head) || !mentionsElement(r, typ, part):
+			continue
 		}
+		parts = append(parts, part)
 	}
 	return strings.Join(parts, " | ")
+}
+
+// mentionsElement tells whether a part that names no type could give anything on
+// one: the date of Appointment, "(start | requestedPeriod.start).first()", stands
+// in the union for twenty other types.
+func mentionsElement(r fhir.Release, typ, part string) bool {
+	model := r.Model()
+	names := strings.FieldsFunc(part, func(c rune) bool { return !unicode.IsLetter(c) && !unicode.IsDigit(c) })
+	return slices.ContainsFunc(names, func(name string) bool {
+		path := typ + "." + name
+		return model.TypeOf(path) != "" || model.ChoiceTypes(path) != nil || model.ResolvePath(path) != path
+	})
 }
 
 // splitUnion splits an expression at the | outside of all parentheses.

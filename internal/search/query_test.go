@@ -49,6 +49,7 @@ func TestParseQuery_Refuses(t *testing.T) {
 		{"date=xx2026", "value", "prefix"},
 		{"date=2026-13", "value", "date"},
 		{"date:contains=2026", "not-supported", ":contains"},
+		{"identifier:of-type=7", "value", "system|code|value"},
 		{"length=5", "not-supported", "quantity"},
 		{"_has:Observation:subject:code=x", "not-supported", ""},
 	}

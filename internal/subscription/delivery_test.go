@@ -7,10 +7,9 @@ import (
 
 	"signalfhir/internal/fhir"
 	"signalfhir/internal/fhir/fhirtest"
+	"signalfhir/internal/random"
 	"signalfhir/internal/subscription"
 	"signalfhir/internal/token"
-
-	"signalfhir/internal/random"
 )
 
 // Vector 7: two sockets, one event, one identical frame on each (WS-26).

@@ -136,29 +136,33 @@ func (t *Topic) appliesTo(f fhir.Filter, offered []fhir.CanFilterBy) []string {
 	return types
 }
 
-// focusTypes lists the types of focus an event of the topic can have. A topic
-// about any type has all those that have the parameter of the filter.
+// focusTypes lists the types of focus an event of the topic can have which have
+// the parameter of the filter; where none has, one of them for the refusal to name.
 func (t *Topic) focusTypes(f fhir.Filter, offered []fhir.CanFilterBy) []string {
-	if !slices.ContainsFunc(t.triggers, func(g trigger) bool { return isAny(g.Resource) }) {
-		return t.Resources()
+	all := t.Resources()
+	if slices.ContainsFunc(t.triggers, func(g trigger) bool { return isAny(g.Resource) }) {
+		all = t.release.ResourceTypes()
 	}
 	var types []string
-	for _, typ := range t.release.ResourceTypes() {
+	for _, typ := range all {
 		if _, ok := t.parameter(typ, f, offered); ok {
 			types = append(types, typ)
 		}
 	}
-	if len(types) == 0 {
-		return []string{"Resource"} // for the refusal to name
+	switch {
+	case len(types) > 0:
+		return types
+	case len(all) == 1:
+		return all
 	}
-	return types
+	return []string{"Resource"}
 }
 
 // parameter finds the search parameter a filter stands for on one type: the one
 // the topic defines the name by, else the one of that name (FLT-5).
 func (t *Topic) parameter(typ string, f fhir.Filter, offered []fhir.CanFilterBy) (*search.Parameter, bool) {
 	for _, c := range offered {
-		if c.Definition == "" {
+		if c.Definition == "" || c.Resource != "" && c.Resource != typ && !isAny(c.Resource) {
 			continue
 		}
 		if p, ok := search.Lookup(t.release, typ, c.Definition); ok {
@@ -167,9 +171,6 @@ func (t *Topic) parameter(typ string, f fhir.Filter, offered []fhir.CanFilterBy)
 	}
 	return search.Lookup(t.release, typ, f.Parameter)
 }
-
-// prefixes are those a search value may begin with.
-var prefixes = []string{"eq", "ne", "gt", "lt", "ge", "le", "sa", "eb", "ap"}
 
 // condition makes the search condition a filter stands for on one type.
 func (t *Topic) condition(typ string, f fhir.Filter, offered []fhir.CanFilterBy) (*search.Condition, *fhir.Issue) {
@@ -184,7 +185,7 @@ func (t *Topic) condition(typ string, f fhir.Filter, offered []fhir.CanFilterBy)
 		}
 		return refuse("not-supported", "filterParameter", f.Parameter+" is no search parameter of "+typ+" this server knows, and the topic names no definition it knows (FLT-6)")
 	}
-	if f.Comparator != "" && p.Type == "date" && len(f.Value) > 2 && slices.Contains(prefixes, f.Value[:2]) {
+	if f.Comparator != "" && len(p.Prefixes(f.Value)) > 0 {
 		issue := broken("value", f.Expression+".value", "the comparator "+f.Comparator+" and the prefix of "+f.Value+" say it twice; keep one")
 		issue.Rule = false // a question of form: 400 (FLT-9)
 		return nil, &issue
@@ -192,8 +193,11 @@ func (t *Topic) condition(typ string, f fhir.Filter, offered []fhir.CanFilterBy)
 	condition, refused := search.NewCondition(p, f.Modifier, f.Comparator, f.Value)
 	if refused != nil {
 		member := "filterParameter"
-		if refused.Code() == "value" {
+		switch {
+		case refused.Code() == "value":
 			member = "value"
+		case p.Supported() && f.Modifier != "":
+			member = "modifier"
 		}
 		return refuse(refused.Code(), member, refused.Error())
 	}

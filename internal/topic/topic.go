@@ -25,6 +25,8 @@ type Topic struct {
 	topic    *fhir.Topic
 	key      string
 	triggers []trigger
+
+	preferQuery bool // where a trigger has both kinds of criteria
 }
 
 // trigger is one compiled resourceTrigger.
@@ -35,10 +37,20 @@ type trigger struct {
 	lenient           *fhirpath.Expr // path with | read as or; nil where it has none (TOP-11)
 }
 
+// Option changes how a topic is compiled.
+type Option func(*Topic)
+
+// PreferQuery lets queryCriteria decide where a trigger has fhirPathCriteria too,
+// instead of the other way round (TOP-8).
+func PreferQuery() Option { return func(t *Topic) { t.preferQuery = true } }
+
 // Compile compiles a topic of a release. Each problem is an issue with its
 // place; a topic with one of severity error must not be used.
-func Compile(r fhir.Release, t *fhir.Topic) (*Topic, []fhir.Issue) {
+func Compile(r fhir.Release, t *fhir.Topic, options ...Option) (*Topic, []fhir.Issue) {
 	compiled := &Topic{release: r, topic: t}
+	for _, option := range options {
+		option(compiled)
+	}
 	var issues []fhir.Issue
 	for _, source := range t.Triggers {
 		one := trigger{Trigger: source}
@@ -117,7 +129,7 @@ type Verdict struct {
 func (t *Topic) Match(c *store.Change) Verdict {
 	v := Verdict{}
 	for i := range t.triggers {
-		fired, why := t.triggers[i].match(c)
+		fired, why := t.triggers[i].match(c, t.preferQuery)
 		v.Steps = append(v.Steps, fmt.Sprintf("trigger %d on %s: %s", i, t.triggers[i].Resource, why))
 		if fired {
 			v.Fired, v.Trigger = true, i
@@ -141,7 +153,7 @@ func (g *trigger) concerns(typ string) bool {
 	return false
 }
 
-func (g *trigger) match(c *store.Change) (bool, string) {
+func (g *trigger) match(c *store.Change, preferQuery bool) (bool, string) {
 	if !g.concerns(c.State().Type) {
 		return false, "not about " + c.State().Type
 	}
@@ -149,11 +161,12 @@ func (g *trigger) match(c *store.Change) (bool, string) {
 		return false, string(c.Interaction) + " is not among the supported interactions " + strings.Join(g.Interactions, ", ") // TOP-3
 	}
 	// Both are ways to say the same; where there are both, FHIRPath, the more
-	// precise one, decides (TOP-8).
+	// precise one, decides unless told otherwise (TOP-8).
+	queries := g.previous != nil || g.current != nil || g.hasResults(c)
 	switch {
-	case g.path != nil:
+	case g.path != nil && !(preferQuery && queries):
 		return g.matchPath(c)
-	case g.previous != nil || g.current != nil || g.hasResults(c):
+	case queries:
 		return g.matchQuery(c)
 	}
 	return true, "no criteria, so every " + string(c.Interaction) + " fires" // TOP-4

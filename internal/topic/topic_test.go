@@ -205,6 +205,13 @@ func TestMatch_FHIRPathBeforeQuery(t *testing.T) {
 	fired(t, compiled, change(nil, e), false)
 	compiled = mustCompile(t, onEncounter(`"queryCriteria":{"current":"status=completed"},"fhirPathCriteria":"true"`))
 	fired(t, compiled, change(nil, e), true)
+
+	both := &fhir.Topic{Triggers: []fhir.Trigger{{Resource: "Encounter", Query: &fhir.QueryCriteria{Current: "status=completed"}, FHIRPath: "true"}}}
+	compiled, _ = topic.Compile(fhir.R5, both, topic.PreferQuery())
+	fired(t, compiled, change(nil, e), false)
+	both.Triggers[0].Query = nil
+	compiled, _ = topic.Compile(fhir.R5, both, topic.PreferQuery())
+	fired(t, compiled, change(nil, e), true)
 }
 
 // TOP-13: a query with the type or without, encoded or not.

@@ -1,0 +1,154 @@
+package search
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"signalfhir/internal/fhir"
+)
+
+// span is a stretch of time: from is in it, to is not. A zero end is open.
+type span struct{ from, to time.Time }
+
+// parseSpan reads a date of any precision as the time it covers. What has no time
+// zone is taken for UTC.
+func parseSpan(text string) (span, bool) {
+	layout, next := "", func(t time.Time) time.Time { return t.AddDate(0, 0, 1) }
+	switch n := len(text); {
+	case n == len("2006"):
+		layout, next = "2006", func(t time.Time) time.Time { return t.AddDate(1, 0, 0) }
+	case n == len("2006-01"):
+		layout, next = "2006-01", func(t time.Time) time.Time { return t.AddDate(0, 1, 0) }
+	case n <= len("2006-01-02"):
+		layout = "2006-01-02"
+	default:
+		layout = "2006-01-02T15:04"
+		unit, rest := time.Minute, text[min(n, len(layout)):]
+		if strings.HasPrefix(rest, ":") {
+			// time.Parse takes a fraction of a second wherever seconds stand.
+			layout, unit = layout+":05", time.Second
+			if strings.Contains(rest, ".") {
+				unit = time.Millisecond
+			}
+		}
+		if strings.ContainsAny(rest, "Z+-") {
+			layout += "Z07:00"
+		}
+		next = func(t time.Time) time.Time { return t.Add(unit) }
+	}
+	t, err := time.Parse(layout, text)
+	if err != nil {
+		return span{}, false
+	}
+	return span{t, next(t)}, true
+}
+
+// spanOf is the time a value covers: of a date, dateTime, instant, Period or
+// Timing, of which the bounds or else the events count.
+func spanOf(v any) (span, bool) {
+	switch v := v.(type) {
+	case string:
+		return parseSpan(v)
+	case *fhir.Object:
+		var s span
+		if text := v.Text("start"); text != "" {
+			start, ok := parseSpan(text)
+			if !ok {
+				return span{}, false
+			}
+			s.from = start.from
+		}
+		if text := v.Text("end"); text != "" {
+			end, ok := parseSpan(text)
+			if !ok {
+				return span{}, false
+			}
+			s.to = end.to
+		}
+		if v.Has("start") || v.Has("end") {
+			return s, true
+		}
+		if bounds := v.Object("repeat").Object("boundsPeriod"); bounds != nil {
+			return spanOf(bounds) // of a schedule only the outer limits count
+		}
+		for _, event := range v.Array("event") {
+			if at, ok := spanOf(event); ok {
+				if s.from.IsZero() || at.from.Before(s.from) {
+					s.from = at.from
+				}
+				if at.to.After(s.to) {
+					s.to = at.to
+				}
+			}
+		}
+		return s, !s.from.IsZero()
+	}
+	return span{}, false
+}
+
+// prefixes are the comparators of dates, numbers and quantities.
+var prefixes = []string{"eq", "ne", "gt", "lt", "ge", "le", "sa", "eb", "ap"}
+
+// Prefixes lists the comparators a search value of the parameter has written
+// before its alternatives, as in "ge2020,lt2010"; none for a parameter whose
+// values have no order.
+func (p *Parameter) Prefixes(value string) []string {
+	var found []string
+	if p.Type != "date" && p.Type != "number" && p.Type != "quantity" {
+		return nil
+	}
+	for _, alternative := range splitEscaped(value, ',') {
+		if len(alternative) >= 2 && slices.Contains(prefixes, alternative[:2]) {
+			found = append(found, alternative[:2])
+		}
+	}
+	return found
+}
+
+// matchDate reads a date with a prefix and compares it as a stretch of time:
+// "2026" equals every date inside that year.
+func matchDate(p *Parameter, text string) (valueMatcher, *fhir.Error) {
+	prefix, written := "eq", text
+	if len(text) > 2 && text[0] >= 'a' && text[0] <= 'z' {
+		prefix, text = text[:2], text[2:]
+	}
+	wanted, ok := parseSpan(literal(text))
+	if !ok {
+		return nil, fhir.Refuse(http.StatusUnprocessableEntity, "value", "%s: %q is no date; expected one such as 2026, 2026-01-31 or 2026-01-31T10:00:00Z, with a prefix eq, ne, gt, lt, ge, le, sa, eb or ap before it", p.Name, written)
+	}
+	compare, ok := map[string]func(got span) bool{
+		"eq": func(got span) bool { return within(got, wanted) },
+		"ne": func(got span) bool { return !within(got, wanted) },
+		"gt": func(got span) bool { return got.to.IsZero() || got.to.After(wanted.to) },
+		"lt": func(got span) bool { return got.from.IsZero() || got.from.Before(wanted.from) },
+		"ge": func(got span) bool { return within(got, wanted) || got.to.IsZero() || got.to.After(wanted.to) },
+		"le": func(got span) bool { return within(got, wanted) || got.from.IsZero() || got.from.Before(wanted.from) },
+		"sa": func(got span) bool { return !got.from.IsZero() && !got.from.Before(wanted.to) },
+		"eb": func(got span) bool { return !got.to.IsZero() && !got.to.After(wanted.from) },
+		"ap": func(got span) bool { return overlaps(got, widened(wanted)) },
+	}[prefix]
+	if !ok {
+		return nil, fhir.Refuse(http.StatusUnprocessableEntity, "value", "%s: %q begins with no prefix of a date; expected eq, ne, gt, lt, ge, le, sa, eb or ap", p.Name, written)
+	}
+	return func(v any) bool {
+		got, ok := spanOf(v)
+		return ok && compare(got)
+	}, nil
+}
+
+func within(got, wanted span) bool {
+	return !got.from.IsZero() && !got.to.IsZero() && !got.from.Before(wanted.from) && !got.to.After(wanted.to)
+}
+
+func overlaps(a, b span) bool {
+	return (a.from.IsZero() || a.from.Before(b.to)) && (a.to.IsZero() || a.to.After(b.from))
+}
+
+// widened makes a span approximate: a day longer at both ends, or a tenth of its
+// own length where that is more.
+func widened(s span) span {
+	by := max(24*time.Hour, s.to.Sub(s.from)/10)
+	return span{s.from.Add(-by), s.to.Add(by)}
+}

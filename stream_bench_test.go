@@ -1,0 +1,122 @@
+package main
+
+import (
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/gorilla/websocket"
+
+	"signalfhir/internal/fhir"
+	"signalfhir/internal/journal"
+	"signalfhir/internal/subscription"
+)
+
+// BenchmarkStream measures frames to one socket through the hub, beside bare
+// gorilla/websocket writing each by itself.
+func BenchmarkStream(b *testing.B) {
+	frame := []byte(strings.Repeat("x", 1000))
+	b.Run("baseline=gorilla", func(b *testing.B) {
+		conns := make(chan *websocket.Conn, 1)
+		upgrader := websocket.Upgrader{}
+		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			conn, err := upgrader.Upgrade(w, r, nil)
+			if err != nil {
+				return
+			}
+			conns <- conn
+		}))
+		defer srv.Close()
+		received := drain(b, srv.URL)
+		conn := <-conns
+		defer conn.Close()
+		b.SetBytes(int64(len(frame)))
+		for b.Loop() {
+			if err := conn.WriteMessage(websocket.TextMessage, frame); err != nil {
+				b.Fatal(err)
+			}
+		}
+		received.wait(int64(b.N))
+	})
+	b.Run("hub", func(b *testing.B) {
+		h := newHub(hubOptions{QueueSize: 4096, Logger: slog.New(slog.DiscardHandler)})
+		sockets := make(chan subscription.Socket, 1)
+		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			_ = h.serve(w, r, benchRoom(sockets))
+		}))
+		defer srv.Close()
+		received := drain(b, srv.URL+"?token=t")
+		socket := <-sockets
+		b.SetBytes(int64(len(frame)))
+		sent := int64(0)
+		for b.Loop() {
+			// Stay below the queue, as a server that is not overrun does.
+			if sent%1024 == 0 {
+				received.wait(sent - 2048)
+			}
+			if !socket.Send(subscription.Frame{Bytes: frame, Type: fhir.EventNotification}) {
+				b.Fatal("the socket took no more")
+			}
+			sent++
+		}
+		received.wait(sent)
+	})
+}
+
+// benchRoom hands out the sockets that bind.
+type benchRoom chan subscription.Socket
+
+func (r benchRoom) Bind(s subscription.Socket, _ string) (int, []*fhir.Error) {
+	r <- s
+	return 1, nil
+}
+func (benchRoom) Unbind(subscription.Socket, string)                 {}
+func (benchRoom) BindLegacy(subscription.Socket, string) *fhir.Error { return nil }
+func (benchRoom) Gone(subscription.Socket)                           {}
+func (benchRoom) Record(journal.Entry)                               {}
+
+// counter counts what a client received.
+type counter struct {
+	mu    sync.Mutex // guards count
+	more  *sync.Cond
+	count int64
+}
+
+func drain(b *testing.B, url string) *counter {
+	b.Helper()
+	conn, _, err := websocket.DefaultDialer.Dial("ws"+strings.TrimPrefix(url, "http"), nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { conn.Close() })
+	c := &counter{}
+	c.more = sync.NewCond(&c.mu)
+	go func() {
+		for {
+			_, r, err := conn.NextReader()
+			if err != nil {
+				return
+			}
+			_, _ = io.Copy(io.Discard, r)
+			c.mu.Lock()
+			c.count++
+			c.mu.Unlock()
+			c.more.Signal()
+		}
+	}()
+	return c
+}
+
+// wait returns once n frames were received, and answers how many were.
+func (c *counter) wait(n int64) int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for c.count < n {
+		c.more.Wait()
+	}
+	return c.count
+}
