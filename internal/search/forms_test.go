@@ -25,6 +25,17 @@ func TestParseQuery_PlusSigns(t *testing.T) {
 	})
 }
 
+// The union that defines date has a part that names no type. It is about
+// Appointment, and about nothing else.
+func TestValues_OfAnExpressionWithoutType(t *testing.T) {
+	t.Parallel()
+	checkMatches(t, []wants{
+		{"start", "Appointment", `"start":"2026-01-05T10:00:00Z","requestedPeriod":[{"start":"2026-02-01"}]`, `date=2026-01-05`, `date=2026-02-01`},
+		{"requested", "Appointment", `"requestedPeriod":[{"start":"2026-02-01"},{"start":"2026-03-01"}]`, `date=2026-02-01 requested-period=ge2026-03`, `date=2026-03-01`},
+		{"another type", "Encounter", `"actualPeriod":{"start":"2026-01-05","end":"2026-01-06"}`, `date=2026-01`, `date=2026-02`},
+	})
+}
+
 func TestParseQuery_NamesTheNearestParameter(t *testing.T) {
 	t.Parallel()
 	for written, want := range map[string]string{
