@@ -73,7 +73,7 @@ func start(t *testing.T, edit ...func(*serveOptions)) *testServer {
 			t.Logf("the server's log:\n%s", log)
 		}
 	})
-	root := s.root()
+	root := s.address
 	return &testServer{t: t, url: root, fhir: root + "/fhir/R5", ws: socketURL(root), clock: manual}
 }
 

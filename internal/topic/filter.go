@@ -190,6 +190,12 @@ func (t *Topic) condition(typ string, f fhir.Filter, offered []fhir.CanFilterBy)
 		issue.Rule = false // a question of form: 400 (FLT-9)
 		return nil, &issue
 	}
+	// A prefix is a comparator written into the value: it has to be offered too.
+	for _, prefix := range p.Prefixes(f.Value) {
+		if prefix != "eq" && !slices.Contains(comparators(offered), prefix) {
+			return refuse("not-supported", "value", notOffered("comparator", prefix, f.Parameter, comparators(offered))+" (FLT-11)")
+		}
+	}
 	condition, refused := search.NewCondition(p, f.Modifier, f.Comparator, f.Value)
 	if refused != nil {
 		member := "filterParameter"

@@ -1,0 +1,399 @@
+package main
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"signalfhir/internal/fhir"
+	"signalfhir/internal/fhir/fhirtest"
+)
+
+func patient(id, family string) map[string]any {
+	return map[string]any{"resourceType": "Patient", "id": id, "name": []any{map[string]any{"family": family}}}
+}
+
+func TestREST_VersionsOfAResource(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	created := s.must(201, "POST", "Patient", patient("ignored", "One"))
+	id := created.body["id"].(string)
+	if id == "ignored" {
+		t.Error("a create took the id of the body")
+	}
+	if got, want := created.header.Get("Location"), s.fhir+"/Patient/"+id+"/_history/1"; got != want {
+		t.Errorf("Location: got %s, want %s", got, want)
+	}
+	if got := created.header.Get("ETag"); got != `W/"1"` {
+		t.Errorf("ETag: got %s, want W/\"1\"", got)
+	}
+	if got := created.header.Get("Last-Modified"); got != "Thu, 01 Jan 2026 10:00:00 GMT" {
+		t.Errorf("Last-Modified: got %s, want the room's time", got)
+	}
+	if got := created.header.Get("Content-Type"); got != "application/fhir+json; charset=utf-8" {
+		t.Errorf("Content-Type: got %s", got)
+	}
+	s.clock.Advance(time.Minute)
+	s.must(200, "PUT", "Patient/"+id, patient(id, "Two"), "If-Match", `W/"1"`)
+	s.must(412, "PUT", "Patient/"+id, patient(id, "Lost"), "If-Match", `W/"1"`)
+	patched := s.must(200, "PATCH", "Patient/"+id, `[{"op":"replace","path":"/name/0/family","value":"Three"}]`, "Content-Type", "application/json-patch+json")
+	if compact(patched.body["name"]) != `[{"family":"Three"}]` {
+		t.Errorf("the patch made %s", patched.raw)
+	}
+	s.must(422, "PATCH", "Patient/"+id, `[{"op":"test","path":"/name/0/family","value":"Two"}]`, "Content-Type", "application/json-patch+json")
+	first := s.must(200, "GET", "Patient/"+id+"/_history/1", nil)
+	if compact(first.body["name"]) != `[{"family":"One"}]` {
+		t.Errorf("version 1 is %s", first.raw)
+	}
+	s.must(404, "GET", "Patient/"+id+"/_history/9", nil)
+	s.must(304, "GET", "Patient/"+id, nil, "If-None-Match", `W/"3"`)
+	s.must(204, "DELETE", "Patient/"+id, nil)
+	s.must(204, "DELETE", "Patient/"+id, nil) // idempotent
+	s.must(410, "GET", "Patient/"+id, nil)
+	history := s.must(200, "GET", "Patient/"+id+"/_history", nil)
+	var methods []string
+	for _, e := range asList(history.body["entry"]) {
+		methods = append(methods, e.(map[string]any)["request"].(map[string]any)["method"].(string))
+	}
+	if got := strings.Join(methods, " "); got != "DELETE PUT PUT POST" || history.body["type"] != "history" {
+		t.Errorf("history: got %s, want the four versions, newest first", got)
+	}
+	fhirtest.Valid(t, fhir.R5, history.raw)
+	again := s.must(201, "PUT", "Patient/"+id, patient(id, "Back"))
+	if got := again.header.Get("ETag"); got != `W/"5"` {
+		t.Errorf("ETag after a new life: got %s, want W/\"5\"", got)
+	}
+}
+
+func TestREST_WhatComesBackIsWhatWentIn(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	const body = `{"resourceType":"Observation","id":"o","status":"final","code":{"text":"<b>&amp;</b> ü \u2028"},"valueQuantity":{"value":1.50,"unit":"µg"}}`
+	s.must(201, "PUT", "Observation/o", body)
+	got := string(s.must(200, "GET", "Observation/o", nil).raw)
+	const want = `{"resourceType":"Observation","id":"o","meta":{"versionId":"1","lastUpdated":"2026-01-01T10:00:00.000Z"},"status":"final","code":{"text":"<b>&amp;</b> ü ` + "\u2028" + `"},"valueQuantity":{"value":1.50,"unit":"µg"}}`
+	if got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+}
+
+func TestREST_ConditionalCreate(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	identified := func(value string) map[string]any {
+		return map[string]any{"resourceType": "Patient", "identifier": []any{map[string]any{"system": "urn:x", "value": value}}}
+	}
+	const condition = "identifier=urn:x|1"
+	first := s.must(201, "POST", "Patient", identified("1"), "If-None-Exist", condition)
+	second := s.must(200, "POST", "Patient", identified("1"), "If-None-Exist", condition)
+	if first.body["id"] != second.body["id"] {
+		t.Errorf("got another patient: %s", second.raw)
+	}
+	s.must(201, "POST", "Patient", identified("1"))
+	s.must(412, "POST", "Patient", identified("1"), "If-None-Exist", condition)
+}
+
+func TestREST_PreferAndFormat(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	if a := s.must(201, "PUT", "Patient/p", patient("p", "A"), "Prefer", "return=minimal"); len(a.raw) != 0 || a.header.Get("Location") == "" {
+		t.Errorf("return=minimal: got %q", a.raw)
+	}
+	if a := s.must(200, "PUT", "Patient/p", patient("p", "A"), "Prefer", "return=OperationOutcome"); a.body["resourceType"] != "OperationOutcome" {
+		t.Errorf("return=OperationOutcome: got %s", a.raw)
+	}
+	if a := s.must(200, "GET", "Patient/p?_pretty=true", nil); !strings.Contains(string(a.raw), "\n  \"id\": \"p\"") {
+		t.Errorf("_pretty: got %s", a.raw)
+	}
+	for _, accept := range []string{"", "*/*", "application/json", "application/fhir+json; fhirVersion=5.0", "text/html, application/*;q=0.5", "application/fhir+xml, */*;q=0.1"} {
+		s.must(200, "GET", "Patient/p", nil, "Accept", accept)
+	}
+	s.must(200, "GET", "Patient/p?_format=json", nil, "Accept", "application/fhir+xml")
+	s.must(200, "GET", "Patient/p?_format=application/fhir+json", nil)
+	s.must(406, "GET", "Patient/p", nil, "Accept", "application/json;q=0, text/html")
+	if a := s.must(200, "GET", "Patient/p", nil, "Accept", "application/fhir+json; fhirVersion=5.0"); a.header.Get("Content-Type") != "application/fhir+json; charset=utf-8; fhirVersion=5.0" {
+		t.Errorf("Content-Type: got %s", a.header.Get("Content-Type"))
+	}
+	if a := s.must(200, "HEAD", "Patient/p", nil); len(a.raw) != 0 || a.header.Get("ETag") == "" {
+		t.Errorf("HEAD: got %q", a.raw)
+	}
+	if a := s.do("HEAD", "Patient/none", nil); a.status != 404 || len(a.raw) != 0 {
+		t.Errorf("HEAD of nothing: got %d %q", a.status, a.raw)
+	}
+	s.must(200, "GET", "/fhir/r5/Patient/p/", nil) // case of the release, trailing slash
+	if a := s.do("PUT", "Patient/q", patient("q", "A"), "Content-Type", ""); a.status != 201 {
+		t.Errorf("no Content-Type: got %d, want it taken as JSON", a.status)
+	}
+}
+
+func TestREST_Search(t *testing.T) {
+	t.Parallel()
+	s := vectorServer(t)
+	for _, id := range []string{"c", "a", "b"} {
+		s.must(201, "PUT", "Patient/"+id, patient(id, "Family "+id))
+		s.clock.Advance(time.Second)
+	}
+	ids := func(a answered) string {
+		var list []string
+		for _, e := range asList(a.body["entry"]) {
+			entry := e.(map[string]any)
+			if mode, _ := entry["search"].(map[string]any)["mode"].(string); mode == "match" {
+				list = append(list, entry["resource"].(map[string]any)["id"].(string))
+			}
+		}
+		return strings.Join(list, " ")
+	}
+	tests := map[string]struct{ query, want, total string }{
+		"all, oldest first":      {"Patient", "c a b", "3"},
+		"newest first":           {"Patient?_sort=-_lastUpdated", "b a c", "3"},
+		"by _id":                 {"Patient?_id=a,b", "a b", "2"},
+		"by _lastUpdated":        {"Patient?_lastUpdated=ge2026-01-01T10:00:01Z", "a b", "2"},
+		"by name":                {"Patient?name=family%20a", "a", "1"},
+		"first page":             {"Patient?_count=2", "c a", "3"},
+		"only the number":        {"Patient?_summary=count", "", "3"},
+		"subscription by status": {"Subscription?status=active", "abc", "1"},
+		"subscription by topic":  {"Subscription?topic=" + admissionURL, "abc", "1"},
+		"subscription by type":   {"Subscription?type=websocket", "abc", "1"},
+		"subscription by level":  {"Subscription?content-level=full-resource", "", "0"},
+		"topic by url":           {"SubscriptionTopic?url=" + admissionURL, "admission", "1"},
+		"topic by derived":       {"SubscriptionTopic?derived-or-self=" + admissionURL, "admission", "1"},
+		"topic by resource":      {"SubscriptionTopic?resource=http://hl7.org/fhir/StructureDefinition/Encounter", "admission", "1"},
+		"topic by status":        {"SubscriptionTopic?status=retired", "", "0"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			s := &testServer{t: t, url: s.url, fhir: s.fhir, ws: s.ws, clock: s.clock}
+			a := s.must(200, "GET", test.query, nil)
+			if got := ids(a); got != test.want || compact(a.body["total"]) != test.total {
+				t.Errorf("got %q of %v, want %q of %s", got, a.body["total"], test.want, test.total)
+			}
+			fhirtest.Valid(t, fhir.R5, a.raw)
+		})
+	}
+	page := s.must(200, "GET", "Patient?_count=2&_sort=-_lastUpdated", nil)
+	var next string
+	for _, l := range asList(page.body["link"]) {
+		if link := l.(map[string]any); link["relation"] == "next" {
+			next = link["url"].(string)
+		}
+	}
+	if got := ids(s.must(200, "GET", next, nil)); got != "c" {
+		t.Errorf("the next page of %s has %q, want c", next, got)
+	}
+	if got := ids(s.must(200, "POST", "Patient/_search", "_id=a", "Content-Type", "application/x-www-form-urlencoded")); got != "a" {
+		t.Errorf("_search: got %q, want a", got)
+	}
+}
+
+func TestREST_MetadataIsValidAndDiscoverable(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	a := s.must(200, "GET", "metadata", nil)
+	fhirtest.Valid(t, fhir.R5, a.raw)
+	if a.body["fhirVersion"] != "5.0.0" || !strings.Contains(string(a.raw), s.ws) {
+		t.Errorf("got version %v; the socket is to be named", a.body["fhirVersion"])
+	}
+	for _, id := range []string{"Subscription-get-ws-binding-token", "Subscription-status", "Subscription-events"} {
+		definition := s.must(200, "GET", "OperationDefinition/"+id, nil)
+		fhirtest.Valid(t, fhir.R5, definition.raw)
+		if url := definition.body["url"]; url != "http://hl7.org/fhir/OperationDefinition/"+id || !strings.Contains(string(a.raw), url.(string)) {
+			t.Errorf("%s: url %v is not the canonical one the CapabilityStatement names", id, url)
+		}
+	}
+}
+
+func TestToken_WebsocketURLBehindAProxy(t *testing.T) {
+	t.Parallel()
+	urlOf := func(a answered) string {
+		for _, p := range asList(a.body["parameter"]) {
+			if parameter := p.(map[string]any); parameter["name"] == "websocket-url" {
+				return parameter["valueUrl"].(string)
+			}
+		}
+		return ""
+	}
+	s := vectorServer(t)
+	const op = "Subscription/abc/$get-ws-binding-token"
+	for want, headers := range map[string][]string{
+		"wss://fhir.example.org/ws":     {"X-Forwarded-Proto", "https", "X-Forwarded-Host", "fhir.example.org"},
+		"ws://fhir.example.org:8443/ws": {"X-Forwarded-Host", "fhir.example.org:8443, inner"},
+		"ws://localhost:1234/ws":        {"Host", "localhost:1234"},
+	} {
+		if got := urlOf(s.must(200, "POST", op, nil, headers...)); got != want {
+			t.Errorf("%v: got %s, want %s (OPW-16)", headers, got, want)
+		}
+	}
+	public := vectorServer(t, func(o *serveOptions) { o.PublicURL = "https://dev.example.org/x/" })
+	if got := urlOf(public.must(200, "POST", op, nil, "X-Forwarded-Host", "other")); got != "wss://dev.example.org/x/ws" {
+		t.Errorf("--public-url: got %s", got)
+	}
+}
+
+func TestToken_ParametersInEveryForm(t *testing.T) {
+	t.Parallel()
+	s := vectorServer(t)
+	s.must(201, "PUT", "Subscription/def", websocketSubscription("def", admissionURL))
+	subscriptions := func(a answered) string {
+		var list []string
+		for _, p := range asList(a.body["parameter"]) {
+			if parameter := p.(map[string]any); parameter["name"] == "subscription" {
+				list = append(list, parameter["valueString"].(string))
+			}
+		}
+		return strings.Join(list, " ")
+	}
+	const op = "Subscription/$get-ws-binding-token"
+	body := func(values ...string) string {
+		var list []string
+		for _, value := range values {
+			list = append(list, `{"name":"id",`+value+`}`)
+		}
+		return `{"resourceType":"Parameters","parameter":[` + strings.Join(list, ",") + `]}`
+	}
+	tests := map[string]struct {
+		method, path string
+		body         any
+		want         string
+	}{
+		"GET":                     {"GET", op + "?id=abc", nil, "abc"},
+		"repeated":                {"GET", op + "?id=def&id=abc", nil, "def abc"},
+		"a comma list":            {"GET", op + "?id=def,abc", nil, "def abc"},
+		"none: all of them":       {"POST", op, nil, "abc def"},
+		"duplicates":              {"POST", op + "?id=abc&id=abc", nil, "abc"},
+		"valueId":                 {"POST", op, body(`"valueId":"abc"`), "abc"},
+		"valueString":             {"POST", op, body(`"valueString":"Subscription/abc"`), "abc"},
+		"absolute":                {"POST", op, body(`"valueUri":"` + s.fhir + `/Subscription/def"`), "def"},
+		"body and query":          {"POST", op + "?id=def", body(`"valueId":"abc"`), "def abc"},
+		"no parameters":           {"POST", op, `{"resourceType":"Parameters"}`, "abc def"},
+		"unknown ones":            {"POST", op + "?ids=x&id=abc", nil, "abc"},
+		"instance ignores ids":    {"POST", "Subscription/abc/$get-ws-binding-token?id=def", nil, "abc"},
+		"percent-encoded":         {"POST", "Subscription/abc/%24get-ws-binding-token", nil, "abc"},
+		"percent-encoded by type": {"GET", "Subscription/%24get-ws-binding-token?id=abc", nil, "abc"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			s := &testServer{t: t, url: s.url, fhir: s.fhir, ws: s.ws, clock: s.clock}
+			a := s.must(200, test.method, test.path, test.body)
+			if got := subscriptions(a); got != test.want {
+				t.Errorf("got a token for %q, want %q", got, test.want)
+			}
+			fhirtest.Valid(t, fhir.R5, a.raw)
+		})
+	}
+	if a := s.must(200, "GET", "Subscription/abc", nil); a.header.Get("ETag") != `W/"1"` {
+		t.Error("issuing tokens made a new version of the subscription (OPW-15)")
+	}
+	strict := vectorServer(t, func(o *serveOptions) { o.Strict = true })
+	if a := strict.must(405, "GET", op+"?id=abc", nil); a.header.Get("Allow") != "POST" {
+		t.Errorf("--strict: Allow is %q, want POST (OP-3)", a.header.Get("Allow"))
+	}
+}
+
+func TestTopic_ChangesReachItsSubscriptions(t *testing.T) {
+	t.Parallel()
+	s := vectorServer(t)
+	ws := s.bind("abc")
+	topic := admissionTopic()
+	topic["resourceTrigger"] = []any{map[string]any{"resource": "Patient"}}
+	s.must(200, "PUT", "SubscriptionTopic/admission", topic)
+	s.must(201, "POST", "Encounter", encounter("", "in-progress"))
+	ws.nothing()
+	s.must(201, "PUT", "Patient/p", patient("p", "A"))
+	ws.wantEvent("1")
+
+	s.must(204, "DELETE", "SubscriptionTopic/admission", nil)
+	status := frame{body: s.must(200, "GET", "Subscription/abc/$status", nil).body}.status()
+	if status["status"] != "error" || status["error"] == nil {
+		t.Fatalf("got %v, want status error that says the topic is gone (TOP-22)", status)
+	}
+	if a := s.must(200, "GET", "Subscription/abc", nil); a.body["status"] != "error" {
+		t.Errorf("the resource says %v, want error (LC-15)", a.body["status"])
+	}
+	// LC-7: it goes on counting, though nothing is delivered.
+	s.must(200, "POST", "/mock/trigger", `{"subscription":"abc","reference":"Patient/p"}`)
+	ws.nothing()
+	s.must(201, "PUT", "SubscriptionTopic/admission", admissionTopic())
+	s.must(200, "PUT", "Subscription/abc", websocketSubscription("abc", admissionURL))
+	s.must(201, "POST", "Encounter", encounter("", "in-progress"))
+	ws.wantEvent("3")
+}
+
+func TestMock_TriggerAndAwait(t *testing.T) {
+	t.Parallel()
+	s := vectorServer(t)
+	s.must(201, "PUT", "Subscription/full", websocketSubscription("full", admissionURL, "content", "full-resource"))
+	ws := s.bind("full")
+	focus := encounter("given", "in-progress", "subject", reference("Patient/9"))
+	s.must(200, "POST", "/mock/trigger", map[string]any{"topic": admissionURL, "focus": focus, "interaction": "update"})
+	f := ws.wantEvent("1")
+	entry := asList(f.body["entry"])[1].(map[string]any)
+	if entry["fullUrl"] != s.fhir+"/Encounter/given" || entry["request"].(map[string]any)["method"] != "PUT" {
+		t.Errorf("got %v, want the focus that was given", entry)
+	}
+	fhirtest.CheckNotification(t, fhir.R5, f.raw)
+	s.must(404, "GET", "Encounter/given", nil) // nothing was stored
+
+	a := s.must(200, "POST", "/mock/trigger", `{"subscription":"full","count":3,"interval":"1s"}`)
+	if compact(a.body["scheduled"]) != "2" {
+		t.Errorf("got %s, want two events to come", a.raw)
+	}
+	ws.wantEvent("2")
+	ws.nothing()
+	s.clock.Advance(2 * time.Second)
+	ws.wantEvent("3")
+	ws.wantEvent("4")
+	s.must(200, "POST", "/mock/trigger", `{"subscription":"full","interaction":"delete"}`)
+	if entry := asList(ws.wantEvent("5").body["entry"])[1].(map[string]any); entry["resource"] != nil {
+		t.Errorf("a delete carries a resource: %v", entry)
+	}
+	s.must(200, "POST", "/mock/await", `{"sent":{"subscription":"full","type":"event-notification","count":5}}`)
+	s.must(200, "POST", "/mock/await", `{"bound":{"subscription":"full"}}`)
+	late := s.must(408, "POST", "/mock/await", `{"sent":{"subscription":"full","count":99},"timeout":"10ms"}`)
+	if late.header.Get("Content-Type") != "application/problem+json" || !strings.Contains(compact(late.body["seen"]), `"event-notification":5`) {
+		t.Errorf("got %s, want a problem that says what was seen", late.raw)
+	}
+	for name, bad := range map[string]struct {
+		status     int
+		path, body string
+	}{
+		"neither topic nor subscription": {400, "/mock/trigger", `{}`},
+		"both":                           {400, "/mock/trigger", `{"topic":"x","subscription":"full"}`},
+		"unknown topic":                  {404, "/mock/trigger", `{"topic":"http://example.org/none"}`},
+		"unknown subscription":           {404, "/mock/trigger", `{"subscription":"none"}`},
+		"misspelt member":                {400, "/mock/trigger", `{"subscriptoin":"full"}`},
+		"not JSON":                       {400, "/mock/trigger", `x`},
+		"invalid focus":                  {400, "/mock/trigger", `{"subscription":"full","focus":{"resourceType":"Encounter"}}`},
+		"bad reference":                  {400, "/mock/trigger", `{"subscription":"full","reference":"Encounter"}`},
+		"bad interaction":                {400, "/mock/trigger", `{"subscription":"full","interaction":"touch"}`},
+		"too many":                       {400, "/mock/trigger", `{"subscription":"full","count":10000000}`},
+		"await nothing":                  {400, "/mock/await", `{}`},
+		"await an unknown subscription":  {404, "/mock/await", `{"bound":{"subscription":"none"}}`},
+		"unknown generator":              {404, "/mock/generators/none/start", ``},
+		"unknown scenario":               {400, "/mock/generators", `{"name":"x","scenario":"none"}`},
+	} {
+		a := s.do("POST", bad.path, bad.body)
+		if a.status != bad.status || a.header.Get("Content-Type") != "application/problem+json" || a.body["detail"] == "" {
+			t.Errorf("%s: got %d %s, want a problem with %d", name, a.status, a.raw, bad.status)
+		}
+	}
+	if a := s.do("POST", "/mock/reset", nil, "Origin", "https://evil.example"); a.status != http.StatusForbidden {
+		t.Errorf("a foreign page could reset the server: %d", a.status)
+	}
+}
+
+func TestCORS_LetsLoopbackPagesRead(t *testing.T) {
+	t.Parallel()
+	s := vectorServer(t)
+	a := s.must(200, "GET", "Subscription/abc", nil, "Origin", "http://localhost:3000")
+	if a.header.Get("Access-Control-Allow-Origin") != "http://localhost:3000" || !strings.Contains(a.header.Get("Access-Control-Expose-Headers"), "ETag") {
+		t.Errorf("got %v", a.header)
+	}
+	if a := s.must(200, "GET", "Subscription/abc", nil, "Origin", "https://evil.example"); a.header.Get("Access-Control-Allow-Origin") != "" {
+		t.Error("a foreign page may read")
+	}
+	preflight := s.do("OPTIONS", "Subscription/abc", nil, "Origin", "http://localhost:3000", "Access-Control-Request-Method", "PUT", "Access-Control-Request-Headers", "content-type,prefer")
+	if preflight.status != 204 || !strings.Contains(preflight.header.Get("Access-Control-Allow-Headers"), "prefer") {
+		t.Errorf("preflight: got %d %v", preflight.status, preflight.header)
+	}
+}
