@@ -234,6 +234,10 @@ func (ws *socket) next() frame {
 	if err != nil {
 		ws.t.Fatalf("no frame: %v", err)
 	}
+	return parseFrame(data)
+}
+
+func parseFrame(data []byte) frame {
 	f := frame{raw: data}
 	_ = json.Unmarshal(data, &f.body)
 	return f

@@ -1,0 +1,201 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+	"pgregory.net/rapid"
+
+	"signalfhir/internal/fhir"
+	"signalfhir/internal/journal"
+	"signalfhir/internal/subscription"
+)
+
+func TestHub_SlowSocketIsClosedWith1013AndLosesNothing(t *testing.T) {
+	t.Parallel()
+	s := vectorServer(t, func(o *serveOptions) { o.QueueFrames = 8 })
+	s.must(201, "PUT", "Subscription/full", websocketSubscription("full", admissionURL, "content", "full-resource"))
+	slow, quick := s.bind("full"), s.bind("full")
+	// Frames of a megabyte fill what the system buffers between the two ends.
+	focus := encounter("big", "in-progress", "text", map[string]any{"status": "generated", "div": "<div xmlns=\"http://www.w3.org/1999/xhtml\">" + strings.Repeat("x", 1<<20) + "</div>"})
+	const events = 40
+	for n := range events {
+		s.must(200, "POST", "/mock/trigger", map[string]any{"subscription": "full", "focus": focus})
+		quick.wantEvent(strconv.Itoa(n + 1)) // a slow socket holds nobody else up
+	}
+	// What the slow one reads now is a beginning without a gap, then the close.
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	last := 0
+	for {
+		_, data, err := slow.conn.Read(ctx)
+		if err != nil {
+			var closed websocket.CloseError
+			if !asCloseError(err, &closed) || closed.Code != 1013 || !strings.Contains(closed.Reason, "$events") {
+				t.Fatalf("after event %d: got %v, want a close with 1013 that names $events", last, err)
+			}
+			break
+		}
+		f := parseFrame(data)
+		last++
+		if got := strings.Join(f.numbers(), ","); got != strconv.Itoa(last) {
+			t.Fatalf("got event %s, want %d", got, last)
+		}
+	}
+	if last == events {
+		t.Fatal("the socket kept up; the test proves nothing")
+	}
+	missed := frame{body: s.must(200, "GET", fmt.Sprintf("Subscription/full/$events?content=id-only&eventsSinceNumber=%d", last+1), nil).body}
+	if got := len(missed.numbers()); got != events-last {
+		t.Errorf("$events has %d of the %d missed events", got, events-last)
+	}
+}
+
+func TestHub_BurstArrivesWholeAndInOrder(t *testing.T) {
+	t.Parallel()
+	const events = 20_000
+	s := vectorServer(t, func(o *serveOptions) { o.QueueFrames = events })
+	ws := s.bind("abc")
+	s.must(200, "POST", "/mock/trigger", map[string]any{"subscription": "abc", "count": events})
+	for n := range events {
+		ws.wantEvent(strconv.Itoa(n + 1))
+	}
+	ws.nothing()
+}
+
+func TestHub_ThousandSocketsGetTheSameFrame(t *testing.T) {
+	t.Parallel()
+	s := vectorServer(t)
+	token := s.token("abc")
+	sockets := make([]*socket, 1000)
+	for i := range sockets {
+		sockets[i] = s.dial()
+		sockets[i].send("bind-with-token " + token)
+		if f := sockets[i].next(); f.kind() != "handshake" {
+			t.Fatalf("got %s, want a handshake", f.raw)
+		}
+	}
+	s.must(201, "POST", "Encounter", encounter("", "in-progress"))
+	first := string(sockets[0].wantEvent("1").raw)
+	for _, ws := range sockets[1:] {
+		if raw := string(ws.wantEvent("1").raw); raw != first {
+			t.Fatalf("two sockets got different frames:\n%s\n%s", raw, first)
+		}
+	}
+}
+
+func TestHub_StopReaches200SocketsWith1001(t *testing.T) {
+	t.Parallel()
+	h := newHub(hubOptions{Logger: slog.New(slog.DiscardHandler)})
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _ = h.serve(w, r, &quietRoom{}) }))
+	defer srv.Close()
+	var sockets []*websocket.Conn
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	for range 200 {
+		conn, _, err := websocket.Dial(ctx, "ws"+strings.TrimPrefix(srv.URL, "http"), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.CloseNow()
+		sockets = append(sockets, conn)
+	}
+	var readers sync.WaitGroup
+	for _, conn := range sockets {
+		readers.Go(func() {
+			_, _, err := conn.Read(ctx)
+			if code := websocket.CloseStatus(err); code != websocket.StatusGoingAway {
+				t.Errorf("got %v, want a close with 1001 (WS-38)", err)
+			}
+		})
+	}
+	h.shutdown(ctx)
+	readers.Wait()
+	if h.count() != 0 {
+		t.Errorf("%d sockets are still registered", h.count())
+	}
+	if _, _, err := websocket.Dial(ctx, "ws"+strings.TrimPrefix(srv.URL, "http"), nil); err == nil {
+		t.Error("a stopped hub took another socket")
+	}
+}
+
+func TestHub_PanicInTheRoomClosesTheSocketOnly(t *testing.T) {
+	t.Parallel()
+	h := newHub(hubOptions{Logger: slog.New(slog.DiscardHandler)})
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _ = h.serve(w, r, &quietRoom{panics: true}) }))
+	defer srv.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	for range 2 { // the second proves that the hub goes on
+		conn, _, err := websocket.Dial(ctx, "ws"+strings.TrimPrefix(srv.URL, "http"), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := conn.Write(ctx, websocket.MessageText, []byte("bind-with-token x")); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := conn.Read(ctx); websocket.CloseStatus(err) != 1011 {
+			t.Errorf("got %v, want a close with 1011", err)
+		}
+	}
+	h.shutdown(ctx)
+}
+
+// TestHub_NoFrameIsLeftBehind sends runs of frames of many sizes; each run has to
+// arrive whole before the next is sent, so a frame that waits in the buffer for
+// another to push it out would be noticed.
+func TestHub_NoFrameIsLeftBehind(t *testing.T) {
+	t.Parallel()
+	h := newHub(hubOptions{Logger: slog.New(slog.DiscardHandler)})
+	sockets := make(chan subscription.Socket, 1)
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _ = h.serve(w, r, benchRoom(sockets)) }))
+	defer srv.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	conn, _, err := websocket.Dial(ctx, "ws"+strings.TrimPrefix(srv.URL, "http")+"?token=t", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.CloseNow()
+	conn.SetReadLimit(1 << 20)
+	socket := <-sockets
+	rapid.Check(t, func(t *rapid.T) {
+		sizes := rapid.SliceOfN(rapid.OneOf(rapid.IntRange(1, 200), rapid.IntRange(3000, 5000), rapid.IntRange(60_000, 70_000)), 1, 30).Draw(t, "sizes")
+		for i, size := range sizes {
+			if !socket.Send(subscription.Frame{Bytes: []byte(strings.Repeat(string(rune('a'+i%26)), size)), Type: fhir.EventNotification}) {
+				t.Fatal("the socket took no more")
+			}
+		}
+		for i, size := range sizes {
+			_, data, err := conn.Read(ctx)
+			if err != nil || len(data) != size || data[0] != byte('a'+i%26) {
+				t.Fatalf("frame %d: got %d bytes, %v; want %d of %c", i, len(data), err, size, 'a'+i%26)
+			}
+		}
+	})
+	conn.CloseNow()
+	h.shutdown(ctx)
+}
+
+// quietRoom is a room where nothing can be bound.
+type quietRoom struct{ panics bool }
+
+func (r *quietRoom) Bind(subscription.Socket, string) (int, []*fhir.Error) {
+	if r.panics {
+		panic("out of order")
+	}
+	return 0, nil
+}
+func (*quietRoom) Unbind(subscription.Socket, string)                 {}
+func (*quietRoom) BindLegacy(subscription.Socket, string) *fhir.Error { return nil }
+func (*quietRoom) Gone(subscription.Socket)                           {}
+func (*quietRoom) Record(journal.Entry)                               {}
