@@ -1,9 +1,11 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strconv"
@@ -24,32 +26,35 @@ func TestHub_SlowSocketIsClosedWith1013AndLosesNothing(t *testing.T) {
 	t.Parallel()
 	s := vectorServer(t, func(o *serveOptions) { o.QueueFrames = 8 })
 	s.must(201, "PUT", "Subscription/full", websocketSubscription("full", admissionURL, "content", "full-resource"))
-	slow, quick := s.bind("full"), s.bind("full")
-	// Frames of a megabyte fill what the system buffers between the two ends.
-	focus := encounter("big", "in-progress", "text", map[string]any{"status": "generated", "div": "<div xmlns=\"http://www.w3.org/1999/xhtml\">" + strings.Repeat("x", 1<<20) + "</div>"})
-	const events = 40
-	for n := range events {
-		s.must(200, "POST", "/mock/trigger", map[string]any{"subscription": "full", "focus": focus})
-		quick.wantEvent(strconv.Itoa(n + 1)) // a slow socket holds nobody else up
+	slow, quick := s.dialSlow(), s.bind("full")
+	slow.send("bind-with-token " + s.token("full"))
+	if f := slow.next(); f.kind() != "handshake" {
+		t.Fatalf("got %s, want a handshake", f.raw)
+	}
+	// Large frames fill what the system buffers between the two ends.
+	focus := encounter("big", "in-progress", "text", map[string]any{"status": "generated", "div": "<div xmlns=\"http://www.w3.org/1999/xhtml\">" + strings.Repeat("x", 256<<10) + "</div>"})
+	const events, round = 40, 4 // a round stays below the queue
+	for n := 0; n < events; n += round {
+		s.must(200, "POST", "/mock/trigger", map[string]any{"subscription": "full", "focus": focus, "count": round})
+		for i := range round { // a slow socket holds nobody else up
+			if err := quick.event(n + i + 1); err != nil {
+				t.Fatal(err)
+			}
+		}
 	}
 	// What the slow one reads now is a beginning without a gap, then the close.
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
 	last := 0
 	for {
-		_, data, err := slow.conn.Read(ctx)
-		if err != nil {
-			var closed websocket.CloseError
-			if !asCloseError(err, &closed) || closed.Code != 1013 || !strings.Contains(closed.Reason, "$events") {
-				t.Fatalf("after event %d: got %v, want a close with 1013 that names $events", last, err)
-			}
-			break
+		err := slow.event(last + 1)
+		if err == nil {
+			last++
+			continue
 		}
-		f := parseFrame(data)
-		last++
-		if got := strings.Join(f.numbers(), ","); got != strconv.Itoa(last) {
-			t.Fatalf("got event %s, want %d", got, last)
+		var closed websocket.CloseError
+		if !asCloseError(err, &closed) || closed.Code != 1013 || !strings.Contains(closed.Reason, "$events") {
+			t.Fatalf("after event %d: got %v, want a close with 1013 that names $events", last, err)
 		}
+		break
 	}
 	if last == events {
 		t.Fatal("the socket kept up; the test proves nothing")
@@ -58,6 +63,38 @@ func TestHub_SlowSocketIsClosedWith1013AndLosesNothing(t *testing.T) {
 	if got := len(missed.numbers()); got != events-last {
 		t.Errorf("$events has %d of the %d missed events", got, events-last)
 	}
+}
+
+// dialSlow opens a socket for which the system keeps little that is not read.
+func (s *testServer) dialSlow() *socket {
+	s.t.Helper()
+	transport := &http.Transport{DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := (&net.Dialer{}).DialContext(ctx, network, address)
+		if err == nil {
+			err = conn.(*net.TCPConn).SetReadBuffer(512 << 10) // of far less, reading takes minutes
+		}
+		return conn, err
+	}}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	conn, _, err := websocket.Dial(ctx, s.ws, &websocket.DialOptions{HTTPClient: &http.Client{Transport: transport}})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	conn.SetReadLimit(32 << 20)
+	s.t.Cleanup(func() { conn.CloseNow() })
+	return &socket{s.t, conn}
+}
+
+// event reads a frame that has to carry an event, without parsing all of it.
+func (ws *socket) event(number int) error {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	_, data, err := ws.conn.Read(ctx)
+	if err == nil && !bytes.Contains(data[:min(len(data), 1000)], []byte(`"eventNumber":"`+strconv.Itoa(number)+`"`)) {
+		return fmt.Errorf("got %.600s, want event %d", data, number)
+	}
+	return err
 }
 
 func TestHub_BurstArrivesWholeAndInOrder(t *testing.T) {
