@@ -138,7 +138,7 @@ func parseOptions(args, environ []string, stdout io.Writer) (c command, err erro
 }
 
 // The variables that are for the tests around the program, not for it.
-var testVariables = []string{"SIGNALFHIR_BIN", "SIGNALFHIR_SPEC", "SIGNALFHIR_SPEC_REQUIRED", "SIGNALFHIR_BROWSER_REQUIRED"}
+var testVariables = []string{"SIGNALFHIR_BIN", "SIGNALFHIR_SPEC", "SIGNALFHIR_SPEC_REQUIRED", "SIGNALFHIR_BROWSER_REQUIRED", "SIGNALFHIR_SHOTS"}
 
 func checkEnviron(model *kong.Application, environ []string) error {
 	known := slices.Clone(testVariables)

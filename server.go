@@ -133,6 +133,10 @@ func (s *server) configure() {
 func (s *server) routes() {
 	e := s.echo
 	e.GET("/", s.page)
+	for _, view := range []string{"/timeline", "/try", "/trigger", "/resources"} {
+		e.GET(view, s.page)
+		e.GET(view+"/*", s.page)
+	}
 	e.GET("/ui/*", s.assets)
 	e.GET("/healthz", s.healthz)
 	e.GET("/readyz", s.readyz)

@@ -1,0 +1,97 @@
+// The shell: which view an address means, and what every view has around it.
+// A view is a module with mount(root, path, query); it answers the function
+// that ends it.
+
+import { connect, on } from "./kernel/stream.js";
+import { h, fill } from "./kernel/dom.js";
+
+const views = {
+  "": ["Live", () => import("./views/live.js")],
+  timeline: ["Timeline", () => import("./views/timeline.js")],
+  try: ["Try it", () => import("./views/try.js")],
+  trigger: ["Trigger", () => import("./views/trigger.js")],
+  resources: ["Resources", () => import("./views/resources.js")],
+};
+
+const root = document.querySelector("#view");
+const notice = document.querySelector("#notice");
+let unmount;
+let shown; // name of the view that is mounted
+let turn = 0;
+
+async function show(focus) {
+  const mine = ++turn;
+  const [name, ...rest] = location.pathname.split("/").filter(Boolean).map(decodeURIComponent);
+  const key = views[name ?? ""] ? name ?? "" : "";
+  const [title, load] = views[key];
+  for (const a of document.querySelectorAll("nav a")) {
+    const here = new URL(a.href).pathname === (key ? `/${key}` : "/");
+    if (here) a.setAttribute("aria-current", "page");
+    else a.removeAttribute("aria-current");
+  }
+  document.title = key ? `${title} · signalfhir` : "signalfhir";
+  let view;
+  try {
+    view = await load();
+  } catch (error) {
+    if (mine === turn) fill(root, h("p.empty", null, `This view could not be loaded: ${error.message}`));
+    return;
+  }
+  if (mine !== turn) return;
+  unmount?.();
+  fill(root);
+  root.className = `view-${key || "live"}`;
+  unmount = view.mount(root, rest, new URLSearchParams(location.search));
+  if (focus && shown !== key) {
+    root.focus({ preventScroll: true });
+    scrollTo(0, 0);
+  }
+  shown = key;
+}
+
+/** Links within the page change the view and not the document. */
+document.addEventListener("click", (event) => {
+  const a = event.target.closest("a[href]");
+  if (!a || a.target || a.download || event.button || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;
+  const url = new URL(a.href);
+  const [name] = url.pathname.split("/").filter(Boolean);
+  if (url.origin !== location.origin || url.hash || !(name === undefined || name in views)) return;
+  event.preventDefault();
+  history.pushState(null, "", url);
+  show(true);
+});
+addEventListener("popstate", () => show(false));
+
+const link = document.querySelector("#link");
+const words = { connecting: "connecting", live: "live", lost: "connection lost, trying again" };
+on("link", (state) => {
+  link.dataset.state = state;
+  link.textContent = words[state];
+});
+let quiet;
+function say(text) {
+  notice.textContent = text;
+  notice.hidden = false;
+  clearTimeout(quiet);
+  quiet = setTimeout(() => { notice.hidden = true; }, 8000);
+}
+on("restart", () => say("The server was restarted: it holds its seed again, and tokens and sockets of before are gone."));
+on("gap", (skipped) => say(`${skipped} entries went by too fast to show here; the export of the timeline has those the journal still keeps.`));
+
+const themes = ["system", "light", "dark"];
+const theme = document.querySelector("#theme");
+function paint(name) {
+  document.documentElement.dataset.theme = name;
+  theme.dataset.theme = name;
+  theme.setAttribute("aria-label", `Colours: ${name === "system" ? "as the system" : name}`);
+  theme.title = theme.getAttribute("aria-label");
+}
+paint(localStorage.getItem("theme") ?? "system");
+theme.addEventListener("click", () => {
+  const next = themes[(themes.indexOf(document.documentElement.dataset.theme) + 1) % themes.length];
+  localStorage.setItem("theme", next);
+  paint(next);
+});
+
+connect();
+show(false);
