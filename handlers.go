@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"io"
+	"maps"
 	"mime"
 	"net/http"
 	"net/url"
@@ -27,14 +28,14 @@ func (s *server) speakFHIR(next echo.HandlerFunc) echo.HandlerFunc {
 		if !strings.HasPrefix(c.Request().URL.Path, "/fhir/") {
 			return next(c)
 		}
-		if _, ok := fhir.ParseRelease(c.Param("release")); !ok && c.Param("release") != "" {
-			return fhir.Refuse(http.StatusNotFound, "not-supported", "this server does not speak FHIR %s; its base is %s/fhir/R5", c.Param("release"), s.rootOf(c))
+		if c.Param("release") != "" && s.on(c) == nil {
+			return fhir.Refuse(http.StatusNotFound, "not-supported", "this server does not speak FHIR %s; its bases are %s", c.Param("release"), strings.Join(slices.Sorted(maps.Values(s.bases(s.rootOf(c)))), ", "))
 		}
 		if err := acceptable(c.Request()); err != nil {
 			return err
 		}
 		if typ := c.Param("type"); typ != "" {
-			if err := s.room.Stores(typ); err != nil {
+			if err := s.on(c).Stores(typ); err != nil {
 				return err
 			}
 		}
@@ -80,7 +81,7 @@ func (s *server) read(c echo.Context) error {
 			return s.write(c, http.StatusOK, body)
 		}
 	}
-	res, err := s.room.Read(typ, id)
+	res, err := s.on(c).Read(typ, id)
 	if err != nil {
 		return err
 	}
@@ -89,7 +90,7 @@ func (s *server) read(c echo.Context) error {
 
 // readVersion answers GET [type]/[id]/_history/[version].
 func (s *server) readVersion(c echo.Context) error {
-	res, err := s.room.ReadVersion(c.Param("type"), c.Param("id"), c.Param("version"))
+	res, err := s.on(c).ReadVersion(c.Param("type"), c.Param("id"), c.Param("version"))
 	if err != nil {
 		return err
 	}
@@ -103,7 +104,7 @@ func (s *server) create(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	written, refused := s.room.Create(typ, body, c.Request().Header.Get("If-None-Exist"), s.request(c))
+	written, refused := s.on(c).Create(typ, body, c.Request().Header.Get("If-None-Exist"), s.request(c))
 	if refused != nil {
 		return refused
 	}
@@ -120,7 +121,7 @@ func (s *server) update(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	written, refused := s.room.Update(typ, id, body, s.request(c))
+	written, refused := s.on(c).Update(typ, id, body, s.request(c))
 	if refused != nil {
 		return refused
 	}
@@ -141,7 +142,7 @@ func (s *server) patch(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	written, refused := s.room.Patch(typ, id, data, s.request(c))
+	written, refused := s.on(c).Patch(typ, id, data, s.request(c))
 	if refused != nil {
 		return refused
 	}
@@ -154,7 +155,7 @@ func (s *server) delete(c echo.Context) error {
 	if err := plainID(c, typ, id); err != nil {
 		return err
 	}
-	if err := s.room.Delete(typ, id, s.request(c)); err != nil {
+	if err := s.on(c).Delete(typ, id, s.request(c)); err != nil {
 		return err
 	}
 	return c.NoContent(http.StatusNoContent)
@@ -171,7 +172,7 @@ func (s *server) search(c echo.Context) error {
 		}
 		params = form
 	}
-	page, err := s.room.Search(typ, params, s.strict(c))
+	page, err := s.on(c).Search(typ, params, s.strict(c))
 	if err != nil {
 		return err
 	}
@@ -201,7 +202,7 @@ func link(address string, params url.Values) string {
 // history answers GET [type]/[id]/_history.
 func (s *server) history(c echo.Context) error {
 	typ, id := c.Param("type"), c.Param("id")
-	versions, err := s.room.History(typ, id)
+	versions, err := s.on(c).History(typ, id)
 	if err != nil {
 		return err
 	}
@@ -273,7 +274,7 @@ func (s *server) bindingToken(c echo.Context) error {
 	} else if ids, err = subscriptionIDs(params["id"]); err != nil {
 		return err
 	}
-	issued, refused := s.room.BindingToken(ids)
+	issued, refused := s.on(c).BindingToken(ids)
 	if refused != nil {
 		return refused
 	}
@@ -296,7 +297,7 @@ func (s *server) status(c echo.Context) error {
 	self := s.base(c) + "/Subscription/$status"
 	var statuses []*fhir.Notification
 	if id := c.Param("id"); id != "" {
-		one, err := s.room.Status(id)
+		one, err := s.on(c).Status(id)
 		if err != nil {
 			return err
 		}
@@ -312,7 +313,7 @@ func (s *server) status(c echo.Context) error {
 				return fhir.Refuse(http.StatusBadRequest, "code-invalid", "status: got %q, expected one of requested, active, error, off, entered-in-error", p.Value).At(p.Expression)
 			}
 		}
-		statuses = s.room.Statuses(ids, values(params["status"]))
+		statuses = s.on(c).Statuses(ids, values(params["status"]))
 		self = link(self, c.QueryParams())
 	}
 	return s.write(c, http.StatusOK, r.EncodeStatusBundle(s.room.NewID(), s.room.Clock().Now(), self, statuses))
@@ -342,7 +343,7 @@ func (s *server) events(c echo.Context) error {
 			return fhir.Refuse(http.StatusBadRequest, "code-invalid", "content: got %q, expected empty, id-only or full-resource", content).At(given[0].Expression)
 		}
 	}
-	notification, refused := s.room.Events(c.Param("id"), since, until, content)
+	notification, refused := s.on(c).Events(c.Param("id"), since, until, content)
 	if refused != nil {
 		return refused
 	}
@@ -513,6 +514,10 @@ func release(c echo.Context) fhir.Release {
 	r, _ := fhir.ParseRelease(c.Param("release"))
 	return r
 }
+
+// on is what the room holds in the release of a request. Only requests of
+// releases that are offered get as far.
+func (s *server) on(c echo.Context) *room.Base { return s.room.Base(release(c)) }
 
 func (s *server) base(c echo.Context) string {
 	return s.rootOf(c) + "/fhir/" + string(release(c))

@@ -97,6 +97,7 @@ func (s *server) trigger(c echo.Context) error {
 	var in struct {
 		Topic        string          `json:"topic"`
 		Subscription string          `json:"subscription"`
+		Release      string          `json:"release"`
 		Focus        json.RawMessage `json:"focus"`
 		Reference    string          `json:"reference"`
 		Interaction  string          `json:"interaction"`
@@ -113,6 +114,13 @@ func (s *server) trigger(c echo.Context) error {
 		Interaction:  in.Interaction,
 		Count:        in.Count,
 		Interval:     time.Duration(in.Interval),
+	}
+	if in.Release != "" {
+		r, ok := fhir.ParseRelease(in.Release)
+		if !ok {
+			return fhir.Refuse(http.StatusBadRequest, "code-invalid", "release: got %q, expected one of %v", in.Release, s.options.releases())
+		}
+		t.Release = r
 	}
 	if len(in.Focus) > 0 {
 		focus, refused := fhir.Parse(in.Focus)
@@ -183,7 +191,7 @@ func (s *server) await(c echo.Context) error {
 		met = func(t journal.Tally) bool { return t.Sent[kind] >= want }
 		what = strconv.Itoa(want) + " notification(s) of type " + kind
 	}
-	if _, err := s.room.Read("Subscription", subscription); err != nil {
+	if _, err := s.room.Subscription(subscription); err != nil {
 		return err
 	}
 	timeout := time.Duration(in.Timeout)

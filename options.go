@@ -18,6 +18,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"signalfhir/internal/clock"
+	"signalfhir/internal/fhir"
 	"signalfhir/internal/listen"
 )
 
@@ -34,6 +35,7 @@ type serveOptions struct {
 	Listen           string        `default:"127.0.0.1:8080" env:"SIGNALFHIR_LISTEN" placeholder:"HOST:PORT" help:"Address to serve on; port 0 picks a free one (${default})."`
 	ReadyJSON        bool          `name:"ready-json" env:"SIGNALFHIR_READY_JSON" help:"Print one JSON line with the addresses to stdout once requests are served."`
 	Seed             string        `env:"SIGNALFHIR_SEED" placeholder:"FILE" help:"What the room holds at the start: a seed file, or \"none\" (default: the built-in seed.json)."`
+	Release          []string      `env:"SIGNALFHIR_RELEASE" placeholder:"RELEASE" help:"Offer only these FHIR releases, such as R5,R4; all where none is named."`
 	TokenTTL         time.Duration `name:"token-ttl" default:"30m" env:"SIGNALFHIR_TOKEN_TTL" help:"Lifetime of binding tokens (${default})."`
 	PublicURL        string        `name:"public-url" env:"SIGNALFHIR_PUBLIC_URL" placeholder:"URL" help:"Root URL clients reach the server at, where it differs from the address (behind a proxy)."`
 	Strict           bool          `env:"SIGNALFHIR_STRICT" help:"Refuse what is otherwise accepted with a warning."`
@@ -55,6 +57,11 @@ func (o *serveOptions) validate() error {
 	if _, _, err := net.SplitHostPort(o.Listen); err != nil {
 		problems = append(problems, fmt.Errorf("--listen %s: expected HOST:PORT such as 127.0.0.1:8080", o.Listen))
 	}
+	for _, name := range o.Release {
+		if _, ok := fhir.ParseRelease(name); !ok {
+			problems = append(problems, fmt.Errorf("--release %s: expected one of %v", name, fhir.Releases))
+		}
+	}
 	if o.TokenTTL <= 0 {
 		problems = append(problems, fmt.Errorf("--token-ttl %s: expected a duration above zero such as 30m", o.TokenTTL))
 	}
@@ -75,6 +82,16 @@ func (o *serveOptions) validate() error {
 		o.PublicURL = strings.TrimRight(o.PublicURL, "/")
 	}
 	return errors.Join(problems...)
+}
+
+// releases are those to offer, newest first.
+func (o *serveOptions) releases() []fhir.Release {
+	if len(o.Release) == 0 {
+		return fhir.Releases
+	}
+	return slices.DeleteFunc(slices.Clone(fhir.Releases), func(r fhir.Release) bool {
+		return !slices.ContainsFunc(o.Release, func(name string) bool { return strings.EqualFold(name, string(r)) })
+	})
 }
 
 // listenOptions configure the client in the binary.

@@ -68,7 +68,8 @@ func newServer(o *serveOptions, addr net.Addr, log *slog.Logger) (*server, error
 		TokenTTL:    o.TokenTTL,
 		BatchWindow: o.BatchWindow,
 		Strict:      o.Strict,
-		Base:        base + "/fhir/R5",
+		Releases:    o.releases(),
+		URL:         base,
 		Seed:        content,
 	})
 	if refused != nil {
@@ -225,11 +226,16 @@ type readyLine struct {
 
 func (s *server) ready() readyLine {
 	root := s.root()
+	return readyLine{URL: root, FHIR: s.bases(root), WS: socketURL(root), PID: os.Getpid(), Version: version()}
+}
+
+// bases are the FHIR bases by release.
+func (s *server) bases(root string) map[string]string {
 	bases := map[string]string{}
-	for _, r := range fhir.Releases {
+	for _, r := range s.options.releases() {
 		bases[string(r)] = root + "/fhir/" + string(r)
 	}
-	return readyLine{URL: root, FHIR: bases, WS: socketURL(root), PID: os.Getpid(), Version: version()}
+	return bases
 }
 
 // banner greets a newcomer.

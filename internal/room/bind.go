@@ -16,10 +16,10 @@ import (
 // subscriptions to cover, in order; none means all that are not off (OPW-8).
 // Every subscription that cannot be covered is refused with an issue of its
 // own, and then no token is issued (OPW-10).
-func (r *Room) BindingToken(ids []string) (token.Token, *fhir.Error) {
+func (b *Base) BindingToken(ids []string) (token.Token, *fhir.Error) {
 	if len(ids) == 0 {
-		for _, res := range r.store.List("Subscription") {
-			if state, ok := r.subscriptions.State(res.ID); ok && !dormant(state.Status) {
+		for _, res := range b.store.List("Subscription") {
+			if state, ok := b.room.subscriptions.State(res.ID); ok && !dormant(state.Status) {
 				ids = append(ids, res.ID)
 			}
 		}
@@ -35,7 +35,7 @@ func (r *Room) BindingToken(ids []string) (token.Token, *fhir.Error) {
 			continue // OPW-13
 		}
 		seen[id] = true
-		if err := r.bindable(id); err != nil {
+		if err := b.bindable(id); err != nil {
 			if refused == nil {
 				refused = err
 			} else {
@@ -50,14 +50,14 @@ func (r *Room) BindingToken(ids []string) (token.Token, *fhir.Error) {
 	}
 	lives := make([]string, len(covered))
 	for i, id := range covered {
-		lives[i] = r.life(id)
+		lives[i] = b.room.life(id)
 	}
-	issued, err := r.tokens.Issue(lives, r.options.TokenTTL)
+	issued, err := b.room.tokens.Issue(lives, b.room.options.TokenTTL)
 	if err != nil {
 		return token.Token{}, err
 	}
 	issued.Subscriptions = covered
-	r.journal.Record(journal.Entry{Kind: journal.Token, Text: "issued " + token.Fingerprint(issued.Secret) + " until " + issued.Expires.UTC().Format(time.RFC3339)})
+	b.room.journal.Record(journal.Entry{Kind: journal.Token, Text: "issued " + token.Fingerprint(issued.Secret) + " until " + issued.Expires.UTC().Format(time.RFC3339)})
 	return issued, nil
 }
 
@@ -74,11 +74,11 @@ func idOf(life string) string {
 }
 
 // bindable refuses a subscription no socket can be bound to.
-func (r *Room) bindable(id string) *fhir.Error {
-	if _, err := r.store.Read("Subscription", id); err != nil {
+func (b *Base) bindable(id string) *fhir.Error {
+	if _, err := b.store.Read("Subscription", id); err != nil {
 		return err
 	}
-	state, ok := r.subscriptions.State(id)
+	state, ok := b.room.subscriptions.State(id)
 	if !ok {
 		return fhir.Refuse(http.StatusUnprocessableEntity, "business-rule", "Subscription/%s is not a websocket subscription", id)
 	}
@@ -101,7 +101,7 @@ func (r *Room) Bind(s subscription.Socket, secret string) (int, []*fhir.Error) {
 	bound, problems := 0, []*fhir.Error(nil)
 	for _, life := range t.Subscriptions {
 		id := idOf(life)
-		if _, err := r.store.Read("Subscription", id); err != nil {
+		if _, err := r.Subscription(id); err != nil {
 			problems = append(problems, err)
 			continue
 		}
@@ -146,11 +146,11 @@ func (r *Room) Revoke(secret string) bool {
 }
 
 // Status answers $status for one subscription.
-func (r *Room) Status(id string) (*fhir.Notification, *fhir.Error) {
-	if _, err := r.store.Read("Subscription", id); err != nil {
+func (b *Base) Status(id string) (*fhir.Notification, *fhir.Error) {
+	if _, err := b.store.Read("Subscription", id); err != nil {
 		return nil, err
 	}
-	n, ok := r.subscriptions.Status(id)
+	n, ok := b.room.subscriptions.Status(id)
 	if !ok {
 		return nil, fhir.Refuse(http.StatusNotFound, "not-found", "there is no Subscription/%s", id)
 	}
@@ -160,9 +160,9 @@ func (r *Room) Status(id string) (*fhir.Notification, *fhir.Error) {
 // Statuses answers $status at type level: the subscriptions among ids (none:
 // all) that have one of statuses (none: any); unknown ids are left out
 // (OPS-2, OPS-3).
-func (r *Room) Statuses(ids, statuses []string) []*fhir.Notification {
+func (b *Base) Statuses(ids, statuses []string) []*fhir.Notification {
 	if len(ids) == 0 {
-		for _, res := range r.store.List("Subscription") {
+		for _, res := range b.store.List("Subscription") {
 			ids = append(ids, res.ID)
 		}
 	}
@@ -177,7 +177,7 @@ func (r *Room) Statuses(ids, statuses []string) []*fhir.Notification {
 			continue
 		}
 		seen[id] = true
-		if n, ok := r.subscriptions.Status(id); ok && (len(wanted) == 0 || wanted[n.Status]) {
+		if n, ok := b.room.subscriptions.Status(id); ok && (len(wanted) == 0 || wanted[n.Status]) {
 			found = append(found, n)
 		}
 	}
@@ -187,11 +187,11 @@ func (r *Room) Statuses(ids, statuses []string) []*fhir.Notification {
 // Events answers $events: the retained events of a subscription with numbers
 // from since to until, both inclusive; until < 0 means no bound. content ""
 // means the level of the subscription.
-func (r *Room) Events(id string, since, until int64, content fhir.Content) (*fhir.Notification, *fhir.Error) {
-	if _, err := r.store.Read("Subscription", id); err != nil {
+func (b *Base) Events(id string, since, until int64, content fhir.Content) (*fhir.Notification, *fhir.Error) {
+	if _, err := b.store.Read("Subscription", id); err != nil {
 		return nil, err
 	}
-	return r.subscriptions.Events(id, since, until, content)
+	return b.room.subscriptions.Events(id, since, until, content)
 }
 
 // NewID makes an id for a resource of the server's own, such as a search

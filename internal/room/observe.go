@@ -41,7 +41,7 @@ func (r *Room) Record(e journal.Entry) { r.journal.Record(e) }
 // BindLegacy answers the R4 message "bind [id]": a subscription on a topic takes
 // a token (WSL-6, WSL-8).
 func (r *Room) BindLegacy(_ subscription.Socket, id string) *fhir.Error {
-	if _, err := r.store.Read("Subscription", id); err != nil {
+	if _, err := r.Subscription(id); err != nil {
 		return err
 	}
 	return fhir.Refuse(http.StatusUnprocessableEntity, "business-rule",
@@ -53,13 +53,18 @@ type Counts struct{ Resources, Subscriptions, Tokens int }
 
 // Counts tells how much the room holds.
 func (r *Room) Counts() Counts {
-	return Counts{r.store.Count(), r.subscriptions.Len(), r.tokens.Len()}
+	c := Counts{Subscriptions: r.subscriptions.Len(), Tokens: r.tokens.Len()}
+	for _, b := range r.bases {
+		c.Resources += b.store.Count()
+	}
+	return c
 }
 
 // SubscriptionState is what the server knows of a subscription beyond its
 // resource.
 type SubscriptionState struct {
 	ID        string     `json:"id"`
+	Release   string     `json:"release"`
 	Status    string     `json:"status"`
 	Topic     string     `json:"topic"`
 	Content   string     `json:"content"`
@@ -73,22 +78,24 @@ type SubscriptionState struct {
 // Subscriptions lists the state of every subscription in order of creation.
 func (r *Room) Subscriptions() []SubscriptionState {
 	states := []SubscriptionState{}
-	for _, res := range r.store.List("Subscription") {
-		s, ok := r.subscriptions.State(res.ID)
-		if !ok {
-			continue
+	for _, b := range r.bases {
+		for _, res := range b.store.List("Subscription") {
+			s, ok := r.subscriptions.State(res.ID)
+			if !ok {
+				continue
+			}
+			state := SubscriptionState{ID: s.ID, Release: string(s.Release), Status: s.Status, Topic: s.Topic, Content: string(s.Content), Events: s.Counter, FirstKept: s.FirstKept, Sockets: s.Sockets}
+			if s.Sockets == nil {
+				state.Sockets = []string{}
+			}
+			if !s.LastFrame.IsZero() {
+				state.LastFrame = &s.LastFrame
+			}
+			for _, e := range s.Errors {
+				state.Errors = append(state.Errors, e.Text)
+			}
+			states = append(states, state)
 		}
-		state := SubscriptionState{ID: s.ID, Status: s.Status, Topic: s.Topic, Content: string(s.Content), Events: s.Counter, FirstKept: s.FirstKept, Sockets: s.Sockets}
-		if s.Sockets == nil {
-			state.Sockets = []string{}
-		}
-		if !s.LastFrame.IsZero() {
-			state.LastFrame = &s.LastFrame
-		}
-		for _, e := range s.Errors {
-			state.Errors = append(state.Errors, e.Text)
-		}
-		states = append(states, state)
 	}
 	return states
 }

@@ -14,18 +14,18 @@ import (
 
 // Read answers the current version of typ/id: 404 where there never was one,
 // 410 where it was deleted (LC-17).
-func (r *Room) Read(typ, id string) (*fhir.Resource, *fhir.Error) {
-	return r.store.Read(typ, id)
+func (b *Base) Read(typ, id string) (*fhir.Resource, *fhir.Error) {
+	return b.store.Read(typ, id)
 }
 
 // ReadVersion answers one version of typ/id.
-func (r *Room) ReadVersion(typ, id, version string) (*fhir.Resource, *fhir.Error) {
-	return r.store.VRead(typ, id, version)
+func (b *Base) ReadVersion(typ, id, version string) (*fhir.Resource, *fhir.Error) {
+	return b.store.VRead(typ, id, version)
 }
 
 // History answers the versions of typ/id, newest first.
-func (r *Room) History(typ, id string) ([]store.Version, *fhir.Error) {
-	return r.store.History(typ, id)
+func (b *Base) History(typ, id string) ([]store.Version, *fhir.Error) {
+	return b.store.History(typ, id)
 }
 
 // Page is one page of a type search.
@@ -45,7 +45,7 @@ const (
 
 // Search answers a type search. Parameters it does not know are left out of
 // Self and warned of, or refused where strict.
-func (r *Room) Search(typ string, params url.Values, strict bool) (*Page, *fhir.Error) {
+func (b *Base) Search(typ string, params url.Values, strict bool) (*Page, *fhir.Error) {
 	page := &Page{Self: url.Values{}}
 	count, offset, newestFirst, onlyTotal := pageSize, 0, false, false
 	var conditions []string
@@ -87,9 +87,9 @@ func (r *Room) Search(typ string, params url.Values, strict bool) (*Page, *fhir.
 
 	var queries []*search.Query
 	for _, condition := range conditions {
-		query, err := search.ParseQuery(r.release, typ, condition)
+		query, err := search.ParseQuery(b.release, typ, condition)
 		if err != nil {
-			if strict || !unknownParameter(r.release, typ, condition) {
+			if strict || !unknownParameter(b.release, typ, condition) {
 				err.Status = http.StatusBadRequest
 				return nil, err
 			}
@@ -104,7 +104,7 @@ func (r *Room) Search(typ string, params url.Values, strict bool) (*Page, *fhir.
 		value, _ = url.QueryUnescape(value)
 		page.Self.Add(name, value)
 	}
-	found, err := r.matching(typ, queries...)
+	found, err := b.matching(typ, queries...)
 	if err != nil {
 		return nil, err
 	}
@@ -160,10 +160,10 @@ func whole(name, value string, most int) (int, *fhir.Error) {
 }
 
 // matching lists the current resources of a type that every query selects.
-func (r *Room) matching(typ string, queries ...*search.Query) ([]*fhir.Resource, *fhir.Error) {
+func (b *Base) matching(typ string, queries ...*search.Query) ([]*fhir.Resource, *fhir.Error) {
 	var found []*fhir.Resource
 next:
-	for _, res := range r.store.List(typ) {
+	for _, res := range b.store.List(typ) {
 		for _, query := range queries {
 			ok, err := query.Match(res)
 			if err != nil {

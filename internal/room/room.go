@@ -19,11 +19,9 @@ import (
 	"signalfhir/internal/journal"
 	"signalfhir/internal/random"
 	"signalfhir/internal/seed"
-	"signalfhir/internal/store"
 	"signalfhir/internal/subscription"
 	"signalfhir/internal/synth"
 	"signalfhir/internal/token"
-	"signalfhir/internal/topic"
 )
 
 // Options are the settings of a room. The zero value of each means its default.
@@ -37,29 +35,28 @@ type Options struct {
 	LogSize          int            // events kept per subscription for $events; 1000 (OPE-2)
 	JournalSize      int            // records kept; 10 000
 	Strict           bool           // leniency becomes an error
-	Base             string         // FHIR base of R5 used where no request tells another, no trailing slash
+	Releases         []fhir.Release // offered; all
+	URL              string         // root of the server, used where no request tells another, no trailing slash
 	Seed             *seed.Seed     // what a new or reset room holds; nil: nothing
 }
 
 // Room is one isolated world. It is safe for concurrent use.
 type Room struct {
 	options Options
-	release fhir.Release
 	clock   clock.Clock
 	random  *random.Source
 	journal *journal.Journal
 	tokens  *token.Store
-	store   *store.Store
+	bases   []*Base // in the order of the releases offered
 
 	// lives tells one subscription from another that had its id before: the
 	// version it came into being with, by id. A token is for one life.
 	lives sync.Map
 
 	// write serialises changes: it is held from the check of a write to the
-	// append of its events, and guards topics and pending. Lock order:
+	// append of its events, and guards the topics of the bases and pending. Lock order:
 	// write, then a subscription, then a socket.
 	write         sync.Mutex
-	topics        *topic.Catalogue
 	subscriptions *subscription.Registry
 	generators    *synth.Set
 	pending       map[*pendingTrigger]struct{}
@@ -78,17 +75,20 @@ func New(o Options) (*Room, *fhir.Error) {
 	o.MaxSubscriptions = orDefault(o.MaxSubscriptions, 100_000)
 	o.LogSize = orDefault(o.LogSize, 1000)
 	o.JournalSize = orDefault(o.JournalSize, 10_000)
+	if len(o.Releases) == 0 {
+		o.Releases = fhir.Releases
+	}
 
 	r := &Room{
 		options: o,
-		release: fhir.R5,
 		clock:   o.Clock,
 		random:  o.Random,
 		journal: journal.New(o.Clock, o.JournalSize),
 		tokens:  token.New(o.Clock, o.Random, o.MaxTokens),
-		store:   store.New(fhir.R5, o.Clock, o.Random, store.Options{}),
-		topics:  topic.NewCatalogue(),
 		pending: map[*pendingTrigger]struct{}{},
+	}
+	for _, release := range o.Releases {
+		r.bases = append(r.bases, r.newBase(release))
 	}
 	r.subscriptions = subscription.New(subscription.Options{
 		Clock:       o.Clock,

@@ -17,18 +17,19 @@ func (r *Room) load() *fhir.Error {
 		return nil
 	}
 	r.write.Lock()
+	b := r.bases[0]
 	for _, topics := range []bool{true, false} {
 		for i, o := range s.Resources {
 			typ, id := o.Text("resourceType"), o.Text("id")
 			if (typ == "SubscriptionTopic") != topics {
 				continue
 			}
-			err := r.check(typ, o)
+			err := b.check(typ, o)
 			if err == nil && !fhir.IsID(id) {
 				err = fhir.Refuse(http.StatusBadRequest, "value", "a seeded resource needs a valid id, got %q", id).At(typ + ".id")
 			}
 			if err == nil {
-				_, err = r.updateLocked(typ, id, o.Clone(), Request{Base: r.options.Base})
+				_, err = b.updateLocked(typ, id, o.Clone(), Request{Base: b.url()})
 			}
 			if err != nil {
 				r.write.Unlock()
@@ -51,8 +52,10 @@ func (r *Room) Reset() *fhir.Error {
 	r.stopTriggersLocked()
 	r.subscriptions.Reset()
 	r.lives.Clear()
-	r.topics.Clear()
-	r.store.Reset()
+	for _, b := range r.bases {
+		b.topics.Clear()
+		b.store.Reset()
+	}
 	r.tokens.Reset()
 	r.journal.Record(journal.Entry{Kind: journal.Reset})
 	r.write.Unlock()
@@ -64,15 +67,16 @@ type generatorWrites struct{ room *Room }
 
 // Apply performs one write of a scenario.
 func (g generatorWrites) Apply(w synth.Write) *fhir.Error {
-	q := Request{Base: g.room.options.Base}
+	b := g.room.bases[0]
+	q := Request{Base: b.url()}
 	switch w.Method {
 	case http.MethodDelete:
-		return g.room.Delete(w.Type, w.ID, q)
+		return b.Delete(w.Type, w.ID, q)
 	case http.MethodPost:
-		_, err := g.room.Create(w.Type, w.Object, "", q)
+		_, err := b.Create(w.Type, w.Object, "", q)
 		return err
 	default:
-		_, err := g.room.Update(w.Type, w.ID, w.Object, q)
+		_, err := b.Update(w.Type, w.ID, w.Object, q)
 		return err
 	}
 }

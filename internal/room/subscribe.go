@@ -14,9 +14,13 @@ import (
 // acceptSubscriptionLocked checks what a Subscription asks for (LC-5) and
 // answers the tree to store, with the status the server gives it, and what to
 // do once it is stored. id is "" where the store will choose one.
-func (r *Room) acceptSubscriptionLocked(id string, o *fhir.Object, q Request) (*fhir.Object, func(*store.Change), []fhir.Issue, *fhir.Error) {
-	sub, issues := r.release.ReadSubscription(o)
-	_, exists := r.subscriptions.State(id)
+func (b *Base) acceptSubscriptionLocked(id string, o *fhir.Object, q Request) (*fhir.Object, func(*store.Change), []fhir.Issue, *fhir.Error) {
+	sub, issues := b.release.ReadSubscription(o)
+	before, exists := b.room.subscriptions.State(id)
+	if exists && before.Release != b.release {
+		return nil, nil, nil, fhir.Refuse(http.StatusConflict, "duplicate",
+			"Subscription/%s is one of FHIR %s already; ids of subscriptions are unique over all releases here, choose another", id, before.Release).At("Subscription.id")
+	}
 
 	switch sub.Status {
 	case fhir.StatusError:
@@ -28,11 +32,11 @@ func (r *Room) acceptSubscriptionLocked(id string, o *fhir.Object, q Request) (*
 				`a new subscription cannot be "entered-in-error"; send "requested" or "off"`))
 		}
 	}
-	if !sub.End.IsZero() && !sub.End.After(r.clock.Now()) && !dormant(sub.Status) {
+	if !sub.End.IsZero() && !sub.End.After(b.room.clock.Now()) && !dormant(sub.Status) {
 		issues = append(issues, rule("business-rule", "Subscription.end",
-			"the subscription would have ended at "+sub.End.UTC().Format(time.RFC3339)+"; it is now "+r.clock.Now().UTC().Format(time.RFC3339)+"; leave end out or name a later time"))
+			"the subscription would have ended at "+sub.End.UTC().Format(time.RFC3339)+"; it is now "+b.room.clock.Now().UTC().Format(time.RFC3339)+"; leave end out or name a later time"))
 	}
-	t, filters, more := r.resolveLocked(sub)
+	t, filters, more := b.resolveLocked(sub)
 	issues = append(issues, more...)
 	if q.Strict {
 		escalate(issues)
@@ -45,31 +49,31 @@ func (r *Room) acceptSubscriptionLocked(id string, o *fhir.Object, q Request) (*
 	if err := fhir.RefuseAll(issues); err != nil {
 		return nil, nil, nil, err
 	}
-	if !exists && r.subscriptions.Len() >= r.options.MaxSubscriptions {
+	if !exists && b.room.subscriptions.Len() >= b.room.options.MaxSubscriptions {
 		return nil, nil, nil, fhir.Refuse(http.StatusTooManyRequests, "too-costly",
-			"the server holds %d subscriptions, its limit; delete some first", r.options.MaxSubscriptions)
+			"the server holds %d subscriptions, its limit; delete some first", b.room.options.MaxSubscriptions)
 	}
 	if !dormant(sub.Status) {
 		// LC-2, LC-4: a websocket subscription has no endpoint to shake hands
 		// with now, so it is active at once.
 		sub.Status = fhir.StatusActive
-		o = r.release.WithStatus(o, fhir.StatusActive)
+		o = b.release.WithStatus(o, fhir.StatusActive)
 	}
 	return o, func(c *store.Change) {
 		sub.ID = c.Current.ID
 		if c.Interaction == store.Create {
-			r.lives.Store(sub.ID, c.Current.VersionID)
+			b.room.lives.Store(sub.ID, c.Current.VersionID)
 		}
-		r.subscriptions.Put(spec(sub, q.Base, t, filters))
+		b.room.subscriptions.Put(b.spec(sub, q.Base, t, filters))
 	}, issues, nil
 }
 
 // resolveLocked finds the topic of a subscription and compiles its filters.
-func (r *Room) resolveLocked(sub *fhir.Subscription) (*topic.Topic, *topic.Filters, []fhir.Issue) {
-	t, ok := r.topics.Resolve(sub.Topic)
+func (b *Base) resolveLocked(sub *fhir.Subscription) (*topic.Topic, *topic.Filters, []fhir.Issue) {
+	t, ok := b.topics.Resolve(sub.Topic)
 	if !ok {
 		text := "this server has no topic " + sub.Topic
-		if known := r.topics.URLs(); len(known) > 0 {
+		if known := b.topics.URLs(); len(known) > 0 {
 			text += "; it has " + strings.Join(known, ", ")
 		} else {
 			text += "; it has none yet: create a SubscriptionTopic first"
@@ -83,10 +87,10 @@ func (r *Room) resolveLocked(sub *fhir.Subscription) (*topic.Topic, *topic.Filte
 	return t, filters, issues
 }
 
-func spec(sub *fhir.Subscription, base string, t *topic.Topic, filters *topic.Filters) subscription.Spec {
+func (b *Base) spec(sub *fhir.Subscription, base string, t *topic.Topic, filters *topic.Filters) subscription.Spec {
 	s := subscription.Spec{Subscription: sub, Base: base}
 	if t != nil {
-		s.TopicKey = t.Key()
+		s.TopicKey = b.topicKey(t)
 	}
 	if filters != nil {
 		s.Filter = filters
@@ -100,11 +104,11 @@ func dormant(status string) bool {
 }
 
 // acceptTopicLocked compiles a SubscriptionTopic.
-func (r *Room) acceptTopicLocked(id string, o *fhir.Object, q Request) (func(*store.Change), []fhir.Issue, *fhir.Error) {
-	read, issues := r.release.ReadTopic(o)
-	compiled, more := topic.Compile(r.release, read)
+func (b *Base) acceptTopicLocked(id string, o *fhir.Object, q Request) (func(*store.Change), []fhir.Issue, *fhir.Error) {
+	read, issues := b.release.ReadTopic(o)
+	compiled, more := topic.Compile(b.release, read)
 	issues = append(issues, more...)
-	if other, taken := r.topics.Holder(read.URL, read.Version); taken && other != id {
+	if other, taken := b.topics.Holder(read.URL, read.Version); taken && other != id {
 		issues = append(issues, rule("duplicate", "SubscriptionTopic.url",
 			"SubscriptionTopic/"+other+" already has url "+read.URL+" in this version; update that one or give another version"))
 	}
@@ -115,54 +119,58 @@ func (r *Room) acceptTopicLocked(id string, o *fhir.Object, q Request) (func(*st
 		return nil, nil, err
 	}
 	return func(c *store.Change) {
-		r.topics.Put(c.Current.ID, compiled)
-		r.retopicLocked()
+		b.topics.Put(c.Current.ID, compiled)
+		b.retopicLocked()
 	}, issues, nil
 }
 
 // retopicLocked resolves every subscription anew after the set of topics
 // changed (TOP-21, TOP-22). One whose topic is gone, or no longer offers its
 // filters, goes to status error and says why.
-func (r *Room) retopicLocked() {
-	for _, res := range r.store.List("Subscription") {
-		state, ok := r.subscriptions.State(res.ID)
+func (b *Base) retopicLocked() {
+	for _, res := range b.store.List("Subscription") {
+		state, ok := b.room.subscriptions.State(res.ID)
 		if !ok || dormant(state.Status) {
 			continue
 		}
-		sub, _ := r.release.ReadSubscription(res.Object)
+		sub, _ := b.release.ReadSubscription(res.Object)
 		sub.ID = res.ID
-		t, filters, issues := r.resolveLocked(sub)
+		t, filters, issues := b.resolveLocked(sub)
 		if err := fhir.RefuseAll(issues); err != nil {
-			r.subscriptions.SetError(res.ID, "", err.Error())
-			r.setStatusLocked(res, fhir.StatusError)
+			b.room.subscriptions.SetError(res.ID, "", err.Error())
+			b.setStatusLocked(res, fhir.StatusError)
 			continue
 		}
 		if state.Status == fhir.StatusError {
 			continue // it stays in error until the client asks again (LC-9)
 		}
-		r.subscriptions.Put(spec(sub, state.Base, t, filters))
+		b.room.subscriptions.Put(b.spec(sub, state.Base, t, filters))
 	}
 }
 
 // setStatusLocked stores a new version of a subscription with a status the
 // server decided on. Such a version is real, but no topic sees it (LC-15).
-func (r *Room) setStatusLocked(res *fhir.Resource, status string) {
+func (b *Base) setStatusLocked(res *fhir.Resource, status string) {
 	if res.Object.Text("status") == status {
 		return
 	}
 	// Nothing can refuse this: the resource exists and no version is demanded.
-	_, _ = r.store.Update(res.Type, res.ID, r.release.WithStatus(res.Object, status), "")
+	_, _ = b.store.Update(res.Type, res.ID, b.release.WithStatus(res.Object, status), "")
 }
 
 // ended turns a subscription off whose end has come (LC-11).
 func (r *Room) ended(id string) {
 	r.write.Lock()
 	defer r.write.Unlock()
-	res, err := r.store.Read("Subscription", id)
+	b, err := r.baseOf(id)
 	if err != nil {
 		return // deleted meanwhile
 	}
-	sub, _ := r.release.ReadSubscription(res.Object)
+	res, err := b.store.Read("Subscription", id)
+	if err != nil {
+		return
+	}
+	sub, _ := b.release.ReadSubscription(res.Object)
 	// The end may have been moved while the timer fired.
 	if sub.End.IsZero() || sub.End.After(r.clock.Now()) || dormant(sub.Status) {
 		return
@@ -172,7 +180,7 @@ func (r *Room) ended(id string) {
 		return
 	}
 	sub.ID, sub.Status = id, fhir.StatusOff
-	r.setStatusLocked(res, fhir.StatusOff)
+	b.setStatusLocked(res, fhir.StatusOff)
 	r.subscriptions.Put(subscription.Spec{Subscription: sub, Base: state.Base, TopicKey: state.TopicKey})
 }
 

@@ -16,6 +16,7 @@ import (
 type Trigger struct {
 	Topic        string        // canonical: every subscription on it whose filters let the focus pass
 	Subscription string        // or one subscription, whatever its filters
+	Release      fhir.Release  // of the subscriptions on the topic; "": every one that has it
 	Focus        *fhir.Object  // the resource it is about; nil: see Reference
 	Reference    string        // "Encounter/1", stored or not; "": one is made up
 	Interaction  string        // create, update or delete; "": create
@@ -56,11 +57,8 @@ func (r *Room) Trigger(t Trigger) (fired []Fired, scheduled int, err *fhir.Error
 
 	r.write.Lock()
 	defer r.write.Unlock()
-	on, err := r.triggerTopicLocked(t)
+	on, err := r.targetsLocked(t)
 	if err != nil {
-		return nil, 0, err
-	}
-	if err := r.checkFocusLocked(t, on); err != nil {
 		return nil, 0, err
 	}
 	if t.Interval == 0 {
@@ -82,41 +80,72 @@ func (r *Room) Trigger(t Trigger) (fired []Fired, scheduled int, err *fhir.Error
 	return fired, t.Count - 1, nil
 }
 
-// triggerTopicLocked finds the topic the events of t belong to.
-func (r *Room) triggerTopicLocked(t Trigger) (*topic.Topic, *fhir.Error) {
-	if t.Topic != "" {
-		on, ok := r.topics.Resolve(t.Topic)
-		if !ok {
-			return nil, fhir.Refuse(http.StatusNotFound, "not-found", "this server has no topic %s; it has %s", t.Topic, strings.Join(r.topics.URLs(), ", "))
+// target is a base on which the events of a trigger occur.
+type target struct {
+	base  *Base
+	topic *topic.Topic // nil where the topic of a subscription was deleted
+}
+
+// targetsLocked finds where the events of t occur: on the base of its
+// subscription, or on every base that offers its topic and could send its focus.
+func (r *Room) targetsLocked(t Trigger) ([]target, *fhir.Error) {
+	if t.Subscription != "" {
+		b, err := r.baseOf(t.Subscription)
+		if err != nil {
+			return nil, err
 		}
-		return on, nil
+		if _, err := b.store.Read("Subscription", t.Subscription); err != nil {
+			return nil, err
+		}
+		state, _ := r.subscriptions.State(t.Subscription)
+		if dormant(state.Status) {
+			return nil, fhir.Refuse(http.StatusUnprocessableEntity, "business-rule", "Subscription/%s is %s and makes no events; set its status to \"requested\" first", t.Subscription, state.Status)
+		}
+		on, _ := b.topicByKey(state.TopicKey)
+		return []target{{b, on}}, b.checkFocusLocked(t, on)
 	}
-	if _, err := r.store.Read("Subscription", t.Subscription); err != nil {
-		return nil, err
+	var targets []target
+	var refused *fhir.Error
+	for _, b := range r.bases {
+		if t.Release != "" && t.Release != b.release {
+			continue
+		}
+		on, ok := b.topics.Resolve(t.Topic)
+		if !ok {
+			continue
+		}
+		if err := b.checkFocusLocked(t, on); err != nil {
+			if refused == nil {
+				refused = err
+			}
+			continue // another release may know the focus
+		}
+		targets = append(targets, target{b, on})
 	}
-	state, _ := r.subscriptions.State(t.Subscription)
-	if dormant(state.Status) {
-		return nil, fhir.Refuse(http.StatusUnprocessableEntity, "business-rule", "Subscription/%s is %s and makes no events; set its status to \"requested\" first", t.Subscription, state.Status)
+	switch {
+	case len(targets) > 0:
+		return targets, nil
+	case refused != nil:
+		return nil, refused
 	}
-	on, _ := r.topics.ByKey(state.TopicKey)
-	return on, nil // nil where the topic was deleted
+	return nil, fhir.Refuse(http.StatusNotFound, "not-found", "this server has no topic %s; it has %s", t.Topic, strings.Join(r.topicURLs(), ", "))
 }
 
 // checkFocusLocked refuses a focus the server could not send.
-func (r *Room) checkFocusLocked(t Trigger, on *topic.Topic) *fhir.Error {
+func (b *Base) checkFocusLocked(t Trigger, on *topic.Topic) *fhir.Error {
 	if t.Focus != nil && t.Reference != "" {
 		return fhir.Refuse(http.StatusBadRequest, "invalid", "give the focus as a resource or as a reference, not both")
 	}
 	if t.Focus != nil {
 		typ := t.Focus.Text("resourceType")
-		if !r.release.IsResourceType(typ) {
-			return fhir.Refuse(http.StatusBadRequest, "invalid", "focus.resourceType: %q is not a resource type of FHIR %s", typ, r.release)
+		if !b.release.IsResourceType(typ) {
+			return fhir.Refuse(http.StatusBadRequest, "invalid", "focus.resourceType: %q is not a resource type of FHIR %s", typ, b.release)
 		}
-		return fhir.RefuseAll(r.release.Validate(t.Focus))
+		return fhir.RefuseAll(b.release.Validate(t.Focus))
 	}
 	if t.Reference != "" {
 		typ, id, ok := strings.Cut(t.Reference, "/")
-		if !ok || !r.release.IsResourceType(typ) || !fhir.IsID(id) {
+		if !ok || !b.release.IsResourceType(typ) || !fhir.IsID(id) {
 			return fhir.Refuse(http.StatusBadRequest, "value", "reference: got %q, expected Type/id such as Encounter/1", t.Reference)
 		}
 		return nil
@@ -127,57 +156,65 @@ func (r *Room) checkFocusLocked(t Trigger, on *topic.Topic) *fhir.Error {
 	return nil
 }
 
-// fireLocked appends one synthetic occurrence.
-func (r *Room) fireLocked(t Trigger, on *topic.Topic, method string) ([]Fired, *fhir.Error) {
+// fireLocked appends one synthetic occurrence: the same one on every base, in
+// the form of each.
+func (r *Room) fireLocked(t Trigger, targets []target, method string) ([]Fired, *fhir.Error) {
 	now := r.clock.Now()
-	state := r.focusLocked(t, on, now)
-	focus := &fhir.Entry{Type: state.Type, ID: state.ID, Method: method, Resource: state}
-	if t.Interaction == "delete" || state.Object == nil {
-		focus.Resource = nil
-	}
-	occurrence := r.occurrence(on, focus, state, now)
-	if t.Subscription != "" {
-		number, err := r.subscriptions.AppendTo(t.Subscription, occurrence)
-		if err != nil {
-			return nil, err
+	made := t.Focus
+	if made == nil && t.Reference == "" {
+		typ := targets[0].topic.Resources()[0]
+		if made = synth.Example(typ, r.random, now); made == nil {
+			made = fhir.NewObject("resourceType", typ)
 		}
-		return []Fired{{t.Subscription, number}}, nil
+	}
+	if made != nil && made.Text("id") == "" {
+		made = made.Clone()
+		made.Set("id", r.random.ID())
 	}
 	fired := []Fired{}
-	for _, d := range r.subscriptions.Append(on.Key(), occurrence, state) {
-		fired = append(fired, Fired{d.Subscription, d.Number})
+	for _, on := range targets {
+		state := on.base.focusLocked(t, made, now)
+		focus := &fhir.Entry{Type: state.Type, ID: state.ID, Method: method, Resource: state}
+		if t.Interaction == "delete" || state.Object == nil {
+			focus.Resource = nil
+		}
+		occurrence := on.base.occurrence(on.topic, focus, state, now)
+		if t.Subscription != "" {
+			number, err := r.subscriptions.AppendTo(t.Subscription, occurrence)
+			if err != nil {
+				return nil, err
+			}
+			return []Fired{{t.Subscription, number}}, nil
+		}
+		for _, d := range r.subscriptions.Append(on.base.topicKey(on.topic), occurrence, state) {
+			fired = append(fired, Fired{d.Subscription, d.Number})
+		}
 	}
 	return fired, nil
 }
 
-// focusLocked is the resource a synthetic event is about: the one given, the
-// stored one, or one made up. One that is only named has no Object.
-func (r *Room) focusLocked(t Trigger, on *topic.Topic, now time.Time) *fhir.Resource {
-	o := t.Focus
-	switch {
-	case o != nil:
-		o = o.Clone()
-	case t.Reference != "":
+// focusLocked is the resource a synthetic event is about, as the base has it:
+// the one given or made up, or the stored one. One that is only named, or made
+// up and without an example, has no Object.
+func (b *Base) focusLocked(t Trigger, made *fhir.Object, now time.Time) *fhir.Resource {
+	if made == nil {
 		typ, id, _ := strings.Cut(t.Reference, "/")
-		if res, err := r.store.Read(typ, id); err == nil {
+		if res, err := b.store.Read(typ, id); err == nil {
 			return res
 		}
-		return &fhir.Resource{Release: r.release, Type: typ, ID: id}
-	default:
-		typ := on.Resources()[0]
-		if o = synth.Example(typ, r.random, now); o == nil {
-			return &fhir.Resource{Release: r.release, Type: typ, ID: r.random.ID()}
+		return &fhir.Resource{Release: b.release, Type: typ, ID: id}
+	}
+	if t.Focus == nil {
+		made = b.release.Adapt(made)
+		if made.Len() <= 2 {
+			return &fhir.Resource{Release: b.release, Type: made.Text("resourceType"), ID: made.Text("id")}
 		}
-		o.Set("id", r.random.ID())
 	}
-	if o.Text("id") == "" {
-		o.Set("id", r.random.ID())
-	}
-	return fhir.NewResource(r.release, store.Stamp(o, o.Text("id"), "1", now))
+	return fhir.NewResource(b.release, store.Stamp(made.Clone(), made.Text("id"), "1", now))
 }
 
 // scheduleLocked fires the rest of a trigger, one event an interval.
-func (r *Room) scheduleLocked(t Trigger, on *topic.Topic, method string, left int) {
+func (r *Room) scheduleLocked(t Trigger, on []target, method string, left int) {
 	p := &pendingTrigger{}
 	r.pending[p] = struct{}{}
 	p.timer = r.clock.AfterFunc(t.Interval, func() {
@@ -203,10 +240,10 @@ func (r *Room) stopTriggersLocked() {
 }
 
 // occurrence is what happened, with the resources the topic's shape adds.
-func (r *Room) occurrence(t *topic.Topic, focus *fhir.Entry, state *fhir.Resource, at time.Time) *fhir.Occurrence {
+func (b *Base) occurrence(t *topic.Topic, focus *fhir.Entry, state *fhir.Resource, at time.Time) *fhir.Occurrence {
 	var context []fhir.Entry
 	if t != nil && state.Object != nil {
-		for _, res := range t.Context(state, r.lookup, r.store.List) {
+		for _, res := range t.Context(state, b.lookup, b.store.List) {
 			context = append(context, fhir.Entry{Type: res.Type, ID: res.ID, Method: http.MethodGet, Resource: res})
 		}
 	}
@@ -214,12 +251,12 @@ func (r *Room) occurrence(t *topic.Topic, focus *fhir.Entry, state *fhir.Resourc
 }
 
 // lookup finds the current version of a relative reference, nil where there is none.
-func (r *Room) lookup(reference string) *fhir.Resource {
+func (b *Base) lookup(reference string) *fhir.Resource {
 	typ, id, ok := strings.Cut(reference, "/")
 	if !ok {
 		return nil
 	}
-	res, err := r.store.Read(typ, id)
+	res, err := b.store.Read(typ, id)
 	if err != nil {
 		return nil
 	}

@@ -27,18 +27,18 @@ type Written struct {
 // Create stores a new resource of type typ. ifNoneExist is the search of a
 // conditional create, "" for none: where it finds one resource, that one is
 // returned and nothing is written (412 where it finds several).
-func (r *Room) Create(typ string, o *fhir.Object, ifNoneExist string, q Request) (*Written, *fhir.Error) {
-	if err := r.check(typ, o); err != nil {
+func (b *Base) Create(typ string, o *fhir.Object, ifNoneExist string, q Request) (*Written, *fhir.Error) {
+	if err := b.check(typ, o); err != nil {
 		return nil, err
 	}
-	r.write.Lock()
-	defer r.write.Unlock()
+	b.room.write.Lock()
+	defer b.room.write.Unlock()
 	if ifNoneExist != "" {
-		query, err := search.ParseQuery(r.release, typ, ifNoneExist)
+		query, err := search.ParseQuery(b.release, typ, ifNoneExist)
 		if err != nil {
 			return nil, err
 		}
-		found, err := r.matching(typ, query)
+		found, err := b.matching(typ, query)
 		if err != nil {
 			return nil, err
 		}
@@ -51,14 +51,14 @@ func (r *Room) Create(typ string, o *fhir.Object, ifNoneExist string, q Request)
 				"If-None-Exist: %d resources of type %s match %q; make the search select at most one", len(found), typ, ifNoneExist)
 		}
 	}
-	return r.commitLocked(typ, "", o, q, func(o *fhir.Object) (*store.Change, *fhir.Error) {
-		return r.store.Create(typ, "", o)
+	return b.commitLocked(typ, "", o, q, func(o *fhir.Object) (*store.Change, *fhir.Error) {
+		return b.store.Create(typ, "", o)
 	})
 }
 
 // Update stores o as the next version of typ/id, or as its first one.
-func (r *Room) Update(typ, id string, o *fhir.Object, q Request) (*Written, *fhir.Error) {
-	if err := r.check(typ, o); err != nil {
+func (b *Base) Update(typ, id string, o *fhir.Object, q Request) (*Written, *fhir.Error) {
+	if err := b.check(typ, o); err != nil {
 		return nil, err
 	}
 	switch in := o.Text("id"); in {
@@ -68,22 +68,22 @@ func (r *Room) Update(typ, id string, o *fhir.Object, q Request) (*Written, *fhi
 	default:
 		return nil, fhir.Refuse(http.StatusBadRequest, "invalid", "the body has id %q, the URL %q; they must be the same", in, id).At(typ + ".id")
 	}
-	r.write.Lock()
-	defer r.write.Unlock()
-	return r.updateLocked(typ, id, o, q)
+	b.room.write.Lock()
+	defer b.room.write.Unlock()
+	return b.updateLocked(typ, id, o, q)
 }
 
-func (r *Room) updateLocked(typ, id string, o *fhir.Object, q Request) (*Written, *fhir.Error) {
-	return r.commitLocked(typ, id, o, q, func(o *fhir.Object) (*store.Change, *fhir.Error) {
-		return r.store.Update(typ, id, o, q.IfMatch)
+func (b *Base) updateLocked(typ, id string, o *fhir.Object, q Request) (*Written, *fhir.Error) {
+	return b.commitLocked(typ, id, o, q, func(o *fhir.Object) (*store.Change, *fhir.Error) {
+		return b.store.Update(typ, id, o, q.IfMatch)
 	})
 }
 
 // Patch applies a JSON Patch to the current version of typ/id.
-func (r *Room) Patch(typ, id string, patch []byte, q Request) (*Written, *fhir.Error) {
-	r.write.Lock()
-	defer r.write.Unlock()
-	current, err := r.store.Read(typ, id)
+func (b *Base) Patch(typ, id string, patch []byte, q Request) (*Written, *fhir.Error) {
+	b.room.write.Lock()
+	defer b.room.write.Unlock()
+	current, err := b.store.Read(typ, id)
 	if err != nil {
 		return nil, err
 	}
@@ -91,23 +91,23 @@ func (r *Room) Patch(typ, id string, patch []byte, q Request) (*Written, *fhir.E
 	if err != nil {
 		return nil, err
 	}
-	if err := r.check(typ, o); err != nil {
+	if err := b.check(typ, o); err != nil {
 		// The patch was well formed; what it makes of the resource is not (7.1).
 		err.Status = http.StatusUnprocessableEntity
 		return nil, err
 	}
-	return r.updateLocked(typ, id, o, q)
+	return b.updateLocked(typ, id, o, q)
 }
 
 // Delete removes typ/id. Deleting what is not there is no error, unless strict.
-func (r *Room) Delete(typ, id string, q Request) *fhir.Error {
-	r.write.Lock()
-	defer r.write.Unlock()
-	return r.deleteLocked(typ, id, q)
+func (b *Base) Delete(typ, id string, q Request) *fhir.Error {
+	b.room.write.Lock()
+	defer b.room.write.Unlock()
+	return b.deleteLocked(typ, id, q)
 }
 
-func (r *Room) deleteLocked(typ, id string, q Request) *fhir.Error {
-	change, err := r.store.Delete(typ, id, q.IfMatch)
+func (b *Base) deleteLocked(typ, id string, q Request) *fhir.Error {
+	change, err := b.store.Delete(typ, id, q.IfMatch)
 	if err != nil {
 		return err
 	}
@@ -119,19 +119,19 @@ func (r *Room) deleteLocked(typ, id string, q Request) *fhir.Error {
 	}
 	switch typ {
 	case "Subscription":
-		r.subscriptions.Remove(id)
-		r.lives.Delete(id)
+		b.room.subscriptions.Remove(id)
+		b.room.lives.Delete(id)
 	case "SubscriptionTopic":
-		r.topics.Remove(id)
-		r.retopicLocked()
+		b.topics.Remove(id)
+		b.retopicLocked()
 	}
-	r.publishLocked(change)
+	b.publishLocked(change)
 	return nil
 }
 
 // check refuses a resource that is not of the type or form its place asks for.
-func (r *Room) check(typ string, o *fhir.Object) *fhir.Error {
-	if err := r.Stores(typ); err != nil {
+func (b *Base) check(typ string, o *fhir.Object) *fhir.Error {
+	if err := b.Stores(typ); err != nil {
 		return err
 	}
 	if got := o.Text("resourceType"); got != typ {
@@ -140,34 +140,34 @@ func (r *Room) check(typ string, o *fhir.Object) *fhir.Error {
 		}
 		return fhir.Refuse(http.StatusBadRequest, "invalid", "the body is a %s; this address takes a %s", got, typ).At("resourceType")
 	}
-	return fhir.RefuseAll(r.release.Validate(o))
+	return fhir.RefuseAll(b.release.Validate(o))
 }
 
 // Stores refuses what is no type of resource the room holds.
-func (r *Room) Stores(typ string) *fhir.Error {
+func (b *Base) Stores(typ string) *fhir.Error {
 	switch {
 	case typ == "SubscriptionStatus": // SST-8
 		return fhir.Refuse(http.StatusNotFound, "not-supported",
 			"a SubscriptionStatus is never stored: it comes inside notifications; ask Subscription/[id]/$status for the current one")
 	case strings.HasPrefix(typ, "$"):
 		return fhir.Refuse(http.StatusNotFound, "not-supported", "there is no operation %s on the whole server; Subscription offers $get-ws-binding-token, $status and $events", typ)
-	case !r.release.IsResourceType(typ):
-		return fhir.Refuse(http.StatusNotFound, "not-supported", "%q is not a resource type of FHIR %s", typ, r.release)
+	case !b.release.IsResourceType(typ):
+		return fhir.Refuse(http.StatusNotFound, "not-supported", "%q is not a resource type of FHIR %s", typ, b.release)
 	}
 	return nil
 }
 
 // commitLocked runs the part of a write that create, update and patch share:
 // the rules of the types the server itself acts on, the store, the events.
-func (r *Room) commitLocked(typ, id string, o *fhir.Object, q Request, put func(*fhir.Object) (*store.Change, *fhir.Error)) (*Written, *fhir.Error) {
+func (b *Base) commitLocked(typ, id string, o *fhir.Object, q Request, put func(*fhir.Object) (*store.Change, *fhir.Error)) (*Written, *fhir.Error) {
 	var issues []fhir.Issue
 	accept := func(*store.Change) {}
 	var err *fhir.Error
 	switch typ {
 	case "Subscription":
-		o, accept, issues, err = r.acceptSubscriptionLocked(id, o, q)
+		o, accept, issues, err = b.acceptSubscriptionLocked(id, o, q)
 	case "SubscriptionTopic":
-		accept, issues, err = r.acceptTopicLocked(id, o, q)
+		accept, issues, err = b.acceptTopicLocked(id, o, q)
 	}
 	if err != nil {
 		return nil, err
@@ -177,23 +177,23 @@ func (r *Room) commitLocked(typ, id string, o *fhir.Object, q Request, put func(
 		return nil, err
 	}
 	accept(change)
-	r.publishLocked(change)
+	b.publishLocked(change)
 	return &Written{Resource: change.Current, Created: change.Interaction == store.Create, Issues: issues}, nil
 }
 
 // publishLocked turns a change into events: every topic of its type decides
 // whether it fires, the subscriptions on it whether it concerns them.
-func (r *Room) publishLocked(change *store.Change) {
+func (b *Base) publishLocked(change *store.Change) {
 	state := change.State()
-	for _, t := range r.topics.ForType(state.Type) {
-		if !r.subscriptions.HasTopic(t.Key()) {
+	for _, t := range b.topics.ForType(state.Type) {
+		if !b.room.subscriptions.HasTopic(b.topicKey(t)) {
 			continue
 		}
 		if verdict := t.Match(change); !verdict.Fired {
-			r.journal.Record(journal.Entry{Kind: journal.NotFired, Type: t.URL(), Text: string(change.Interaction) + " of " + state.Reference() + ": " + strings.Join(verdict.Steps, "; ")})
+			b.room.journal.Record(journal.Entry{Kind: journal.NotFired, Type: t.URL(), Text: string(change.Interaction) + " of " + state.Reference() + ": " + strings.Join(verdict.Steps, "; ")})
 			continue
 		}
 		focus := &fhir.Entry{Type: state.Type, ID: state.ID, Method: change.Method, Resource: change.Current}
-		r.subscriptions.Append(t.Key(), r.occurrence(t, focus, state, change.At), state)
+		b.room.subscriptions.Append(b.topicKey(t), b.occurrence(t, focus, state, change.At), state)
 	}
 }

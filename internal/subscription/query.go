@@ -10,6 +10,7 @@ import (
 // State is what a subscription is like at one moment.
 type State struct {
 	ID        string
+	Release   fhir.Release
 	Status    string
 	TopicKey  string
 	Topic     string
@@ -71,6 +72,7 @@ func (s *subscription) state() State {
 	defer s.mu.Unlock()
 	state := State{
 		ID:        s.id,
+		Release:   s.spec.Subscription.Release,
 		Status:    s.status,
 		TopicKey:  s.spec.TopicKey,
 		Topic:     s.spec.Subscription.Topic,

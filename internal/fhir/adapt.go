@@ -1,0 +1,69 @@
+package fhir
+
+// Adapt answers a resource that the server made up, which has the form of R5, in
+// the form of the release. It knows the types of the scenarios: Encounter, Task
+// and Location differ, Patient, Practitioner, Organization and Observation are
+// written alike. What the release has no element for is left out. o is not
+// modified.
+func (r Release) Adapt(o *Object) *Object {
+	if r == R5 {
+		return o
+	}
+	o = o.Clone()
+	switch o.Text("resourceType") {
+	case "Encounter":
+		adaptEncounter(o)
+	case "Task":
+		if reason := o.Object("statusReason"); reason != nil {
+			o.Set("statusReason", reason.Get("concept"))
+		}
+	case "Location":
+		rename(o, "form", "physicalType")
+	}
+	return o
+}
+
+// adaptEncounter writes an Encounter as R4 and R4B have it.
+func adaptEncounter(o *Object) {
+	switch o.Text("status") {
+	case "completed", "discharged", "discontinued":
+		o.Set("status", "finished")
+	case "on-hold":
+		o.Set("status", "onleave")
+	}
+	for _, class := range o.Array("class") {
+		// One Coding is what is left of many concepts.
+		if concept, ok := class.(*Object); ok && len(concept.Array("coding")) > 0 {
+			o.Set("class", concept.Array("coding")[0])
+			break
+		}
+	}
+	o.Delete("plannedStartDate")
+	for _, participant := range o.Array("participant") {
+		if p, ok := participant.(*Object); ok {
+			rename(p, "actor", "individual")
+		}
+	}
+	rename(o, "actualPeriod", "period")
+	rename(o, "admission", "hospitalization")
+	var reasons []any
+	for _, reason := range o.Array("reason") {
+		r, _ := reason.(*Object)
+		for _, value := range r.Array("value") {
+			if v, ok := value.(*Object); ok && v.Has("concept") {
+				reasons = append(reasons, v.Get("concept"))
+			}
+		}
+	}
+	o.Delete("reason")
+	if reasons != nil {
+		o.Set("reasonCode", reasons)
+	}
+}
+
+func rename(o *Object, from, to string) {
+	if v := o.Get(from); v != nil {
+		o.Delete(from)
+		o.Set(to, v)
+	}
+}
