@@ -1,10 +1,12 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"log/slog"
 	"maps"
+	"net"
 	"net/http"
 	"slices"
 	"strconv"
@@ -21,6 +23,7 @@ import (
 	"signalfhir/internal/fhir"
 	"signalfhir/internal/journal"
 	"signalfhir/internal/subscription"
+	"signalfhir/internal/token"
 )
 
 // The hub moves bytes between sockets and rooms. It knows which socket is bound
@@ -129,9 +132,22 @@ func newHub(o hubOptions) *hub {
 	})
 	m.HandleError(func(s *melody.Session, err error) {
 		// Also every normal close comes here. Under client.mu: atomics only.
+		c := clientOf(s)
+		if c == nil {
+			return
+		}
 		var closed *websocket.CloseError
-		if c := clientOf(s); c != nil && errors.As(err, &closed) {
+		var network net.Error
+		switch {
+		case errors.As(err, &closed):
 			c.end.CompareAndSwap(nil, &ending{closed.Code, closed.Text, "client"})
+		case errors.As(err, &network) && network.Timeout():
+			// Which of the two deadlines it was, only the text tells.
+			reason := "no pong for " + m.Config.PongWait.String() + ": the client is gone or does not read"
+			if strings.HasPrefix(err.Error(), "write ") {
+				reason = "a frame could not be written in its time, " + m.Config.WriteWait.String() + " where its subscription has no timeout: the client does not read; $events has what it misses"
+			}
+			c.end.CompareAndSwap(nil, &ending{websocket.CloseAbnormalClosure, reason, "server"})
 		}
 	})
 	return h
@@ -188,6 +204,7 @@ func (h *hub) serve(w http.ResponseWriter, r *http.Request, b binder) error {
 		hub:     h,
 		binder:  b,
 		remote:  r.RemoteAddr,
+		path:    token.Redact(r.URL.RequestURI()),
 		token:   r.URL.Query().Get("token"),
 		opened:  time.Now(),
 		bound:   map[string]struct{}{},
@@ -222,7 +239,7 @@ func (h *hub) connected(c *client) {
 	if h.options.Observer != nil {
 		h.options.Observer.socketOpened()
 	}
-	c.binder.Record(journal.Entry{Kind: journal.Opened, Socket: c.id, Text: c.remote})
+	c.binder.Record(journal.Entry{Kind: journal.Opened, Socket: c.id, Text: c.path + " from " + c.remote})
 	h.options.Logger.Info("socket opened", "socket", c.id, "remote", c.remote)
 	if draining {
 		c.close(websocket.CloseGoingAway, "the server is stopping")
@@ -248,7 +265,7 @@ func (h *hub) disconnected(c *client) {
 	if h.options.Observer != nil {
 		h.options.Observer.socketClosed(end.code)
 	}
-	c.binder.Record(journal.Entry{Kind: journal.Closed, Socket: c.id, Text: strconv.Itoa(end.code) + " " + end.reason + " (closed by " + end.by + ")"})
+	c.binder.Record(journal.Entry{Kind: journal.Closed, Socket: c.id, Code: end.code, Text: end.reason + " (by " + end.by + ")"})
 	h.options.Logger.Info("socket closed", "socket", c.id, "code", end.code, "reason", end.reason, "by", end.by)
 }
 
@@ -323,6 +340,7 @@ type client struct {
 	hub     *hub
 	binder  binder
 	remote  string
+	path    string // asked for, with a token in it shown as its fingerprint
 	token   string // of the URL
 	opened  time.Time
 	session atomic.Pointer[melody.Session]
@@ -360,7 +378,9 @@ func (c *client) queueLocked(data []byte, timeout time.Duration) bool {
 		return false
 	}
 	if c.queued.Load() >= int64(c.hub.options.QueueSize) {
-		c.closeLocked(websocket.CloseTryAgainLater, "queue of "+strconv.Itoa(c.hub.options.QueueSize)+" frames is full: read faster, then recover with $events")
+		reason := "queue of " + strconv.Itoa(c.hub.options.QueueSize) + " frames is full: read faster, then recover with $events"
+		c.binder.Record(journal.Entry{Kind: journal.Overflow, Socket: c.id, Text: reason})
+		c.closeLocked(websocket.CloseTryAgainLater, reason)
 		return false
 	}
 	c.queued.Add(1)
@@ -390,7 +410,7 @@ func (c *client) Unbound(id string, why subscription.Reason) {
 	default:
 		return // the client asked, or the last heartbeat said it (WS-34)
 	}
-	c.queueLocked(fhir.EncodeOutcome(fhir.Refuse(0, code, "the binding to Subscription/%s ended: %s", id, why).Issues), 0)
+	c.sayLocked("outcome", fhir.EncodeOutcome(fhir.Refuse(0, code, "the binding to Subscription/%s ended: %s", id, why).Issues))
 	if code != "deleted" && len(c.bound) == 0 {
 		c.closeLocked(websocket.ClosePolicyViolation, "no binding is left: "+string(why)) // WS-33
 	}
@@ -434,17 +454,41 @@ func (c *client) received(data []byte, binary bool) {
 	valid := utf8.Valid(data)
 	switch {
 	case binary && (c.hub.options.Strict || !valid):
+		c.binder.Record(journal.Entry{Kind: journal.Received, Socket: c.id, Type: "binary", Text: strconv.Itoa(len(data)) + " bytes"})
 		c.close(websocket.CloseUnsupportedData, "frames have to be text; this one was binary") // WS-19
 		return
 	case !valid:
+		c.binder.Record(journal.Entry{Kind: journal.Received, Socket: c.id, Type: "not UTF-8", Text: strconv.Itoa(len(data)) + " bytes"})
 		c.close(websocket.CloseInvalidFramePayloadData, "the text frame is not valid UTF-8")
 		return
 	}
-	for _, command := range dialect.Parse(string(data)) {
+	commands := dialect.Parse(string(data))
+	c.recordReceived(string(data), commands)
+	for _, command := range commands {
 		if !c.obey(command) {
 			return
 		}
 	}
+}
+
+// recordReceived writes a frame to the journal before it has any effect.
+func (c *client) recordReceived(frame string, commands []dialect.Command) {
+	e := journal.Entry{Kind: journal.Received, Socket: c.id, Type: "empty", Frame: []byte(token.Redact(frame))}
+	for i := len(commands) - 1; i >= 0; i-- { // what the first command says is shown
+		command := commands[i]
+		e.Type, e.Dialect = string(command.Verb), command.Dialect
+		if command.Token != "" {
+			// Also what has not the form of a token stands in the place of a secret.
+			e.Token = token.Fingerprint(command.Token)
+			e.Frame = bytes.ReplaceAll(e.Frame, []byte(command.Token), []byte(e.Token))
+		}
+		if command.Problem != nil {
+			e.Type = "unknown"
+		}
+	}
+	const most = 200
+	e.Text = strings.ToValidUTF8(string(e.Frame[:min(len(e.Frame), most)]), "")
+	c.binder.Record(e)
 }
 
 // obey carries out one command; it tells whether the socket goes on.
@@ -460,9 +504,8 @@ func (c *client) obey(command dialect.Command) bool {
 		done = c.bind(command)
 	case dialect.Unbind:
 		c.binder.Unbind(c, command.Token)
-		c.binder.Record(journal.Entry{Kind: journal.Received, Socket: c.id, Type: command.Dialect, Text: "unbind"})
 	case dialect.Ping:
-		c.text([]byte(command.Pong()))
+		c.say("pong", []byte(command.Pong()))
 	case dialect.LegacyBind:
 		if err := c.binder.BindLegacy(c, command.ID); err != nil {
 			done = false
@@ -489,7 +532,6 @@ func (c *client) obey(command dialect.Command) bool {
 // whether anything was bound.
 func (c *client) bind(command dialect.Command) bool {
 	bound, refused := c.binder.Bind(c, command.Token)
-	c.binder.Record(journal.Entry{Kind: journal.Received, Socket: c.id, Type: command.Dialect, Text: "bind"})
 	c.mu.Lock()
 	c.dialect = command.Dialect
 	c.mu.Unlock()
@@ -501,15 +543,23 @@ func (c *client) bind(command dialect.Command) bool {
 
 // refuse shows the client what was wrong (WS-30).
 func (c *client) refuse(err *fhir.Error) {
-	c.binder.Record(journal.Entry{Kind: journal.Refused, Socket: c.id, Type: err.Code(), Text: err.Error()})
-	c.hub.options.Logger.Info("refused", "socket", c.id, "code", err.Code(), "why", err.Error())
-	c.text(fhir.EncodeOutcome(err.Issues))
+	why := token.Redact(err.Error())
+	c.binder.Record(journal.Entry{Kind: journal.Refused, Socket: c.id, Type: err.Code(), Text: why})
+	c.hub.options.Logger.Info("refused", "socket", c.id, "code", err.Code(), "why", why)
+	c.say("outcome", fhir.EncodeOutcome(err.Issues))
 }
 
-func (c *client) text(data []byte) {
+// say queues a frame that is no notification.
+func (c *client) say(kind string, data []byte) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.queueLocked(data, 0)
+	c.sayLocked(kind, data)
+}
+
+func (c *client) sayLocked(kind string, data []byte) {
+	if c.queueLocked(data, 0) {
+		c.binder.Record(journal.Entry{Kind: journal.Sent, Socket: c.id, Type: kind, Frame: []byte(token.Redact(string(data)))})
+	}
 }
 
 func (c *client) state() socketState {

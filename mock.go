@@ -342,10 +342,3 @@ func (s *server) revokeToken(c echo.Context) error {
 	}
 	return c.NoContent(http.StatusNoContent)
 }
-
-// journal answers GET /mock/journal: the latest records, oldest first.
-func (s *server) journal(c echo.Context) error {
-	return answerJSON(c, struct {
-		Entries []journal.Entry `json:"entries"`
-	}{s.room.Journal().Entries(journal.Filter{Subscription: c.QueryParam("subscription"), Kind: c.QueryParam("kind")})})
-}

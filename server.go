@@ -18,6 +18,7 @@ import (
 	"github.com/labstack/echo/v4/middleware"
 
 	"signalfhir/internal/fhir"
+	"signalfhir/internal/random"
 	"signalfhir/internal/room"
 	"signalfhir/internal/seed"
 )
@@ -35,6 +36,10 @@ type server struct {
 	hub     *hub
 	metrics *metrics
 	live    atomic.Bool // requests are served; false again while stopping
+
+	instance string          // names this life of the server
+	stopping context.Context // ends when the server stops
+	stop     func()
 }
 
 // How long a stop may take. The mission allows two seconds in all.
@@ -45,7 +50,8 @@ const (
 
 // newServer wires everything up; nothing runs but what the seed starts.
 func newServer(o *serveOptions, addr net.Addr, log *slog.Logger) (*server, error) {
-	s := &server{options: o, log: log, address: "http://" + localAddress(addr), echo: echo.New()}
+	s := &server{options: o, log: log, address: "http://" + localAddress(addr), echo: echo.New(), instance: random.Secure().ID()}
+	s.stopping, s.stop = context.WithCancel(context.Background())
 	content, err := s.seed()
 	if err != nil {
 		return nil, err
@@ -68,6 +74,7 @@ func newServer(o *serveOptions, addr net.Addr, log *slog.Logger) (*server, error
 		TokenTTL:    o.TokenTTL,
 		BatchWindow: o.BatchWindow,
 		Strict:      o.Strict,
+		JournalSize: o.JournalSize,
 		Releases:    o.releases(),
 		URL:         base,
 		Seed:        content,
@@ -108,6 +115,7 @@ func (s *server) configure() {
 	e.IPExtractor = echo.ExtractIPDirect()
 	e.HTTPErrorHandler = s.answerError
 	e.Pre(normalizePath)
+	e.Use(s.record)
 	e.Use(s.requestLog())
 	e.Use(middleware.RecoverWithConfig(middleware.RecoverConfig{
 		DisableStackAll: true,
@@ -182,7 +190,10 @@ func (s *server) routes() {
 	m.GET("/subscriptions", s.subscriptions)
 	m.GET("/tokens", s.tokens)
 	m.DELETE("/tokens/:token", s.revokeToken)
+	m.GET("/state", s.state)
 	m.GET("/journal", s.journal)
+	m.GET("/journal/stream", s.journalStream)
+	m.GET("/journal/:seq", s.journalEntry)
 }
 
 // serve answers requests on l until ctx ends, then stops in good order: no new
@@ -200,6 +211,7 @@ func (s *server) serve(ctx context.Context, l net.Listener, ready func()) error 
 	case err = <-failed:
 	}
 	s.live.Store(false)
+	s.stop()
 	requests, cancel := context.WithTimeout(context.Background(), stopRequests)
 	defer cancel()
 	if srv.Shutdown(requests) != nil {

@@ -13,7 +13,7 @@ import (
 // per subscription awaited or heard of is bounded.
 func TestJournal_WhatIsKeptIsBounded(t *testing.T) {
 	t.Parallel()
-	j := New(clock.NewManual(time.Unix(0, 0)), 10)
+	j := New(clock.NewManual(time.Unix(0, 0)), Options{Size: 10})
 	ended, cancel := context.WithCancel(context.Background())
 	cancel()
 	for i := range 100 {

@@ -57,7 +57,7 @@ func (b *Base) BindingToken(ids []string) (token.Token, *fhir.Error) {
 		return token.Token{}, err
 	}
 	issued.Subscriptions = covered
-	b.room.journal.Record(journal.Entry{Kind: journal.Token, Text: "issued " + token.Fingerprint(issued.Secret) + " until " + issued.Expires.UTC().Format(time.RFC3339)})
+	b.room.journal.Record(journal.Entry{Kind: journal.Token, Type: "issued", Token: token.Fingerprint(issued.Secret), Text: "for " + strings.Join(covered, ", ") + " until " + issued.Expires.UTC().Format(time.RFC3339)})
 	return issued, nil
 }
 
@@ -95,7 +95,6 @@ func (b *Base) bindable(id string) *fhir.Error {
 func (r *Room) Bind(s subscription.Socket, secret string) (int, []*fhir.Error) {
 	t, err := r.tokens.Lookup(secret)
 	if err != nil {
-		r.journal.Record(journal.Entry{Kind: journal.Refused, Socket: s.ID(), Text: err.Error()})
 		return 0, []*fhir.Error{err}
 	}
 	bound, problems := 0, []*fhir.Error(nil)
@@ -141,6 +140,7 @@ func (r *Room) Revoke(secret string) bool {
 	if !r.tokens.Revoke(secret) {
 		return false
 	}
+	r.journal.Record(journal.Entry{Kind: journal.Token, Type: "revoked", Token: token.Fingerprint(secret)})
 	r.subscriptions.Revoke(secret)
 	return true
 }

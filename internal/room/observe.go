@@ -14,19 +14,25 @@ import (
 func (r *Room) observer() subscription.Observer {
 	j := r.journal
 	return subscription.Observer{
-		Appended: func(id string, number int64) {
-			j.Record(journal.Entry{Kind: journal.Appended, Subscription: id, First: number, Last: number})
+		Appended: func(id string, e fhir.Event) {
+			j.Record(journal.Entry{Kind: journal.Appended, Subscription: id, Resource: e.Focus.Reference(), First: e.Number, Last: e.Number})
 		},
 		Sent: func(socket string, f subscription.Frame) {
-			j.Record(journal.Entry{Kind: journal.Sent, Subscription: f.Subscription, Socket: socket, Type: string(f.Type), First: f.First, Last: f.Last})
+			j.Record(journal.Entry{Kind: journal.Sent, Time: f.At, Subscription: f.Subscription, Socket: socket, Type: string(f.Type), First: f.First, Last: f.Last, Frame: f.Bytes})
 		},
 		NotSent: func(id string, first, last int64, why string) {
 			j.Record(journal.Entry{Kind: journal.NotSent, Subscription: id, First: first, Last: last, Text: why})
 		},
-		Bound: func(id, socket string) {
-			j.Record(journal.Entry{Kind: journal.Bound, Subscription: id, Socket: socket})
+		Bound: func(id, socket, secret string) {
+			j.Record(journal.Entry{Kind: journal.Bound, Subscription: id, Socket: socket, Token: token.Fingerprint(secret)})
+		},
+		Renewed: func(id, socket, secret string) {
+			j.Record(journal.Entry{Kind: journal.Token, Type: "renewed", Subscription: id, Socket: socket, Token: token.Fingerprint(secret)})
 		},
 		Unbound: func(id, socket, why string) {
+			if why == string(subscription.TokenExpired) {
+				j.Record(journal.Entry{Kind: journal.Token, Type: "expired", Subscription: id, Socket: socket})
+			}
 			j.Record(journal.Entry{Kind: journal.Unbound, Subscription: id, Socket: socket, Text: why})
 		},
 		Status: func(id, status string) {
@@ -68,8 +74,9 @@ type SubscriptionState struct {
 	Status    string     `json:"status"`
 	Topic     string     `json:"topic"`
 	Content   string     `json:"content"`
-	Events    int64      `json:"events"`              // number of the last one
-	FirstKept int64      `json:"firstKept,omitempty"` // number of the oldest one $events still has
+	Heartbeat int        `json:"heartbeatPeriod,omitempty"` // seconds
+	Events    int64      `json:"events"`                    // number of the last one
+	FirstKept int64      `json:"firstKept,omitempty"`       // number of the oldest one $events still has
 	Sockets   []string   `json:"sockets"`
 	LastFrame *time.Time `json:"lastFrame,omitempty"`
 	Errors    []string   `json:"errors,omitempty"`
@@ -84,7 +91,7 @@ func (r *Room) Subscriptions() []SubscriptionState {
 			if !ok {
 				continue
 			}
-			state := SubscriptionState{ID: s.ID, Release: string(s.Release), Status: s.Status, Topic: s.Topic, Content: string(s.Content), Events: s.Counter, FirstKept: s.FirstKept, Sockets: s.Sockets}
+			state := SubscriptionState{ID: s.ID, Release: string(s.Release), Status: s.Status, Topic: s.Topic, Content: string(s.Content), Heartbeat: int(s.Heartbeat / time.Second), Events: s.Counter, FirstKept: s.FirstKept, Sockets: s.Sockets}
 			if s.Sockets == nil {
 				state.Sockets = []string{}
 			}

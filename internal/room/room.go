@@ -33,7 +33,7 @@ type Options struct {
 	MaxSubscriptions int            // 100 000
 	BatchWindow      time.Duration  // how long events may wait to share a bundle; 0: not at all (NB-16)
 	LogSize          int            // events kept per subscription for $events; 1000 (OPE-2)
-	JournalSize      int            // records kept; 10 000
+	JournalSize      int            // journal entries kept; 10 000. Below zero they are only counted
 	Strict           bool           // leniency becomes an error
 	Releases         []fhir.Release // offered; all
 	URL              string         // root of the server, used where no request tells another, no trailing slash
@@ -74,7 +74,6 @@ func New(o Options) (*Room, *fhir.Error) {
 	o.MaxTokens = orDefault(o.MaxTokens, 2_000_000)
 	o.MaxSubscriptions = orDefault(o.MaxSubscriptions, 100_000)
 	o.LogSize = orDefault(o.LogSize, 1000)
-	o.JournalSize = orDefault(o.JournalSize, 10_000)
 	if len(o.Releases) == 0 {
 		o.Releases = fhir.Releases
 	}
@@ -83,7 +82,7 @@ func New(o Options) (*Room, *fhir.Error) {
 		options: o,
 		clock:   o.Clock,
 		random:  o.Random,
-		journal: journal.New(o.Clock, o.JournalSize),
+		journal: journal.New(o.Clock, journal.Options{Size: o.JournalSize}),
 		tokens:  token.New(o.Clock, o.Random, o.MaxTokens),
 		pending: map[*pendingTrigger]struct{}{},
 	}

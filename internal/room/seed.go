@@ -12,6 +12,8 @@ import (
 // load puts the seed into the room, through the same checks as a client's
 // writes. Topics come before subscriptions whatever their order in the file.
 func (r *Room) load() *fhir.Error {
+	// Counting begins once the seed is there: it is no news to anybody.
+	defer r.journal.Record(journal.Entry{Kind: journal.Reset, Text: "the room holds its seed"})
 	s := r.options.Seed
 	if s == nil {
 		return nil
@@ -57,7 +59,6 @@ func (r *Room) Reset() *fhir.Error {
 		b.store.Reset()
 	}
 	r.tokens.Reset()
-	r.journal.Record(journal.Entry{Kind: journal.Reset})
 	r.write.Unlock()
 	return r.load()
 }

@@ -1,12 +1,14 @@
 package room
 
 import (
+	"cmp"
 	"net/http"
 	"strings"
 	"time"
 
 	"signalfhir/internal/clock"
 	"signalfhir/internal/fhir"
+	"signalfhir/internal/journal"
 	"signalfhir/internal/store"
 	"signalfhir/internal/synth"
 	"signalfhir/internal/topic"
@@ -186,9 +188,8 @@ func (r *Room) fireLocked(t Trigger, targets []target, method string) ([]Fired, 
 			}
 			return []Fired{{t.Subscription, number}}, nil
 		}
-		for _, d := range r.subscriptions.Append(on.base.topicKey(on.topic), occurrence, state) {
-			fired = append(fired, Fired{d.Subscription, d.Number})
-		}
+		r.journal.Record(journal.Entry{Kind: journal.Fired, Type: "trigger", Topic: on.topic.URL(), Resource: state.Reference(), Interaction: cmp.Or(t.Interaction, "create")})
+		fired = append(fired, on.base.appendLocked(on.topic, occurrence, state)...)
 	}
 	return fired, nil
 }

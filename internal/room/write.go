@@ -1,6 +1,7 @@
 package room
 
 import (
+	"fmt"
 	"net/http"
 	"strings"
 
@@ -8,6 +9,7 @@ import (
 	"signalfhir/internal/journal"
 	"signalfhir/internal/search"
 	"signalfhir/internal/store"
+	"signalfhir/internal/topic"
 )
 
 // Request is what a write needs to know of the request that asked for it.
@@ -185,15 +187,44 @@ func (b *Base) commitLocked(typ, id string, o *fhir.Object, q Request, put func(
 // whether it fires, the subscriptions on it whether it concerns them.
 func (b *Base) publishLocked(change *store.Change) {
 	state := change.State()
+	record := func(kind, topic, text string) {
+		b.room.journal.Record(journal.Entry{Kind: kind, Topic: topic, Resource: state.Reference(), Interaction: string(change.Interaction), Text: text})
+	}
+	record(journal.Change, "", "")
 	for _, t := range b.topics.ForType(state.Type) {
+		verdict := t.Match(change)
+		if !verdict.Fired {
+			record(journal.NotFired, t.URL(), strings.Join(verdict.Steps, "; "))
+			continue
+		}
+		record(journal.Fired, t.URL(), "")
 		if !b.room.subscriptions.HasTopic(b.topicKey(t)) {
 			continue
 		}
-		if verdict := t.Match(change); !verdict.Fired {
-			b.room.journal.Record(journal.Entry{Kind: journal.NotFired, Type: t.URL(), Text: string(change.Interaction) + " of " + state.Reference() + ": " + strings.Join(verdict.Steps, "; ")})
+		focus := &fhir.Entry{Type: state.Type, ID: state.ID, Method: change.Method, Resource: change.Current}
+		b.appendLocked(t, b.occurrence(t, focus, state, change.At), state)
+	}
+}
+
+// maxHeldBack bounds the subscriptions the journal names of those an event did
+// not concern.
+const maxHeldBack = 20
+
+// appendLocked gives the subscriptions on a topic their events, and tells the
+// journal whom it did not concern and why.
+func (b *Base) appendLocked(t *topic.Topic, o *fhir.Occurrence, state *fhir.Resource) []Fired {
+	fired, heldBack := []Fired{}, 0
+	for _, d := range b.room.subscriptions.Append(b.topicKey(t), o, state) {
+		if d.Number > 0 {
+			fired = append(fired, Fired{d.Subscription, d.Number})
 			continue
 		}
-		focus := &fhir.Entry{Type: state.Type, ID: state.ID, Method: change.Method, Resource: change.Current}
-		b.room.subscriptions.Append(b.topicKey(t), b.occurrence(t, focus, state, change.At), state)
+		if heldBack++; heldBack <= maxHeldBack {
+			b.room.journal.Record(journal.Entry{Kind: journal.NotSent, Subscription: d.Subscription, Topic: t.URL(), Resource: state.Reference(), Text: d.Why})
+		}
 	}
+	if more := heldBack - maxHeldBack; more > 0 {
+		b.room.journal.Record(journal.Entry{Kind: journal.NotSent, Topic: t.URL(), Resource: state.Reference(), Text: fmt.Sprintf("nor did it concern %d more subscriptions on the topic", more)})
+	}
+	return fired
 }

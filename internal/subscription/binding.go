@@ -40,7 +40,9 @@ func (s *subscription) bind(to Socket, tokenKey string, expires time.Time) (crea
 		b = &binding{socket: to, tokens: map[string]time.Time{}}
 		s.bound[to] = b
 		s.bindings = append(s.bindings, b)
-		s.options.Observer.Bound(s.id, to.ID())
+		s.options.Observer.Bound(s.id, to.ID(), tokenKey)
+	} else {
+		s.options.Observer.Renewed(s.id, to.ID(), tokenKey)
 	}
 	s.holdLocked(b, tokenKey, expires)
 	s.sendLocked([]*binding{b}, s.frameLocked(fhir.Handshake, nil))

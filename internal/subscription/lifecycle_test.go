@@ -366,10 +366,10 @@ func TestAppend_FiltersBeforeItCounts(t *testing.T) {
 			return pass, []string{"no", "never"}
 		})
 	}))
-	if got := r.Append("t", occurrence(), state); got != nil {
-		t.Errorf("got %v, want no delivery", got)
+	if got := r.Append("t", occurrence(), state); !slices.Equal(got, []subscription.Delivery{{Subscription: "s", Why: "no; never"}}) {
+		t.Errorf("got %v, want no event and why", got)
 	}
-	r.wantTold(t, "s is active", "s not sent 0-0: no; never")
+	r.wantTold(t, "s is active")
 	pass = true
 	if got := r.Append("t", occurrence(), state); len(got) != 1 || got[0] != (subscription.Delivery{Subscription: "s", Number: 1}) {
 		t.Errorf("got %v, want event 1 of s", got)
@@ -388,7 +388,7 @@ func TestAppend_ReachesEachSubscriptionOnTheTopicOnly(t *testing.T) {
 	r.Put(spec("s2"))
 	r.Put(spec("off", inStatus(fhir.StatusOff)))
 	got := r.Append("t", occurrence(), state)
-	if !slices.Equal(got, []subscription.Delivery{{Subscription: "s1", Number: 1}, {Subscription: "s2", Number: 1}}) {
-		t.Errorf("got %v, want event 1 of s1 and s2", got)
+	if !slices.Equal(got, []subscription.Delivery{{Subscription: "s1", Number: 1}, {Subscription: "s2", Number: 1}, {Subscription: "off", Why: "the subscription is off"}}) {
+		t.Errorf("got %v, want event 1 of s1 and s2, and that the third is off", got)
 	}
 }

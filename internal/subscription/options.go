@@ -29,16 +29,17 @@ const defaultLogSize = 1000
 // order they happened: they must not block and must not call back.
 type Observer struct {
 	// Appended tells of an event that was numbered and logged.
-	Appended func(subscription string, number int64)
+	Appended func(subscription string, e fhir.Event)
 	// Sent tells of a frame that was queued on a socket.
 	Sent func(socket string, f Frame)
 	// NotSent tells what was not delivered to whom and why: nothing is dropped
-	// silently. first and last are the numbers of the events; both are 0 where
-	// none was numbered: the event concerns a subscription that is off or whose
-	// filters it does not pass, or a frame without events found its socket closing.
+	// silently. first and last are the numbers of the events; both are 0 where a
+	// frame without events found its socket closing. What was not even numbered,
+	// [Registry.Append] answers.
 	NotSent func(subscription string, first, last int64, why string)
 	// Bound and Unbound tell of bindings.
-	Bound   func(subscription, socket string)
+	Bound   func(subscription, socket, tokenKey string)
+	Renewed func(subscription, socket, tokenKey string) // a binding is held by another token, too
 	Unbound func(subscription, socket, why string)
 	// Status tells of a new status.
 	Status func(subscription, status string)
@@ -47,7 +48,7 @@ type Observer struct {
 // complete fills in the functions that are missing.
 func (o Observer) complete() Observer {
 	if o.Appended == nil {
-		o.Appended = func(string, int64) {}
+		o.Appended = func(string, fhir.Event) {}
 	}
 	if o.Sent == nil {
 		o.Sent = func(string, Frame) {}
@@ -56,7 +57,10 @@ func (o Observer) complete() Observer {
 		o.NotSent = func(string, int64, int64, string) {}
 	}
 	if o.Bound == nil {
-		o.Bound = func(string, string) {}
+		o.Bound = func(string, string, string) {}
+	}
+	if o.Renewed == nil {
+		o.Renewed = func(string, string, string) {}
 	}
 	if o.Unbound == nil {
 		o.Unbound = func(string, string, string) {}

@@ -16,9 +16,10 @@ type State struct {
 	Topic     string
 	Base      string
 	Content   fhir.Content
-	Counter   int64 // number of the last event
-	FirstKept int64 // number of the oldest event in the log; 0 where it is empty
-	Pending   int   // events that wait to share a bundle
+	Heartbeat time.Duration // period; 0: none
+	Counter   int64         // number of the last event
+	FirstKept int64         // number of the oldest event in the log; 0 where it is empty
+	Pending   int           // events that wait to share a bundle
 	Sockets   []string
 	LastFrame time.Time // when the last frame was queued; zero where none was
 	Errors    []fhir.SubscriptionError
@@ -78,6 +79,7 @@ func (s *subscription) state() State {
 		Topic:     s.spec.Subscription.Topic,
 		Base:      s.spec.Base,
 		Content:   s.spec.Subscription.Content,
+		Heartbeat: s.spec.Subscription.HeartbeatPeriod,
 		Counter:   s.counter,
 		FirstKept: s.log.first(),
 		Pending:   len(s.pending),

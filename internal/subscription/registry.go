@@ -160,10 +160,11 @@ func (r *Registry) HasTopic(key string) bool {
 	return len(r.byTopic[key]) > 0
 }
 
-// Delivery is one event that was appended.
+// Delivery is what became of an occurrence in one subscription on its topic.
 type Delivery struct {
 	Subscription string
-	Number       int64
+	Number       int64  // of the event; 0 where none was numbered
+	Why          string // none was: the subscription is off, or how its filters compared
 }
 
 // Append gives every subscription on a topic the event of an occurrence that
@@ -175,13 +176,13 @@ func (r *Registry) Append(topicKey string, o *fhir.Occurrence, state *fhir.Resou
 	r.mu.RLock()
 	on := r.byTopic[topicKey]
 	r.mu.RUnlock()
-	var appended []Delivery
+	var deliveries []Delivery
 	for _, s := range on {
-		if number := s.append(topicKey, o, state); number > 0 {
-			appended = append(appended, Delivery{s.id, number})
+		if number, why := s.append(topicKey, o, state); number > 0 || why != "" {
+			deliveries = append(deliveries, Delivery{s.id, number, why})
 		}
 	}
-	return appended
+	return deliveries
 }
 
 // AppendTo gives one subscription an event, whatever its topic and filters, and

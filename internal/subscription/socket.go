@@ -13,6 +13,7 @@ type Frame struct {
 	Subscription string
 	Type         fhir.NotificationType
 	First, Last  int64         // event numbers it carries; 0 where it carries none
+	At           time.Time     // when it was queued
 	Timeout      time.Duration // longest the write may take; 0: the socket's default (NB-25)
 }
 

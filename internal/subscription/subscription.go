@@ -138,24 +138,23 @@ func stopTimer(t *clock.Timer) {
 }
 
 // append numbers and logs the event of an occurrence on a topic where it
-// concerns the subscription. It answers its number, or 0.
-func (s *subscription) append(topicKey string, o *fhir.Occurrence, state *fhir.Resource) int64 {
+// concerns the subscription. It answers its number, or 0 and why not; "" where
+// the occurrence is no business of the subscription at all.
+func (s *subscription) append(topicKey string, o *fhir.Occurrence, state *fhir.Resource) (number int64, why string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.stopped || s.spec.TopicKey != topicKey {
-		return 0 // it was removed, or moved to another topic, since the registry looked
+		return 0, "" // it was removed, or moved to another topic, since the registry looked
 	}
 	if dormant(s.status) {
-		s.options.Observer.NotSent(s.id, 0, 0, "the subscription is "+s.status)
-		return 0
+		return 0, "the subscription is " + s.status
 	}
 	if s.spec.Filter != nil {
 		if passes, why := s.spec.Filter.Match(state); !passes {
-			s.options.Observer.NotSent(s.id, 0, 0, strings.Join(why, "; "))
-			return 0
+			return 0, strings.Join(why, "; ")
 		}
 	}
-	return s.appendLocked(o)
+	return s.appendLocked(o), ""
 }
 
 // appendTo numbers and logs an event whatever topic and filters say.
@@ -176,7 +175,7 @@ func (s *subscription) appendLocked(o *fhir.Occurrence) int64 {
 	s.counter++
 	event := fhir.Event{Number: s.counter, Occurrence: o}
 	s.log.add(event, s.options.LogSize)
-	s.options.Observer.Appended(s.id, event.Number)
+	s.options.Observer.Appended(s.id, event)
 	s.deliverLocked(event)
 	return event.Number
 }
@@ -245,6 +244,7 @@ func (s *subscription) frameLocked(kind fhir.NotificationType, events []fhir.Eve
 // take it.
 func (s *subscription) sendLocked(to []*binding, f Frame) {
 	now := s.options.Clock.Now()
+	f.At = now
 	var lost []*binding
 	for _, b := range to {
 		if !b.socket.Send(f) {

@@ -177,10 +177,10 @@ func newRig(t testing.TB, set ...func(*subscription.Options)) *rig {
 		Random: random.Seeded(1),
 		OnEnd:  func(id string) { r.ends = append(r.ends, id) },
 		Observer: subscription.Observer{
-			Appended: func(id string, n int64) { r.note("%s appended %d", id, n) },
+			Appended: func(id string, e fhir.Event) { r.note("%s appended %d", id, e.Number) },
 			Sent:     func(socket string, f subscription.Frame) { r.note("%s sent %s %d-%d", socket, f.Type, f.First, f.Last) },
 			NotSent:  func(id string, first, last int64, why string) { r.note("%s not sent %d-%d: %s", id, first, last, why) },
-			Bound:    func(id, socket string) { r.note("%s bound %s", id, socket) },
+			Bound:    func(id, socket, _ string) { r.note("%s bound %s", id, socket) },
 			Unbound:  func(id, socket, why string) { r.note("%s unbound %s: %s", id, socket, why) },
 			Status:   func(id, status string) { r.note("%s is %s", id, status) },
 		},
@@ -208,10 +208,10 @@ func batched(window time.Duration) func(*subscription.Options) {
 // silent takes the record away, for tests that make much.
 func silent(o *subscription.Options) {
 	o.Observer = subscription.Observer{
-		Appended: func(string, int64) {},
+		Appended: func(string, fhir.Event) {},
 		Sent:     func(string, subscription.Frame) {},
 		NotSent:  func(string, int64, int64, string) {},
-		Bound:    func(string, string) {},
+		Bound:    func(string, string, string) {},
 		Unbound:  func(string, string, string) {},
 		Status:   func(string, string) {},
 	}

@@ -112,6 +112,9 @@ func compareParts(a, b string) int {
 	return cmp.Compare(len(as), len(bs))
 }
 
+// All lists the topics in order of their being stored.
+func (c *Catalogue) All() []*Topic { return slices.Clone(c.order) }
+
 // URLs lists the canonical URLs of all topics, sorted, each once.
 func (c *Catalogue) URLs() []string {
 	var urls []string

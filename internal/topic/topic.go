@@ -96,6 +96,12 @@ func (t *Topic) Key() string { return t.key }
 // URL is the canonical URL of the topic, without its version.
 func (t *Topic) URL() string { return t.topic.URL }
 
+// Version is the business version of the topic, "" where it has none.
+func (t *Topic) Version() string { return t.topic.Version }
+
+// Title is what people call the topic, "" where it does not say.
+func (t *Topic) Title() string { return t.topic.Title }
+
 // Status is the publication status of the topic.
 func (t *Topic) Status() string { return t.topic.Status }
 

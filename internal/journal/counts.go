@@ -1,0 +1,241 @@
+package journal
+
+import (
+	"context"
+	"maps"
+	"time"
+)
+
+// maxTallies bounds the subscriptions a journal keeps count of. It is beyond the
+// number that can exist at once; those heard of first are forgotten first.
+const maxTallies = 250_000
+
+// Tally is what the entries about one subscription add up to since the room was
+// made or reset.
+type Tally struct {
+	Bound int            // sockets bound now
+	Sent  map[string]int // notifications queued for sockets, by type
+}
+
+// Totals count entries since the room was made or reset.
+type Totals struct {
+	Changes  uint64 `json:"changes"`
+	Fired    uint64 `json:"fired"`
+	Events   uint64 `json:"events"` // appended to subscriptions
+	Frames   uint64 `json:"frames"` // sent
+	Received uint64 `json:"received"`
+}
+
+// Seconds is how far back [Rates] go.
+const Seconds = 300
+
+// Rates count entries a second, the oldest second first.
+type Rates struct {
+	Step     int             `json:"step"` // seconds
+	End      time.Time       `json:"end"`  // of the last second counted, which is under way
+	Changes  [Seconds]uint32 `json:"changes"`
+	Events   [Seconds]uint32 `json:"events"`
+	Frames   [Seconds]uint32 `json:"frames"`
+	Received [Seconds]uint32 `json:"received"`
+}
+
+// counts are the numbers a journal keeps beside its entries. The lock of the
+// journal guards them.
+type counts struct {
+	totals  Totals
+	fired   map[string]uint64 // by topic
+	seconds [Seconds]second   // at their time modulo Seconds
+	tallies map[string]*tally
+	heard   []string // keys of tallies, oldest first
+	last    *tally   // the one counted for last: frames come in runs
+	waiting map[string]*wait
+}
+
+// second counts the entries of one second.
+type second struct {
+	at                                int64 // Unix time
+	changes, events, frames, received uint32
+}
+
+// tally is a [Tally] that is cheap to add to.
+type tally struct {
+	subscription string
+	bound        int
+	sent         []sent
+}
+
+type sent struct {
+	kind  string
+	count int
+}
+
+// wait is what everyone who awaits one subscription waits for.
+type wait struct {
+	changed chan struct{} // closed by the next entry that changes the tally
+	waiters int           // the last to give up removes the wait
+}
+
+func (c *counts) reset() {
+	c.tallies, c.heard, c.last, c.fired, c.totals = map[string]*tally{}, nil, nil, map[string]uint64{}, Totals{}
+	// Those who wait look again.
+	for _, w := range c.waiting {
+		close(w.changed)
+	}
+	c.waiting = map[string]*wait{}
+}
+
+func (j *Journal) countLocked(e *Entry) {
+	switch e.Kind {
+	case Sent, Appended, Change, Received:
+		at := e.Time.Unix()
+		s := &j.seconds[uint64(at)%Seconds]
+		if s.at != at {
+			*s = second{at: at}
+		}
+		switch e.Kind {
+		case Sent:
+			j.totals.Frames++
+			s.frames++
+			if e.Subscription != "" {
+				j.tallyLocked(e)
+			}
+		case Appended:
+			j.totals.Events++
+			s.events++
+		case Change:
+			j.totals.Changes++
+			s.changes++
+		case Received:
+			j.totals.Received++
+			s.received++
+		}
+	case Bound, Unbound:
+		j.tallyLocked(e)
+	case Fired:
+		j.totals.Fired++
+		j.fired[e.Topic]++
+	case Reset:
+		j.counts.reset()
+	}
+}
+
+func (j *Journal) tallyLocked(e *Entry) {
+	t := j.last
+	if t == nil || t.subscription != e.Subscription {
+		t = j.tallies[e.Subscription]
+	}
+	if t == nil {
+		t = &tally{subscription: e.Subscription}
+		j.tallies[e.Subscription] = t
+		j.heard = append(j.heard, e.Subscription)
+		if len(j.heard) > maxTallies {
+			delete(j.tallies, j.heard[0])
+			j.heard = j.heard[1:]
+		}
+	}
+	j.last = t
+	switch e.Kind {
+	case Bound:
+		t.bound++
+	case Unbound:
+		// What was bound before a reset is unbound after it.
+		t.bound = max(t.bound-1, 0)
+	case Sent:
+		t.add(e.Type)
+	}
+	if len(j.waiting) == 0 {
+		return
+	}
+	if w := j.waiting[e.Subscription]; w != nil {
+		close(w.changed)
+		delete(j.waiting, e.Subscription)
+	}
+}
+
+func (t *tally) add(kind string) {
+	for i := range t.sent {
+		if t.sent[i].kind == kind {
+			t.sent[i].count++
+			return
+		}
+	}
+	t.sent = append(t.sent, sent{kind, 1})
+}
+
+// Totals answers the totals, and how often each topic fired.
+func (j *Journal) Totals() (Totals, map[string]uint64) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.totals, maps.Clone(j.fired)
+}
+
+// Rates answers the counts of the last [Seconds] seconds.
+func (j *Journal) Rates() *Rates {
+	now := j.clock.Now()
+	r := &Rates{Step: 1, End: now}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for i := range Seconds {
+		at := now.Unix() - int64(Seconds-1-i)
+		if s := &j.seconds[uint64(at)%Seconds]; s.at == at {
+			r.Changes[i], r.Events[i], r.Frames[i], r.Received[i] = s.changes, s.events, s.frames, s.received
+		}
+	}
+	return r
+}
+
+// Await returns once the tally of a subscription meets a condition, at once if
+// it does already, or when ctx ends. It answers the tally it saw last, so that
+// who waited in vain can say what was seen instead, and whether that met the
+// condition. met is called without a lock and only from within Await.
+func (j *Journal) Await(ctx context.Context, subscription string, met func(Tally) bool) (Tally, bool) {
+	for {
+		seen, w := j.join(subscription)
+		if met(seen) {
+			j.leave(subscription, w)
+			return seen, true
+		}
+		select {
+		case <-w.changed:
+		case <-ctx.Done():
+			seen = j.leave(subscription, w)
+			return seen, met(seen) // it may have come true at the last moment
+		}
+	}
+}
+
+// join answers the tally as it is and what to wait for until it changes.
+func (j *Journal) join(subscription string) (Tally, *wait) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	w := j.waiting[subscription]
+	if w == nil {
+		w = &wait{changed: make(chan struct{})}
+		j.waiting[subscription] = w
+	}
+	w.waiters++
+	return j.tallyOfLocked(subscription), w
+}
+
+// leave gives up waiting and answers the tally as it is. What nobody waits for
+// is not kept.
+func (j *Journal) leave(subscription string, w *wait) Tally {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	w.waiters--
+	if w.waiters == 0 && j.waiting[subscription] == w {
+		delete(j.waiting, subscription)
+	}
+	return j.tallyOfLocked(subscription)
+}
+
+func (j *Journal) tallyOfLocked(subscription string) Tally {
+	seen := Tally{Sent: map[string]int{}}
+	if t := j.tallies[subscription]; t != nil {
+		seen.Bound = t.bound
+		for _, s := range t.sent {
+			seen.Sent[s.kind] = s.count
+		}
+	}
+	return seen
+}

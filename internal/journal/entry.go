@@ -1,0 +1,139 @@
+package journal
+
+import (
+	"bytes"
+	"encoding/json"
+	"time"
+)
+
+// The kinds of entry.
+const (
+	HTTP     = "http"      // a request and its answer
+	Opened   = "opened"    // a socket opened; Text has the path it asked for and from where
+	Closed   = "closed"    // a socket closed; Code and Text say how
+	Received = "received"  // a frame came in; Type is what it asks for
+	Sent     = "sent"      // a frame was queued for a socket; Type is that of the notification, or outcome, or pong
+	Overflow = "overflow"  // too many frames waited for a socket
+	Token    = "token"     // a token was issued, renewed, revoked, or expired: Type
+	Bound    = "bound"     // a socket was bound to a subscription
+	Unbound  = "unbound"   // a binding ended; Text says why
+	Status   = "status"    // a subscription changed its status: Text
+	Change   = "change"    // a resource was written or deleted
+	Fired    = "fired"     // a change, or a trigger, fired a topic
+	NotFired = "not-fired" // a change did not fire a topic; Text says why
+	Appended = "appended"  // an event was numbered and logged
+	NotSent  = "not-sent"  // an event concerns a subscription but went to nobody; Text says why
+	Refused  = "refused"   // something said on a socket was refused; Text says why
+	Reset    = "reset"     // the room went back to its seed; tallies begin anew
+)
+
+// Kinds lists every kind.
+func Kinds() []string {
+	return []string{HTTP, Opened, Closed, Received, Sent, Overflow, Token, Bound, Unbound, Status, Change, Fired, NotFired, Appended, NotSent, Refused, Reset}
+}
+
+// Entry is one thing that happened. Which members say something depends on the
+// kind. No member ever holds a token, only the fingerprint of one.
+type Entry struct {
+	Seq          uint64    // 1, 2, 3 …; given by the journal
+	Time         time.Time // given by the journal where it is zero
+	Kind         string
+	Subscription string
+	Socket       string
+	Topic        string // canonical URL
+	Resource     string // "Encounter/1"
+	Interaction  string // create, update or delete
+	Type         string
+	Dialect      string
+	Token        string // fingerprint
+	Code         int    // of a close
+	First, Last  int64  // numbers of the events it carries
+	Text         string
+	Frame        []byte    // what went over the socket; shared, never modified
+	Exchange     *Exchange // of kind HTTP; never modified
+	Size         int       // bytes of Frame or of both bodies
+	Dropped      bool      // the frame or the bodies were let go to bound memory
+
+	cost int // bytes this entry alone answers for
+}
+
+// Exchange is a request and its answer. Bodies are cut to what the recorder
+// keeps.
+type Exchange struct {
+	Method          string
+	Path            string // with the query
+	Status          int
+	Took            time.Duration
+	RequestHeaders  map[string]string
+	RequestBody     []byte
+	ResponseHeaders map[string]string
+	ResponseBody    []byte
+	Truncated       bool // a body was longer than what is kept of it
+}
+
+// wireEntry is an entry as JSON.
+type wireEntry struct {
+	Seq          uint64        `json:"seq"`
+	Time         time.Time     `json:"time"`
+	Kind         string        `json:"kind"`
+	Subscription string        `json:"subscription,omitempty"`
+	Socket       string        `json:"socket,omitempty"`
+	Topic        string        `json:"topic,omitempty"`
+	Resource     string        `json:"resource,omitempty"`
+	Interaction  string        `json:"interaction,omitempty"`
+	Type         string        `json:"type,omitempty"`
+	Dialect      string        `json:"dialect,omitempty"`
+	Token        string        `json:"token,omitempty"`
+	Code         int           `json:"code,omitempty"`
+	First        int64         `json:"first,omitempty"`
+	Last         int64         `json:"last,omitempty"`
+	Text         string        `json:"text,omitempty"`
+	Size         int           `json:"size,omitempty"`
+	Dropped      bool          `json:"dropped,omitempty"`
+	Frame        string        `json:"frame,omitempty"`
+	HTTP         *wireExchange `json:"http,omitempty"`
+}
+
+type wireExchange struct {
+	Method          string            `json:"method"`
+	Path            string            `json:"path"`
+	Status          int               `json:"status"`
+	Took            float64           `json:"took"` // milliseconds
+	RequestHeaders  map[string]string `json:"requestHeaders,omitempty"`
+	RequestBody     string            `json:"requestBody,omitempty"`
+	ResponseHeaders map[string]string `json:"responseHeaders,omitempty"`
+	ResponseBody    string            `json:"responseBody,omitempty"`
+	Truncated       bool              `json:"truncated,omitempty"`
+}
+
+// JSON writes the entry as one line without its line feed, with frame, headers
+// and bodies where bodies is true.
+func (e *Entry) JSON(bodies bool) []byte {
+	w := wireEntry{
+		Seq: e.Seq, Time: e.Time, Kind: e.Kind,
+		Subscription: e.Subscription, Socket: e.Socket, Topic: e.Topic, Resource: e.Resource,
+		Interaction: e.Interaction, Type: e.Type, Dialect: e.Dialect, Token: e.Token,
+		Code: e.Code, First: e.First, Last: e.Last, Text: e.Text,
+		Size: e.Size, Dropped: e.Dropped,
+	}
+	if x := e.Exchange; x != nil {
+		w.HTTP = &wireExchange{Method: x.Method, Path: x.Path, Status: x.Status, Took: milliseconds(x.Took)}
+		if bodies {
+			w.HTTP.RequestHeaders, w.HTTP.RequestBody = x.RequestHeaders, string(x.RequestBody)
+			w.HTTP.ResponseHeaders, w.HTTP.ResponseBody = x.ResponseHeaders, string(x.ResponseBody)
+			w.HTTP.Truncated = x.Truncated
+		}
+	}
+	if bodies {
+		w.Frame = string(e.Frame)
+	}
+	var b bytes.Buffer
+	encoder := json.NewEncoder(&b)
+	encoder.SetEscapeHTML(false)
+	_ = encoder.Encode(w) // nothing in it can fail
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
+}
+
+func milliseconds(d time.Duration) float64 {
+	return float64(d.Microseconds()) / 1000
+}

@@ -1,0 +1,123 @@
+package journal
+
+import (
+	"bytes"
+	"context"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Filter selects entries; an empty member selects all.
+type Filter struct {
+	Kinds        []string
+	Subscription string
+	Socket       string
+	Text         string    // found in anything the entry says, frame and bodies included, whatever the case
+	After        uint64    // only entries with a greater Seq
+	Since        time.Time // only entries of this time or later
+	Limit        int       // the newest so many; 0: all
+}
+
+// Selects tells whether an entry passes, but for Limit.
+func (f *Filter) Selects(e *Entry) bool {
+	return e.Seq > f.After &&
+		(f.Since.IsZero() || !e.Time.Before(f.Since)) &&
+		(len(f.Kinds) == 0 || slices.Contains(f.Kinds, e.Kind)) &&
+		(f.Subscription == "" || e.Subscription == f.Subscription) &&
+		(f.Socket == "" || e.Socket == f.Socket) &&
+		(f.Text == "" || e.says(f.Text))
+}
+
+// says looks for a text in everything an entry says.
+func (e *Entry) says(text string) bool {
+	for _, said := range []string{e.Kind, e.Subscription, e.Socket, e.Topic, e.Resource, e.Interaction, e.Type, e.Dialect, e.Token, e.Text} {
+		if contains(said, text) {
+			return true
+		}
+	}
+	if x := e.Exchange; x != nil {
+		return contains(x.Method+" "+x.Path, text) || containsBytes(x.RequestBody, text) || containsBytes(x.ResponseBody, text)
+	}
+	return containsBytes(e.Frame, text)
+}
+
+func contains(in, text string) bool {
+	return strings.Contains(strings.ToLower(in), strings.ToLower(text))
+}
+
+func containsBytes(in []byte, text string) bool {
+	return len(in) > 0 && bytes.Contains(bytes.ToLower(in), bytes.ToLower([]byte(text)))
+}
+
+// Entries answers the entries that are kept and selected, oldest first.
+func (j *Journal) Entries(f Filter) []Entry {
+	kept, _, _ := j.after(f.After, j.size)
+	if kept == nil {
+		return []Entry{}
+	}
+	found := slices.DeleteFunc(kept, func(e Entry) bool { return !f.Selects(&e) })
+	if f.Limit > 0 && len(found) > f.Limit {
+		found = found[len(found)-f.Limit:]
+	}
+	return found
+}
+
+// Entry answers one entry, false where it is not kept.
+func (j *Journal) Entry(seq uint64) (Entry, bool) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if seq == 0 || seq > j.seq || seq <= j.seq-uint64(len(j.ring)) {
+		return Entry{}, false
+	}
+	return j.ring[(seq-1)%uint64(j.size)], true
+}
+
+// Range is the Seq of the oldest entry kept and of the newest one; 0 and 0
+// where there is none.
+func (j *Journal) Range() (first, last uint64) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if len(j.ring) == 0 {
+		return 0, j.seq
+	}
+	return j.seq - uint64(len(j.ring)) + 1, j.seq
+}
+
+// Follow answers up to most entries after seq, oldest first, as soon as there is
+// one or ctx ends. skipped is how many were lost in between: they are no longer
+// kept.
+func (j *Journal) Follow(ctx context.Context, seq uint64, most int) (entries []Entry, skipped uint64, err error) {
+	for {
+		entries, skipped, changed := j.after(seq, most)
+		if len(entries) > 0 || skipped > 0 {
+			return entries, skipped, nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return nil, 0, ctx.Err()
+		}
+	}
+}
+
+// after copies the kept entries after seq, most of them at most; where there is
+// none, changed tells when there may be one.
+func (j *Journal) after(seq uint64, most int) (entries []Entry, skipped uint64, changed <-chan struct{}) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if seq >= j.seq {
+		if j.changed == nil {
+			j.changed = make(chan struct{})
+		}
+		return nil, 0, j.changed
+	}
+	if oldest := j.seq - uint64(len(j.ring)); seq < oldest {
+		skipped, seq = oldest-seq, oldest
+	}
+	entries = make([]Entry, 0, min(j.seq-seq, uint64(most)))
+	for ; seq < j.seq && len(entries) < most; seq++ {
+		entries = append(entries, j.ring[seq%uint64(j.size)])
+	}
+	return entries, skipped, nil
+}

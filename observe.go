@@ -1,0 +1,276 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"signalfhir/internal/fhir"
+	"signalfhir/internal/journal"
+	"signalfhir/internal/room"
+)
+
+// The routes that look inside: what is there now, and what happened.
+
+// state answers GET /mock/state: everything the page shows of the room.
+func (s *server) state(c echo.Context) error {
+	root := s.rootOf(c)
+	sockets := s.hub.sockets()
+	counts := s.room.Counts()
+	return answerJSON(c, struct {
+		Instance string            `json:"instance"`
+		Version  string            `json:"version"`
+		URL      string            `json:"url"`
+		FHIR     map[string]string `json:"fhir"`
+		WS       string            `json:"ws"`
+		Counts   map[string]int    `json:"counts"`
+		Sockets  []socketState     `json:"sockets"`
+		*room.State
+	}{
+		s.instance, version(), root, s.bases(root), socketURL(root),
+		map[string]int{"resources": counts.Resources, "subscriptions": counts.Subscriptions, "tokens": counts.Tokens, "sockets": len(sockets)},
+		sockets, s.room.State(),
+	})
+}
+
+// journal answers GET /mock/journal: what is kept and selected, oldest first.
+func (s *server) journal(c echo.Context) error {
+	f, err := journalFilter(c)
+	if err != nil {
+		return err
+	}
+	bodies, err := flag(c, "bodies")
+	if err != nil {
+		return err
+	}
+	format := c.QueryParam("format")
+	if format == "" && strings.Contains(c.Request().Header.Get("Accept"), "application/x-ndjson") {
+		format = "ndjson"
+	}
+	j := s.room.Journal()
+	switch format {
+	case "", "json":
+		first, last := j.Range()
+		entries := []json.RawMessage{}
+		for _, e := range j.Entries(f) {
+			entries = append(entries, e.JSON(bodies))
+		}
+		return answerJSON(c, struct {
+			Instance string            `json:"instance"`
+			First    uint64            `json:"first"` // the oldest one kept
+			Last     uint64            `json:"last"`
+			Entries  []json.RawMessage `json:"entries"`
+		}{s.instance, first, last, entries})
+	case "ndjson":
+		var lines bytes.Buffer
+		for _, e := range j.Entries(f) {
+			lines.Write(e.JSON(bodies))
+			lines.WriteByte('\n')
+		}
+		return download(c, "application/x-ndjson", "signalfhir.ndjson", lines.Bytes())
+	case "har":
+		return download(c, "application/json", "signalfhir.har", journal.HAR(j.Entries(f), s.rootOf(c), version()))
+	}
+	return fhir.Refuse(http.StatusBadRequest, "code-invalid", "got %q, expected json, ndjson or har", format).At("format")
+}
+
+func download(c echo.Context, kind, name string, data []byte) error {
+	h := c.Response().Header()
+	h.Set("Cache-Control", "no-store")
+	h.Set("Content-Disposition", `attachment; filename="`+name+`"`)
+	return c.Blob(http.StatusOK, kind, data)
+}
+
+// journalEntry answers GET /mock/journal/[seq] with frame, headers and bodies.
+func (s *server) journalEntry(c echo.Context) error {
+	seq, err := strconv.ParseUint(c.Param("seq"), 10, 64)
+	if err != nil {
+		return fhir.Refuse(http.StatusBadRequest, "value", "%q is no number of an entry", c.Param("seq"))
+	}
+	e, ok := s.room.Journal().Entry(seq)
+	if !ok {
+		first, last := s.room.Journal().Range()
+		return fhir.Refuse(http.StatusNotFound, "not-found", "entry %d is not kept; the journal has %d to %d", seq, first, last)
+	}
+	return answerJSON(c, json.RawMessage(e.JSON(true)))
+}
+
+// journalFilter reads which entries are wanted.
+func journalFilter(c echo.Context) (journal.Filter, error) {
+	f := journal.Filter{Subscription: c.QueryParam("subscription"), Socket: c.QueryParam("socket"), Text: c.QueryParam("text")}
+	for _, list := range c.QueryParams()["kind"] {
+		for kind := range strings.SplitSeq(list, ",") {
+			if kind == "" {
+				continue
+			}
+			if !slices.Contains(journal.Kinds(), kind) {
+				return f, fhir.Refuse(http.StatusBadRequest, "code-invalid", "got %q, expected one of %s", kind, strings.Join(journal.Kinds(), ", ")).At("kind")
+			}
+			f.Kinds = append(f.Kinds, kind)
+		}
+	}
+	if since := c.QueryParam("since"); since != "" {
+		var err error
+		if f.After, err = strconv.ParseUint(since, 10, 64); err != nil {
+			if f.Since, err = time.Parse(time.RFC3339, since); err != nil {
+				return f, fhir.Refuse(http.StatusBadRequest, "value", "got %q, expected the number of an entry or a time such as 2026-01-02T15:04:05Z", since).At("since")
+			}
+		}
+	}
+	var err error
+	f.Limit, err = positive(c, "limit", 0)
+	return f, err
+}
+
+func flag(c echo.Context, name string) (bool, error) {
+	switch v := c.QueryParam(name); v {
+	case "", "false":
+		return false, nil
+	case "true":
+		return true, nil
+	default:
+		return false, fhir.Refuse(http.StatusBadRequest, "value", "got %q, expected true or false", v).At(name)
+	}
+}
+
+func positive(c echo.Context, name string, fallback int) (int, error) {
+	text := c.QueryParam(name)
+	if text == "" {
+		return fallback, nil
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 {
+		return 0, fhir.Refuse(http.StatusBadRequest, "value", "got %q, expected a whole number from 1 on", text).At(name)
+	}
+	return n, nil
+}
+
+// How the stream paces itself: a batch goes out at once and then not more often
+// than this, and a comment now and then keeps proxies from closing it.
+const (
+	streamPace  = 100 * time.Millisecond
+	streamAlive = 15 * time.Second
+)
+
+// journalStream answers GET /mock/journal/stream: server-sent events, one an
+// entry, from where the client left off. What it cannot follow it is told of.
+func (s *server) journalStream(c echo.Context) error {
+	f, err := journalFilter(c)
+	if err != nil {
+		return err
+	}
+	most, err := positive(c, "most", 1000)
+	if err != nil {
+		return err
+	}
+	j := s.room.Journal()
+	_, last := j.Range()
+	seq := s.resume(c, last)
+	if f.After > 0 {
+		seq, f.After = f.After, 0
+	}
+	h := c.Response().Header()
+	h.Set("Content-Type", "text/event-stream")
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Accel-Buffering", "no")
+	c.Response().WriteHeader(http.StatusOK)
+	hello, _ := json.Marshal(map[string]any{"instance": s.instance, "version": version(), "last": last})
+	stream := &eventStream{Response: c.Response(), instance: s.instance}
+	stream.event("hello", hello)
+
+	ctx, cancel := context.WithCancel(c.Request().Context())
+	defer cancel()
+	defer context.AfterFunc(s.stopping, cancel)()
+	pace := time.NewTimer(0)
+	defer pace.Stop()
+	for stream.err == nil {
+		stream.Flush()
+		select {
+		case <-pace.C:
+		case <-ctx.Done():
+			return nil
+		}
+		entries, skipped, alive := s.follow(ctx, seq)
+		if !alive {
+			return nil
+		}
+		pace.Reset(streamPace)
+		if len(entries) > 0 {
+			seq = entries[len(entries)-1].Seq
+		} else {
+			seq += skipped
+		}
+		entries = slices.DeleteFunc(entries, func(e journal.Entry) bool { return !f.Selects(&e) })
+		if surplus := len(entries) - max(1, most*int(streamPace)/int(time.Second)); surplus > 0 {
+			skipped += uint64(surplus)
+			entries = entries[surplus:]
+		}
+		if skipped > 0 {
+			stream.event("gap", fmt.Appendf(nil, `{"skipped":%d}`, skipped))
+		}
+		for i := range entries {
+			stream.entry(&entries[i])
+		}
+		if len(entries) == 0 && skipped == 0 {
+			stream.comment("alive")
+		}
+	}
+	return nil
+}
+
+// follow waits for entries, or for the time to show that the stream is alive.
+func (s *server) follow(ctx context.Context, seq uint64) (entries []journal.Entry, skipped uint64, alive bool) {
+	waiting, cancel := context.WithTimeout(ctx, streamAlive)
+	defer cancel()
+	entries, skipped, _ = s.room.Journal().Follow(waiting, seq, 1<<20)
+	return entries, skipped, ctx.Err() == nil
+}
+
+// resume is the number of the entry the client has seen last. One of another
+// life of the server has seen nothing of this one.
+func (s *server) resume(c echo.Context, last uint64) uint64 {
+	id := c.Request().Header.Get("Last-Event-ID")
+	if id == "" {
+		id = c.QueryParam("last-event-id")
+	}
+	if id == "" {
+		return last
+	}
+	instance, number, _ := strings.Cut(id, "-")
+	seen, err := strconv.ParseUint(number, 10, 64)
+	if instance != s.instance || err != nil {
+		return 0
+	}
+	return min(seen, last)
+}
+
+// eventStream writes server-sent events. Its first failure ends it.
+type eventStream struct {
+	*echo.Response
+	instance string
+	err      error
+}
+
+func (s *eventStream) event(name string, data []byte) {
+	s.write("event: %s\ndata: %s\n\n", name, data)
+}
+
+func (s *eventStream) entry(e *journal.Entry) {
+	s.write("id: %s-%d\ndata: %s\n\n", s.instance, e.Seq, e.JSON(false))
+}
+
+func (s *eventStream) comment(text string) { s.write(": %s\n\n", text) }
+
+func (s *eventStream) write(format string, args ...any) {
+	if s.err == nil {
+		_, s.err = fmt.Fprintf(s.Response, format, args...)
+	}
+}

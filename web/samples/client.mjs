@@ -1,0 +1,100 @@
+// Receives the events of Subscription/{{id}} and misses none.
+// Run it: node client.mjs (with Node 20: node --experimental-websocket client.mjs)
+
+const base = "{{fhir}}";
+const id = "{{id}}";
+const heartbeat = {{heartbeat}}; // seconds between heartbeats; 0: there are none
+
+let last; // number of the last event; unknown until the first handshake
+let pause = 200; // ms before the next attempt
+
+function handle(event, how = "event") {
+  const number = Number(event.eventNumber);
+  if (number <= last) return; // it came already
+  last = number;
+  console.log(`${how} #${number} ${event.focus?.reference ?? ""}`);
+}
+
+async function call(method, operation) {
+  const response = await fetch(`${base}/Subscription/${id}/${operation}`, { method });
+  const body = await response.json();
+  if (response.ok) return body;
+  const error = new Error(body.issue.map((issue) => issue.diagnostics).join("; "));
+  error.final = response.status < 500; // asking again would not help
+  throw error;
+}
+
+async function takeToken() {
+  const { parameter } = await call("POST", "$get-ws-binding-token");
+  const value = (name) => parameter.find((p) => p.name === name);
+  return {
+    token: value("token").valueString,
+    expires: Date.parse(value("expiration").valueDateTime),
+    url: value("websocket-url").valueUrl,
+  };
+}
+
+/** Fetches the events up to a number that did not come over the socket. */
+async function recover(to) {
+  if (last >= to) return;
+  const bundle = await call("GET", `$events?eventsSinceNumber=${last + 1}&eventsUntilNumber=${to}`);
+  for (const event of bundle.entry[0].resource.notificationEvent ?? []) handle(event, "recovered");
+  if (last < to) console.log(`lost up to #${to}: the server no longer has them`);
+  last = Math.max(last, to);
+}
+
+async function receive(message) {
+  if (message.resourceType === "OperationOutcome") throw new Error(message.issue[0].diagnostics);
+  const status = message.entry[0].resource;
+  const total = Number(status.eventsSinceSubscriptionStart);
+  if (status.type === "handshake") {
+    console.log(`handshake, ${total} events so far`);
+    last ??= total; // begin here
+    if (total < last) last = 0; // the server counts anew
+    pause = 200;
+  }
+  if (status.status !== "active") console.log(`the subscription is ${status.status}`);
+  const events = status.notificationEvent ?? [];
+  await recover(events.length ? Number(events[0].eventNumber) - 1 : total); // numbers have no holes
+  for (const event of events) handle(event);
+}
+
+async function session() {
+  const first = await takeToken();
+  const socket = new WebSocket(first.url);
+  let renewal, silence;
+  let work = Promise.resolve(); // one message after the other
+  try {
+    await new Promise((_, end) => {
+      const bind = ({ token, expires }) => {
+        if (socket.readyState !== WebSocket.OPEN) return;
+        socket.send(`bind-with-token ${token}`);
+        // A new token, on the same socket, before this one expires.
+        renewal = setTimeout(() => takeToken().then(bind).catch(end), 0.8 * (expires - Date.now()));
+      };
+      const alive = () => {
+        clearTimeout(silence);
+        if (heartbeat) silence = setTimeout(() => end(new Error("no heartbeat: the connection is dead")), 2500 * heartbeat);
+      };
+      socket.onopen = () => { bind(first); alive(); };
+      socket.onmessage = ({ data }) => {
+        alive();
+        work = work.then(() => receive(JSON.parse(data))).catch(end);
+      };
+      socket.onclose = ({ code, reason }) => work.then(() => end(new Error(`socket closed: ${code} ${reason}`)));
+    });
+  } finally {
+    clearTimeout(renewal);
+    clearTimeout(silence);
+    socket.close();
+  }
+}
+
+while (true) {
+  await session().catch((error) => {
+    if (error.final) throw error;
+    console.log(`${error.message}; trying again`);
+  });
+  await new Promise((done) => setTimeout(done, pause));
+  pause = Math.min(2 * pause, 5000);
+}
