@@ -79,6 +79,8 @@ func startBrowser(t *testing.T) *browser {
 			}
 		}
 	})
+	// The first run starts the browser, which lives as long as the context of that run.
+	b.do(t)
 	return b
 }
 

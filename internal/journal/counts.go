@@ -77,6 +77,7 @@ type wait struct {
 
 func (c *counts) reset() {
 	c.tallies, c.heard, c.last, c.fired, c.totals = map[string]*tally{}, nil, nil, map[string]uint64{}, Totals{}
+	c.seconds = [Seconds]second{}
 	// Those who wait look again.
 	for _, w := range c.waiting {
 		close(w.changed)

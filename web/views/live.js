@@ -86,7 +86,7 @@ class Street {
     this.stations = {};
     this.changes = []; // {key, interaction, resource, synthetic, fired: [topic urls]}
     this.frames = []; // {key, subscription, socket, type, first, last}
-    this.lit = new Set(); // keys of stops that light up at the next drawing
+    this.lit = new Map(); // key of a stop -> when it lit up
     this.heat = new Map(); // subscription -> when it last did something
     this.element = h("section.street.card", { "aria-label": "The way of an event" }, this.lines,
       stations.map(([key, title, meaning]) => {
@@ -94,7 +94,7 @@ class Street {
         const rate = h("span.rate");
         const list = h("ol");
         this.stations[key] = { total, rate, list };
-        return h("section.station", { "aria-labelledby": `street-${key}` },
+        return h("div.station", { role: "group", "aria-labelledby": `street-${key}` },
           h("header", null, h("h2", { id: `street-${key}` }, title), h("p", null, total, rate), h("p", null, meaning)), list);
       }));
   }
@@ -115,17 +115,17 @@ class Street {
         break;
       case "fired":
         this.changeOf(entry).fired.push(entry.topic);
-        this.lit.add(`t${entry.topic}`);
+        this.light(`t${entry.topic}`);
         break;
       case "appended":
         this.changeOf(entry);
-        this.lit.add(`s${entry.subscription}`);
+        this.light(`s${entry.subscription}`);
         this.heat.set(entry.subscription, entry.seq);
         break;
       case "sent":
         if (!entry.subscription) return;
         this.add(this.frames, { key: `f${entry.seq}`, ...entry });
-        this.lit.add(`k${entry.socket}`);
+        this.light(`k${entry.socket}`);
         this.heat.set(entry.subscription, entry.seq);
         break;
       default:
@@ -137,8 +137,11 @@ class Street {
   add(list, item) {
     list.unshift(item);
     if (list.length > most) list.pop();
-    this.lit.add(item.key);
+    this.light(item.key);
   }
+
+  /** light makes a stop and its lines glow for a while. */
+  light(key) { this.lit.set(key, performance.now()); }
 
   /** changeOf finds what an event is about; a triggered one has no write behind it. */
   changeOf(entry) {
@@ -190,17 +193,24 @@ class Street {
     this.put("sockets", state.sockets.slice(-most).map((s) => [`k${s.id}`, h("a.stop", { href: `/timeline?socket=${encodeURIComponent(s.id)}`, data: { key: `k${s.id}` } }, h("b.cut", null, s.id), h("small", null, h("span.cut", null, s.dialect || "silent"), h("span", null, s.bindings.length === 1 ? "1 binding" : `${s.bindings.length} bindings`)))]),
       Math.max(0, state.sockets.length - most), ["No socket is open. ", h("a", { href: "/try" }, "Bind one here"), "."]);
     this.draw();
-    this.lit.clear();
   }
 
   put(key, stops, more, otherwise) {
     fill(this.stations[key].list,
       stops.map(([id, stop]) => {
-        if (this.lit.has(id)) stop.classList.add("lit");
+        this.glow(stop, id, "lit");
         return h("li", null, stop);
       }),
       more > 0 && h("li.hint", null, `and ${count(more)} more`),
       stops.length === 0 && h("li.empty", null, otherwise));
+  }
+
+  /** glow goes on with an animation where the last drawing left it. */
+  glow(element, key, name) {
+    const age = performance.now() - (this.lit.get(key) ?? -Infinity);
+    if (age > 4000) return this.lit.delete(key);
+    element.classList.add(name);
+    element.style.animationDelay = `${-age}ms`;
   }
 
   /** draw lays the lines between the stops. */
@@ -209,21 +219,22 @@ class Street {
     const area = this.element.getBoundingClientRect();
     const boxes = new Map([...this.element.querySelectorAll(".stop")].map((e) => [e.dataset.key, e.getBoundingClientRect()]));
     const paths = [];
-    const line = (from, to, fresh) => {
+    const line = (from, to, key) => {
       const a = boxes.get(from);
       const b = boxes.get(to);
       if (!a || !b || b.left <= a.right) return;
       const x1 = a.right - area.left, y1 = a.top + a.height / 2 - area.top;
       const x2 = b.left - area.left, y2 = b.top + b.height / 2 - area.top;
       const bend = (x2 - x1) / 2;
-      paths.push(svg("path", { d: `M${x1} ${y1}C${x1 + bend} ${y1} ${x2 - bend} ${y2} ${x2} ${y2}`, class: fresh ? "fresh" : null }));
+      const path = svg("path", { d: `M${x1} ${y1}C${x1 + bend} ${y1} ${x2 - bend} ${y2} ${x2} ${y2}` });
+      this.glow(path, key, "fresh");
+      paths.push(path);
     };
-    const fresh = (key) => this.lit.has(key);
-    for (const s of this.shown) line(`t${s.topic.split("|")[0]}`, `s${s.id}`, fresh(`s${s.id}`));
-    for (const c of this.changes) for (const t of c.fired) line(c.key, `t${t}`, fresh(c.key) || fresh(`t${t}`));
+    for (const s of this.shown) line(`t${s.topic.split("|")[0]}`, `s${s.id}`, `s${s.id}`);
+    for (const c of this.changes) for (const t of c.fired) line(c.key, `t${t}`, c.key);
     for (const f of this.frames) {
-      line(`s${f.subscription}`, f.key, fresh(f.key));
-      line(f.key, `k${f.socket}`, fresh(f.key));
+      line(`s${f.subscription}`, f.key, f.key);
+      line(f.key, `k${f.socket}`, f.key);
     }
     this.lines.replaceChildren(...paths.filter((p) => !p.classList.contains("fresh")), ...paths.filter((p) => p.classList.contains("fresh")));
   }
