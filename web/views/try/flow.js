@@ -88,6 +88,7 @@ on("state", (state) => {
 });
 
 function forget(there) {
+  shown.clear();
   flow.token = flow.last = flow.answer = null;
   if (there) return;
   flow.resource = null;
@@ -149,6 +150,7 @@ export function draftRequest() {
 /** subscribe creates the subscription, or updates the one made before. */
 export async function subscribe() {
   const answer = await request(...draftRequest());
+  shown.delete(answer.body.id); // the state may still be of before
   about(() => { flow.created = answer.body.id; });
   Object.assign(flow, { answer, resource: answer.body, gone: "" });
   changed();
@@ -258,7 +260,10 @@ export function leave(reason, code = 1000) {
 /** drop closes the socket and comes back a little later. */
 export function drop() {
   leave("dropped", 4000);
-  flow.back = Date.now() + dropFor;
+  const back = flow.back = Date.now() + dropFor;
+  setTimeout(() => {
+    if (flow.back === back) bind().catch((error) => say("·", error.message, "bad"));
+  }, dropFor);
 }
 
 /** parse reads a frame; what is no notification has kind "outcome" or "text". */

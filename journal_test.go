@@ -1,0 +1,538 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"signalfhir/internal/token"
+)
+
+// record is one entry as the routes show it.
+type record struct {
+	Seq                                                      uint64
+	Kind, Subscription, Socket, Topic, Resource, Interaction string
+	Type, Dialect, Token, Text, Frame                        string
+	First, Last                                              int64
+	Code, Size                                               int
+	Dropped                                                  bool
+	HTTP                                                     *struct {
+		Method, Path, RequestBody, ResponseBody string
+		Status                                  int
+		Took                                    float64
+		Truncated                               bool
+		RequestHeaders, ResponseHeaders         map[string]string
+	}
+}
+
+func (r record) String() string { return fmt.Sprintf("%d %s %s %s", r.Seq, r.Kind, r.Type, r.Text) }
+
+// journal reads the journal with a query, "?kind=sent".
+func (s *testServer) journal(query string) []record {
+	s.t.Helper()
+	var body struct{ Entries []record }
+	if err := json.Unmarshal(s.must(200, "GET", "/mock/journal"+query, nil).raw, &body); err != nil {
+		s.t.Fatal(err)
+	}
+	return body.Entries
+}
+
+// seconds read the stream of the journal.
+type stream struct {
+	t     *testing.T
+	lines *bufio.Scanner
+}
+
+// follow opens the stream; lastID, where not "", is where it goes on.
+func (s *testServer) follow(query, lastID string) *stream {
+	s.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	s.t.Cleanup(cancel)
+	req, err := http.NewRequestWithContext(ctx, "GET", s.url+"/mock/journal/stream"+query, nil)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if lastID != "" {
+		req.Header.Set("Last-Event-ID", lastID)
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() { res.Body.Close() })
+	if kind := res.Header.Get("Content-Type"); res.StatusCode != 200 || kind != "text/event-stream" {
+		s.t.Fatalf("got %d %s, want 200 text/event-stream", res.StatusCode, kind)
+	}
+	lines := bufio.NewScanner(res.Body)
+	lines.Buffer(nil, 1<<20)
+	return &stream{s.t, lines}
+}
+
+// next reads one event; its name is "message" where the stream names none, and
+// everything is empty where the stream has ended.
+func (st *stream) next() (name, id, data string) {
+	st.t.Helper()
+	name = "message"
+	for st.lines.Scan() {
+		field, value, _ := strings.Cut(st.lines.Text(), ": ")
+		switch field {
+		case "event":
+			name = value
+		case "id":
+			id = value
+		case "data":
+			data = value
+		case "":
+			if data != "" {
+				return name, id, data
+			}
+		}
+	}
+	return "", "", ""
+}
+
+// entry reads one entry.
+func (st *stream) entry() (id string, r record) {
+	st.t.Helper()
+	name, id, data := st.next()
+	if name != "message" || json.Unmarshal([]byte(data), &r) != nil {
+		st.t.Fatalf("got event %q %s, want an entry", name, data)
+	}
+	return id, r
+}
+
+func TestJournal_TellsTheWholeFlow(t *testing.T) {
+	t.Parallel()
+	s := vectorServer(t)
+	last := s.journal("")
+	ws := s.bind("abc")
+	s.must(201, "PUT", "Encounter/e1", encounter("e1", "in-progress"))
+	ws.wantEvent("1")
+	s.must(200, "PUT", "Encounter/e1", encounter("e1", "completed"))
+	ws.nothing()
+	ws.send("bind-with-token " + strings.Repeat("x", 43))
+	ws.outcome("unknown")
+
+	var got []string
+	for _, r := range s.journal("?since=" + strconv.FormatUint(last[len(last)-1].Seq, 10)) {
+		line := r.Kind
+		for _, part := range []string{r.Type, r.Interaction, r.Resource, r.Subscription, r.Socket, r.Dialect} {
+			if part != "" {
+				line += " " + part
+			}
+		}
+		if r.First > 0 {
+			line += fmt.Sprintf(" %d-%d", r.First, r.Last)
+		}
+		if r.HTTP != nil {
+			line += fmt.Sprintf(" %s %s %d", r.HTTP.Method, r.HTTP.Path, r.HTTP.Status)
+		}
+		got = append(got, line)
+	}
+	want := []string{
+		"opened s1",
+		"token issued",
+		"http POST /fhir/R5/Subscription/$get-ws-binding-token?id=abc 200",
+		"received bind-with-token s1 ig",
+		"bound abc s1",
+		"sent handshake abc s1",
+		"change create Encounter/e1",
+		"fired create Encounter/e1",
+		"appended Encounter/e1 abc 1-1",
+		"sent event-notification abc s1 1-1",
+		"http PUT /fhir/R5/Encounter/e1 201",
+		"change update Encounter/e1",
+		"not-fired update Encounter/e1",
+		"http PUT /fhir/R5/Encounter/e1 200",
+		"received ping s1 ig",
+		"sent pong s1",
+		"received bind-with-token s1 ig",
+		"refused unknown s1",
+		"sent outcome s1",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got\n  %s\nwant\n  %s", strings.Join(got, "\n  "), strings.Join(want, "\n  "))
+	}
+}
+
+func TestJournal_NeverShowsAToken(t *testing.T) {
+	t.Parallel()
+	s := vectorServer(t)
+	var secrets []string
+	take := func() string {
+		secrets = append(secrets, s.token("abc"))
+		return secrets[len(secrets)-1]
+	}
+	for _, spelling := range []string{"bind-with-token %s", "bind-with-token: %s", `{"type":"bind-with-token","payload":{"token":"%s"}}`, "BIND-WITH-TOKEN \"%s\""} {
+		ws := s.dial()
+		ws.send(fmt.Sprintf(spelling, take()))
+		ws.next()
+	}
+	s.dial("?token=" + take()).next()
+	ws := s.dial()
+	for _, wrong := range []string{"bind-with-tokn %s", "bind-with-token %s and more", `{"type":"bind","payload":{"token":"%s"}}`, `{"token":"%s"`} {
+		ws.send(fmt.Sprintf(wrong, take()))
+		ws.next()
+	}
+	ws.send("bind-with-token my-own-short-secret")
+	ws.next()
+	s.must(200, "GET", "/mock/tokens", nil)
+	s.must(204, "DELETE", "/mock/tokens/"+take(), nil)
+	ws.send("bind-with-token " + secrets[len(secrets)-1])
+	ws.next()
+	s.must(200, "GET", "Subscription/abc", nil, "Authorization", "Bearer in-a-header", "Cookie", "session=in-a-header")
+
+	name, _, _ := s.follow("", "x-0").next()
+	if name != "hello" {
+		t.Errorf("the stream begins with %q, want hello", name)
+	}
+	var streamed strings.Builder
+	st := s.follow("?most=100000", "x-0")
+	for end := s.journal("")[len(s.journal(""))-1].Seq; ; {
+		_, id, data := st.next()
+		streamed.WriteString(data)
+		if strings.HasSuffix(id, "-"+strconv.FormatUint(end, 10)) {
+			break
+		}
+	}
+	shown := map[string]string{"stream": streamed.String()}
+	for _, format := range []string{"json", "ndjson", "har"} {
+		shown[format] = string(s.must(200, "GET", "/mock/journal?bodies=true&format="+format, nil).raw)
+	}
+	for format, text := range shown {
+		if !strings.Contains(text, token.Fingerprint(secrets[0])) && format != "har" {
+			t.Errorf("%s does not have the fingerprint of a token", format)
+		}
+		for _, secret := range append(secrets, "in-a-header", "my-own-short-secret") {
+			if i := strings.Index(text, secret); i >= 0 {
+				t.Errorf("%s shows %s: …%.200s", format, secret, text[max(0, i-100):])
+			}
+		}
+	}
+}
+
+func TestJournal_KeepsExchangesAsTheyWere(t *testing.T) {
+	t.Parallel()
+	s := vectorServer(t)
+	s.must(400, "POST", "Encounter", `{"resourceType":"Encounter","wrong":1}`)
+	s.must(415, "POST", "Encounter", "<x/>", "Content-Type", "application/xml")
+	s.must(413, "POST", "Encounter", strings.Repeat(" ", 3<<20))
+	s.must(201, "POST", "Patient", `{"resourceType":"Patient","name":[{"text":"`+strings.Repeat("y", 100<<10)+`"}]}`)
+	s.must(200, "GET", "/mock/sockets", nil)
+	s.must(200, "HEAD", "Subscription/abc", nil)
+	s.must(200, "GET", "/mock/state", nil)
+	s.must(200, "GET", "/healthz", nil)
+	var got []record
+	for _, r := range s.journal("?kind=http&limit=6") {
+		a := s.must(200, "GET", "/mock/journal/"+strconv.FormatUint(r.Seq, 10), nil)
+		var whole record
+		if err := json.Unmarshal(a.raw, &whole); err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, whole)
+	}
+	if x := got[0].HTTP; x.Status != 400 || !strings.Contains(x.RequestBody, `"wrong":1`) || !strings.Contains(x.ResponseBody, "OperationOutcome") || x.ResponseHeaders["Content-Type"] == "" || x.RequestHeaders["Content-Type"] != "application/fhir+json" {
+		t.Errorf("a refused write: got %+v", x)
+	}
+	if x := got[1].HTTP; x.Status != 415 || x.RequestBody != "<x/>" {
+		t.Errorf("a body nobody read: got %+v", x)
+	}
+	if x := got[2].HTTP; x.Status != 413 {
+		t.Errorf("a body that is too large: got %+v", x)
+	}
+	if x := got[3].HTTP; x.Status != 201 || !x.Truncated || len(x.RequestBody) != recordMost || got[3].Size < recordMost {
+		t.Errorf("a long body: got status %d, truncated %v, %d bytes", x.Status, x.Truncated, len(x.RequestBody))
+	}
+	if x := got[4].HTTP; x.Path != "/mock/sockets" || x.Took <= 0 {
+		t.Errorf("a control route: got %+v", x)
+	}
+	if x := got[5].HTTP; x.Method != "HEAD" || x.ResponseBody != "" {
+		t.Errorf("a HEAD: got %+v", x)
+	}
+}
+
+func TestJournal_Selects(t *testing.T) {
+	t.Parallel()
+	s := vectorServer(t)
+	ws := s.bind("abc")
+	s.must(201, "PUT", "Encounter/needle", encounter("needle", "in-progress"))
+	ws.wantEvent("1")
+	for _, c := range []struct {
+		query string
+		all   func(record) bool
+		some  int
+	}{
+		{"?kind=sent", func(r record) bool { return r.Kind == "sent" }, 2},
+		{"?kind=sent,bound", func(r record) bool { return r.Kind == "sent" || r.Kind == "bound" }, 3},
+		{"?kind=sent&kind=bound", func(r record) bool { return r.Kind == "sent" || r.Kind == "bound" }, 3},
+		{"?subscription=abc&kind=appended", func(r record) bool { return r.Subscription == "abc" }, 1},
+		{"?socket=s1", func(r record) bool { return r.Socket == "s1" }, 4},
+		{"?text=NEEDLE&kind=change", func(r record) bool { return r.Resource == "Encounter/needle" }, 1},
+		{"?text=in-progress&kind=http&limit=1", func(r record) bool { return r.HTTP.Method == "PUT" }, 1},
+		{"?limit=2", func(record) bool { return true }, 2},
+		{"?since=2200-01-01T00:00:00Z", func(record) bool { return false }, 0},
+		{"?since=2000-01-01T00:00:00Z&kind=bound", func(record) bool { return true }, 1},
+	} {
+		got := s.journal(c.query)
+		if len(got) < c.some || c.some == 0 && len(got) > 0 {
+			t.Errorf("%s: got %d entries, want %d", c.query, len(got), c.some)
+		}
+		for _, r := range got {
+			if !c.all(r) {
+				t.Errorf("%s: got %s", c.query, r)
+			}
+		}
+	}
+	if got := s.journal("?socket=s1&limit=1&bodies=true"); !strings.Contains(got[0].Frame, "event-notification") {
+		t.Errorf("bodies=true: got %q, want the frame", got[0].Frame)
+	}
+}
+
+func TestJournal_RefusesWhatItCannotRead(t *testing.T) {
+	t.Parallel()
+	s := vectorServer(t)
+	for path, says := range map[string]string{
+		"?kind=sended":         "sent",
+		"?since=yesterday":     "2026-01-02T15:04:05Z",
+		"?limit=0":             "from 1 on",
+		"?limit=many":          "from 1 on",
+		"?bodies=yes":          "true or false",
+		"?format=xml":          "ndjson",
+		"/stream?most=0":       "from 1 on",
+		"/stream?kind=nothing": "sent",
+		"/first":               "number",
+	} {
+		a := s.do("GET", "/mock/journal"+path, nil)
+		if a.status != 400 || !strings.Contains(string(a.raw), says) {
+			t.Errorf("%s: got %d %s, want 400 that says %q", path, a.status, a.raw, says)
+		}
+	}
+	if a := s.do("GET", "/mock/journal/999999", nil); a.status != 404 || !strings.Contains(fmt.Sprint(a.body["detail"]), "the journal has 1 to") {
+		t.Errorf("an entry that is not there: got %d %s", a.status, a.raw)
+	}
+}
+
+func TestJournal_StreamResumesWithoutLossOrDoubling(t *testing.T) {
+	t.Parallel()
+	s := vectorServer(t)
+	st := s.follow("?kind=change&most=100000", "")
+	if name, _, data := st.next(); name != "hello" || !strings.Contains(data, `"instance"`) {
+		t.Fatalf("got %q %s, want hello", name, data)
+	}
+	const writes = 30
+	seen, id := []string{}, ""
+	for n := range writes {
+		s.must(201, "PUT", fmt.Sprintf("Patient/p%d", n), map[string]any{"resourceType": "Patient", "id": fmt.Sprintf("p%d", n)})
+		if n%10 == 9 { // read what there is, then break off and go on from there
+			for len(seen) <= n {
+				var r record
+				id, r = st.entry()
+				seen = append(seen, r.Resource)
+			}
+			st = s.follow("?kind=change&most=100000", id)
+			if name, _, _ := st.next(); name != "hello" {
+				t.Fatalf("got %q, want hello", name)
+			}
+		}
+	}
+	for n, resource := range seen {
+		if resource != fmt.Sprintf("Patient/p%d", n) {
+			t.Fatalf("got %v, want p0 to p%d in order", seen, writes-1)
+		}
+	}
+}
+
+func TestJournal_StreamOfAnotherLifeBeginsWithTheOldestEntry(t *testing.T) {
+	t.Parallel()
+	s := vectorServer(t)
+	st := s.follow("?most=100000", "another-9999")
+	st.next() // hello
+	if _, r := st.entry(); r.Seq != 1 {
+		t.Errorf("got entry %d, want 1", r.Seq)
+	}
+}
+
+func TestJournal_StreamTellsWhatItSkips(t *testing.T) {
+	t.Parallel()
+	s := vectorServer(t, func(o *serveOptions) { o.JournalSize = 10 })
+	for range 30 {
+		s.must(200, "GET", "Subscription/abc", nil)
+	}
+	st := s.follow("?most=100000", "x-0")
+	st.next() // hello
+	first := s.journal("")[0].Seq
+	if name, _, data := st.next(); name != "gap" || data != fmt.Sprintf(`{"skipped":%d}`, first-1) {
+		t.Errorf("got %q %s, want a gap of the %d entries that are not kept", name, data, first-1)
+	}
+	if _, r := st.entry(); r.Seq != first {
+		t.Errorf("got entry %d after the gap, want %d", r.Seq, first)
+	}
+	slow := s.follow("?most=1", "x-0")
+	slow.next()
+	if name, _, data := slow.next(); name != "gap" {
+		t.Errorf("more than most: got %q %s, want a gap", name, data)
+	}
+}
+
+func TestJournal_StreamEndsWithTheServer(t *testing.T) {
+	t.Parallel()
+	var st *stream
+	t.Run("server", func(t *testing.T) {
+		s := vectorServer(t)
+		st = s.follow("", "")
+		st.next()
+	}) // has stopped, within the time a stop may take
+	if name, _, data := st.next(); name != "" {
+		t.Errorf("got %q %s, want the end", name, data)
+	}
+}
+
+func TestJournal_IsBounded(t *testing.T) {
+	t.Parallel()
+	s := vectorServer(t, func(o *serveOptions) { o.JournalSize = 50 })
+	for range 100 {
+		s.must(200, "GET", "Subscription/abc", nil)
+	}
+	got := s.journal("")
+	if len(got) != 50 || got[0].Seq+49 != got[49].Seq {
+		t.Errorf("got %d entries from %d, want the last 50", len(got), got[0].Seq)
+	}
+}
+
+func TestJournal_NamesWhomAnEventDidNotConcern(t *testing.T) {
+	t.Parallel()
+	s := vectorServer(t)
+	for n := range 30 {
+		id := fmt.Sprintf("other%d", n)
+		s.must(201, "PUT", "Subscription/"+id, websocketSubscription(id, admissionURL, "filterBy", []any{map[string]any{"filterParameter": "patient", "value": "Patient/other"}}))
+	}
+	s.must(201, "PUT", "Encounter/e", encounter("e", "in-progress", "subject", reference("Patient/mine")))
+	held := s.journal("?kind=not-sent&text=Encounter/e")
+	var named, summed int
+	for _, r := range held {
+		switch {
+		case strings.HasPrefix(r.Subscription, "other"):
+			named++
+			if !strings.Contains(r.Text, "Patient/other") || !strings.Contains(r.Text, "Patient/mine") {
+				t.Errorf("got %q, want how the filter compared", r.Text)
+			}
+		case strings.Contains(r.Text, "10 more subscriptions"):
+			summed++
+		}
+	}
+	if named != 20 || summed != 1 {
+		t.Errorf("got %d named and %d sums, want 20 and one for the rest: %v", named, summed, held)
+	}
+}
+
+func TestJournal_WritesAnHTTPArchive(t *testing.T) {
+	t.Parallel()
+	s := vectorServer(t)
+	ws := s.bind("abc")
+	s.must(201, "POST", "Encounter", encounter("", "in-progress"))
+	ws.wantEvent("1")
+	a := s.must(200, "GET", "/mock/journal?format=har", nil)
+	if got := a.header.Get("Content-Disposition"); !strings.Contains(got, "signalfhir.har") {
+		t.Errorf("Content-Disposition: got %q", got)
+	}
+	var har struct {
+		Log struct {
+			Version string
+			Creator map[string]any
+			Entries []map[string]any
+		}
+	}
+	if err := json.Unmarshal(a.raw, &har); err != nil {
+		t.Fatal(err)
+	}
+	if har.Log.Version != "1.2" || har.Log.Creator["name"] != "signalfhir" || har.Log.Creator["version"] == nil {
+		t.Errorf("got version %q of %v", har.Log.Version, har.Log.Creator)
+	}
+	sockets := 0
+	for _, entry := range har.Log.Entries {
+		need(t, entry, "startedDateTime", "time", "request", "response", "cache", "timings")
+		request, _ := entry["request"].(map[string]any)
+		need(t, request, "method", "url", "httpVersion", "cookies", "headers", "queryString", "headersSize", "bodySize")
+		response, _ := entry["response"].(map[string]any)
+		need(t, response, "status", "statusText", "httpVersion", "cookies", "headers", "content", "redirectURL", "headersSize", "bodySize")
+		content, _ := response["content"].(map[string]any)
+		need(t, content, "size", "mimeType")
+		timings, _ := entry["timings"].(map[string]any)
+		need(t, timings, "send", "wait", "receive")
+		if post, ok := request["postData"].(map[string]any); ok {
+			need(t, post, "mimeType", "text")
+		}
+		if entry["_resourceType"] != "websocket" {
+			continue
+		}
+		sockets++
+		var said []string
+		for _, m := range asList(entry["_webSocketMessages"]) {
+			message := m.(map[string]any)
+			need(t, message, "type", "time", "opcode", "data")
+			said = append(said, message["type"].(string))
+		}
+		if strings.Join(said, " ") != "send receive receive" {
+			t.Errorf("the socket: got %v, want the bind sent, handshake and event received", said)
+		}
+	}
+	if sockets != 1 || len(har.Log.Entries) < 3 {
+		t.Errorf("got %d sockets in %d entries", sockets, len(har.Log.Entries))
+	}
+}
+
+func need(t *testing.T, o map[string]any, members ...string) {
+	t.Helper()
+	for _, member := range members {
+		if _, ok := o[member]; !ok {
+			t.Errorf("%s is missing in %s", member, compact(o))
+		}
+	}
+}
+
+func TestJournal_WritesLines(t *testing.T) {
+	t.Parallel()
+	s := vectorServer(t)
+	a := s.must(200, "GET", "/mock/journal", nil, "Accept", "application/x-ndjson")
+	lines := bytes.Split(bytes.TrimSpace(a.raw), []byte("\n"))
+	for i, line := range lines {
+		var r record
+		if err := json.Unmarshal(line, &r); err != nil || r.Seq != uint64(i+1) {
+			t.Fatalf("line %d: got %s (%v), want entry %d", i, line, err, i+1)
+		}
+	}
+}
+
+func TestState_ShowsTheRoom(t *testing.T) {
+	t.Parallel()
+	s := vectorServer(t)
+	ws := s.bind("abc")
+	s.must(201, "POST", "Encounter", encounter("", "in-progress"))
+	ws.wantEvent("1")
+	state := s.must(200, "GET", "/mock/state", nil).body
+	need(t, state, "instance", "version", "now", "url", "fhir", "ws", "counts", "subscriptions", "sockets", "tokens", "topics", "types", "generators", "scenarios", "totals", "rates")
+	totals := state["totals"].(map[string]any)
+	if totals["events"] != 1.0 || totals["frames"] != 2.0 || totals["received"] != 1.0 {
+		t.Errorf("totals: got %v, want one event, two frames, one received", totals)
+	}
+	frames := asList(state["rates"].(map[string]any)["frames"])
+	if len(frames) != 300 || frames[299] != 2.0 {
+		t.Errorf("rates: got %d seconds, the last with %v frames, want 300 and 2", len(frames), frames[len(frames)-1])
+	}
+	s.clock.Advance(3 * 1e9)
+	frames = asList(s.must(200, "GET", "/mock/state", nil).body["rates"].(map[string]any)["frames"])
+	if frames[296] != 2.0 || frames[299] != 0.0 {
+		t.Errorf("three seconds later: got %v", frames[295:])
+	}
+	topic := asList(state["topics"])[0].(map[string]any)
+	if topic["url"] != admissionURL || topic["events"] != 1.0 {
+		t.Errorf("topic: got %v, want admission, fired once", topic)
+	}
+}
