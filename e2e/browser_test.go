@@ -122,8 +122,11 @@ func (b *browser) within(t *testing.T, what string, actions ...chromedp.Action) 
 // evaluate runs an expression, which may be a promise, in the page.
 func (b *browser) evaluate(t *testing.T, expression string, into any) {
 	t.Helper()
-	b.do(t, chromedp.Evaluate(expression, into, func(p *runtime.EvaluateParams) *runtime.EvaluateParams { return p.WithAwaitPromise(true) }))
+	b.do(t, chromedp.Evaluate(expression, into, awaits))
 }
+
+// awaits waits for the promise an expression answers.
+func awaits(p *runtime.EvaluateParams) *runtime.EvaluateParams { return p.WithAwaitPromise(true) }
 
 // size makes the page as large as a screen; a mobile one has touch and no
 // scroll bars.

@@ -11,13 +11,14 @@ import (
 // open opens a view of the page and waits until it is live.
 func (b *browser) open(t *testing.T, s *testkit.Server, path string) {
 	t.Helper()
+	t.Cleanup(func() { b.tolerate("net::ERR_") }) // the server stops before the browser
 	b.within(t, "the page to be live", chromedp.Navigate(s.URL+path), chromedp.WaitVisible("#link[data-state=live]", chromedp.ByQuery))
 }
 
 // sees waits until an element holds a text.
 func (b *browser) sees(t *testing.T, selector, text string) {
 	t.Helper()
-	b.within(t, selector+" to show "+text, chromedp.Poll(`(selector, text) => [...document.querySelectorAll(selector)].some((e) => e.textContent.includes(text))`, nil,
+	b.within(t, selector+" to show "+text, chromedp.PollFunction(`(selector, text) => [...document.querySelectorAll(selector)].some((e) => e.textContent.includes(text))`, nil,
 		chromedp.WithPollingArgs(selector, text)))
 }
 

@@ -8,8 +8,10 @@ package dialect
 
 import (
 	"encoding/json"
+	"errors"
 	"net/http"
 	"strings"
+	"unicode"
 
 	"signalfhir/internal/fhir"
 )
@@ -72,36 +74,35 @@ func refused(dialect, code, format string, args ...any) Command {
 	return Command{Dialect: dialect, Problem: fhir.Refuse(http.StatusBadRequest, code, format, args...)}
 }
 
+// parseLine reads one line: a verb in any case, white space or a colon or both,
+// and what the verb needs. What follows the verb keeps its case.
 func parseLine(line string) Command {
-	words := strings.Fields(line)
-	verb, colon := strings.CutSuffix(strings.ToLower(words[0]), ":")
-	rest := words[1:]
-	dialect := IG
-	switch {
-	case colon:
-		dialect = IGColon
-	case strings.Contains(verb, ":"):
-		// bind-with-token:TOKEN; the token keeps its case.
-		dialect = IGColon
-		i := strings.IndexByte(words[0], ':')
-		verb, rest = verb[:i], append([]string{words[0][i+1:]}, rest...)
-	case len(rest) > 0 && rest[0] == ":":
-		dialect, rest = IGColon, rest[1:]
+	verb, rest := line, ""
+	if i := strings.IndexFunc(line, func(r rune) bool { return r == ':' || unicode.IsSpace(r) }); i >= 0 {
+		verb, rest = line[:i], strings.TrimSpace(line[i:])
 	}
+	verb = strings.ToLower(verb)
+	dialect := IG
+	if after, colon := strings.CutPrefix(rest, ":"); colon {
+		dialect, rest = IGColon, after
+	}
+	words := strings.Fields(rest)
 	switch Verb(verb) {
 	case Bind, Unbind, "unbind-from-token":
 		c := Command{Verb: Bind, Dialect: dialect}
 		if Verb(verb) != Bind {
 			c.Verb = Unbind
 		}
-		return withToken(c, verb, rest)
+		return withToken(c, verb, words)
 	case Ping:
-		if len(rest) == 0 && dialect == IG {
+		if len(words) == 0 && dialect == IG {
 			return Command{Verb: Ping, Dialect: IG}
 		}
 	case LegacyBind:
-		if len(rest) == 1 && dialect == IG {
-			return Command{Verb: LegacyBind, ID: strings.TrimPrefix(rest[0], "Subscription/"), Dialect: Legacy}
+		if len(words) == 1 && dialect == IG {
+			if id := strings.TrimPrefix(words[0], "Subscription/"); id != "" {
+				return Command{Verb: LegacyBind, ID: id, Dialect: Legacy}
+			}
 		}
 	}
 	return refused(dialect, "not-supported", "unknown message %q; this server understands bind-with-token TOKEN, unbind-with-token TOKEN and ping", shorten(line))
@@ -146,22 +147,32 @@ func parseJSON(text string) Command {
 		} `json:"payload"`
 	}
 	if err := json.Unmarshal([]byte(text), &message); err != nil {
+		var wrong *json.UnmarshalTypeError
+		if errors.As(err, &wrong) {
+			return refused(Medplum, "structure", `%s of the JSON message is of type %s; expected {"type":"bind-with-token","payload":{"token":"TOKEN"}}`, wrong.Field, wrong.Value)
+		}
 		return refused(Medplum, "structure", "the JSON message could not be read: %v", err)
 	}
 	switch message.Type {
 	case "ping":
 		return Command{Verb: Ping, Dialect: Medplum}
 	case "bind-with-token", "unbind-from-token", "unbind-with-token":
-		if message.Payload.Token == "" {
-			return refused(Medplum, "required", `%s needs a token in payload.token`, message.Type)
-		}
-		c := Command{Verb: Bind, Token: message.Payload.Token, Dialect: Medplum}
+		c := Command{Verb: Bind, Dialect: Medplum}
 		if message.Type != "bind-with-token" {
 			c.Verb = Unbind
 		}
-		return c
+		// As in a line, no token has white space in it.
+		switch words := strings.Fields(message.Payload.Token); len(words) {
+		case 0:
+			return refused(Medplum, "required", "%s needs a token in payload.token", message.Type)
+		case 1:
+			c.Token = words[0]
+			return c
+		default:
+			return refused(Medplum, "structure", "%s takes one token, got %d words in payload.token; send one message for each token", message.Type, len(words))
+		}
 	case "":
-		return refused(Medplum, "not-supported", `the JSON message has no type; this server understands bind-with-token, unbind-from-token and ping`)
+		return refused(Medplum, "not-supported", "the JSON message has no type; this server understands bind-with-token, unbind-from-token and ping")
 	}
 	return refused(Medplum, "not-supported", "unknown type %q of a JSON message; this server understands bind-with-token, unbind-from-token and ping", shorten(message.Type))
 }

@@ -1,12 +1,14 @@
 package listen
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -216,6 +218,9 @@ func (l *listener) subscribe(ctx context.Context) error {
 		return err
 	}
 	l.id, l.created = id, true
+	// A new subscription counts from 1, whatever the one before it had counted,
+	// so what happens until the handshake is missed and can be recovered.
+	l.track = tracker{known: true}
 	l.print.note("created Subscription/%s on %s", id, l.options.Topic)
 	return nil
 }
@@ -233,8 +238,11 @@ func farewell(socket *websocket.Conn) {
 }
 
 // renewal is how long to wait before a token is renewed: four fifths of what is
-// left of it.
+// left of it. A token whose end is not told is not renewed.
 func renewal(expiration time.Time) time.Duration {
+	if expiration.IsZero() {
+		return 1<<63 - 1
+	}
 	return max(time.Until(expiration)*4/5, 100*time.Millisecond)
 }
 
@@ -308,8 +316,8 @@ func (l *listener) show(n notification, e event, how string) error {
 	return nil
 }
 
-// recover fetches events that were missed. Those the server no longer has are
-// lost, and that is said.
+// recover fetches events that were missed and shows them in order. Those the
+// server no longer has are lost, and that is said.
 func (l *listener) recover(ctx context.Context, missed span) error {
 	if missed.empty() {
 		return nil
@@ -323,8 +331,12 @@ func (l *listener) recover(ctx context.Context, missed span) error {
 		l.print.frame(data)
 	}
 	n, _ := parseNotification(data)
+	slices.SortFunc(n.events, func(a, b event) int { return cmp.Compare(a.number, b.number) })
 	next := missed.from
 	for _, e := range n.events {
+		if e.number < next || e.number > missed.to {
+			continue // told twice, or not asked for
+		}
 		if e.number > next {
 			l.print.note("lost %s: the server no longer has them", numbers(span{next, e.number - 1}))
 		}

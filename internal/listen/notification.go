@@ -91,8 +91,9 @@ func parseNotification(data []byte) (notification, bool) {
 	return n, true
 }
 
-// relative is the last two segments of a reference.
+// relative is the type and the id of a reference, without base and version.
 func relative(reference string) string {
+	reference, _, _ = strings.Cut(reference, "/_history/")
 	parts := strings.Split(reference, "/")
 	return strings.Join(parts[max(0, len(parts)-2):], "/")
 }

@@ -38,7 +38,7 @@ func (p *printer) line(id string, n notification, events []event, how string) {
 		return
 	}
 	text := fmt.Sprintf("%s  %-18s  %s", time.Now().Format("15:04:05.000"), n.kind, id)
-	if n.status != "active" {
+	if n.status != "" && n.status != "active" {
 		text += "  status " + n.status
 	}
 	if len(events) == 0 {

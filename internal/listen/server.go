@@ -2,6 +2,7 @@ package listen
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -82,7 +83,7 @@ func (s *server) call(ctx context.Context, method, path string, in, out any) err
 // outcomeText is what an OperationOutcome says, ready to stand behind a status.
 func outcomeText(data []byte) string {
 	var outcome outcome
-	if json.Unmarshal(data, &outcome) != nil || len(outcome.Issue) == 0 {
+	if json.Unmarshal(data, &outcome) != nil || outcome.ResourceType != "OperationOutcome" || len(outcome.Issue) == 0 {
 		return ""
 	}
 	return ": " + outcome.text()
@@ -99,7 +100,7 @@ type outcome struct {
 func (o outcome) text() string {
 	var texts []string
 	for _, issue := range o.Issue {
-		texts = append(texts, issue.Diagnostics)
+		texts = append(texts, cmp.Or(issue.Diagnostics, issue.Code))
 	}
 	return strings.Join(texts, "; ")
 }

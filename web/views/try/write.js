@@ -1,46 +1,25 @@
-// A write that fires a topic: the resource a trigger waits for, made so that the
-// filters of a subscription let it pass.
+// A write that fires a topic: the resource its trigger waits for, such that the
+// filters of the subscription let it pass.
 
-const reference = (text, type) => ({ reference: text.includes("/") ? text : `${type}/${text}` });
-const coded = (text, system, display) => {
-  const [first, second] = text.split("|");
-  return { coding: [second === undefined ? { system, code: first, display } : { system: first || undefined, code: second }] };
-};
-const laboratory = "http://terminology.hl7.org/CodeSystem/observation-category";
+const who = (v) => ({ reference: v.patient ?? v.subject ?? "Patient/example" });
+const coded = (text) => ({ coding: [{ system: text.split("|").at(-2) || undefined, code: text.split("|").at(-1) }] });
 
-// What a resource of a type looks like, given values of its search parameters.
+// A resource of each type, given values of its search parameters.
 const examples = {
-  Patient: (v) => ({ active: v.active !== "false", name: [{ family: v.family ?? "Example", given: [v.given ?? "Robin"] }] }),
-  Encounter: (v) => ({ status: v.status ?? "in-progress", subject: reference(v.patient ?? v.subject ?? "example", "Patient") }),
-  Observation: (v) => ({
-    status: v.status ?? "final",
-    category: [coded(v.category ?? "laboratory", laboratory)],
-    code: coded(v.code ?? "2823-3", "http://loinc.org", v.code ? undefined : "Potassium"),
-    subject: reference(v.patient ?? v.subject ?? "example", "Patient"),
-    valueQuantity: { value: 5.4, unit: "mmol/L", system: "http://unitsofmeasure.org", code: "mmol/L" },
-  }),
-  Task: (v) => ({
-    status: v.status ?? "requested",
-    intent: "order",
-    for: reference(v.patient ?? v.subject ?? "example", "Patient"),
-    owner: v.owner && reference(v.owner, "Practitioner"),
-  }),
+  Patient: () => ({ active: true, name: [{ family: "Example" }] }),
+  Encounter: (v) => ({ status: v.status ?? "in-progress", subject: who(v) }),
+  Observation: (v) => ({ status: v.status ?? "final", category: [coded(v.category ?? "laboratory")], code: coded(v.code ?? "http://loinc.org|2823-3"), subject: who(v) }),
+  Task: (v) => ({ status: v.status ?? "requested", intent: "order", for: who(v), owner: v.owner && { reference: v.owner } }),
 };
 
-/** example is a resource whose creation fires the topic for the subscription, or null. */
+/** example is a resource whose creation fires the topic for a subscription, or null. */
 export function example(topic, subscription) {
   for (const trigger of topic?.resourceTrigger ?? []) {
     const type = trigger.resource.split("/").at(-1);
     const query = trigger.queryCriteria;
-    if (!examples[type] || (trigger.supportedInteraction && !trigger.supportedInteraction.includes("create"))) continue;
-    if (query?.previous && query.resultForCreate === "test-fails") continue;
-    const values = {};
-    const want = (name, value) => { if (!name.includes(":")) values[name] = value.split(",")[0]; };
-    for (const [name, value] of new URLSearchParams(query?.current ?? "")) want(name, value);
-    for (const filter of subscription?.filterBy ?? []) {
-      if (!filter.modifier && !filter.comparator) want(filter.filterParameter, filter.value);
-    }
-    return { resourceType: type, ...examples[type](values) };
+    if (!examples[type] || trigger.supportedInteraction?.includes("create") === false || (query?.previous && query.resultForCreate === "test-fails")) continue;
+    const wanted = [...new URLSearchParams(query?.current), ...(subscription.filterBy ?? []).filter((f) => !f.modifier && !f.comparator).map((f) => [f.filterParameter, f.value])];
+    return { resourceType: type, ...examples[type](Object.fromEntries(wanted.map(([name, value]) => [name, value.split(",")[0]]))) };
   }
   return null;
 }

@@ -1,0 +1,415 @@
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
+
+	"signalfhir/testkit"
+)
+
+// press presses the button of the view with this text, once it can be pressed.
+func (b *browser) press(t *testing.T, text string) {
+	t.Helper()
+	button := fmt.Sprintf(`//main//button[normalize-space()=%q and not(@disabled)]`, text)
+	b.within(t, "the button "+text, chromedp.Click(button, chromedp.NodeVisible))
+}
+
+// fieldOf is the selector of the control with this label.
+func (b *browser) fieldOf(t *testing.T, label string) string {
+	t.Helper()
+	b.sees(t, "main label", label)
+	var id string
+	b.evaluate(t, fmt.Sprintf(`[...document.querySelectorAll("main label")].find((l) => l.textContent === %q).htmlFor`, label), &id)
+	return "#" + id
+}
+
+// choose chooses an option of a select as a user would, by its text.
+func (b *browser) choose(t *testing.T, selector, option string) {
+	t.Helper()
+	b.within(t, "the option "+option, chromedp.PollFunction(`(selector, text) => {
+		const select = document.querySelector(selector);
+		const option = [...select?.options ?? []].find((o) => o.text === text);
+		if (!option) return false;
+		select.value = option.value;
+		select.dispatchEvent(new Event("change", { bubbles: true }));
+		return true;
+	}`, nil, chromedp.WithPollingArgs(selector, option)))
+}
+
+// shows waits until an element shows nothing but a text.
+func (b *browser) shows(t *testing.T, selector, text string) {
+	t.Helper()
+	b.within(t, selector+" to show only "+text, chromedp.PollFunction(`(selector, text) => document.querySelector(selector)?.textContent === text`, nil, chromedp.WithPollingArgs(selector, text)))
+}
+
+// The parts of the steps the tests look at.
+const (
+	tryJSON     = ".step:nth-child(1) .wire pre"
+	tryTalk     = ".step:nth-child(3) .frames li"
+	tryState    = ".step:nth-child(3) .state"
+	tryFrames   = ".step:nth-child(4) .frames li"
+	tryRestored = ".step:nth-child(4) .frames li.recovered"
+	trySample   = ".step:nth-child(5) pre"
+)
+
+// getJSON reads a JSON answer of the server.
+func getJSON(t *testing.T, url string, into any) {
+	t.Helper()
+	res, err := http.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if err := json.NewDecoder(res.Body).Decode(into); err != nil {
+		t.Fatalf("%s answered %s: %v", url, res.Status, err)
+	}
+}
+
+func TestPageTry_FromTheFormToAReceivedEvent(t *testing.T) {
+	t.Parallel()
+	b := startBrowser(t)
+	s := testkit.Start(t)
+	quiet(s)
+	b.open(t, s, "/try")
+
+	// The form, and what it stands for beside it.
+	b.choose(t, b.fieldOf(t, "Topic"), "New laboratory result")
+	b.sees(t, ".field .hint", "A laboratory result is there or was corrected")
+	b.press(t, "Add a filter")
+	b.do(t, chromedp.SendKeys(".filter input", "Patient/mei", chromedp.ByQuery))
+	b.sees(t, tryJSON, `"value": "Patient/mei"`)
+	b.do(t, chromedp.Click(`input[value="full-resource"]`, chromedp.ByQuery))
+	b.sees(t, tryJSON, `"content": "full-resource"`)
+	b.do(t, chromedp.Click(".step details > summary", chromedp.ByQuery))
+	b.do(t, chromedp.SendKeys(b.fieldOf(t, "id"), "mine", chromedp.ByQuery))
+	b.sees(t, ".wire h3", "PUT /fhir/R5/Subscription/mine")
+	b.press(t, "curl")
+	b.sees(t, tryJSON, "curl -X PUT "+s.FHIR+"/Subscription/mine")
+	b.press(t, "Subscribe")
+	b.sees(t, ".result", "mine, active")
+
+	b.press(t, "Take a token")
+	b.sees(t, ".step:nth-child(2) .wire .json", "websocket-url")
+	b.sees(t, ".result", "29:5") // it runs down
+	b.press(t, "Open a socket and bind")
+	b.sees(t, ".result", "bound")
+	s.AwaitBound("mine", 1)
+	b.sees(t, tryTalk, "bind-with-token ")
+	b.sees(t, tryTalk, "0 events so far")
+
+	b.press(t, "Fire an event")
+	b.sees(t, tryFrames, "#1 Observation/")
+	// The write passes the filter of the form.
+	b.press(t, "Do it with a write")
+	b.sees(t, tryFrames, "#2 Observation/")
+	b.do(t, chromedp.Click(tryFrames+" summary", chromedp.ByQuery))
+	b.sees(t, ".frames .json", "SubscriptionStatus")
+	b.press(t, "Ping")
+	b.sees(t, tryTalk, "pong")
+	b.press(t, "Renew the token")
+	s.AwaitSent("mine", "handshake", 2)
+
+	// What happens while the socket is away is fetched when it is back.
+	b.press(t, "Drop for 5 s")
+	b.sees(t, tryState, "Dropped, back in")
+	s.AwaitBound("mine", 0)
+	b.press(t, "Fire an event")
+	b.press(t, "Fire an event")
+	b.press(t, "Reconnect now")
+	b.sees(t, tryRestored, "#3–4 Observation/")
+	b.sees(t, ".result", "4 received, last #4")
+	b.looks(t, "try")
+
+	b.press(t, "Unbind")
+	s.AwaitBound("mine", 0)
+	b.sees(t, tryState, "Open, not bound")
+	b.press(t, "Close")
+	b.sees(t, tryState, "Closed with 1000")
+}
+
+func TestPageTry_ThreeClicksToAnEvent(t *testing.T) {
+	t.Parallel()
+	b := startBrowser(t)
+	s := testkit.Start(t)
+	quiet(s)
+	b.open(t, s, "/")
+	b.do(t, chromedp.Click(`nav a[href="/try"]`, chromedp.ByQuery))
+	b.press(t, "Do all of it")
+	b.within(t, "the button in sight", chromedp.Poll(`document.activeElement?.id === "fire" && document.activeElement.getBoundingClientRect().top < innerHeight`, nil))
+	b.press(t, "Fire an event")
+	b.sees(t, tryFrames, "#1 Encounter/")
+
+	// The socket stays bound while one looks elsewhere.
+	b.do(t, chromedp.Click(`nav a[href="/"]`, chromedp.ByQuery))
+	b.sees(t, ".stop", "s1")
+	b.do(t, chromedp.Click(`nav a[href="/try"]`, chromedp.ByQuery))
+	b.sees(t, ".result", "bound")
+	b.sees(t, tryFrames, "#1 Encounter/")
+	b.press(t, "Fire an event")
+	b.sees(t, tryFrames, "#2 Encounter/")
+}
+
+func TestPageTry_SpeaksEachDialect(t *testing.T) {
+	t.Parallel()
+	b := startBrowser(t)
+	s := testkit.Start(t)
+	quiet(s)
+	b.open(t, s, "/try?subscription=task-id-only")
+	for _, dialect := range []string{"ig", "ig-colon", "medplum"} {
+		b.do(t, chromedp.Click(fmt.Sprintf(`input[name="dialect"][value=%q]`, dialect), chromedp.ByQuery))
+		b.press(t, "Do all of it")
+		b.sees(t, ".result", "bound")
+		s.AwaitBound("task-id-only", 1)
+		var state struct{ Sockets []struct{ Dialect string } }
+		getJSON(t, s.URL+"/mock/sockets", &state)
+		if got := state.Sockets[len(state.Sockets)-1].Dialect; got != dialect {
+			t.Errorf("the server heard %s, want %s", got, dialect)
+		}
+		b.press(t, "Unbind")
+		s.AwaitBound("task-id-only", 0)
+	}
+}
+
+// TestPageTry_ShowsRefusalsBesideTheirFields has a topic that offers a filter
+// with the comparator ge, and a value that says gt (FLT-11).
+func TestPageTry_ShowsRefusalsBesideTheirFields(t *testing.T) {
+	t.Parallel()
+	b := startBrowser(t)
+	b.tolerate("the server responded with a status of 4")
+	s := testkit.Start(t)
+	quiet(s)
+	s.Create(`{"resourceType":"SubscriptionTopic","url":"http://example.org/dated","title":"Dated results","status":"active",
+		"resourceTrigger":[{"resource":"http://hl7.org/fhir/StructureDefinition/Observation"}],
+		"canFilterBy":[{"resource":"Observation","filterParameter":"date","comparator":["ge"]}]}`)
+	b.open(t, s, "/try")
+	b.choose(t, b.fieldOf(t, "Topic"), "Dated results")
+	b.press(t, "Add a filter")
+	b.choose(t, `[aria-label="Filter 1: comparison"]`, "comparator ge")
+	b.do(t, chromedp.SendKeys(".filter input", "yesterday", chromedp.ByQuery))
+	b.press(t, "Subscribe")
+	b.sees(t, ".filter .error", "yesterday")
+	b.within(t, "the focus in the field", chromedp.WaitVisible(`.filter input[aria-invalid="true"]:focus`, chromedp.ByQuery))
+	b.accessible(t)
+
+	b.choose(t, `[aria-label="Filter 1: comparison"]`, "is")
+	b.do(t, chromedp.SetValue(".filter input", "", chromedp.ByQuery), chromedp.SendKeys(".filter input", "gt2020", chromedp.ByQuery))
+	b.within(t, "the refusal to go as one types", chromedp.WaitNotVisible(".filter .error", chromedp.ByQuery))
+	b.press(t, "Do all of it")
+	b.sees(t, ".filter .error", "does not offer the comparator gt")
+
+	// Nothing typed is lost, and what is in the disclosure is shown.
+	b.do(t, chromedp.Click(".step details > summary", chromedp.ByQuery))
+	heartbeat, end := b.fieldOf(t, "heartbeatPeriod"), b.fieldOf(t, "end")
+	b.do(t, chromedp.SendKeys(heartbeat, "often", chromedp.ByQuery), chromedp.SendKeys(end, "soon", chromedp.ByQuery), chromedp.Click(".step details > summary", chromedp.ByQuery))
+	b.press(t, "Subscribe")
+	b.within(t, "the field to open", chromedp.WaitVisible(end, chromedp.ByQuery))
+	b.sees(t, heartbeat+"-error", "unsignedInt")
+	b.sees(t, end+"-error", "instant")
+	var typed string
+	b.do(t, chromedp.Value(".filter input", &typed, chromedp.ByQuery))
+	if typed != "gt2020" {
+		t.Errorf("the filter holds %q, want what was typed", typed)
+	}
+	b.shot(t, "try-refused")
+}
+
+func TestPageTry_KeepsWhatWasTypedAndTheTokenOverAReload(t *testing.T) {
+	t.Parallel()
+	b := startBrowser(t)
+	s := testkit.Start(t)
+	quiet(s)
+	b.open(t, s, "/try")
+	b.choose(t, b.fieldOf(t, "Topic"), "Task status")
+	b.press(t, "Add a filter")
+	b.choose(t, `[aria-label="Filter 1: comparison"]`, "modifier not")
+	b.do(t, chromedp.SendKeys(".filter input", "completed", chromedp.ByQuery))
+	b.press(t, "Do all of it")
+	b.press(t, "Fire an event")
+	b.sees(t, tryFrames, "#1 Task/")
+	b.within(t, "the page anew", chromedp.Reload(), chromedp.WaitVisible("#link[data-state=live]", chromedp.ByQuery))
+	b.sees(t, tryJSON, `"modifier": "not"`)
+	b.sees(t, tryJSON, `"value": "completed"`)
+	b.sees(t, ".result", "active")
+	b.sees(t, ".result", "left")
+	// The reload cost the socket, and the event behind it is not lost.
+	b.press(t, "Fire an event")
+	b.press(t, "Open a socket and bind")
+	b.sees(t, tryRestored, "#2 Task/")
+}
+
+func TestPageTry_ShowsWhyTheServerClosed(t *testing.T) {
+	t.Parallel()
+	b := startBrowser(t)
+	s := testkit.Start(t)
+	quiet(s)
+	b.open(t, s, "/try?subscription=admission-full")
+	b.press(t, "Do all of it")
+	b.sees(t, ".result", "bound")
+	revokeAll(t, s)
+	b.sees(t, tryState, "Closed with 1008 “no binding is left: token revoked”")
+	b.sees(t, tryTalk, "outcome")
+	s.Trigger(testkit.Trigger{Subscription: "admission-full"})
+	b.press(t, "Reconnect")
+	b.sees(t, tryRestored, "#1 Encounter/")
+}
+
+func TestPageTry_SurvivesARestart(t *testing.T) {
+	t.Parallel()
+	b := startBrowser(t)
+	b.tolerate("net::ERR_")
+	b.tolerate("WebSocket connection to")
+	s := testkit.Start(t)
+	quiet(s)
+	b.open(t, s, "/try")
+	b.press(t, "Add a filter")
+	b.do(t, chromedp.SendKeys(".filter input", "Patient/mei", chromedp.ByQuery))
+	b.press(t, "Do all of it")
+	b.press(t, "Fire an event")
+	b.sees(t, tryFrames, "#1 Encounter/")
+
+	s.Stop()
+	b.sees(t, tryState, "Closed with 1001")
+	b.press(t, "Fire an event")
+	b.sees(t, ".step:nth-child(4) .error", "the server does not answer")
+	second := testkit.Start(t, testkit.WithArgs("--listen", s.URL[len("http://"):]))
+	quiet(second)
+	b.sees(t, ".gone", "The server was restarted")
+	b.sees(t, ".gone", "and its token are gone")
+	b.sees(t, tryJSON, `"value": "Patient/mei"`)
+	b.accessible(t)
+	b.shot(t, "try-restarted")
+	b.press(t, "Do all of it")
+	b.press(t, "Fire an event")
+	b.sees(t, ".result", "last #1")
+	b.within(t, "the notice to go", chromedp.WaitNotVisible(".gone", chromedp.ByQuery))
+}
+
+func TestPageTry_IsUsedWithTheKeyboard(t *testing.T) {
+	t.Parallel()
+	b := startBrowser(t)
+	s := testkit.Start(t)
+	quiet(s)
+	b.open(t, s, "/try")
+	b.sees(t, tryJSON, "admission")
+	// to goes on with Tab until something has the focus.
+	to := func(what string) {
+		t.Helper()
+		for range 60 {
+			b.do(t, chromedp.KeyEvent(kb.Tab))
+			var text string
+			b.evaluate(t, `(() => { const e = document.activeElement; return e.labels?.[0]?.textContent ?? e.ariaLabel ?? e.textContent; })()`, &text)
+			if strings.HasPrefix(text, what) {
+				return
+			}
+		}
+		t.Fatalf("Tab does not come to %s", what)
+	}
+	to("Topic")
+	b.do(t, chromedp.KeyEvent("D")) // as typed into a list, which goes to Discharge
+	b.sees(t, tryJSON, "SubscriptionTopic/discharge")
+	to("Add a filter")
+	b.do(t, chromedp.KeyEvent(kb.Enter))
+	b.within(t, "the focus in the new filter", chromedp.WaitVisible(".filter input:focus", chromedp.ByQuery))
+	b.do(t, chromedp.KeyEvent("Patient/kofi"))
+	to("id-only")
+	b.do(t, chromedp.KeyEvent(kb.ArrowDown))
+	b.sees(t, tryJSON, `"content": "full-resource"`)
+	to("Subscribe")
+	b.do(t, chromedp.KeyEvent(kb.Enter))
+	b.sees(t, ".result", "active")
+	to("Take a token")
+	b.do(t, chromedp.KeyEvent(kb.Enter))
+	b.sees(t, ".result", "left")
+	to("Open a socket and bind")
+	b.do(t, chromedp.KeyEvent(kb.Enter))
+	b.sees(t, ".result", "bound")
+	to("Do it with a write")
+	b.do(t, chromedp.KeyEvent(kb.Enter))
+	b.sees(t, tryFrames, "#1 Encounter/")
+	to("Python")
+	b.do(t, chromedp.KeyEvent(" "))
+	b.sees(t, trySample, "from websockets")
+}
+
+// TestPageTry_ShowsTheSamplesThatAreTested compares what one copies from the
+// page with what samples_test.go runs.
+func TestPageTry_ShowsTheSamplesThatAreTested(t *testing.T) {
+	t.Parallel()
+	b := startBrowser(t)
+	s := testkit.Start(t)
+	quiet(s)
+	b.open(t, s, "/try?subscription=lab-full")
+	b.sees(t, ".result", "lab-full, active")
+	for name, sample := range samples {
+		b.press(t, name)
+		b.shows(t, trySample, fetchSample(t, s.URL, sample.file, s.FHIR, "lab-full", 60))
+	}
+}
+
+func TestPageTry_ShowsHostileContentAsText(t *testing.T) {
+	t.Parallel()
+	b := startBrowser(t)
+	b.tolerate("the server responded with a status of 4")
+	s := testkit.Start(t)
+	quiet(s)
+	markup := `<img src=x onerror="window.hacked=1"><script>window.hacked=1</script>`
+	s.Create(map[string]any{"resourceType": "SubscriptionTopic", "url": "http://example.org/hostile", "title": markup, "description": markup, "status": "active",
+		"resourceTrigger": []any{map[string]any{"resource": "http://hl7.org/fhir/StructureDefinition/Patient"}},
+		"canFilterBy":     []any{map[string]any{"resource": "Patient", "filterParameter": "name"}}})
+	b.open(t, s, "/try")
+	b.choose(t, b.fieldOf(t, "Topic"), markup)
+	b.sees(t, ".field .hint", markup)
+	b.press(t, "Add a filter")
+	b.do(t, chromedp.SendKeys(".filter input", markup, chromedp.ByQuery))
+	b.do(t, chromedp.Click(`input[value="full-resource"]`, chromedp.ByQuery))
+	b.press(t, "Do all of it")
+	b.sees(t, ".result", "bound")
+	var state struct{ Subscriptions []struct{ ID, Topic string } }
+	getJSON(t, s.URL+"/mock/subscriptions", &state)
+	mine := state.Subscriptions[len(state.Subscriptions)-1].ID
+	deep := any(map[string]any{"url": "http://example.org/e", "valueString": markup})
+	for range 40 {
+		deep = map[string]any{"url": "http://example.org/e", "extension": []any{deep}}
+	}
+	s.Trigger(testkit.Trigger{Subscription: mine, Focus: map[string]any{"resourceType": "Patient", "id": "p", "extension": []any{deep},
+		"name": []any{map[string]any{"family": markup + strings.Repeat("x", 200_000)}}}})
+	b.sees(t, tryFrames, "#1 Patient/p")
+	b.do(t, chromedp.Click(tryFrames+" summary", chromedp.ByQuery))
+	b.within(t, "the tree", chromedp.Poll(`(() => {
+		for (const d of document.querySelectorAll(".frames details:not([open])")) d.open = true;
+		return document.querySelector(".frames").textContent.includes("onerror=");
+	})()`, nil))
+	var hacked bool
+	b.evaluate(t, `Boolean(window.hacked || document.querySelector("main img, main script"))`, &hacked)
+	if hacked {
+		t.Error("content became markup")
+	}
+	b.accessible(t)
+}
+
+// TestPageTry_TakesABurst proves that the list stays bounded and the numbers right.
+func TestPageTry_TakesABurst(t *testing.T) {
+	t.Parallel()
+	b := startBrowser(t)
+	s := testkit.Start(t, testkit.WithArgs("--queue-frames", "4096"))
+	quiet(s)
+	b.open(t, s, "/try?subscription=task-id-only")
+	b.press(t, "Do all of it")
+	b.sees(t, ".result", "bound")
+	before := time.Now()
+	s.Trigger(testkit.Trigger{Subscription: "task-id-only", Count: 3000})
+	b.sees(t, ".result", "3000 received, last #3000")
+	t.Logf("3000 events were shown after %s", time.Since(before).Round(time.Millisecond))
+	var rows int
+	b.evaluate(t, `document.querySelectorAll(".frames li").length`, &rows)
+	if rows == 0 || rows > 400 {
+		t.Errorf("the page holds %d rows, want some and a bounded number", rows)
+	}
+}

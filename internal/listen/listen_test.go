@@ -1,0 +1,267 @@
+package listen
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+// step is a frame that comes and what the server has when it is asked.
+type step struct {
+	says  string // what happens, for whoever reads the golden file
+	frame string
+	log   eventLog
+}
+
+// Each transcript is a golden file: what a reader of "signalfhir listen" sees.
+func TestListener_Transcripts(t *testing.T) {
+	t.Parallel()
+	notified := func(numbers ...int64) string {
+		return string(bundle("event-notification", numbers[len(numbers)-1], numbers...))
+	}
+	greeted := func(total int64) string { return string(bundle("handshake", total)) }
+	scenarios := []struct {
+		name    string
+		options Options
+		steps   []step
+	}{
+		{"every-kind", Options{}, []step{
+			{says: "a handshake while the status is requested", frame: handshakeFrame},
+			{says: "an event at level empty", frame: emptyFrame},
+			{says: "an event with a focus and context", frame: idOnlyFrame},
+			{says: "a batch of an update and a delete", frame: batchFrame},
+			{says: "an event with errors", frame: errorFrame},
+			{says: "a heartbeat", frame: heartbeatFrame},
+			{says: "a status that tells neither type nor status", frame: `{"resourceType":"Bundle","entry":[{"resource":{"resourceType":"SubscriptionStatus"}}]}`},
+		}},
+		{"gaps", Options{}, []step{
+			{says: "a handshake", frame: greeted(3)},
+			{says: "the last event again", frame: notified(3)},
+			{says: "an event too far", frame: notified(6), log: eventLog{total: 6}},
+			{says: "a batch with a hole, of which one was forgotten", frame: notified(7, 10), log: eventLog{total: 10, lost: map[int64]bool{8: true}}},
+			{says: "a batch in the wrong order", frame: notified(12, 11), log: eventLog{total: 12}},
+			{says: "a handshake with all forgotten", frame: greeted(14), log: eventLog{total: 14, lost: map[int64]bool{13: true, 14: true}}},
+			{says: "a handshake with the last ones forgotten", frame: greeted(17), log: eventLog{total: 17, lost: map[int64]bool{16: true, 17: true}}},
+			{says: "a handshake with nothing missed", frame: greeted(17)},
+			{says: "a handshake of a server that was restarted", frame: greeted(2), log: eventLog{total: 2}},
+			{says: "an event of it", frame: notified(3)},
+		}},
+		{"noise", Options{}, []step{
+			{says: "no JSON", frame: "pong"},
+			{says: "long noise", frame: strings.Repeat("x", 200)},
+			{says: "another resource", frame: `{"resourceType":"Encounter"}`},
+			{says: "a refusal", frame: `{"resourceType":"OperationOutcome","issue":[{"code":"expired","diagnostics":"the token expired"},{"code":"throttled"}]}`},
+			{says: "an outcome of no issues", frame: `{"resourceType":"OperationOutcome"}`},
+		}},
+		{"turned-off", Options{}, []step{
+			{says: "a handshake", frame: handshakeFrame},
+			{says: "the subscription is turned off", frame: offFrame},
+		}},
+		{"raw", Options{JSON: true}, []step{
+			{says: "a handshake", frame: handshakeFrame},
+			{says: "an event too far", frame: notified(2), log: eventLog{total: 2}},
+			{says: "no JSON", frame: "pong"},
+		}},
+		{"count-in-a-batch", Options{Count: 2}, []step{
+			{says: "a handshake", frame: greeted(0)},
+			{says: "a batch of three", frame: notified(1, 2, 3)},
+		}},
+		{"count-while-recovering", Options{Count: 2}, []step{
+			{says: "a handshake", frame: greeted(0)},
+			{says: "an event too far", frame: notified(4), log: eventLog{total: 4}},
+		}},
+		{"server-away", Options{}, []step{
+			{says: "a handshake", frame: greeted(0)},
+			{says: "an event too far while $events is not there", frame: notified(3), log: eventLog{down: true}},
+			{says: "the handshake after it", frame: greeted(3), log: eventLog{total: 3}},
+		}},
+	}
+	for _, scenario := range scenarios {
+		t.Run(scenario.name, func(t *testing.T) {
+			t.Parallel()
+			var seen transcript
+			var log eventLog
+			l := &listener{
+				options: scenario.options,
+				server:  answers(func(r *http.Request) (int, string) { return log.answer(r) }).server(),
+				print:   seen.printer(scenario.options.JSON),
+				id:      "abc",
+			}
+			var text strings.Builder
+			for _, step := range scenario.steps {
+				log = step.log
+				err := l.frame(context.Background(), []byte(step.frame))
+				text.WriteString("-- " + step.says + "\n")
+				for _, line := range seen.take() {
+					text.WriteString(line + "\n")
+				}
+				if err != nil {
+					text.WriteString("! " + err.Error() + "\n")
+				}
+			}
+			if len(seen.bad) > 0 {
+				t.Errorf("lines without a time: %q", seen.bad)
+			}
+			golden(t, scenario.name, text.String())
+		})
+	}
+}
+
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	path := filepath.Join("testdata", "golden", name+".txt")
+	if *update {
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatalf("%v; run the test with -update", err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("%s differs (-want +got):\n%s", path, diff)
+	}
+}
+
+// A run that was asked for some events ends with them, and a subscription that
+// was turned off ends it for good; anything else is tried again.
+func TestListener_FrameTellsWhatEndsTheRun(t *testing.T) {
+	t.Parallel()
+	outcome := `{"resourceType":"OperationOutcome","issue":[{"code":"expired"}]}`
+	for name, row := range map[string]struct {
+		frame         string
+		done, refused bool
+	}{
+		"the last event asked for": {emptyFrame, true, false},
+		"turned off":               {offFrame, false, true},
+		"an OperationOutcome":      {outcome, false, false},
+	} {
+		var seen transcript
+		l := &listener{options: Options{Count: 1}, server: silent(t).server(), print: seen.printer(false)}
+		err := l.frame(context.Background(), []byte(row.frame))
+		if err == nil || errors.Is(err, errDone) != row.done || refused(err) != row.refused {
+			t.Errorf("%s: got %v", name, err)
+		}
+	}
+}
+
+// A server that answers $events with more than it was asked for, twice and in
+// disorder, is read all the same.
+func TestListener_RecoverTakesOnlyWhatWasMissed(t *testing.T) {
+	t.Parallel()
+	var seen transcript
+	l := &listener{
+		server: answers(func(*http.Request) (int, string) {
+			return http.StatusOK, string(bundle("query-event", 9, 9, 6, 5, 6, 3, 8))
+		}).server(),
+		print: seen.printer(false), id: "abc", track: tracker{last: 4, known: true},
+	}
+	if err := l.frame(context.Background(), bundle("handshake", 7)); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{
+		"handshake           abc  total 7",
+		"# missed #5 to #7; asking $events",
+		"query-event         abc  #5  recovered",
+		"query-event         abc  #6  recovered",
+		"# lost #7: the server no longer has them",
+	}
+	if diff := cmp.Diff(want, seen.take()); diff != "" {
+		t.Errorf("the transcript differs (-want +got):\n%s", diff)
+	}
+}
+
+// The subscription that takes the place of one the server forgot counts from 1:
+// what happened before its first handshake is missed, whatever the old one had.
+func TestListener_ANewSubscriptionIsCountedFromItsStart(t *testing.T) {
+	t.Parallel()
+	for name, before := range map[string]tracker{
+		"the first":                   {},
+		"after one with fewer events": {last: 2, known: true},
+		"after one with more events":  {last: 9, known: true},
+	} {
+		log := eventLog{total: 3}
+		var seen transcript
+		l := &listener{
+			options: Options{Topic: "http://example.org/topic"},
+			server: answers(func(r *http.Request) (int, string) {
+				if r.Method == http.MethodPost && r.URL.Path == "/fhir/R5/Subscription" {
+					return http.StatusCreated, `{"resourceType":"Subscription","id":"abc"}`
+				}
+				return log.answer(r)
+			}).server(),
+			print: seen.printer(false), track: before,
+		}
+		if err := l.subscribe(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		if err := l.frame(context.Background(), bundle("handshake", 3)); err != nil {
+			t.Fatal(err)
+		}
+		var got []int64
+		for _, line := range seen.take() {
+			numbers, _ := accounted(line)
+			got = append(got, numbers...)
+		}
+		if diff := cmp.Diff([]int64{1, 2, 3}, got); diff != "" {
+			t.Errorf("%s: the events shown differ (-want +got):\n%s", name, diff)
+		}
+	}
+}
+
+// A bad filter is the caller's mistake: it is not worth another try.
+func TestListener_SubscribeRefusesABadFilter(t *testing.T) {
+	t.Parallel()
+	var seen transcript
+	l := &listener{options: Options{Topic: "http://example.org/topic", Filters: []string{"x"}}, server: silent(t).server(), print: seen.printer(false)}
+	if err := l.subscribe(context.Background()); !refused(err) || !strings.Contains(err.Error(), "--filter x") {
+		t.Errorf("got %v, want the filter refused", err)
+	}
+}
+
+func TestRenewal_IsFourFifthsOfWhatIsLeft(t *testing.T) {
+	t.Parallel()
+	const most = 1<<63 - 1
+	now := time.Now()
+	for name, row := range map[string]struct {
+		expiration  time.Time
+		least, most time.Duration
+	}{
+		"far away":    {now.Add(time.Hour), 47 * time.Minute, 48 * time.Minute},
+		"in the past": {now.Add(-time.Hour), 100 * time.Millisecond, 100 * time.Millisecond},
+		"not told":    {time.Time{}, most, most},
+	} {
+		if got := renewal(row.expiration); got < row.least || got > row.most {
+			t.Errorf("%s: got %v, want %v to %v", name, got, row.least, row.most)
+		}
+	}
+}
+
+func TestPatience_IsTwoAndAHalfHeartbeats(t *testing.T) {
+	t.Parallel()
+	const forever = 1<<63 - 1
+	for _, row := range []struct {
+		options Options
+		want    time.Duration
+	}{
+		{Options{Topic: "http://example.org/topic", Heartbeat: 20}, 50 * time.Second},
+		{Options{Topic: "http://example.org/topic", Heartbeat: 1}, 2500 * time.Millisecond},
+		{Options{Topic: "http://example.org/topic"}, forever},
+		{Options{Subscription: "abc", Heartbeat: 20}, forever}, // its period is not known
+	} {
+		if got := (&listener{options: row.options}).patience(); got != row.want {
+			t.Errorf("%+v: got %v, want %v", row.options, got, row.want)
+		}
+	}
+}
