@@ -7,7 +7,10 @@ import { tokenStep, bindStep, receiveStep, codeStep, clock } from "./try/steps.j
 
 export function mount(root, path, query) {
   const existing = query.get("subscription");
-  if (existing) about(() => Object.assign(flow.draft, { mode: "existing", existing }));
+  if (existing) {
+    about(() => Object.assign(flow.draft, { mode: "existing", existing }));
+    history.replaceState(null, "", "/try"); // a reload keeps what was chosen since
+  }
 
   const form = subscribeStep(run);
   const receive = receiveStep(run);
@@ -31,7 +34,8 @@ export function mount(root, path, query) {
   };
 
   const said = h("p.label", { role: "status" });
-  const gone = h("p.gone", { role: "alert" });
+  const lost = h("p", { role: "alert" });
+  const gone = h("div.gone", null, lost, h("button", { type: "button", on: { click: doAll } }, "Do all of it again"));
   const all = h("button.primary", { type: "button", on: { click: doAll } }, "Do all of it");
   root.append(
     h("div.head", null,
@@ -58,10 +62,12 @@ export function mount(root, path, query) {
   }
 
   async function doAll() {
-    all.disabled = true;
+    all.disabled = flow.busy = true;
+    for (const { error } of steps) error.textContent = "";
     leave();
     const done = (flow.draft.mode === "existing" || await run("subscribe")) && await run("token") && await run("bind");
-    all.disabled = false;
+    all.disabled = flow.busy = false;
+    changed();
     if (!done) return;
     said.textContent = "Bound. Fire an event.";
     receive.button.disabled = false;
@@ -71,7 +77,7 @@ export function mount(root, path, query) {
 
   function update() {
     gone.hidden = !flow.gone;
-    if (gone.textContent !== flow.gone) gone.textContent = flow.gone;
+    if (lost.textContent !== flow.gone) lost.textContent = flow.gone;
     for (const { part, result, outcome, element } of steps) {
       part.update();
       const [text, good] = result() || [""];

@@ -26,7 +26,7 @@ export function writeSection(query) {
       h("h2", null, "Write a resource"),
       h("div.three", null, field("Type", type), field("Id", id)), types, ids,
       box, h("div.actions", null, save, remove, h("button", { type: "button", on: { click: () => load(true) } }, "Another example")), h("div", { role: "alert" }, issues)),
-    h("div.wire", null, line, h("div.code", null, command, copyButton("Copy", () => command.textContent)), setOff));
+    h("div.wire", null, setOff, line, h("div.code", null, command, copyButton("Copy", () => command.textContent))));
 
   const base = () => `/fhir/${draft.release}`;
   const path = () => `${base()}/${draft.type}${draft.id ? `/${draft.id}` : ""}`;

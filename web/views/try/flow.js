@@ -6,7 +6,8 @@ import { request, get } from "../../kernel/api.js";
 import { on } from "../../kernel/stream.js";
 
 export const base = "/fhir/R5";
-const most = 200; // rows kept
+const most = 200; // rows kept of each kind
+const patience = 5000; // ms until a bind counts as not answered
 const away = 5000; // ms a dropped socket stays away
 
 /** What the page knows. Views read it; they write only draft, and call changed(). */
@@ -22,7 +23,9 @@ export const flow = {
   bound: false,
   ended: "", // why the last socket closed
   back: 0, // when a dropped socket comes back
-  rows: [], // what was said on the socket, newest first: {at, way, tone, kind, text, body, events, recovered}
+  talk: [], // what was said on the socket but events, newest first: {at, way, tone, kind, text, body}
+  frames: [], // notifications, newest first: {at, tone, kind, body, events, total, status, size}
+  busy: false, // all of it is being done
   gone: "", // what a restart or somebody else took away
   instance: "",
 };
@@ -51,17 +54,18 @@ export const path = (rest = "") => `${base}/Subscription/${encodeURIComponent(su
 let seen = ""; // id of a subscription the state has shown, so that its absence means its end
 on("state", (state) => {
   const id = subject();
-  const there = state.subscriptions.some((s) => s.id === id);
+  const there = state.subscriptions.find((s) => s.id === id);
   const restarted = flow.instance && flow.instance !== state.instance;
   flow.instance = state.instance;
   if (id && (restarted || (!there && seen === id))) {
-    flow.gone = there ? `The server was restarted: the token is gone, and Subscription/${id}, which is of the seed, counts anew. Take a token and bind again.`
-      : `${restarted ? "The server was restarted" : "It was deleted"}: Subscription/${id} and its token are gone. What you typed is still here: do all of it again.`;
+    flow.gone = there ? `The server was restarted: the token is gone, and Subscription/${id} counts anew.`
+      : `${restarted ? "The server was restarted" : "It was deleted"}: Subscription/${id} and its token are gone. What you typed is still here.`;
     flow.token = flow.last = null;
+    flow.count = 0;
     if (!there) flow.created = flow.resource = "";
   }
   seen = there ? id : "";
-  if (there && flow.resource?.id !== id) read(id);
+  if (there && (flow.resource?.id !== id || flow.resource.status !== there.status)) read(id);
   changed();
 });
 
@@ -80,6 +84,7 @@ export function about(change) {
   if (subject() !== before) {
     leave("another subscription was chosen");
     flow.token = flow.last = flow.resource = null;
+    flow.count = 0;
     flow.gone = seen = "";
     if (subject()) read(subject());
   }
@@ -99,7 +104,7 @@ export function draftRequest() {
     status: "requested",
     topic: draft.topic,
     end: draft.end || undefined,
-    filterBy: filters.length ? filters.map((f) => ({ resourceType: f.resource, filterParameter: f.parameter, ...(f.op && Object.fromEntries([f.op.split(" ")])), value: f.value || undefined })) : undefined,
+    filterBy: filters.length ? filters.map((f) => ({ ...f, value: f.value || undefined })) : undefined,
     channelType: { system: "http://terminology.hl7.org/CodeSystem/subscription-channel-type", code: "websocket" },
     heartbeatPeriod: whole(draft.heartbeatPeriod),
     timeout: whole(draft.timeout),
@@ -136,8 +141,10 @@ export const dialects = {
 };
 
 function note(row) {
-  flow.rows.unshift({ at: Date.now(), ...row });
-  if (flow.rows.length > most) flow.rows.pop();
+  row.at = Date.now();
+  for (const list of [row.events && flow.frames, !row.events?.length && row.kind !== "heartbeat" && flow.talk]) {
+    if (list && list.unshift(row) > most) list.pop();
+  }
   changed();
 }
 const say = (text, tone = "quiet") => note({ way: "·", text, tone });
@@ -147,12 +154,16 @@ function send(text) {
   note({ way: "→", text, tone: "in" });
 }
 
+let answered; // ends the wait for what the server says to a bind
 /** bind opens a socket where there is none, and binds it with the token. */
 export async function bind() {
   if (left() <= 0) await takeToken();
   if (!flow.socket) await open();
   flow.socket.held.push(flow.token.secret);
+  const answer = new Promise((done) => { answered = done; setTimeout(done, patience); });
   send(dialects[flow.draft.dialect][1](flow.token.secret));
+  await answer;
+  if (!flow.bound) throw new Error("The socket was not bound. What the server said is on the socket.");
 }
 
 async function open() {
@@ -185,15 +196,13 @@ export function unbind() {
 
 export const ping = () => send(dialects[flow.draft.dialect][3]);
 
-const meanings = {
-  1000: "a normal end", 1001: "the server stops; connect again later", 1006: "the connection broke", 1008: "nothing is bound any more; take a new token",
-  1009: "a message was too long", 1011: "the server failed", 1013: "frames were not read fast enough", 4000: "dropped by this page",
-};
+// What to do about a close code, where the reason does not say.
+const advice = { 1001: "connect again later", 1006: "the connection broke", 1008: "take a new token" };
 
 function closed(code, reason) {
-  const meant = code === 1000 || code === 4000;
-  Object.assign(flow, { socket: null, bound: false, ended: `${code}${reason && ` “${reason}”`}: ${meanings[code] ?? "see RFC 6455"}` });
-  say(`closed with ${flow.ended}`, meant ? "quiet" : "bad");
+  Object.assign(flow, { socket: null, bound: false, ended: [code, reason && `“${reason}”`, advice[code] && `(${advice[code]})`].filter(Boolean).join(" ") });
+  say(`closed with ${flow.ended}`, advice[code] ? "bad" : "quiet");
+  answered?.();
 }
 
 /** leave closes the socket, and is done with it at once. */
@@ -205,7 +214,7 @@ export function leave(reason = "closed by this page", code = 1000) {
 
 /** drop closes the socket and comes back a little later. */
 export function drop() {
-  leave("", 4000);
+  leave("dropped by this page", 4000);
   const back = flow.back = Date.now() + away;
   setTimeout(() => flow.back === back && bind().catch((error) => say(error.message, "bad")), away);
 }
@@ -218,7 +227,7 @@ function parse(text) {
   if (body?.resourceType === "OperationOutcome") return { kind: "outcome", tone: "bad", body, text: body.issue.map((i) => i.diagnostics ?? i.code).join("; ") };
   if (status?.resourceType !== "SubscriptionStatus") return { kind: "text", tone: "out", body, text };
   const events = (status.notificationEvent ?? []).map((e) => ({ number: Number(e.eventNumber), focus: e.focus?.reference?.split("/").slice(-2).join("/") ?? "" }));
-  return { kind: status.type, tone: status.type === "heartbeat" ? "quiet" : "out", body, events, size: text.length, total: Number(status.eventsSinceSubscriptionStart), status: status.status };
+  return { kind: status.type, tone: status.type === "heartbeat" ? "quiet" : "out", body, events, size: new Blob([text]).size, total: Number(status.eventsSinceSubscriptionStart), status: status.status };
 }
 
 function keep(parsed) {
@@ -241,6 +250,7 @@ async function receive(text) {
     if (got.total < flow.last) flow.last = 0; // the server counts anew
   }
   if (got.status === "off") flow.bound = false;
+  if (got.kind === "handshake" || got.kind === "outcome") answered?.();
   // Numbers have no holes: what lies between the last one and this was missed.
   if (got.events?.length) await recover(got.events[0].number - 1);
   keep(got);

@@ -49,29 +49,27 @@ export function tokenStep(run) {
   return { left: [h("div.actions", null, take), has], right: [line, command, got], update };
 }
 
-const actions = { renew: "Renew the token", ping: "Ping", unbind: "Unbind", drop: "Drop for 5 s", leave: "Close" };
+const actions = { ping: "Ping", unbind: "Unbind", drop: "Drop for 5 s", leave: "Close" };
 
 export function bindStep(run) {
-  const button = (what, name) => h("button", { type: "button", data: { what }, on: { click: () => run(what) } }, name);
-  const open = button("bind");
-  const others = Object.entries(actions).map(([what, name]) => button(what, name));
+  const open = h("button", { type: "button", on: { click: () => run(flow.bound ? "renew" : "bind") } });
+  const others = Object.entries(actions).map(([what, name]) => h("button", { type: "button", data: { what }, on: { click: () => { if (what !== "ping") open.focus(); run(what); } } }, name));
   const state = h("p.state");
   const talk = h("ol.frames", { "aria-label": "What was said on the socket, the newest first" });
   function update() {
     const { socket, bound, back, ended } = flow;
     const isOpen = socket?.readyState === WebSocket.OPEN;
-    open.hidden = bound;
     open.disabled = !subject() || Boolean(socket && !isOpen);
-    open.textContent = isOpen ? "Bind" : back ? "Reconnect now" : ended ? "Reconnect" : "Open a socket and bind";
-    for (const b of others) b.hidden = !isOpen || (!bound && ["renew", "unbind"].includes(b.dataset.what));
+    open.textContent = bound ? "Renew the token" : isOpen ? "Bind" : back ? "Reconnect now" : ended ? "Reconnect" : "Open a socket and bind";
+    for (const b of others) b.hidden = !isOpen || (!bound && b.dataset.what === "unbind");
     state.dataset.state = bound ? "active" : ended ? "error" : "";
     state.textContent = bound ? `Bound to ${subject()}, open for ${span(Date.now() - flow.opened)}.`
       : socket ? (isOpen ? "Open, not bound." : "Opening.")
         : back ? `Dropped, back in ${clock(back - Date.now())}. What happens until then is missed.`
           : ended ? `Closed with ${ended}.` : "No socket is open.";
-    draw(talk, flow.rows.filter((r) => !r.events?.length && r.kind !== "heartbeat"));
+    draw(talk, flow.talk);
   }
-  return { left: [choices("Say it as", "dialect", Object.fromEntries(Object.entries(dialects).map(([key, [name, bind]]) => [key, [name, h("code", null, bind("TOKEN"))]]))), h("div.actions", null, open, others), state], right: [h("h3", null, "On the socket"), talk], update };
+  return { left: [choices("Say it as", "dialect", Object.fromEntries(Object.entries(dialects).map(([key, [name, say]]) => [key, [name, h("code", null, say("TOKEN"))]]))), h("div.actions", null, open, others), state], right: [h("h3", null, "On the socket"), talk], update };
 }
 
 export function receiveStep(run) {
@@ -86,14 +84,13 @@ export function receiveStep(run) {
   const what = h("p.hint");
   const withWrite = h("div", null, h("div.actions", null, write, copyButton("Copy as curl", () => curl(...writing()))), what, written);
   function update() {
-    fire.disabled = !subject();
+    fire.disabled = !subject() || flow.busy;
     fire.className = flow.bound ? "primary" : "";
     const made = resource();
     withWrite.hidden = !made;
     what.textContent = made ? `Creates a resource the topic waits for: ${made.resourceType}${made.status ? `, ${made.status}` : ""}.` : "";
-    const rows = flow.rows.filter((r) => r.events);
-    draw(list, rows);
-    empty.hidden = rows.length > 0;
+    draw(list, flow.frames);
+    empty.hidden = flow.frames.length > 0;
   }
   return {
     left: [h("div", null, h("div.actions", null, fire, copyButton("Copy as curl", () => curl(...firing()))), h("p.hint", null, "A notification about a resource that is made up. Nothing is stored.")), withWrite],
@@ -117,7 +114,7 @@ function draw(list, rows) {
 
 function line(row) {
   const { body, events, kind, way, tone } = row;
-  const text = row.text ?? (events.length ? `${numbers(events[0].number, events.at(-1).number)} ${events[0].focus}` : `${count(row.total)} events so far`);
+  const text = row.text ?? (events.length ? `${numbers(events[0].number, events.at(-1).number)} ${events[0].focus}` : `${count(row.total)} events so far${row.status === "active" ? "" : `, ${row.status}`}`);
   const parts = [h("time", null, time(row.at)), h(`b.${tone}`, null, kind && kind !== "text" ? kind : h("span", { role: "img", "aria-label": { "→": "sent", "←": "came" }[way] ?? "note" }, way)), h("span", null, text), row.size && h("span.hint", null, bytes(row.size))];
   if (!body) return h("li", null, h("div.line", null, parts));
   const inside = h("div");

@@ -8,9 +8,9 @@ import { tail } from "../../kernel/format.js";
 import { flow, base, path, about, changed, draftRequest } from "./flow.js";
 
 const contents = {
-  empty: "Only the number: something happened. What it was, the client asks.",
-  "id-only": "The number and a reference. The client reads the resource under its own rights.",
-  "full-resource": "The resource itself, and those the topic sends along.",
+  empty: ["empty", "Only the number: something happened. What it was, the client asks."],
+  "id-only": ["id-only", "The number and a reference. The client reads the resource under its own rights."],
+  "full-resource": ["full-resource", "The resource itself, and those the topic sends along."],
 };
 const inputs = {
   heartbeatPeriod: "Seconds of silence until a heartbeat; 0 for none.",
@@ -19,19 +19,17 @@ const inputs = {
   maxCount: "Most events in one notification.",
   id: "With an id this is a PUT; without, the server chooses one.",
 };
-// What a parameter of this name points to: such resources are offered as values.
-const targets = { patient: "Patient", subject: "Patient", owner: "Practitioner", encounter: "Encounter" };
+const hints = { patient: "Patient/example", subject: "Patient/example", owner: "Practitioner/example-nurse" };
 
 let topics = [];
 export const topicOf = (canonical) => topics.find((t) => t.url === canonical?.split("|")[0]);
 
-/** choices is a group of radio buttons that are explained: {value: [name, explanation]}. */
-export function choices(legend, name, options, onChange) {
+/** choices is a group of radio buttons, {value: [title, explanation]}. */
+export function choices(legend, name, options) {
   const error = h("p.error", { hidden: true });
   const box = h("fieldset.choices", null, h("legend", null, legend), Object.entries(options).map(([value, [title, meaning]]) => h("label", null,
-    h("input", { type: "radio", name, value, checked: flow.draft[name] === value, on: { change: () => { flow.draft[name] = value; box.refuse(); changed(); onChange?.(); } } }),
+    h("input", { type: "radio", name, value, checked: flow.draft[name] === value, on: { change: () => { flow.draft[name] = value; box.refuse(); changed(); } } }),
     h("span", null, title, h("span.hint", null, meaning)))), error);
-  box.control = box.querySelector("input");
   box.refuse = (text) => { error.hidden = !text; error.textContent = text ?? ""; };
   return box;
 }
@@ -58,67 +56,54 @@ export function subscribeStep(run) {
   const { draft } = flow;
   const boxes = {};
   for (const [name, hint] of Object.entries(inputs)) {
-    boxes[name] = field(name, h("input", { value: draft[name], autocomplete: "off", spellcheck: "false", on: { input: ({ target }) => { draft[name] = target.value.trim(); boxes[name].refuse(); changed(); } } }), hint);
+    const input = h("input", { value: draft[name], autocomplete: "off", spellcheck: "false", on: { input: () => { draft[name] = input.value.trim(); boxes[name].refuse(); changed(); } } });
+    boxes[name] = field(name, input, hint);
   }
   const more = h("details", null, h("summary", null, "More: heartbeat, end, id"), h("div.more", null, Object.values(boxes)));
   const topic = h("select", { on: { change: () => { draft.topic = topic.value; boxes.topic.refuse(); draw(); } } });
   boxes.topic = field("Topic", topic, " ");
-  boxes.content = choices("Content of a notification", "content", Object.fromEntries(Object.entries(contents).map(([value, meaning]) => [value, [h("code", null, value), meaning]])));
+  boxes.content = choices("Content of a notification", "content", contents);
   const existing = h("select", { on: { change: () => about(() => { draft.existing = existing.value; }) } });
   const existingBox = field("Subscription", existing, "Topic, filters and content stay as they are.");
 
-  // Each topic keeps the filters that were typed for it.
+  // Each topic keeps the filters that were typed for it, as in filterBy.
   const filters = h("fieldset.filters");
-  const values = h("datalist", { id: "filter-values" });
-  const mine = () => (draft.filters[draft.topic] ??= []);
-  const offers = () => topicOf(draft.topic)?.canFilterBy ?? [];
   let rows = [];
+  const mine = () => (draft.filters[draft.topic] ??= []);
+  const offers = () => (topicOf(draft.topic)?.canFilterBy ?? []).flatMap(({ resource: resourceType, filterParameter, comparator = [], modifier = [] }) =>
+    [{}, ...comparator.map((c) => ({ comparator: c })), ...modifier.map((m) => ({ modifier: m }))].map((op) => ({ resourceType, filterParameter, ...op })));
+  const label = (f) => f.filterParameter + (f.comparator ? ` ${f.comparator}` : f.modifier ? `:${f.modifier}` : "");
   function draw() {
     boxes.topic.querySelector(".hint").textContent = topicOf(draft.topic)?.description ?? "";
-    rows = mine().map(row);
+    const offered = offers();
+    rows = mine().map((f, i) => row(f, i, offered));
     fill(filters, h("legend", null, "Only events where"), rows,
-      rows.length === 0 && h("p.hint", null, offers().length ? `No filter: every event comes. The topic offers ${offers().map((o) => o.filterParameter).join(", ")}.` : "The topic offers no filter: every event comes."),
-      offers().length > 0 && h("button.small", { type: "button", on: { click: add } }, "Add a filter"));
+      rows.length === 0 && h("p.hint", null, offered.length ? `No filter: every event comes. The topic offers ${offered.map(label).join(", ")}.` : "The topic offers no filter: every event comes."),
+      offered.length > 0 && h("button.small", { type: "button", on: { click: () => {
+        mine().push({ ...offered[0], value: "" });
+        draw();
+        rows.at(-1).value.focus();
+      } } }, "Add a filter"));
     changed();
   }
-  function add() {
-    const unused = offers().find((o) => !mine().some((f) => f.parameter === o.filterParameter)) ?? offers()[0];
-    mine().push({ resource: unused.resource, parameter: unused.filterParameter, op: "", value: "" });
-    draw();
-    rows.at(-1).control.focus();
-  }
-  function row(filter, i) {
-    const at = `Filter ${i + 1}:`;
-    const offer = offers().find((o) => o.filterParameter === filter.parameter && o.resource === filter.resource);
+  function row(filter, i, offered) {
     const error = h("p.error", { id: `filter-${i}`, hidden: true });
-    const parameter = h("select", { "aria-label": `${at} parameter` }, offers().map((o, n) => new Option(o.filterParameter, n)));
-    parameter.selectedIndex = offers().indexOf(offer);
-    const op = h("select", { "aria-label": `${at} comparison` }, new Option("is", ""), ["comparator", "modifier"].flatMap((kind) => (offer?.[kind] ?? []).map((code) => new Option(`${kind} ${code}`))));
-    op.value = filter.op;
-    const value = h("input", { "aria-label": `${at} value`, "aria-describedby": error.id, value: filter.value, placeholder: targets[filter.parameter] ? `${targets[filter.parameter]}/…` : "value", autocomplete: "off", spellcheck: "false", list: values.id });
-    const box = h("div.filter", null, parameter, op, value, h("button.small", { type: "button", "aria-label": `Remove filter ${i + 1}`, on: { click: () => { mine().splice(i, 1); draw(); filters.querySelector("button:last-child").focus(); } } }, "Remove"), error);
-    parameter.onchange = () => {
-      const chosen = offers()[parameter.value];
-      Object.assign(filter, { parameter: chosen.filterParameter, resource: chosen.resource, op: "" });
-      draw();
-    };
-    op.onchange = value.oninput = () => { Object.assign(filter, { op: op.value, value: value.value }); box.refuse(); changed(); };
-    value.onfocus = () => suggest(filter.parameter);
-    box.control = value;
+    const what = h("select", { "aria-label": `Filter ${i + 1}` }, offered.map((o, n) => new Option(label(o), n)));
+    what.selectedIndex = offered.findIndex((o) => label(o) === label(filter) && o.resourceType === filter.resourceType);
+    const value = h("input", { "aria-label": `Value of filter ${i + 1}`, "aria-describedby": error.id, value: filter.value, placeholder: hints[filter.filterParameter] ?? "value", autocomplete: "off", spellcheck: "false" });
+    const remove = h("button.small", { type: "button", "aria-label": `Remove filter ${i + 1}` }, "Remove");
+    const box = h("div.filter", null, what, value, remove, error);
+    what.onchange = () => { mine()[i] = { ...offered[what.value], value: value.value }; draw(); };
+    value.oninput = () => { filter.value = value.value; box.refuse(); changed(); };
+    remove.onclick = () => { mine().splice(i, 1); draw(); filters.lastChild.focus(); };
+    box.value = value;
     box.refuse = (text, member) => {
       error.hidden = !text;
       error.textContent = text ?? "";
-      box.control = { filterParameter: parameter, comparator: op, modifier: op }[member] ?? value;
-      for (const c of [parameter, op, value]) c.toggleAttribute("aria-invalid", false);
-      if (text) box.control.setAttribute("aria-invalid", "true");
+      for (const c of [what, value]) c.toggleAttribute("aria-invalid", false);
+      if (text) (member === "value" ? value : what).setAttribute("aria-invalid", "true");
     };
     return box;
-  }
-  async function suggest(parameter) {
-    fill(values);
-    if (!targets[parameter]) return;
-    const { entry } = await get(`${base}/${targets[parameter]}?_count=50`);
-    fill(values, entry?.map(({ resource: r }) => h("option", { value: `${r.resourceType}/${r.id}` }, `${r.name?.[0]?.given ?? ""} ${r.name?.[0]?.family ?? ""}`)) ?? []);
   }
   async function load() {
     try {
@@ -133,8 +118,8 @@ export function subscribeStep(run) {
 
   const mode = toggles("Which subscription", { new: "A new one", existing: "One there is" }, () => draft.mode, (key) => about(() => { draft.mode = key; }));
   const create = h("button", { type: "submit" });
-  const another = h("button", { type: "button", on: { click: () => about(() => { flow.created = ""; }) } }, "Begin another");
-  const form = h("form", { novalidate: true, on: { submit: (event) => { event.preventDefault(); run("subscribe"); } } }, boxes.topic, filters, boxes.content, more, h("div.actions", null, create, another), values);
+  const another = h("button", { type: "button", on: { click: () => { create.focus(); about(() => { flow.created = ""; }); } } }, "Begin another");
+  const form = h("form", { novalidate: true, on: { submit: (event) => { event.preventDefault(); run("subscribe"); } } }, boxes.topic, filters, boxes.content, more, h("div.actions", null, create, another));
 
   let as = "json";
   let lines;
@@ -142,7 +127,6 @@ export function subscribeStep(run) {
   const line = h("h3");
   const stored = answer("Stored as", 1);
   const views = toggles("Show as", { json: "JSON", curl: "curl" }, () => as, (key) => { as = key; lines = null; changed(); });
-  const wire = [h("div.wire-head", null, line, views), h("div.code", null, shown, copyButton("Copy", () => shown.textContent)), stored];
 
   function update() {
     const making = draft.mode === "new";
@@ -155,7 +139,7 @@ export function subscribeStep(run) {
     create.textContent = flow.created && address === path() ? `Update ${flow.created}` : "Subscribe";
     another.hidden = !flow.created;
     stored.show(making && flow.resource);
-    const now = as === "curl" ? curl(method, address, making && resource) : JSON.stringify(resource, null, 2) || "";
+    const now = as === "curl" ? curl(method, address, making && resource) : resource ? JSON.stringify(resource, null, 2) : "";
     if (now === shown.textContent) return;
     // What a keystroke changed lights up.
     const before = lines && new Set(lines);
@@ -176,7 +160,7 @@ export function subscribeStep(run) {
       more.open ||= more.contains(box);
       return false;
     });
-    said.keys().next().value?.control.focus();
+    form.querySelector("[aria-invalid]")?.focus();
     return rest.map((issue) => issue.text);
   }
 
@@ -191,5 +175,9 @@ export function subscribeStep(run) {
     on("restart", load),
   ];
   load();
-  return { left: [mode, existingBox, form], right: wire, update, refuse, end: () => ends.forEach((f) => f()) };
+  return {
+    left: [mode, existingBox, form],
+    right: [h("div.wire-head", null, line, views), h("div.code", null, shown, copyButton("Copy", () => shown.textContent)), stored],
+    update, refuse, end: () => ends.forEach((f) => f()),
+  };
 }

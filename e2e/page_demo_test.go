@@ -1,0 +1,73 @@
+package e2e
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/chromedp/chromedp"
+
+	"signalfhir/testkit"
+)
+
+// TestDemo_WorksAsWritten walks docs/demo.md: its commands as they stand, and
+// what it says to press and to see.
+func TestDemo_WorksAsWritten(t *testing.T) {
+	t.Parallel()
+	b := startBrowser(t)
+	b.tolerate("net::ERR_")
+	s := testkit.Start(t)
+	commands := blocks(t, "../docs/demo.md", "sh")
+	if len(commands) != 3 || strings.TrimSpace(commands[0]) != "go run ." {
+		t.Fatalf("the demo has the commands %q", commands)
+	}
+
+	b.open(t, s, "/") // 1
+	b.sees(t, ".stop", "Admission")
+	b.sees(t, ".station", "No socket is open")
+
+	b.do(t, chromedp.Click(`//nav//a[text()="Try it"]`)) // 2
+	b.press(t, "Do all of it")
+	b.press(t, "Fire an event")
+	b.sees(t, tryFrames, "#")
+	b.do(t, chromedp.Click(`//nav//a[text()="Live"]`))
+	b.sees(t, ".stop", "s1")
+
+	quiet(s) // the ward would hide what is looked for
+	shell(t, s, commands[1])
+	b.sees(t, ".stop", "Encounter/demo") // 3
+	b.sees(t, ".stop", "event-notification")
+	frames := func() int {
+		var state struct{ Totals struct{ Frames int } }
+		getJSON(t, s.URL+"/mock/state", &state)
+		return state.Totals.Frames
+	}
+	before := frames()
+	shell(t, s, commands[1])
+	if after := frames(); after != before {
+		t.Errorf("the second write sent %d frames, the demo says none", after-before)
+	}
+	b.open(t, s, "/trigger?type=Encounter&id=demo")
+	editor := `document.querySelector("[aria-label='Write a resource'] textarea")`
+	b.within(t, "the encounter", chromedp.Poll(editor+`?.value.includes("in-progress")`, nil),
+		chromedp.Evaluate(`(() => { const e = `+editor+`; e.value = e.value.replace("in-progress", "completed"); e.dispatchEvent(new Event("input")); })()`, nil))
+	b.press(t, "Save")
+	b.sees(t, ".set-off", "Topic discharge fired")
+
+	b.do(t, chromedp.Click(`//nav//a[text()="Try it"]`)) // 4; opening the editor reloaded the page, as a demo would not
+	b.press(t, "Do all of it")
+	b.press(t, "Drop for 5 s")
+	b.sees(t, tryState, "Dropped")
+	shell(t, s, commands[2])
+	b.sees(t, tryRestored, "#")
+
+	b.do(t, chromedp.Click(`//nav//a[text()="Timeline"]`)) // 5
+	b.sees(t, ".hint", "entries")
+	b.do(t, chromedp.SendKeys(".filters input", "demo", chromedp.ByQuery))
+	b.sees(t, ".hint", "hidden by the filter")
+	b.sees(t, ".row", "PUT /fhir/R5/Encounter/demo")
+	address := s.URL[len("http://"):]
+	s.Stop()
+	b.within(t, "the lost connection", chromedp.WaitVisible("#link[data-state=lost]", chromedp.ByQuery))
+	quiet(testkit.Start(t, testkit.WithArgs("--listen", address)))
+	b.sees(t, "#notice", "restarted")
+}
