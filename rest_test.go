@@ -397,3 +397,20 @@ func TestCORS_LetsLoopbackPagesRead(t *testing.T) {
 		t.Errorf("preflight: got %d %v", preflight.status, preflight.header)
 	}
 }
+
+func TestControl_NamesTheMemberThatIsWrong(t *testing.T) {
+	t.Parallel()
+	s := vectorServer(t)
+	for body, want := range map[string][2]string{
+		`{"subscription":"full","count":"two"}`:     {"count", "count: got a JSON string, expected a whole number"},
+		`{"subscription":"full","count":1.5}`:       {"count", "count: got a JSON number 1.5, expected a whole number"},
+		`{"subscription":["full"]}`:                 {"subscription", "subscription: got a JSON array, expected a string"},
+		`{"subscription":"full","interval":"soon"}`: {"interval", `interval: got "soon", expected a time such as 250ms or 5s`},
+	} {
+		problem := s.must(400, "POST", "/mock/trigger", body).body
+		issue := asList(problem["issues"])[0].(map[string]any)
+		if at := asList(issue["expression"]); problem["detail"] != want[1] || len(at) != 1 || at[0] != want[0] {
+			t.Errorf("%s: got %v at %v, want %q at %s", body, problem["detail"], at, want[1], want[0])
+		}
+	}
+}

@@ -230,6 +230,11 @@ func TestPageTimeline_ShowsARestart(t *testing.T) {
 	b.sees(t, ".row.note", "the server was restarted")
 	b.within(t, "the event of before and that of after", chromedp.Poll(`[...document.querySelectorAll(".rows-space .row")].filter((r) => r.textContent.includes("event #1")).length === 2`, nil))
 	b.shot(t, "timeline-restart")
+	var beyond int
+	b.evaluate(t, `Math.ceil(document.querySelector(".list").getBoundingClientRect().bottom - innerHeight)`, &beyond)
+	if beyond > 0 {
+		t.Errorf("below the notice, the list ends %d pixels beyond the screen", beyond)
+	}
 }
 
 // Markup in a resource is shown and never takes effect.

@@ -212,6 +212,37 @@ func TestPageTrigger_WritesAndShowsWhatItSetOff(t *testing.T) {
 	b.sees(t, ".effect", "Created Patient/mateo as version 4")
 }
 
+func TestPageTrigger_TellsTheEffectOfItsOwnWriteFromThatOfOthers(t *testing.T) {
+	t.Parallel()
+	b := startBrowser(t)
+	s := testkit.Start(t)
+	quiet(s)
+	b.open(t, s, "/trigger?type=Encounter&id=mateo")
+	b.within(t, "the resource", chromedp.Poll(`document.querySelector("[aria-label='Write a resource'] textarea")?.value.includes('"planned"')`, nil))
+	var answer any
+	s.Post(s.URL+"/mock/generators", `{"name":"busy","scenario":"admission-to-discharge","rate":"100/s","patients":8,"running":true}`, &answer)
+	b.sees(t, "[data-generator=busy]", "writes")
+	b.fill(t, writeResource, "Resource", strings.Replace(b.value(t, writeResource, "Resource"), "planned", "in-progress", 1))
+	b.do(t, chromedp.Click(`//section[@aria-label="Write a resource"]//button[@type="submit"]`))
+	b.sees(t, ".effect", "Topic discharge did not fire")
+	var lines []string
+	b.evaluate(t, `[...document.querySelectorAll(".effect li")].map((li) => li.textContent)`, &lines)
+	kinds := map[string]int{}
+	for _, line := range lines {
+		switch {
+		case strings.Contains(line, "admission fired"):
+			kinds["fired"]++
+		case strings.Contains(line, "got event"):
+			kinds["event"]++
+		case strings.Contains(line, "did not fire"):
+			kinds["not fired"]++
+		}
+	}
+	if kinds["fired"] != 1 || kinds["event"] != 3 || kinds["not fired"] != 1 || len(lines) != 5 {
+		t.Errorf("the write set off %q, want one topic that fired, three events, one topic that did not fire", lines)
+	}
+}
+
 func TestPageTrigger_CreatesFromAnExample(t *testing.T) {
 	t.Parallel()
 	b := startBrowser(t)

@@ -245,3 +245,18 @@ func TestEntry_KindsAreAllThereAre(t *testing.T) {
 		t.Errorf("got %d kinds: %v", len(kinds), fmt.Sprint(kinds))
 	}
 }
+
+func BenchmarkRecordFrames(b *testing.B) {
+	shared := frameOf(1000)
+	for name, size := range map[string]int{"off": -1, "on": 10_000} {
+		b.Run(name, func(b *testing.B) {
+			j := journal.New(clock.Real(), journal.Options{Size: size})
+			e := frame(shared)
+			e.Time = start
+			b.ReportAllocs()
+			for b.Loop() {
+				j.Record(e)
+			}
+		})
+	}
+}

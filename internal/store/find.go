@@ -18,19 +18,35 @@ type Found struct {
 // all.
 func (s *Store) Find(typ, text string, offset, limit int) (found []Found, total int) {
 	text = strings.ToLower(text)
+	offset, limit = max(offset, 0), max(limit, 0)
+	order := func(a, b Found) int {
+		return cmp.Or(b.At.Compare(a.At), cmp.Compare(a.ID, b.ID))
+	}
+	// A page of perhaps a hundred thousand is wanted, so only what may be on it is
+	// kept: sorted now and then, and measured against the last of the best.
+	best := offset + limit
+	sorted := false
 	s.mu.RLock()
-	if c := s.types[typ]; c != nil {
-		for id, r := range c.byID {
-			if strings.Contains(strings.ToLower(id), text) {
-				found = append(found, Found{id, r.current()})
-			}
+	defer s.mu.RUnlock()
+	c := s.types[typ]
+	if c == nil {
+		return nil, 0
+	}
+	for id, r := range c.byID {
+		if text != "" && !strings.Contains(strings.ToLower(id), text) {
+			continue
+		}
+		total++
+		one := Found{id, r.current()}
+		if sorted && (best == 0 || order(one, found[best-1]) > 0) {
+			continue
+		}
+		found = append(found, one)
+		if len(found) >= 2*best+1000 {
+			slices.SortFunc(found, order)
+			found, sorted = found[:best], true
 		}
 	}
-	s.mu.RUnlock()
-	slices.SortFunc(found, func(a, b Found) int {
-		return cmp.Or(b.At.Compare(a.At), cmp.Compare(a.ID, b.ID))
-	})
-	total = len(found)
-	from := min(max(offset, 0), total)
-	return found[from:min(from+max(limit, 0), total)], total
+	slices.SortFunc(found, order)
+	return found[min(offset, len(found)):min(best, len(found))], total
 }

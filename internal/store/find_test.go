@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -44,5 +45,38 @@ func TestFind_LastChangedFirstWithTheDeleted(t *testing.T) {
 				t.Errorf("got %v of %d, want %v of %d", ids, total, test.want, test.total)
 			}
 		})
+	}
+}
+
+func TestFind_PagesOfALargeTypeAreInOrderAndComplete(t *testing.T) {
+	t.Parallel()
+	const many, page = 3500, 70
+	s, c := newStore(store.Options{})
+	for i := range many {
+		put(t, s, fmt.Sprintf("p-%04d", i*13%many), "Fuchs")
+		if i%3 == 0 { // some changed at the same time
+			c.Advance(time.Millisecond)
+		}
+	}
+	var all []store.Found
+	for offset := 0; offset < many; offset += page {
+		found, total := s.Find("Patient", "p-", offset, page)
+		if len(found) != page || total != many {
+			t.Fatalf("from %d: got %d of %d, want %d of %d", offset, len(found), total, page, many)
+		}
+		all = append(all, found...)
+	}
+	seen := map[string]bool{}
+	for i, f := range all {
+		seen[f.ID] = true
+		if i > 0 && (f.At.After(all[i-1].At) || f.At.Equal(all[i-1].At) && f.ID < all[i-1].ID) {
+			t.Fatalf("%s at %s comes after %s at %s", f.ID, f.At, all[i-1].ID, all[i-1].At)
+		}
+	}
+	if len(seen) != many {
+		t.Errorf("the pages show %d resources, want each of %d once", len(seen), many)
+	}
+	if found, total := s.Find("Patient", "", 0, 0); len(found) != 0 || total != many {
+		t.Errorf("a page of none: got %d of %d", len(found), total)
 	}
 }

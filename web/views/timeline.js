@@ -130,18 +130,19 @@ export function mount(root, path, query) {
     searching ||= setTimeout(async () => {
       const { text } = filter;
       const since = searched;
+      let found;
       try {
-        const found = text && (await get(`/mock/journal?since=${since}&text=${encodeURIComponent(text)}`));
-        if (found && text === filter.text && since === searched && found.instance === life) {
-          searched = found.last;
-          const numbers = new Set(found.entries.map((e) => e.seq));
-          for (const e of entries) if (e.life === life && numbers.has(e.seq)) e.found = text;
-          dirty = true;
-          draw();
-        }
+        found = text && (await get(`/mock/journal?since=${since}&text=${encodeURIComponent(text)}`));
       } catch { /* the stream notices a server that is gone */ }
       searching = 0;
-      if (text !== filter.text || searched < last) search();
+      if (text !== filter.text || since !== searched) return search();
+      if (found?.instance !== life) return;
+      searched = found.last;
+      const numbers = new Set(found.entries.map((e) => e.seq));
+      for (const e of waiting ? [...entries, ...waiting] : entries) if (e.life === life && numbers.has(e.seq)) e.found = text;
+      dirty = true;
+      draw();
+      if (searched < last) search();
     }, 300);
   }
 
@@ -200,7 +201,7 @@ export function mount(root, path, query) {
     list.push(item);
     trim(list);
     draw();
-    if (!waiting) search();
+    search();
   }
 
   async function open(item, byKeyboard) {
