@@ -1,6 +1,9 @@
 package e2e
 
 import (
+	"io/fs"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/chromedp/chromedp"
@@ -103,6 +106,18 @@ func TestPage_IsSmallAndTalksToNobody(t *testing.T) {
 	b := startBrowser(t)
 	s := testkit.Start(t)
 	quiet(s)
+	whole := int64(0)
+	err := filepath.WalkDir("../web", func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() || strings.HasPrefix(path, "../web/samples/") { // which are code to take along
+			return err
+		}
+		info, err := entry.Info()
+		whole += info.Size()
+		return err
+	})
+	if err != nil || whole == 0 || whole > 150_000 {
+		t.Errorf("the page is %d bytes in all (%v), want at most 150 000", whole, err)
+	}
 	for _, view := range []string{"/", "/timeline", "/try", "/trigger", "/resources"} {
 		b.open(t, s, view)
 		var got struct {

@@ -101,7 +101,7 @@ func TestPageTry_FromTheFormToAReceivedEvent(t *testing.T) {
 	b.press(t, "Open a socket and bind")
 	b.sees(t, ".result", "bound")
 	s.AwaitBound("mine", 1)
-	b.sees(t, tryTalk, "bind-with-token ")
+	b.sees(t, tryTalk, "sentbind-with-token ")
 	b.sees(t, tryTalk, "0 events so far")
 
 	b.press(t, "Fire an event")

@@ -2,7 +2,7 @@
 
 import { h } from "../kernel/dom.js";
 import { flow, about, watch, changed, subject, left, subscribe, takeToken, bind, unbind, ping, renew, drop, leave } from "./try/flow.js";
-import { subscribeStep } from "./try/subscribe.js";
+import { subscribeStep, button } from "./try/subscribe.js";
 import { tokenStep, bindStep, receiveStep, codeStep, clock } from "./try/steps.js";
 
 export function mount(root, path, query) {
@@ -35,8 +35,8 @@ export function mount(root, path, query) {
 
   const said = h("p.label", { role: "status" });
   const lost = h("p", { role: "alert" });
-  const gone = h("div.gone", null, lost, h("button", { type: "button", on: { click: doAll } }, "Do all of it again"));
-  const all = h("button.primary", { type: "button", on: { click: doAll } }, "Do all of it");
+  const gone = h("div.gone", null, lost, button("Do all of it again", doAll));
+  const all = button("Do all of it", doAll, { class: "primary" });
   root.append(
     h("div.head", null,
       h("div", null, h("h1", null, "Subscribe, bind, receive"), h("p.lede", null, "The whole flow of a client, played by this page. Go step by step, or do all of it and fire an event.")),

@@ -10,7 +10,7 @@ const most = 200; // rows kept of each kind
 const patience = 5000; // ms until a bind counts as not answered
 const away = 5000; // ms a dropped socket stays away
 
-/** What the page knows. Views read it; they write only draft, and call changed(). */
+/** What the page knows. Views write only draft, and call changed(). */
 export const flow = {
   draft: { mode: "new", topic: "", filters: {}, content: "id-only", heartbeatPeriod: "30", timeout: "", end: "", maxCount: "", id: "", existing: "", dialect: "ig", code: "client.mjs" },
   created: "", // id of the subscription that was made here
@@ -23,8 +23,8 @@ export const flow = {
   bound: false,
   ended: "", // why the last socket closed
   back: 0, // when a dropped socket comes back
-  talk: [], // what was said on the socket but events, newest first: {at, way, tone, kind, text, body}
-  frames: [], // notifications, newest first: {at, tone, kind, body, events, total, status, size}
+  talk: [], // what was said on the socket but events, newest first: {at, tone, kind, text, body}
+  frames: [], // notifications, newest first: {…, events, total, status, size}
   busy: false, // all of it is being done
   gone: "", // what a restart or somebody else took away
   instance: "",
@@ -59,7 +59,7 @@ on("state", (state) => {
   flow.instance = state.instance;
   if (id && (restarted || (!there && seen === id))) {
     flow.gone = there ? `The server was restarted: the token is gone, and Subscription/${id} counts anew.`
-      : `${restarted ? "The server was restarted" : "It was deleted"}: Subscription/${id} and its token are gone. What you typed is still here.`;
+      : `${restarted ? "The server was restarted" : "Deleted, or the room was reset"}: Subscription/${id} and its token are gone. What you typed is still here.`;
     flow.token = flow.last = null;
     flow.count = 0;
     if (!there) flow.created = flow.resource = "";
@@ -124,20 +124,19 @@ export async function subscribe() {
 
 export async function takeToken() {
   const { body } = await request("POST", path("/$get-ws-binding-token"));
-  const value = (name) => body.parameter.find((p) => p.name === name);
-  flow.token = { secret: value("token").valueString, issued: Date.now(), expires: Date.parse(value("expiration").valueDateTime), url: value("websocket-url").valueUrl, body };
+  const p = Object.fromEntries(body.parameter.map((p) => [p.name, p]));
+  flow.token = { secret: p.token.valueString, issued: Date.now(), expires: Date.parse(p.expiration.valueDateTime), url: p["websocket-url"].valueUrl, body };
   flow.gone = "";
 }
 
 /** left is how long the token is good for, in ms. */
 export const left = () => (flow.token ? flow.token.expires - Date.now() : 0);
 
-const json = (type, token) => JSON.stringify({ type, payload: token && { token } });
-/** How each dialect says bind, unbind and ping. */
+/** How each dialect says a verb, with a token or without. */
 export const dialects = {
-  ig: ["Text, as the guide has it", (t) => `bind-with-token ${t}`, (t) => `unbind-with-token ${t}`, "ping"],
-  "ig-colon": ["Text with a colon", (t) => `bind-with-token: ${t}`, (t) => `unbind-with-token: ${t}`, "ping"],
-  medplum: ["JSON, as Medplum has it", (t) => json("bind-with-token", t), (t) => json("unbind-from-token", t), json("ping")],
+  ig: ["Text, as the guide has it", (verb, token) => (token ? `${verb} ${token}` : verb)],
+  "ig-colon": ["Text with a colon", (verb, token) => (token ? `${verb}: ${token}` : verb)],
+  medplum: ["JSON, as Medplum has it", (type, token) => JSON.stringify({ type, payload: token && { token } })],
 };
 
 function note(row) {
@@ -147,21 +146,22 @@ function note(row) {
   }
   changed();
 }
-const say = (text, tone = "quiet") => note({ way: "·", text, tone });
+const say = (text, tone = "quiet") => note({ kind: "socket", text, tone });
 
-function send(text) {
+function send(verb, token) {
+  const text = dialects[flow.draft.dialect][1](verb, token);
   flow.socket.send(text);
-  note({ way: "→", text, tone: "in" });
+  note({ kind: "sent", text, tone: "in" });
 }
 
-let answered; // ends the wait for what the server says to a bind
+let answered = () => {}; // ends the wait for what the server says to a bind
 /** bind opens a socket where there is none, and binds it with the token. */
 export async function bind() {
   if (left() <= 0) await takeToken();
   if (!flow.socket) await open();
   flow.socket.held.push(flow.token.secret);
   const answer = new Promise((done) => { answered = done; setTimeout(done, patience); });
-  send(dialects[flow.draft.dialect][1](flow.token.secret));
+  send("bind-with-token", flow.token.secret);
   await answer;
   if (!flow.bound) throw new Error("The socket was not bound. What the server said is on the socket.");
 }
@@ -190,11 +190,11 @@ export async function renew() {
 
 /** unbind takes back every token the socket was bound with. */
 export function unbind() {
-  for (const secret of flow.socket.held.splice(0)) send(dialects[flow.draft.dialect][2](secret));
+  for (const secret of flow.socket.held.splice(0)) send("unbind-with-token", secret);
   flow.bound = false;
 }
 
-export const ping = () => send(dialects[flow.draft.dialect][3]);
+export const ping = () => send("ping");
 
 // What to do about a close code, where the reason does not say.
 const advice = { 1001: "connect again later", 1006: "the connection broke", 1008: "take a new token" };
@@ -202,7 +202,7 @@ const advice = { 1001: "connect again later", 1006: "the connection broke", 1008
 function closed(code, reason) {
   Object.assign(flow, { socket: null, bound: false, ended: [code, reason && `“${reason}”`, advice[code] && `(${advice[code]})`].filter(Boolean).join(" ") });
   say(`closed with ${flow.ended}`, advice[code] ? "bad" : "quiet");
-  answered?.();
+  answered();
 }
 
 /** leave closes the socket, and is done with it at once. */
@@ -219,23 +219,23 @@ export function drop() {
   setTimeout(() => flow.back === back && bind().catch((error) => say(error.message, "bad")), away);
 }
 
-/** parse reads a frame; what is no notification is of kind "outcome" or "text". */
+/** parse reads a frame; what is no notification is of kind "outcome" or "came". */
 function parse(text) {
   let body;
   try { body = JSON.parse(text); } catch { /* a pong is no JSON */ }
   const status = body?.entry?.[0]?.resource;
   if (body?.resourceType === "OperationOutcome") return { kind: "outcome", tone: "bad", body, text: body.issue.map((i) => i.diagnostics ?? i.code).join("; ") };
-  if (status?.resourceType !== "SubscriptionStatus") return { kind: "text", tone: "out", body, text };
+  if (status?.resourceType !== "SubscriptionStatus") return { kind: "came", tone: "out", body, text };
   const events = (status.notificationEvent ?? []).map((e) => ({ number: Number(e.eventNumber), focus: e.focus?.reference?.split("/").slice(-2).join("/") ?? "" }));
   return { kind: status.type, tone: status.type === "heartbeat" ? "quiet" : "out", body, events, size: new Blob([text]).size, total: Number(status.eventsSinceSubscriptionStart), status: status.status };
 }
 
-function keep(parsed) {
-  for (const { number } of parsed.events ?? []) {
+function keep(frame) {
+  for (const { number } of frame.events ?? []) {
     if (number > flow.last) flow.count++;
     flow.last = Math.max(flow.last, number);
   }
-  note({ way: "←", ...parsed });
+  note(frame);
 }
 
 async function receive(text) {
@@ -250,7 +250,7 @@ async function receive(text) {
     if (got.total < flow.last) flow.last = 0; // the server counts anew
   }
   if (got.status === "off") flow.bound = false;
-  if (got.kind === "handshake" || got.kind === "outcome") answered?.();
+  if (got.kind === "handshake" || got.kind === "outcome") answered();
   // Numbers have no holes: what lies between the last one and this was missed.
   if (got.events?.length) await recover(got.events[0].number - 1);
   keep(got);

@@ -5,7 +5,7 @@ import { request, curl } from "../../kernel/api.js";
 import { jsonTree } from "../../kernel/json.js";
 import { time, span, numbers, bytes, count } from "../../kernel/format.js";
 import { flow, base, path, subject, left, dialects, changed } from "./flow.js";
-import { topicOf, answer, choices, toggles } from "./subscribe.js";
+import { topicOf, answer, button, choices, toggles } from "./subscribe.js";
 import { example } from "./write.js";
 
 /** clock is a time left to the second: 29:59. */
@@ -14,15 +14,15 @@ export function clock(ms) {
   return `${Math.floor(s / 60)}:${String(s % 60).padStart(2, "0")}`;
 }
 
-const code = () => {
+function code() {
   const shown = h("pre", { tabindex: "0" });
   const box = h("div.code", null, shown, copyButton("Copy", () => shown.textContent));
   box.show = (text) => { if (shown.textContent !== text) shown.textContent = text; };
   return box;
-};
+}
 
 export function tokenStep(run) {
-  const take = h("button", { type: "button", on: { click: () => run("token") } });
+  const take = button("Take a token", () => run("token"));
   const secret = h("code");
   const rest = h("span");
   const meter = h("meter", { min: 0, "aria-label": "Time left of the token" });
@@ -32,36 +32,38 @@ export function tokenStep(run) {
   const got = answer("200 OK", 3);
   function update() {
     const { token } = flow;
+    const address = path("/$get-ws-binding-token");
     take.disabled = !subject();
-    take.textContent = token ? "Take another token" : "Take a token";
-    line.textContent = `POST ${path("/$get-ws-binding-token")}`;
-    command.show(curl("POST", path("/$get-ws-binding-token")));
-    has.hidden = !token;
-    if (token) {
-      secret.textContent = token.secret;
-      meter.max = token.expires - token.issued;
-      meter.low = meter.max / 5;
-      meter.value = Math.max(0, left());
-      rest.textContent = left() > 0 ? `good for ${clock(left())}` : "expired: take another";
-    }
+    line.textContent = `POST ${address}`;
+    command.show(curl("POST", address));
     got.show(token?.body);
+    has.hidden = !token;
+    if (!token) return;
+    secret.textContent = token.secret;
+    meter.max = token.expires - token.issued;
+    meter.low = meter.max / 5;
+    meter.value = Math.max(0, left());
+    rest.textContent = left() > 0 ? `good for ${clock(left())}` : "expired: take another";
   }
   return { left: [h("div.actions", null, take), has], right: [line, command, got], update };
 }
 
-const actions = { ping: "Ping", unbind: "Unbind", drop: "Drop for 5 s", leave: "Close" };
-
 export function bindStep(run) {
-  const open = h("button", { type: "button", on: { click: () => run(flow.bound ? "renew" : "bind") } });
-  const others = Object.entries(actions).map(([what, name]) => h("button", { type: "button", data: { what }, on: { click: () => { if (what !== "ping") open.focus(); run(what); } } }, name));
+  const open = button("", () => run(flow.bound ? "renew" : "bind"));
+  // Most of these vanish when they are pressed; the focus must not.
+  const other = (name, what) => button(name, () => { open.focus(); run(what); });
+  const ping = button("Ping", () => run("ping"));
+  const unbind = other("Unbind", "unbind");
+  const ends = [other("Drop for 5 s", "drop"), other("Close", "leave")];
   const state = h("p.state");
-  const talk = h("ol.frames", { "aria-label": "What was said on the socket, the newest first" });
+  const talk = h("ol.frames", { "aria-label": "What was said on the socket, the newest first", data: { empty: "Nothing was said yet." } });
   function update() {
     const { socket, bound, back, ended } = flow;
     const isOpen = socket?.readyState === WebSocket.OPEN;
     open.disabled = !subject() || Boolean(socket && !isOpen);
     open.textContent = bound ? "Renew the token" : isOpen ? "Bind" : back ? "Reconnect now" : ended ? "Reconnect" : "Open a socket and bind";
-    for (const b of others) b.hidden = !isOpen || (!bound && b.dataset.what === "unbind");
+    for (const b of [ping, ...ends]) b.hidden = !isOpen;
+    unbind.hidden = !bound;
     state.dataset.state = bound ? "active" : ended ? "error" : "";
     state.textContent = bound ? `Bound to ${subject()}, open for ${span(Date.now() - flow.opened)}.`
       : socket ? (isOpen ? "Open, not bound." : "Opening.")
@@ -69,37 +71,37 @@ export function bindStep(run) {
           : ended ? `Closed with ${ended}.` : "No socket is open.";
     draw(talk, flow.talk);
   }
-  return { left: [choices("Say it as", "dialect", Object.fromEntries(Object.entries(dialects).map(([key, [name, say]]) => [key, [name, h("code", null, say("TOKEN"))]]))), h("div.actions", null, open, others), state], right: [h("h3", null, "On the socket"), talk], update };
+  const says = Object.entries(dialects).map(([key, [name, say]]) => [key, [name, h("code", null, say("bind-with-token", "TOKEN"))]]);
+  return { left: [choices("Say it as", "dialect", Object.fromEntries(says)), h("div.actions", null, open, ping, unbind, ends), state], right: [h("h3", null, "On the socket"), talk], update };
 }
 
 export function receiveStep(run) {
-  const fire = h("button", { type: "button", id: "fire", on: { click: () => run("fire") } }, "Fire an event");
-  const write = h("button", { type: "button", on: { click: () => run("write") } }, "Do it with a write");
-  const written = h("p.hint", { role: "status" });
-  const list = h("ol.frames", { "aria-label": "Notifications, the newest first" });
-  const empty = h("p.empty", null, "Nothing came yet. Bind a socket, then fire an event.");
   const firing = () => ["POST", "/mock/trigger", { subscription: subject() }];
-  const resource = () => flow.resource && example(topicOf(flow.resource.topic), flow.resource);
-  const writing = () => ["POST", `${base}/${resource().resourceType}`, resource()];
+  const made = () => flow.resource && example(topicOf(flow.resource.topic), flow.resource);
+  const writing = () => ["POST", `${base}/${made().resourceType}`, made()];
+  const fire = button("Fire an event", () => run("fire"), { id: "fire" });
   const what = h("p.hint");
-  const withWrite = h("div", null, h("div.actions", null, write, copyButton("Copy as curl", () => curl(...writing()))), what, written);
+  const written = h("p.hint", { role: "status" });
+  const act = (main, req, ...below) => h("div", null, h("div.actions", null, main, copyButton("Copy as curl", () => curl(...req()))), below);
+  const write = act(button("Do it with a write", () => run("write")), writing, what, written);
+  const list = h("ol.frames", { "aria-label": "Notifications, the newest first", data: { empty: "Nothing came yet. Bind a socket, then fire an event." } });
   function update() {
+    const resource = made();
     fire.disabled = !subject() || flow.busy;
     fire.className = flow.bound ? "primary" : "";
-    const made = resource();
-    withWrite.hidden = !made;
-    what.textContent = made ? `Creates a resource the topic waits for: ${made.resourceType}${made.status ? `, ${made.status}` : ""}.` : "";
+    write.hidden = !resource;
+    if (resource) what.textContent = `Creates a resource the topic waits for: ${[resource.resourceType, resource.status].filter(Boolean).join(", ")}.`;
     draw(list, flow.frames);
-    empty.hidden = flow.frames.length > 0;
   }
   return {
-    left: [h("div", null, h("div.actions", null, fire, copyButton("Copy as curl", () => curl(...firing()))), h("p.hint", null, "A notification about a resource that is made up. Nothing is stored.")), withWrite],
-    right: [h("h3", null, "Notifications, the newest first"), empty, list],
+    left: [act(fire, firing, h("p.hint", null, "A notification about a resource that is made up. Nothing is stored.")), write],
+    right: [h("h3", null, "Notifications, the newest first"), list],
     update, button: fire,
     fire: () => request(...firing()),
     async write() {
       const { body } = await request(...writing());
-      fill(written, "Wrote ", h("a", { href: `/resources/${body.resourceType}/${body.id}` }, `${body.resourceType}/${body.id}`), ".");
+      const name = `${body.resourceType}/${body.id}`;
+      fill(written, "Wrote ", h("a", { href: `/resources/${name}` }, name), ".");
     },
   };
 }
@@ -112,39 +114,38 @@ function draw(list, rows) {
   [list.newest] = rows;
 }
 
-function line(row) {
-  const { body, events, kind, way, tone } = row;
-  const text = row.text ?? (events.length ? `${numbers(events[0].number, events.at(-1).number)} ${events[0].focus}` : `${count(row.total)} events so far${row.status === "active" ? "" : `, ${row.status}`}`);
-  const parts = [h("time", null, time(row.at)), h(`b.${tone}`, null, kind && kind !== "text" ? kind : h("span", { role: "img", "aria-label": { "→": "sent", "←": "came" }[way] ?? "note" }, way)), h("span", null, text), row.size && h("span.hint", null, bytes(row.size))];
-  if (!body) return h("li", null, h("div.line", null, parts));
+function line({ at, kind = "", tone, text, body, events, total, status, size }) {
+  text ??= events.length ? `${numbers(events[0].number, events.at(-1).number)} ${events[0].focus}` : `${count(total)} events so far${status === "active" ? "" : `, ${status}`}`;
+  const parts = [h("time", null, time(at)), h(`b.${tone}`, null, kind), h("span", null, text), size && h("span.hint", null, bytes(size))];
+  if (!body) return h("li.line", null, parts);
   const inside = h("div");
-  const details = h("details", { on: { toggle: () => inside.firstChild || inside.append(copyButton("Copy", () => JSON.stringify(body, null, 2)), jsonTree(body, 4)) } }, h("summary.line", null, parts), inside);
-  return h(`li.${kind}`, null, details);
+  const open = () => inside.firstChild || inside.append(copyButton("Copy", () => JSON.stringify(body, null, 2)), jsonTree(body, 4));
+  return h(`li.${kind}`, null, h("details", { on: { toggle: open } }, h("summary.line", null, parts), inside));
 }
 
 const languages = {
-  "client.mjs": "Node 22 or a browser, nothing to install. Node 20 needs --experimental-websocket.",
-  "client.go.txt": "Go with github.com/coder/websocket v1.8.15.",
-  "client.py.txt": "Python with websockets 15.0.1 from PyPI.",
+  "client.mjs": ["JavaScript", "Node 22 or a browser, nothing to install. Node 20 needs --experimental-websocket."],
+  "client.go.txt": ["Go", "With github.com/coder/websocket v1.8.15."],
+  "client.py.txt": ["Python", "With websockets 15.0.1 from PyPI."],
 };
 
 export function codeStep() {
+  const { draft } = flow;
   const shown = code();
   const needs = h("p.hint");
   const sources = {};
-  const tabs = toggles("Language", { "client.mjs": "JavaScript", "client.go.txt": "Go", "client.py.txt": "Python" }, () => flow.draft.code, (file) => { flow.draft.code = file; load(); });
+  const tabs = toggles("Language", languages, () => draft.code, (file) => { draft.code = file; load(); });
   async function load() {
-    const file = flow.draft.code;
+    const file = draft.code;
     sources[file] ??= await (await fetch(`/ui/samples/${file}`)).text();
     changed();
   }
   load();
   function update() {
-    const { code: file } = flow.draft;
     tabs.update();
-    needs.textContent = languages[file];
+    [, needs.textContent] = languages[draft.code];
     const filled = { fhir: location.origin + base, id: subject() || "ID", heartbeat: flow.resource?.heartbeatPeriod ?? 0 };
-    shown.show((sources[file] ?? "").replace(/{{(\w+)}}/g, (_, name) => filled[name]));
+    shown.show((sources[draft.code] ?? "").replace(/{{(\w+)}}/g, (_, name) => filled[name]));
   }
   return { left: [tabs, needs, shown], update };
 }

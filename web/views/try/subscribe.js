@@ -24,6 +24,8 @@ const hints = { patient: "Patient/example", subject: "Patient/example", owner: "
 let topics = [];
 export const topicOf = (canonical) => topics.find((t) => t.url === canonical?.split("|")[0]);
 
+export const button = (name, click, props) => h("button", { type: "button", on: { click }, ...props }, name);
+
 /** choices is a group of radio buttons, {value: [title, explanation]}. */
 export function choices(legend, name, options) {
   const error = h("p.error", { hidden: true });
@@ -34,9 +36,9 @@ export function choices(legend, name, options) {
   return box;
 }
 
-/** toggles is a row of buttons of which one is pressed; update() presses it. */
+/** toggles is a row of buttons, {key: [name]}, of which one is pressed; update() presses it. */
 export function toggles(label, options, current, choose) {
-  const box = h("div.tabs", { role: "group", "aria-label": label }, Object.entries(options).map(([key, name]) => h("button.small", { type: "button", data: { key }, on: { click: () => choose(key) } }, name)));
+  const box = h("div.tabs", { role: "group", "aria-label": label }, Object.entries(options).map(([key, [name]]) => button(name, () => choose(key), { class: "small", data: { key } })));
   box.update = () => { for (const b of box.children) b.setAttribute("aria-pressed", b.dataset.key === current()); };
   return box;
 }
@@ -56,7 +58,7 @@ export function subscribeStep(run) {
   const { draft } = flow;
   const boxes = {};
   for (const [name, hint] of Object.entries(inputs)) {
-    const input = h("input", { value: draft[name], autocomplete: "off", spellcheck: "false", on: { input: () => { draft[name] = input.value.trim(); boxes[name].refuse(); changed(); } } });
+    const input = h("input", { value: draft[name], spellcheck: "false", on: { input: () => { draft[name] = input.value.trim(); boxes[name].refuse(); changed(); } } });
     boxes[name] = field(name, input, hint);
   }
   const more = h("details", null, h("summary", null, "More: heartbeat, end, id"), h("div.more", null, Object.values(boxes)));
@@ -67,7 +69,7 @@ export function subscribeStep(run) {
   const existingBox = field("Subscription", existing, "Topic, filters and content stay as they are.");
 
   // Each topic keeps the filters that were typed for it, as in filterBy.
-  const filters = h("fieldset.filters");
+  const filters = h("fieldset");
   let rows = [];
   const mine = () => (draft.filters[draft.topic] ??= []);
   const offers = () => (topicOf(draft.topic)?.canFilterBy ?? []).flatMap(({ resource: resourceType, filterParameter, comparator = [], modifier = [] }) =>
@@ -79,23 +81,22 @@ export function subscribeStep(run) {
     rows = mine().map((f, i) => row(f, i, offered));
     fill(filters, h("legend", null, "Only events where"), rows,
       rows.length === 0 && h("p.hint", null, offered.length ? `No filter: every event comes. The topic offers ${offered.map(label).join(", ")}.` : "The topic offers no filter: every event comes."),
-      offered.length > 0 && h("button.small", { type: "button", on: { click: () => {
+      offered.length > 0 && button("Add a filter", () => {
         mine().push({ ...offered[0], value: "" });
         draw();
         rows.at(-1).value.focus();
-      } } }, "Add a filter"));
+      }, { class: "small" }));
     changed();
   }
   function row(filter, i, offered) {
     const error = h("p.error", { id: `filter-${i}`, hidden: true });
     const what = h("select", { "aria-label": `Filter ${i + 1}` }, offered.map((o, n) => new Option(label(o), n)));
     what.selectedIndex = offered.findIndex((o) => label(o) === label(filter) && o.resourceType === filter.resourceType);
-    const value = h("input", { "aria-label": `Value of filter ${i + 1}`, "aria-describedby": error.id, value: filter.value, placeholder: hints[filter.filterParameter] ?? "value", autocomplete: "off", spellcheck: "false" });
-    const remove = h("button.small", { type: "button", "aria-label": `Remove filter ${i + 1}` }, "Remove");
+    const value = h("input", { "aria-label": `Value of filter ${i + 1}`, "aria-describedby": error.id, value: filter.value, placeholder: hints[filter.filterParameter] ?? "value", spellcheck: "false" });
+    const remove = button("Remove", () => { mine().splice(i, 1); draw(); filters.lastChild.focus(); }, { class: "small", "aria-label": `Remove filter ${i + 1}` });
     const box = h("div.filter", null, what, value, remove, error);
     what.onchange = () => { mine()[i] = { ...offered[what.value], value: value.value }; draw(); };
     value.oninput = () => { filter.value = value.value; box.refuse(); changed(); };
-    remove.onclick = () => { mine().splice(i, 1); draw(); filters.lastChild.focus(); };
     box.value = value;
     box.refuse = (text, member) => {
       error.hidden = !text;
@@ -116,9 +117,9 @@ export function subscribeStep(run) {
     draw();
   }
 
-  const mode = toggles("Which subscription", { new: "A new one", existing: "One there is" }, () => draft.mode, (key) => about(() => { draft.mode = key; }));
+  const mode = toggles("Which subscription", { new: ["A new one"], existing: ["One there is"] }, () => draft.mode, (key) => about(() => { draft.mode = key; }));
   const create = h("button", { type: "submit" });
-  const another = h("button", { type: "button", on: { click: () => { create.focus(); about(() => { flow.created = ""; }); } } }, "Begin another");
+  const another = button("Begin another", () => { create.focus(); about(() => { flow.created = ""; }); });
   const form = h("form", { novalidate: true, on: { submit: (event) => { event.preventDefault(); run("subscribe"); } } }, boxes.topic, filters, boxes.content, more, h("div.actions", null, create, another));
 
   let as = "json";
@@ -126,7 +127,7 @@ export function subscribeStep(run) {
   const shown = h("pre", { tabindex: "0" });
   const line = h("h3");
   const stored = answer("Stored as", 1);
-  const views = toggles("Show as", { json: "JSON", curl: "curl" }, () => as, (key) => { as = key; lines = null; changed(); });
+  const views = toggles("Show as", { json: ["JSON"], curl: ["curl"] }, () => as, (key) => { as = key; lines = null; changed(); });
 
   function update() {
     const making = draft.mode === "new";
@@ -139,7 +140,7 @@ export function subscribeStep(run) {
     create.textContent = flow.created && address === path() ? `Update ${flow.created}` : "Subscribe";
     another.hidden = !flow.created;
     stored.show(making && flow.resource);
-    const now = as === "curl" ? curl(method, address, making && resource) : resource ? JSON.stringify(resource, null, 2) : "";
+    const now = as === "curl" ? curl(method, address, making && resource) : resource ? JSON.stringify(resource, null, 2) : "Nothing is chosen yet.";
     if (now === shown.textContent) return;
     // What a keystroke changed lights up.
     const before = lines && new Set(lines);
