@@ -195,7 +195,11 @@ func (r Release) appendStatusEntry(dst []byte, n *Notification, reference string
 	}
 	dst = append(append(dst, `{"fullUrl":"urn:uuid:`...), n.StatusID...)
 	dst = append(dst, `","resource":`...)
-	return r.codec().appendStatus(dst, n, kind, reference, events)
+	// No function of the codec: the events would escape to the heap by it.
+	if r.codec().statusIsParameters {
+		return appendStatusParameters(dst, n, kind, reference, events)
+	}
+	return appendSubscriptionStatus(dst, n, kind, reference, events)
 }
 
 // appendSubscriptionStatus appends a SubscriptionStatus, which R5 and R4B write

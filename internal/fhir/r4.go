@@ -10,18 +10,18 @@ import (
 // for which a Basic may.
 func r4() codec {
 	return codec{
-		version:          "4.0.1",
-		bundleType:       "history",
-		profile:          backportStructure + "backport-subscription-notification-r4",
-		answered:         true,
-		appendStatus:     appendStatusParameters,
-		appendReferences: appendFocusParts,
-		readSubscription: readBackport,
-		withStatus:       withBackportStatus,
-		operations:       backportOperation,
-		capability:       backportCapability("backport-subscription-server-r4"),
-		topicOf:          topicOfBasic,
-		adapt:            adaptToR4,
+		version:            "4.0.1",
+		bundleType:         "history",
+		profile:            backportStructure + "backport-subscription-notification-r4",
+		answered:           true,
+		statusIsParameters: true,
+		appendReferences:   appendFocusParts,
+		readSubscription:   readBackport,
+		withStatus:         withBackportStatus,
+		operations:         backportOperation,
+		capability:         backportCapability("backport-subscription-server-r4"),
+		topicOf:            topicOfBasic,
+		adapt:              adaptToR4,
 	}
 }
 

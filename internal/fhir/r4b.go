@@ -8,7 +8,6 @@ func r4b() codec {
 		bundleType:       "history",
 		profile:          backportStructure + "backport-subscription-notification",
 		answered:         true,
-		appendStatus:     appendSubscriptionStatus,
 		appendReferences: appendFocusMembers,
 		readSubscription: readBackport,
 		withStatus:       withBackportStatus,

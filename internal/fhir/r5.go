@@ -13,7 +13,6 @@ func r5() codec {
 		idOnlyEntries:           true,
 		eventsRequired:          true,
 		eventNumbersAreIntegers: true,
-		appendStatus:            appendSubscriptionStatus,
 		appendReferences:        appendFocusMembers,
 		readSubscription:        readSubscriptionR5,
 		withStatus: func(o *Object, status, _ string) *Object {

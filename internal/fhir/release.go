@@ -41,8 +41,9 @@ type codec struct {
 	// eventNumbersAreIntegers: in-parameters that are event numbers have the type
 	// integer64, which is no type of the others.
 	eventNumbersAreIntegers bool
+	// statusIsParameters: a Parameters stands for the SubscriptionStatus.
+	statusIsParameters bool
 
-	appendStatus     func(dst []byte, n *Notification, kind NotificationType, subscription string, events []*occurring) []byte
 	appendReferences func(dst []byte, base string, focus *Entry, context []Entry) []byte
 	readSubscription func(r Release, c *checks, o *Object) *Subscription
 	withStatus       func(o *Object, status, why string) *Object
