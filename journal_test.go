@@ -536,3 +536,36 @@ func TestState_ShowsTheRoom(t *testing.T) {
 		t.Errorf("topic: got %v, want admission, fired once", topic)
 	}
 }
+
+func TestResources_FindsByIDAndTellsWhatIsDeleted(t *testing.T) {
+	t.Parallel()
+	s := vectorServer(t)
+	for _, id := range []string{"day-1", "day-2", "night"} {
+		s.must(201, "PUT", "Encounter/"+id, encounter(id, "in-progress"))
+		s.clock.Advance(1e9)
+	}
+	s.must(204, "DELETE", "Encounter/day-1", nil)
+	found := s.must(200, "GET", "/mock/resources?type=Encounter&text=DAY&limit=5", nil).body
+	list := asList(found["resources"])
+	if found["total"] != 2.0 || len(list) != 2 {
+		t.Fatalf("got %v, want two", found)
+	}
+	gone, kept := list[0].(map[string]any), list[1].(map[string]any)
+	if gone["id"] != "day-1" || gone["version"] != "2" || gone["deleted"] != true || gone["resource"] != nil {
+		t.Errorf("got %v, want day-1, deleted in version 2", gone)
+	}
+	if kept["id"] != "day-2" || kept["deleted"] != nil || kept["resource"].(map[string]any)["status"] != "in-progress" {
+		t.Errorf("got %v, want day-2 with its resource", kept)
+	}
+	if list := asList(s.must(200, "GET", "/mock/resources?type=Encounter&offset=1&limit=1&release=r5", nil).body["resources"]); len(list) != 1 || list[0].(map[string]any)["id"] != "night" {
+		t.Errorf("the second page: got %v, want night", list)
+	}
+	for path, status := range map[string]int{"type=Encounter&release=R9": 400, "type=Encounter&limit=0": 400, "type=Encounter&offset=-1": 400, "type=Meal": 404, "": 404} {
+		s.must(status, "GET", "/mock/resources?"+path, nil)
+	}
+	for _, e := range asList(s.must(200, "GET", "/mock/journal?kind=http&limit=100", nil).body["entries"]) {
+		if path := e.(map[string]any)["http"].(map[string]any)["path"].(string); strings.HasPrefix(path, "/mock/resources") {
+			t.Error("looking at resources is recorded; a page that follows them would fill the record")
+		}
+	}
+}

@@ -126,7 +126,7 @@ func journalFilter(c echo.Context) (journal.Filter, error) {
 		}
 	}
 	var err error
-	f.Limit, err = positive(c, "limit", 0)
+	f.Limit, err = whole(c, "limit", 1, 0)
 	return f, err
 }
 
@@ -141,14 +141,15 @@ func flag(c echo.Context, name string) (bool, error) {
 	}
 }
 
-func positive(c echo.Context, name string, fallback int) (int, error) {
+// whole reads a parameter that is a whole number from least on.
+func whole(c echo.Context, name string, least, fallback int) (int, error) {
 	text := c.QueryParam(name)
 	if text == "" {
 		return fallback, nil
 	}
 	n, err := strconv.Atoi(text)
-	if err != nil || n < 1 {
-		return 0, fhir.Refuse(http.StatusBadRequest, "value", "got %q, expected a whole number from 1 on", text).At(name)
+	if err != nil || n < least {
+		return 0, fhir.Refuse(http.StatusBadRequest, "value", "got %q, expected a whole number from %d on", text, least).At(name)
 	}
 	return n, nil
 }
@@ -167,7 +168,7 @@ func (s *server) journalStream(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	most, err := positive(c, "most", 1000)
+	most, err := whole(c, "most", 1, 1000)
 	if err != nil {
 		return err
 	}
@@ -273,4 +274,53 @@ func (s *eventStream) write(format string, args ...any) {
 	if s.err == nil {
 		_, s.err = fmt.Fprintf(s.Response, format, args...)
 	}
+}
+
+// maxFound bounds the resources of one answer of GET /mock/resources.
+const maxFound = 1000
+
+// resources answers GET /mock/resources: those of a type, also the deleted ones,
+// what changed last first.
+func (s *server) resources(c echo.Context) error {
+	b := s.room.Base(s.options.releases()[0])
+	if name := c.QueryParam("release"); name != "" {
+		r, ok := fhir.ParseRelease(name)
+		if ok {
+			b = s.room.Base(r)
+		}
+		if !ok || b == nil {
+			return fhir.Refuse(http.StatusBadRequest, "code-invalid", "release: got %q, expected one of %v", name, s.options.releases())
+		}
+	}
+	typ := c.QueryParam("type")
+	if err := b.Stores(typ); err != nil {
+		return err
+	}
+	offset, err := whole(c, "offset", 0, 0)
+	if err != nil {
+		return err
+	}
+	limit, err := whole(c, "limit", 1, 50)
+	if err != nil {
+		return err
+	}
+	type one struct {
+		ID       string          `json:"id"`
+		Version  string          `json:"version"`
+		Updated  time.Time       `json:"updated"`
+		Deleted  bool            `json:"deleted,omitempty"`
+		Resource json.RawMessage `json:"resource,omitempty"`
+	}
+	found, total := b.Find(typ, c.QueryParam("text"), offset, min(limit, maxFound))
+	list := make([]one, len(found))
+	for i, f := range found {
+		list[i] = one{ID: f.ID, Version: f.VersionID, Updated: f.At, Deleted: f.Resource == nil}
+		if f.Resource != nil {
+			list[i].Resource = f.Resource.JSON
+		}
+	}
+	return answerJSON(c, struct {
+		Total     int   `json:"total"`
+		Resources []one `json:"resources"`
+	}{total, list})
 }

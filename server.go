@@ -190,6 +190,7 @@ func (s *server) routes() {
 	m.GET("/subscriptions", s.subscriptions)
 	m.GET("/tokens", s.tokens)
 	m.DELETE("/tokens/:token", s.revokeToken)
+	m.GET("/resources", s.resources)
 	m.GET("/state", s.state)
 	m.GET("/journal", s.journal)
 	m.GET("/journal/stream", s.journalStream)

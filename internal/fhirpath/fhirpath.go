@@ -37,7 +37,7 @@ import (
 
 // The bounds of one evaluation.
 const (
-	maxTime  = 100 * time.Millisecond
+	maxTime  = time.Second
 	maxDepth = 100
 	maxItems = 10_000
 	maxText  = 1 << 20 // characters of a string a function makes

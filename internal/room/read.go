@@ -28,6 +28,12 @@ func (b *Base) History(typ, id string) ([]store.Version, *fhir.Error) {
 	return b.store.History(typ, id)
 }
 
+// Find lists the resources of a type whose id contains text, what changed last
+// first, with those that were deleted; see [store.Store.Find].
+func (b *Base) Find(typ, text string, offset, limit int) (found []store.Found, total int) {
+	return b.store.Find(typ, text, offset, limit)
+}
+
 // Page is one page of a type search.
 type Page struct {
 	Matches []*fhir.Resource
