@@ -65,5 +65,13 @@ func (r Release) codec() codec {
 	}
 }
 
+// TopicElement is where a Subscription of the release names its topic.
+func (r Release) TopicElement() string {
+	if r.codec().answered {
+		return "Subscription.criteria"
+	}
+	return "Subscription.topic"
+}
+
 // Version is the full FHIR version, for example "5.0.0".
 func (r Release) Version() string { return r.codec().version }

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"signalfhir/internal/dialect"
 	"signalfhir/internal/fhir"
 	"signalfhir/internal/journal"
 	"signalfhir/internal/subscription"
@@ -91,8 +92,9 @@ func (b *Base) bindable(id string) *fhir.Error {
 
 // Bind binds a socket to every subscription a token covers and sends their
 // handshakes, in the order of the token (WS-22). It tells how many bindings
-// were made and what was refused.
-func (r *Room) Bind(s subscription.Socket, secret string) (int, []*fhir.Error) {
+// were made and what was refused. said is the dialect it was asked for in, which
+// decides the voice of the notifications.
+func (r *Room) Bind(s subscription.Socket, secret, said string) (int, []*fhir.Error) {
 	t, err := r.tokens.Lookup(secret)
 	if err != nil {
 		return 0, []*fhir.Error{err}
@@ -108,11 +110,14 @@ func (r *Room) Bind(s subscription.Socket, secret string) (int, []*fhir.Error) {
 			problems = append(problems, fhir.Refuse(http.StatusGone, "deleted", "the token is for a Subscription/%s that was deleted; the one there is now needs a token of its own", id))
 			continue
 		}
-		if err := r.subscriptions.Bind(id, s, t.Secret, t.Expires); err != nil {
+		if err := r.subscriptions.BindIn(voice(said), id, s, t.Secret, t.Expires); err != nil {
 			problems = append(problems, err)
 			continue
 		}
 		bound++
+		if voice(said) == fhir.Medplum {
+			r.orphans.bound(s, id)
+		}
 	}
 	// The token may have been revoked while its subscriptions were bound.
 	if _, err := r.tokens.Lookup(secret); err != nil && err.Code() == "forbidden" {
@@ -129,11 +134,23 @@ func (r *Room) Unbind(s subscription.Socket, secret string) {
 	}
 	for _, life := range t.Subscriptions {
 		r.subscriptions.Unbind(idOf(life), s, t.Secret)
+		r.collect(s, idOf(life))
 	}
 }
 
 // Gone ends every binding of a socket that closed.
-func (r *Room) Gone(s subscription.Socket) { r.subscriptions.Gone(s) }
+func (r *Room) Gone(s subscription.Socket) {
+	r.subscriptions.Gone(s)
+	r.collect(s, "")
+}
+
+// voice is that of a dialect.
+func voice(said string) fhir.Voice {
+	if said == dialect.Medplum {
+		return fhir.Medplum
+	}
+	return fhir.Standard
+}
 
 // Revoke makes a token invalid and ends the bindings that rest on it (WS-35).
 func (r *Room) Revoke(secret string) bool {

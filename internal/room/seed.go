@@ -57,6 +57,7 @@ func (r *Room) Reset() *fhir.Error {
 	for _, b := range r.bases {
 		b.topics.Clear()
 		b.store.Reset()
+		clear(b.classic)
 	}
 	r.tokens.Reset()
 	r.write.Unlock()
