@@ -38,11 +38,12 @@ import (
 type binder interface {
 	// Bind binds a socket through a token and sends the handshakes with
 	// Socket.Send. It tells how many bindings were made and what was refused.
-	Bind(s subscription.Socket, secret string) (bound int, refused []*fhir.Error)
+	Bind(s subscription.Socket, secret, dialect string) (bound int, refused []*fhir.Error)
 	// Unbind ends what a token holds on a socket.
 	Unbind(s subscription.Socket, secret string)
-	// BindLegacy answers the R4 message "bind [id]".
+	// BindLegacy answers the R4 message "bind [id]", UnbindLegacy ends that.
 	BindLegacy(s subscription.Socket, id string) *fhir.Error
+	UnbindLegacy(s subscription.Socket, id string)
 	// Gone ends every binding of a socket that closed.
 	Gone(s subscription.Socket)
 	// Record writes to the journal of the room.
@@ -511,6 +512,8 @@ func (c *client) obey(command dialect.Command) bool {
 			done = false
 			c.refuse(err)
 		}
+	case dialect.LegacyUnbind:
+		c.binder.UnbindLegacy(c, command.ID)
 	default:
 		done = false
 		c.refuse(command.Problem)
@@ -531,7 +534,7 @@ func (c *client) obey(command dialect.Command) bool {
 // bind binds the socket through a token and shows what was refused. It tells
 // whether anything was bound.
 func (c *client) bind(command dialect.Command) bool {
-	bound, refused := c.binder.Bind(c, command.Token)
+	bound, refused := c.binder.Bind(c, command.Token, command.Dialect)
 	c.mu.Lock()
 	c.dialect = command.Dialect
 	c.mu.Unlock()

@@ -226,7 +226,7 @@ func TestHub_NoFrameIsLeftBehind(t *testing.T) {
 // quietRoom is a room where nothing can be bound.
 type quietRoom struct{ panics bool }
 
-func (r *quietRoom) Bind(subscription.Socket, string) (int, []*fhir.Error) {
+func (r *quietRoom) Bind(subscription.Socket, string, string) (int, []*fhir.Error) {
 	if r.panics {
 		panic("out of order")
 	}
@@ -234,5 +234,6 @@ func (r *quietRoom) Bind(subscription.Socket, string) (int, []*fhir.Error) {
 }
 func (*quietRoom) Unbind(subscription.Socket, string)                 {}
 func (*quietRoom) BindLegacy(subscription.Socket, string) *fhir.Error { return nil }
+func (*quietRoom) UnbindLegacy(subscription.Socket, string) {}
 func (*quietRoom) Gone(subscription.Socket)                           {}
 func (*quietRoom) Record(journal.Entry)                               {}

@@ -266,7 +266,7 @@ func TestToken_ParametersInEveryForm(t *testing.T) {
 		"absolute":                {"POST", op, body(`"valueUri":"` + s.fhir + `/Subscription/def"`), "def"},
 		"body and query":          {"POST", op + "?id=def", body(`"valueId":"abc"`), "def abc"},
 		"no parameters":           {"POST", op, `{"resourceType":"Parameters"}`, "abc def"},
-		"unknown ones":            {"POST", op + "?ids=x&id=abc", nil, "abc"},
+		"unknown ones":            {"POST", op + "?idz=x&id=abc", nil, "abc"},
 		"instance ignores ids":    {"POST", "Subscription/abc/$get-ws-binding-token?id=def", nil, "abc"},
 		"percent-encoded":         {"POST", "Subscription/abc/%24get-ws-binding-token", nil, "abc"},
 		"percent-encoded by type": {"GET", "Subscription/%24get-ws-binding-token?id=abc", nil, "abc"},

@@ -211,6 +211,14 @@ func (b *Base) Events(id string, since, until int64, content fhir.Content) (*fhi
 	return b.room.subscriptions.Events(id, since, until, content)
 }
 
+// Resend sends the retained events that selects picks again (3.6).
+func (b *Base) Resend(id string, selects func(*fhir.Event) bool) (events, sockets int, refused *fhir.Error) {
+	if _, err := b.store.Read("Subscription", id); err != nil {
+		return 0, 0, err
+	}
+	return b.room.subscriptions.Resend(id, selects)
+}
+
 // NewID makes an id for a resource of the server's own, such as a search
 // bundle, from the room's source of randomness.
 func (r *Room) NewID() string { return r.random.UUID() }
