@@ -24,7 +24,7 @@ import (
 
 func TestHub_SlowSocketIsClosedWith1013AndLosesNothing(t *testing.T) {
 	t.Parallel()
-	s := vectorServer(t, func(o *serveOptions) { o.QueueFrames = 8 })
+	s := vectorServer(t, fhir.R5, func(o *serveOptions) { o.QueueFrames = 8 })
 	s.must(201, "PUT", "Subscription/full", websocketSubscription("full", admissionURL, "content", "full-resource"))
 	slow, quick := s.dialSlow(), s.bind("full")
 	slow.send("bind-with-token " + s.token("full"))
@@ -100,7 +100,7 @@ func (ws *socket) event(number int) error {
 func TestHub_BurstArrivesWholeAndInOrder(t *testing.T) {
 	t.Parallel()
 	const events = 20_000
-	s := vectorServer(t, func(o *serveOptions) { o.QueueFrames = events })
+	s := vectorServer(t, fhir.R5, func(o *serveOptions) { o.QueueFrames = events })
 	ws := s.bind("abc")
 	s.must(200, "POST", "/mock/trigger", map[string]any{"subscription": "abc", "count": events})
 	for n := range events {
@@ -111,7 +111,7 @@ func TestHub_BurstArrivesWholeAndInOrder(t *testing.T) {
 
 func TestHub_ThousandSocketsGetTheSameFrame(t *testing.T) {
 	t.Parallel()
-	s := vectorServer(t)
+	s := vectorServer(t, fhir.R5)
 	token := s.token("abc")
 	sockets := make([]*socket, 1000)
 	for i := range sockets {
@@ -234,6 +234,6 @@ func (r *quietRoom) Bind(subscription.Socket, string, string) (int, []*fhir.Erro
 }
 func (*quietRoom) Unbind(subscription.Socket, string)                 {}
 func (*quietRoom) BindLegacy(subscription.Socket, string) *fhir.Error { return nil }
-func (*quietRoom) UnbindLegacy(subscription.Socket, string) {}
+func (*quietRoom) UnbindLegacy(subscription.Socket, string)           {}
 func (*quietRoom) Gone(subscription.Socket)                           {}
 func (*quietRoom) Record(journal.Entry)                               {}

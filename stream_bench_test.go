@@ -76,7 +76,7 @@ func (r benchRoom) Bind(s subscription.Socket, _, _ string) (int, []*fhir.Error)
 }
 func (benchRoom) Unbind(subscription.Socket, string)                 {}
 func (benchRoom) BindLegacy(subscription.Socket, string) *fhir.Error { return nil }
-func (benchRoom) UnbindLegacy(subscription.Socket, string) {}
+func (benchRoom) UnbindLegacy(subscription.Socket, string)           {}
 func (benchRoom) Gone(subscription.Socket)                           {}
 func (benchRoom) Record(journal.Entry)                               {}
 

@@ -115,29 +115,38 @@ func (o *orphans) bound(s subscription.Socket, id string) {
 	o.byHost[s][id] = struct{}{}
 }
 
-// left answers what a socket no longer holds: one subscription, or all.
-func (o *orphans) left(s subscription.Socket, id string) []string {
+// of answers what a socket was bound to: one subscription, or all where id is "".
+func (o *orphans) of(s subscription.Socket, id string) []string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	var ids []string
 	for held := range o.byHost[s] {
 		if id == "" || held == id {
 			ids = append(ids, held)
-			delete(o.byHost[s], held)
 		}
-	}
-	if len(o.byHost[s]) == 0 {
-		delete(o.byHost, s)
 	}
 	slices.Sort(ids)
 	return ids
 }
 
+func (o *orphans) forget(s subscription.Socket, id string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	delete(o.byHost[s], id)
+	if len(o.byHost[s]) == 0 {
+		delete(o.byHost, s)
+	}
+}
+
 // collect deletes the subscriptions a socket has left behind: classic ones with
 // an id of the server's that no socket is bound to.
 func (r *Room) collect(s subscription.Socket, id string) {
-	for _, id := range r.orphans.left(s, id) {
+	for _, id := range r.orphans.of(s, id) {
 		state, ok := r.subscriptions.State(id)
+		if slices.Contains(state.Sockets, s.ID()) {
+			continue // another token holds it
+		}
+		r.orphans.forget(s, id)
 		if !ok || len(state.Sockets) > 0 {
 			continue
 		}
