@@ -140,6 +140,10 @@ func (s *server) routes() {
 
 	e.GET("/ws", s.socket)
 
+	e.POST("/oauth2/token", s.oauthToken)
+	e.POST("/oauth2/logout", s.oauthLogout)
+	e.GET("/auth/me", s.authMe)
+
 	f := e.Group("/fhir/:release")
 	f.GET("/metadata", s.metadata)
 
