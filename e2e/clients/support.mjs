@@ -9,6 +9,9 @@ import { startServer } from "../recipes/node/signalfhir.mjs";
 
 export const TOPIC = "http://example.org/FHIR/R5/SubscriptionTopic/admission";
 
+// How long to wait for what must come, in ms; reached only by a failure.
+const PATIENCE = 10_000;
+
 // Node 22 has a WebSocket of its own, Node 20 takes that of npm ws. Medplum's
 // client looks for a global one.
 globalThis.WebSocket ??= WebSocket;
@@ -34,7 +37,7 @@ export function testOn(release, name, body) {
 
 // until waits for a condition that no event tells of. The last error or value
 // is in the failure.
-export async function until(what, condition, patience = 10_000) {
+export async function until(what, condition, patience = PATIENCE) {
   const end = performance.now() + patience;
   for (;;) {
     let seen;
@@ -49,8 +52,9 @@ export async function until(what, condition, patience = 10_000) {
   }
 }
 
-// queue collects values and hands them out in order: next() waits for one.
-export function queue() {
+// queue collects values and hands them out in order: next() waits for one, and
+// says what it waited for when none comes.
+export function queue(what) {
   const kept = [];
   const waiting = [];
   return {
@@ -59,7 +63,14 @@ export function queue() {
       if (wake) wake(value);
       else kept.push(value);
     },
-    next: () => (kept.length ? Promise.resolve(kept.shift()) : new Promise((resolve) => waiting.push(resolve))),
+    async next() {
+      if (kept.length) return kept.shift();
+      let timer;
+      const late = new Promise((_, reject) => {
+        timer = setTimeout(() => reject(new Error(`waited ${PATIENCE} ms for ${what}`)), PATIENCE);
+      });
+      return Promise.race([new Promise((resolve) => waiting.push(resolve)), late]).finally(() => clearTimeout(timer));
+    },
     // rest is what came and nobody took.
     rest: () => kept.splice(0),
   };
@@ -68,7 +79,7 @@ export function queue() {
 // open opens a socket with npm ws; frames come out of next() as text.
 export async function open(t, url) {
   const socket = new WebSocket(url);
-  const frames = queue();
+  const frames = queue("a frame");
   socket.on("message", (data) => frames.put(data.toString()));
   t.after(() => socket.terminate());
   await once(socket, "open");
@@ -152,22 +163,27 @@ export const releases = {
 };
 
 // cuttable forwards a port of its own to that of a server, until cut() breaks
-// every connection the way a lost network does: without a word.
+// every WebSocket the way a lost network does: without a word. Requests are left
+// alone, since a client that lost one would owe nothing to the server.
 export async function cuttable(t, url) {
   const target = new URL(url);
   const open = new Set();
+  const webSockets = new Set();
   const proxy = net.createServer((near) => {
     const far = net.connect(target.port, target.hostname);
+    near.once("data", (head) => /^upgrade: websocket/im.test(head) && webSockets.add(near));
     for (const [a, b] of [[near, far], [far, near]]) {
       open.add(a);
       a.on("error", () => b.destroy());
-      a.on("close", () => (open.delete(a), b.destroy()));
+      a.on("close", () => (open.delete(a), webSockets.delete(a), b.destroy()));
       a.pipe(b);
     }
   });
   proxy.listen(0, "127.0.0.1");
   await once(proxy, "listening");
-  const cut = () => open.forEach((socket) => socket.destroy());
-  t.after(() => (cut(), proxy.close()));
-  return { url: `http://127.0.0.1:${proxy.address().port}`, cut };
+  t.after(() => {
+    open.forEach((socket) => socket.destroy());
+    proxy.close();
+  });
+  return { url: `http://127.0.0.1:${proxy.address().port}`, cut: () => webSockets.forEach((socket) => socket.destroy()) };
 }
