@@ -155,6 +155,10 @@ func (s *server) routes() {
 	e.GET("/ws/subscriptions-r4", s.socket) // Medplum's client has it built in
 	e.GET("/websocket", s.socket)           // clients of the old R4 protocol do
 
+	e.POST("/oauth2/token", s.oauthToken)
+	e.POST("/oauth2/logout", s.oauthLogout)
+	e.GET("/auth/me", s.authMe)
+
 	f := e.Group("/fhir/:release")
 	f.GET("/metadata", s.metadata)
 
