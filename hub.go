@@ -39,11 +39,12 @@ type binder interface {
 	// Bind binds a socket through a token and sends the handshakes with
 	// Socket.Send. It tells how many bindings were made and what was refused.
 	Bind(s subscription.Socket, secret, dialect string) (bound int, refused []*fhir.Error)
-	// Unbind ends what a token holds on a socket.
-	Unbind(s subscription.Socket, secret string)
+	// Unbind ends what a token holds on a socket, and answers the subscriptions
+	// that is no longer bound to.
+	Unbind(s subscription.Socket, secret string) []string
 	// BindLegacy answers the R4 message "bind [id]", UnbindLegacy ends that.
 	BindLegacy(s subscription.Socket, id string) *fhir.Error
-	UnbindLegacy(s subscription.Socket, id string)
+	UnbindLegacy(s subscription.Socket, id string) bool
 	// Gone ends every binding of a socket that closed.
 	Gone(s subscription.Socket)
 	// Record writes to the journal of the room.
@@ -395,6 +396,15 @@ func (c *client) queueLocked(data []byte, timeout time.Duration) bool {
 	return true
 }
 
+// unbound forgets bindings the client gave up.
+func (c *client) unbound(ids ...string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, id := range ids {
+		delete(c.bound, id)
+	}
+}
+
 // Unbound implements [subscription.Socket].
 func (c *client) Unbound(id string, why subscription.Reason) {
 	c.mu.Lock()
@@ -504,7 +514,7 @@ func (c *client) obey(command dialect.Command) bool {
 	case dialect.Bind:
 		done = c.bind(command)
 	case dialect.Unbind:
-		c.binder.Unbind(c, command.Token)
+		c.unbound(c.binder.Unbind(c, command.Token)...)
 	case dialect.Ping:
 		c.say("pong", []byte(command.Pong()))
 	case dialect.LegacyBind:
@@ -513,7 +523,9 @@ func (c *client) obey(command dialect.Command) bool {
 			c.refuse(err)
 		}
 	case dialect.LegacyUnbind:
-		c.binder.UnbindLegacy(c, command.ID)
+		if c.binder.UnbindLegacy(c, command.ID) {
+			c.unbound(command.ID)
+		}
 	default:
 		done = false
 		c.refuse(command.Problem)

@@ -232,8 +232,8 @@ func (r *quietRoom) Bind(subscription.Socket, string, string) (int, []*fhir.Erro
 	}
 	return 0, nil
 }
-func (*quietRoom) Unbind(subscription.Socket, string)                 {}
+func (*quietRoom) Unbind(subscription.Socket, string) []string        { return nil }
 func (*quietRoom) BindLegacy(subscription.Socket, string) *fhir.Error { return nil }
-func (*quietRoom) UnbindLegacy(subscription.Socket, string)           {}
+func (*quietRoom) UnbindLegacy(subscription.Socket, string) bool      { return false }
 func (*quietRoom) Gone(subscription.Socket)                           {}
 func (*quietRoom) Record(journal.Entry)                               {}

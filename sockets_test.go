@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"strings"
 	"testing"
 	"time"
@@ -201,6 +202,12 @@ func TestUnbind_StopsEventsOnThisSocketOnly(t *testing.T) {
 	}
 	one.send("unbind-from-token " + token)
 	one.nothing()
+	var open struct {
+		Sockets []struct{ Bindings []string }
+	}
+	if err := json.Unmarshal(s.must(200, "GET", "/mock/sockets", nil).raw, &open); err != nil || len(open.Sockets) != 2 || len(open.Sockets[0].Bindings) != 0 || len(open.Sockets[1].Bindings) != 1 {
+		t.Errorf("the sockets are %v (%v), want the first without a binding", open, err)
+	}
 	s.must(201, "POST", "Encounter", encounter("", "in-progress"))
 	two.wantEvent("1")
 	one.nothing()

@@ -40,7 +40,7 @@ for (const [release, shape] of Object.entries(releases)) {
     await request("PUT", `${base}/Encounter/${encounter.id}`, encounter);
     const last = await ws.next();
     assert.ok(shape.status(last.entry[0].resource).subscription.endsWith(`Subscription/${other.id}`));
-    assert.equal(last.entry[1].resource, undefined);
+    assert.equal(last.entry[1]?.resource, undefined);
   });
 }
 

@@ -126,16 +126,21 @@ func (r *Room) Bind(s subscription.Socket, secret, said string) (int, []*fhir.Er
 	return bound, problems
 }
 
-// Unbind ends what a token holds on one socket (WS-17).
-func (r *Room) Unbind(s subscription.Socket, secret string) {
+// Unbind ends what a token holds on one socket (WS-17). It answers the
+// subscriptions the socket is no longer bound to.
+func (r *Room) Unbind(s subscription.Socket, secret string) []string {
 	t, err := r.tokens.Lookup(secret)
 	if err != nil {
-		return // nothing can be bound through a token that is unknown or expired
+		return nil // nothing can be bound through a token that is unknown or expired
 	}
+	var ended []string
 	for _, life := range t.Subscriptions {
-		r.subscriptions.Unbind(idOf(life), s, t.Secret)
-		r.collect(s, idOf(life))
+		if id := idOf(life); r.subscriptions.Unbind(id, s, t.Secret) {
+			ended = append(ended, id)
+			r.collect(s, id)
+		}
 	}
+	return ended
 }
 
 // Gone ends every binding of a socket that closed.

@@ -90,9 +90,9 @@ func (r *Room) BindLegacy(s subscription.Socket, id string) *fhir.Error {
 	return r.subscriptions.BindIn(fhir.Legacy, id, s, legacyKey, r.clock.Now().Add(forever))
 }
 
-// UnbindLegacy ends what BindLegacy began.
-func (r *Room) UnbindLegacy(s subscription.Socket, id string) {
-	r.subscriptions.Unbind(id, s, legacyKey)
+// UnbindLegacy ends what BindLegacy began. It tells whether there was a binding.
+func (r *Room) UnbindLegacy(s subscription.Socket, id string) bool {
+	return r.subscriptions.Unbind(id, s, legacyKey)
 }
 
 // orphans remembers which subscriptions sockets were bound to in Medplum's

@@ -242,11 +242,14 @@ func (r *Registry) BindIn(voice fhir.Voice, id string, to Socket, tokenKey strin
 }
 
 // Unbind ends what a token holds on a socket, and the binding with it when no
-// other token holds it (WS-17).
-func (r *Registry) Unbind(id string, from Socket, tokenKey string) {
-	if s := r.get(id); s != nil && s.release(from, tokenKey) {
-		r.forget(id, from)
+// other token holds it (WS-17). It tells whether the binding ended by that.
+func (r *Registry) Unbind(id string, from Socket, tokenKey string) bool {
+	s := r.get(id)
+	if s == nil || !s.release(from, tokenKey) {
+		return false
 	}
+	r.forget(id, from)
+	return true
 }
 
 // Gone ends all bindings of a socket that closed.
