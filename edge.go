@@ -54,7 +54,6 @@ func (s *server) requestLog() echo.MiddlewareFunc {
 		Skipper:     func(c echo.Context) bool { return c.Path() == "/ws" },
 		LogStatus:   true,
 		LogMethod:   true,
-		LogURIPath:  true,
 		LogLatency:  true,
 		LogError:    true,
 		HandleError: true,
@@ -70,7 +69,8 @@ func (s *server) requestLog() echo.MiddlewareFunc {
 			if v.Error != nil {
 				attrs = append(attrs, slog.String("why", v.Error.Error()))
 			}
-			s.log.LogAttrs(c.Request().Context(), level, v.Method+" "+v.URIPath, attrs...)
+			path := s.shownURI(&url.URL{Path: c.Request().URL.Path})
+			s.log.LogAttrs(c.Request().Context(), level, v.Method+" "+path, attrs...)
 			return nil
 		},
 	})

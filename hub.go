@@ -1,20 +1,19 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"log/slog"
 	"maps"
 	"net"
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
-	"unicode/utf8"
 
 	"github.com/gorilla/websocket"
 	"github.com/olahol/melody"
@@ -206,7 +205,7 @@ func (h *hub) serve(w http.ResponseWriter, r *http.Request, b binder) error {
 		hub:     h,
 		binder:  b,
 		remote:  r.RemoteAddr,
-		path:    token.Redact(r.URL.RequestURI()),
+		path:    shownPath(r.URL),
 		token:   r.URL.Query().Get("token"),
 		opened:  time.Now(),
 		bound:   map[string]struct{}{},
@@ -218,6 +217,18 @@ func (h *hub) serve(w http.ResponseWriter, r *http.Request, b binder) error {
 		h.options.Logger.Debug("an upgrade failed", "remote", r.RemoteAddr, "error", err)
 	}
 	return nil // refuseUpgrade has answered
+}
+
+// shownPath is the address a socket asked for, without a secret.
+func shownPath(u *url.URL) string {
+	query := u.Query()
+	if _, has := query["token"]; !has {
+		return token.RedactLong(u.RequestURI())
+	}
+	for i, secret := range query["token"] {
+		query["token"][i] = token.Fingerprint(secret)
+	}
+	return token.RedactLong(u.Path + "?" + query.Encode())
 }
 
 // refuseUpgrade answers an upgrade gorilla refuses.
@@ -421,7 +432,8 @@ func (c *client) Unbound(id string, why subscription.Reason) {
 	default:
 		return // the client asked, or the last heartbeat said it (WS-34)
 	}
-	c.sayLocked("outcome", fhir.EncodeOutcome(fhir.Refuse(0, code, "the binding to Subscription/%s ended: %s", id, why).Issues))
+	outcome := fhir.EncodeOutcome(fhir.Refuse(0, code, "the binding to Subscription/%s ended: %s", id, why).Issues)
+	c.sayLocked("outcome", outcome, outcome)
 	if code != "deleted" && len(c.bound) == 0 {
 		c.closeLocked(websocket.ClosePolicyViolation, "no binding is left: "+string(why)) // WS-33
 	}
@@ -454,126 +466,6 @@ func (c *client) cut() {
 	c.cutting.Store(true)
 	if s := c.session.Load(); s != nil {
 		_ = s.WebsocketConnection().Close()
-	}
-}
-
-// received handles one frame of the client, on melody's reader.
-func (c *client) received(data []byte, binary bool) {
-	if c.hub.options.Observer != nil {
-		c.hub.options.Observer.frameIn()
-	}
-	valid := utf8.Valid(data)
-	switch {
-	case binary && (c.hub.options.Strict || !valid):
-		c.binder.Record(journal.Entry{Kind: journal.Received, Socket: c.id, Type: "binary", Text: strconv.Itoa(len(data)) + " bytes"})
-		c.close(websocket.CloseUnsupportedData, "frames have to be text; this one was binary") // WS-19
-		return
-	case !valid:
-		c.binder.Record(journal.Entry{Kind: journal.Received, Socket: c.id, Type: "not UTF-8", Text: strconv.Itoa(len(data)) + " bytes"})
-		c.close(websocket.CloseInvalidFramePayloadData, "the text frame is not valid UTF-8")
-		return
-	}
-	commands := dialect.Parse(string(data))
-	c.recordReceived(string(data), commands)
-	for _, command := range commands {
-		if !c.obey(command) {
-			return
-		}
-	}
-}
-
-// recordReceived writes a frame to the journal before it has any effect.
-func (c *client) recordReceived(frame string, commands []dialect.Command) {
-	e := journal.Entry{Kind: journal.Received, Socket: c.id, Type: "empty", Frame: []byte(token.Redact(frame))}
-	for i := len(commands) - 1; i >= 0; i-- { // what the first command says is shown
-		command := commands[i]
-		e.Type, e.Dialect = string(command.Verb), command.Dialect
-		if command.Token != "" {
-			// Also what has not the form of a token stands in the place of a secret.
-			e.Token = token.Fingerprint(command.Token)
-			e.Frame = bytes.ReplaceAll(e.Frame, []byte(command.Token), []byte(e.Token))
-		}
-		if command.Problem != nil {
-			e.Type = "unknown"
-		}
-	}
-	const most = 200
-	e.Text = strings.ToValidUTF8(string(e.Frame[:min(len(e.Frame), most)]), "")
-	c.binder.Record(e)
-}
-
-// obey carries out one command; it tells whether the socket goes on.
-func (c *client) obey(command dialect.Command) bool {
-	c.mu.Lock()
-	if command.Problem == nil && (command.Verb != dialect.Ping || c.dialect == "") {
-		c.dialect = command.Dialect
-	}
-	c.mu.Unlock()
-	done := true
-	switch command.Verb {
-	case dialect.Bind:
-		done = c.bind(command)
-	case dialect.Unbind:
-		c.unbound(c.binder.Unbind(c, command.Token)...)
-	case dialect.Ping:
-		c.say("pong", []byte(command.Pong()))
-	case dialect.LegacyBind:
-		if err := c.binder.BindLegacy(c, command.ID); err != nil {
-			done = false
-			c.refuse(err)
-		}
-	case dialect.LegacyUnbind:
-		if c.binder.UnbindLegacy(c, command.ID) {
-			c.unbound(command.ID)
-		}
-	default:
-		done = false
-		c.refuse(command.Problem)
-	}
-	if done {
-		c.errors = 0
-		return true
-	}
-	c.errors++
-	if c.errors < c.hub.options.MaxErrors {
-		return true
-	}
-	c.refuse(fhir.Refuse(0, "throttled", "%d messages in a row were refused; the socket closes", c.errors))
-	c.close(websocket.ClosePolicyViolation, strconv.Itoa(c.errors)+" messages in a row were refused")
-	return false
-}
-
-// bind binds the socket through a token and shows what was refused. It tells
-// whether anything was bound.
-func (c *client) bind(command dialect.Command) bool {
-	bound, refused := c.binder.Bind(c, command.Token, command.Dialect)
-	c.mu.Lock()
-	c.dialect = command.Dialect
-	c.mu.Unlock()
-	for _, err := range refused {
-		c.refuse(err)
-	}
-	return bound > 0
-}
-
-// refuse shows the client what was wrong (WS-30).
-func (c *client) refuse(err *fhir.Error) {
-	why := token.Redact(err.Error())
-	c.binder.Record(journal.Entry{Kind: journal.Refused, Socket: c.id, Type: err.Code(), Text: why})
-	c.hub.options.Logger.Info("refused", "socket", c.id, "code", err.Code(), "why", why)
-	c.say("outcome", fhir.EncodeOutcome(err.Issues))
-}
-
-// say queues a frame that is no notification.
-func (c *client) say(kind string, data []byte) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.sayLocked(kind, data)
-}
-
-func (c *client) sayLocked(kind string, data []byte) {
-	if c.queueLocked(data, 0) {
-		c.binder.Record(journal.Entry{Kind: journal.Sent, Socket: c.id, Type: kind, Frame: []byte(token.Redact(string(data)))})
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"reflect"
 	"strconv"
 	"time"
 
@@ -67,6 +68,10 @@ func control(c echo.Context, into any) error {
 	if err == nil && decoder.More() {
 		return fhir.Refuse(http.StatusBadRequest, "structure", "the body has more than one JSON value")
 	}
+	var wrong *json.UnmarshalTypeError
+	if errors.As(err, &wrong) && wrong.Field != "" {
+		return fhir.Refuse(http.StatusBadRequest, "value", "got a JSON %s, expected %s", wrong.Value, inWords(wrong.Type)).At(wrong.Field)
+	}
 	if err != nil {
 		var tooBig *http.MaxBytesError
 		if errors.As(err, &tooBig) {
@@ -77,18 +82,31 @@ func control(c echo.Context, into any) error {
 	return nil
 }
 
-// duration is a time.Duration written as "250ms" or "5s".
-type duration time.Duration
-
-// UnmarshalJSON reads the text form of a duration.
-func (d *duration) UnmarshalJSON(data []byte) error {
-	var text string
-	if err := json.Unmarshal(data, &text); err != nil {
-		return err
+// inWords is what a member of a type is written as.
+func inWords(t reflect.Type) string {
+	switch t.Kind() {
+	case reflect.String:
+		return "a string"
+	case reflect.Bool:
+		return "true or false"
+	case reflect.Int, reflect.Uint64:
+		return "a whole number"
+	default:
+		return "an object"
 	}
-	v, err := time.ParseDuration(text)
-	*d = duration(v)
-	return err
+}
+
+// duration reads a time such as "250ms" or "5s", the value of a member; "" is
+// none.
+func duration(member, text string) (time.Duration, error) {
+	if text == "" {
+		return 0, nil
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil {
+		return 0, fhir.Refuse(http.StatusBadRequest, "value", "got %q, expected a time such as 250ms or 5s", text).At(member)
+	}
+	return d, nil
 }
 
 // trigger answers POST /mock/trigger: synthetic events for a topic or one
@@ -102,9 +120,13 @@ func (s *server) trigger(c echo.Context) error {
 		Reference    string          `json:"reference"`
 		Interaction  string          `json:"interaction"`
 		Count        int             `json:"count"`
-		Interval     duration        `json:"interval"`
+		Interval     string          `json:"interval"`
 	}
 	if err := control(c, &in); err != nil {
+		return err
+	}
+	interval, err := duration("interval", in.Interval)
+	if err != nil {
 		return err
 	}
 	t := room.Trigger{
@@ -113,7 +135,7 @@ func (s *server) trigger(c echo.Context) error {
 		Reference:    in.Reference,
 		Interaction:  in.Interaction,
 		Count:        in.Count,
-		Interval:     time.Duration(in.Interval),
+		Interval:     interval,
 	}
 	if in.Release != "" {
 		r, ok := fhir.ParseRelease(in.Release)
@@ -164,9 +186,13 @@ func (s *server) await(c echo.Context) error {
 			Type         string `json:"type"`
 			Count        int    `json:"count"`
 		} `json:"sent"`
-		Timeout duration `json:"timeout"`
+		Timeout string `json:"timeout"`
 	}
 	if err := control(c, &in); err != nil {
+		return err
+	}
+	timeout, err := duration("timeout", in.Timeout)
+	if err != nil {
 		return err
 	}
 	var subscription, what string
@@ -194,7 +220,6 @@ func (s *server) await(c echo.Context) error {
 	if _, err := s.room.Subscription(subscription); err != nil {
 		return err
 	}
-	timeout := time.Duration(in.Timeout)
 	if timeout <= 0 {
 		timeout = awaitDefault
 	}

@@ -43,6 +43,9 @@ func (s *server) state(c echo.Context) error {
 
 // journal answers GET /mock/journal: what is kept and selected, oldest first.
 func (s *server) journal(c echo.Context) error {
+	if err := onlyParameters(c, append(selecting, "limit", "bodies", "format")...); err != nil {
+		return err
+	}
 	f, err := journalFilter(c)
 	if err != nil {
 		return err
@@ -61,6 +64,9 @@ func (s *server) journal(c echo.Context) error {
 		first, last := j.Range()
 		entries := []json.RawMessage{}
 		for _, e := range j.Entries(f) {
+			if e.Seq > last {
+				break // of after the look at last
+			}
 			entries = append(entries, e.JSON(bodies))
 		}
 		return answerJSON(c, struct {
@@ -101,6 +107,20 @@ func (s *server) journalEntry(c echo.Context) error {
 		return fhir.Refuse(http.StatusNotFound, "not-found", "entry %d is not kept; the journal has %d to %d", seq, first, last)
 	}
 	return answerJSON(c, json.RawMessage(e.JSON(true)))
+}
+
+// selecting are the parameters that say which entries are wanted.
+var selecting = []string{"kind", "subscription", "socket", "text", "since"}
+
+// onlyParameters refuses a parameter that means nothing: it is most likely a
+// misspelt one, and the answer not what was asked for.
+func onlyParameters(c echo.Context, known ...string) error {
+	for name := range c.QueryParams() {
+		if !slices.Contains(known, name) {
+			return fhir.Refuse(http.StatusBadRequest, "not-supported", "there is no such parameter; known are %s", strings.Join(known, ", ")).At(name)
+		}
+	}
+	return nil
 }
 
 // journalFilter reads which entries are wanted.
@@ -164,6 +184,9 @@ const (
 // journalStream answers GET /mock/journal/stream: server-sent events, one an
 // entry, from where the client left off. What it cannot follow it is told of.
 func (s *server) journalStream(c echo.Context) error {
+	if err := onlyParameters(c, append(selecting, "most", "last-event-id")...); err != nil {
+		return err
+	}
 	f, err := journalFilter(c)
 	if err != nil {
 		return err
@@ -172,19 +195,19 @@ func (s *server) journalStream(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	j := s.room.Journal()
-	_, last := j.Range()
-	seq := s.resume(c, last)
-	if f.After > 0 {
-		seq, f.After = f.After, 0
-	}
+	_, last := s.room.Journal().Range()
+	seq := s.resume(c, f, last)
+	f.After = 0
 	h := c.Response().Header()
 	h.Set("Content-Type", "text/event-stream")
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Accel-Buffering", "no")
 	c.Response().WriteHeader(http.StatusOK)
+	if _, head := c.Response().Writer.(headWriter); head {
+		return nil
+	}
 	hello, _ := json.Marshal(map[string]any{"instance": s.instance, "version": version(), "last": last})
-	stream := &eventStream{Response: c.Response(), instance: s.instance}
+	stream := &eventStream{Response: c.Response(), instance: s.instance, most: most, allowed: float64(most), at: time.Now(), said: time.Now()}
 	stream.event("hello", hello)
 
 	ctx, cancel := context.WithCancel(c.Request().Context())
@@ -199,65 +222,83 @@ func (s *server) journalStream(c echo.Context) error {
 		case <-ctx.Done():
 			return nil
 		}
-		entries, skipped, alive := s.follow(ctx, seq)
-		if !alive {
+		entries, skipped := s.follow(ctx, seq)
+		if ctx.Err() != nil {
 			return nil
 		}
 		pace.Reset(streamPace)
+		seq += skipped
 		if len(entries) > 0 {
 			seq = entries[len(entries)-1].Seq
-		} else {
-			seq += skipped
 		}
-		entries = slices.DeleteFunc(entries, func(e journal.Entry) bool { return !f.Selects(&e) })
-		if surplus := len(entries) - max(1, most*int(streamPace)/int(time.Second)); surplus > 0 {
-			skipped += uint64(surplus)
-			entries = entries[surplus:]
-		}
-		if skipped > 0 {
-			stream.event("gap", fmt.Appendf(nil, `{"skipped":%d}`, skipped))
-		}
-		for i := range entries {
-			stream.entry(&entries[i])
-		}
-		if len(entries) == 0 && skipped == 0 {
-			stream.comment("alive")
-		}
+		stream.batch(slices.DeleteFunc(entries, func(e journal.Entry) bool { return !f.Selects(&e) }), skipped)
 	}
 	return nil
 }
 
 // follow waits for entries, or for the time to show that the stream is alive.
-func (s *server) follow(ctx context.Context, seq uint64) (entries []journal.Entry, skipped uint64, alive bool) {
+func (s *server) follow(ctx context.Context, seq uint64) (entries []journal.Entry, skipped uint64) {
 	waiting, cancel := context.WithTimeout(ctx, streamAlive)
 	defer cancel()
 	entries, skipped, _ = s.room.Journal().Follow(waiting, seq, 1<<20)
-	return entries, skipped, ctx.Err() == nil
+	return entries, skipped
 }
 
-// resume is the number of the entry the client has seen last. One of another
-// life of the server has seen nothing of this one.
-func (s *server) resume(c echo.Context, last uint64) uint64 {
+// resume is the number of the entry the client has seen last: by the event it
+// comes back with, else by since. An event of another life of the server has
+// seen nothing of this one; who names none sees what is new.
+func (s *server) resume(c echo.Context, f journal.Filter, last uint64) uint64 {
 	id := c.Request().Header.Get("Last-Event-ID")
 	if id == "" {
 		id = c.QueryParam("last-event-id")
 	}
-	if id == "" {
-		return last
-	}
-	instance, number, _ := strings.Cut(id, "-")
-	seen, err := strconv.ParseUint(number, 10, 64)
-	if instance != s.instance || err != nil {
+	switch {
+	case id != "":
+		instance, number, _ := strings.Cut(id, "-")
+		seen, err := strconv.ParseUint(number, 10, 64)
+		if instance != s.instance || err != nil {
+			return 0
+		}
+		return min(seen, last)
+	case !f.Since.IsZero():
 		return 0
+	case c.QueryParam("since") != "":
+		return min(f.After, last)
 	}
-	return min(seen, last)
+	return last
 }
 
 // eventStream writes server-sent events. Its first failure ends it.
 type eventStream struct {
 	*echo.Response
 	instance string
+	most     int       // entries a second
+	allowed  float64   // of them now
+	at       time.Time // when that was reckoned
+	said     time.Time // when something was written last
 	err      error
+}
+
+// batch writes entries as far as they are allowed, the newest of them, and how
+// many were skipped. Where there is nothing to say for long it says that.
+func (s *eventStream) batch(entries []journal.Entry, skipped uint64) {
+	now := time.Now()
+	s.allowed = min(float64(s.most), s.allowed+float64(s.most)*now.Sub(s.at).Seconds())
+	s.at = now
+	if surplus := len(entries) - int(s.allowed); surplus > 0 {
+		skipped += uint64(surplus)
+		entries = entries[surplus:]
+	}
+	s.allowed -= float64(len(entries))
+	if skipped > 0 {
+		s.event("gap", fmt.Appendf(nil, `{"skipped":%d}`, skipped))
+	}
+	for i := range entries {
+		s.entry(&entries[i])
+	}
+	if now.Sub(s.said) >= streamAlive {
+		s.comment("alive")
+	}
 }
 
 func (s *eventStream) event(name string, data []byte) {
@@ -272,6 +313,7 @@ func (s *eventStream) comment(text string) { s.write(": %s\n\n", text) }
 
 func (s *eventStream) write(format string, args ...any) {
 	if s.err == nil {
+		s.said = time.Now()
 		_, s.err = fmt.Fprintf(s.Response, format, args...)
 	}
 }

@@ -41,7 +41,7 @@ type serveOptions struct {
 	Strict           bool          `env:"SIGNALFHIR_STRICT" help:"Refuse what is otherwise accepted with a warning."`
 	BatchWindow      time.Duration `name:"batch-window" default:"0s" env:"SIGNALFHIR_BATCH_WINDOW" help:"How long events wait to share a notification, up to a subscription's maxCount (${default}: one event each, at once)."`
 	QueueFrames      int           `name:"queue-frames" default:"256" env:"SIGNALFHIR_QUEUE_FRAMES" help:"Frames that may wait for a slow socket before it is closed with 1013 (${default})."`
-	JournalSize      int           `name:"journal-size" default:"10000" env:"SIGNALFHIR_JOURNAL_SIZE" help:"Entries the journal keeps; -1 keeps none and only counts (${default})."`
+	JournalSize      int           `name:"journal-size" default:"10000" env:"SIGNALFHIR_JOURNAL_SIZE" help:"Entries the journal keeps; 0 keeps none and only counts (${default})."`
 	MaxBodyBytes     int64         `name:"max-body-bytes" default:"2097152" env:"SIGNALFHIR_MAX_BODY_BYTES" help:"Largest request body in bytes (${default})."`
 	AllowHost        []string      `name:"allow-host" env:"SIGNALFHIR_ALLOW_HOST" placeholder:"HOST" help:"Accept requests for this Host besides the address served on; * accepts any."`
 	AllowOrigin      []string      `name:"allow-origin" env:"SIGNALFHIR_ALLOW_ORIGIN" placeholder:"ORIGIN" help:"Accept browsers from this origin besides loopback ones; * accepts any."`
@@ -72,8 +72,8 @@ func (o *serveOptions) validate() error {
 	if o.QueueFrames < 1 {
 		problems = append(problems, fmt.Errorf("--queue-frames %d: expected at least 1", o.QueueFrames))
 	}
-	if o.JournalSize < -1 {
-		problems = append(problems, fmt.Errorf("--journal-size %d: expected at least 1, or -1 to keep none", o.JournalSize))
+	if o.JournalSize < 0 {
+		problems = append(problems, fmt.Errorf("--journal-size %d: expected zero or more", o.JournalSize))
 	}
 	if o.MaxBodyBytes < 1 {
 		problems = append(problems, fmt.Errorf("--max-body-bytes %d: expected at least 1", o.MaxBodyBytes))

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"io"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -38,44 +39,76 @@ func (s *server) record(next echo.HandlerFunc) echo.HandlerFunc {
 		out := &recordedWriter{ResponseWriter: res.Writer}
 		res.Writer = out
 		err := next(c)
-		// What a refusal left unread is part of the exchange.
-		if r.ContentLength > 0 && r.ContentLength <= recordMost {
-			_, _ = io.CopyN(io.Discard, in, r.ContentLength)
-		}
+		took := time.Since(start)
+		s.readRest(c, in)
+		r.Body = in.ReadCloser // net/http ends the request by what its own body says
 		x := &journal.Exchange{
 			Method:          method,
-			Path:            r.URL.RequestURI(),
+			Path:            s.shownURI(r.URL),
 			Status:          res.Status,
-			Took:            time.Since(start),
-			RequestHeaders:  headers(r.Header),
-			RequestBody:     in.Bytes(),
-			ResponseHeaders: headers(res.Header()),
-			ResponseBody:    out.Bytes(),
-			Truncated:       in.more || out.more,
+			Took:            took,
+			RequestHeaders:  s.headers(r.Header),
+			RequestBody:     s.shown(in),
+			ResponseHeaders: s.headers(res.Header()),
+			ResponseBody:    s.shown(&out.kept),
+			Truncated:       in.more || out.more || r.ContentLength > int64(in.Len()),
 		}
 		if method == http.MethodHead {
 			x.ResponseBody = nil
-		}
-		if strings.HasPrefix(path, "/mock/tokens") || strings.HasSuffix(path, "$get-ws-binding-token") {
-			x.Path = token.Redact(x.Path)
-			x.RequestBody = []byte(token.Redact(string(x.RequestBody)))
-			x.ResponseBody = []byte(token.Redact(string(x.ResponseBody)))
 		}
 		s.room.Record(journal.Entry{Kind: journal.HTTP, Exchange: x})
 		return err
 	}
 }
 
+// What a refusal left unread of a short body is part of the exchange, too. But
+// whoever waits for our consent to send it, or is slow to, is not waited for.
+const restWait = 100 * time.Millisecond
+
+func (s *server) readRest(c echo.Context, in *recordedBody) {
+	r := c.Request()
+	if left := r.ContentLength - int64(in.Len()); left <= 0 || r.ContentLength > recordMost || r.Header.Get("Expect") != "" {
+		return
+	}
+	connection := http.NewResponseController(c.Response())
+	if connection.SetReadDeadline(time.Now().Add(restWait)) != nil {
+		return
+	}
+	_, _ = io.CopyN(io.Discard, in, r.ContentLength-int64(in.Len()))
+	_ = connection.SetReadDeadline(time.Time{})
+}
+
+// recordPath is how much of an address the journal keeps.
+const recordPath = 8 << 10
+
+// shownURI is the address of a request, without the token one of ours has in it.
+func (s *server) shownURI(u *url.URL) string {
+	uri := u.RequestURI()
+	if secret, ok := strings.CutPrefix(u.Path, "/mock/tokens/"); ok && secret != "" {
+		uri = strings.Replace(uri, (&url.URL{Path: secret}).EscapedPath(), token.Fingerprint(secret), 1)
+	}
+	if len(uri) > recordPath {
+		uri = uri[:recordPath] + "…"
+	}
+	return string(s.room.Redact([]byte(uri)))
+}
+
+// shown is a body as the journal keeps it: without tokens, and in memory of just
+// its size.
+func (s *server) shown(body interface{ Bytes() []byte }) []byte {
+	return bytes.Clone(s.room.Redact(body.Bytes()))
+}
+
 // headers are those of a message, each as one line. What lets somebody in is
 // not shown.
-func headers(h http.Header) map[string]string {
+func (s *server) headers(h http.Header) map[string]string {
 	lines := make(map[string]string, len(h))
 	for name, values := range h {
 		switch name {
 		case "Authorization", "Cookie", "Set-Cookie":
 			lines[name] = "…"
 		default:
-			lines[name] = strings.Join(values, ", ")
+			lines[name] = string(s.room.Redact([]byte(strings.Join(values, ", "))))
 		}
 	}
 	return lines

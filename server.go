@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	_ "embed"
 	"errors"
@@ -74,7 +75,7 @@ func newServer(o *serveOptions, addr net.Addr, log *slog.Logger) (*server, error
 		TokenTTL:    o.TokenTTL,
 		BatchWindow: o.BatchWindow,
 		Strict:      o.Strict,
-		JournalSize: o.JournalSize,
+		JournalSize: cmp.Or(o.JournalSize, -1),
 		Releases:    o.releases(),
 		URL:         base,
 		Seed:        content,

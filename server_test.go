@@ -27,6 +27,7 @@ type testServer struct {
 	fhir  string
 	ws    string
 	clock *clock.Manual
+	log   *syncBuffer
 
 	release fhir.Release // "": R5
 }
@@ -41,7 +42,7 @@ var begin = time.Date(2026, 1, 1, 10, 0, 0, 0, time.UTC)
 func start(t *testing.T, edit ...func(*serveOptions)) *testServer {
 	t.Helper()
 	manual := clock.NewManual(begin)
-	o := &serveOptions{Listen: "127.0.0.1:0", Seed: "none", TokenTTL: 30 * time.Minute, QueueFrames: 256, MaxBodyBytes: 2 << 20, clock: manual}
+	o := &serveOptions{Listen: "127.0.0.1:0", Seed: "none", TokenTTL: 30 * time.Minute, QueueFrames: 256, JournalSize: 10_000, MaxBodyBytes: 2 << 20, clock: manual}
 	for _, f := range edit {
 		f(o)
 	}
@@ -77,7 +78,7 @@ func start(t *testing.T, edit ...func(*serveOptions)) *testServer {
 		}
 	})
 	root := s.address
-	return &testServer{t: t, url: root, fhir: root + "/fhir/R5", ws: socketURL(root), clock: manual}
+	return &testServer{t: t, url: root, fhir: root + "/fhir/R5", ws: socketURL(root), clock: manual, log: log}
 }
 
 // withSeed starts with the built-in seed.

@@ -1,7 +1,10 @@
 package e2e
 
 import (
+	"fmt"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -53,21 +56,68 @@ func TestPageResources_GoesFromTypeToVersion(t *testing.T) {
 	}
 }
 
-func TestPageResources_FindsByIDAndTellsWhatIsDeleted(t *testing.T) {
+func TestPageResources_FindsByAPartOfTheIDAndTellsWhatIsDeleted(t *testing.T) {
 	t.Parallel()
 	b := startBrowser(t)
 	s := testkit.Start(t)
 	quiet(s)
 	b.open(t, s, "/resources/Patient")
 	b.sees(t, ".rows-of-type a", "ingrid")
-	b.do(t, chromedp.SendKeys(".ids input", "mei", chromedp.ByQuery))
+	b.do(t, chromedp.SendKeys(".ids input", "ATE", chromedp.ByQuery))
 	b.within(t, "one patient", chromedp.Poll(`document.querySelectorAll(".rows-of-type a").length === 1`, nil))
+	b.do(t, chromedp.Click(".rows-of-type a", chromedp.ByQuery))
+	b.sees(t, ".lede", "Patient/mateo")
+	b.within(t, "the search to go on", chromedp.Poll(`document.querySelector(".ids input").value === "ATE" && document.querySelectorAll(".rows-of-type a").length === 1`, nil))
+	b.do(t, chromedp.SendKeys(".ids input", "x", chromedp.ByQuery))
+	b.sees(t, ".rows-of-type", "No Patient has an id with “ATEx”")
+
 	must(t, s, http.MethodDelete, "Patient/mei", "")
 	b.open(t, s, "/resources/Patient/mei")
 	b.sees(t, ".one", "deleted")
+	b.sees(t, ".rows-of-type [data-deleted]", "mei")
+	b.looks(t, "resources-deleted")
+	b.do(t, chromedp.Click(`//nav[@aria-label="Versions"]//a[contains(., "version 1")]`))
+	b.sees(t, ".one .json", "Mei")
 	b.tolerate("404")
 	b.open(t, s, "/resources/Patient/nobody")
 	b.sees(t, ".one .error", "nobody")
+	// It shows as soon as it is there.
+	must(t, s, http.MethodPut, "Patient/nobody", `{"resourceType":"Patient","id":"nobody","active":true}`)
+	b.sees(t, ".one .json", "active")
+}
+
+func TestPageResources_TurnsThePagesOfALargeType(t *testing.T) {
+	t.Parallel()
+	const many = 20_000
+	file := filepath.Join(t.TempDir(), "large.json")
+	resources := make([]string, many)
+	for i := range resources {
+		resources[i] = fmt.Sprintf(`{"resourceType":"Patient","id":"p-%05d","name":[{"text":"Number %d"}]}`, i, i)
+	}
+	if err := os.WriteFile(file, []byte(`{"resources":[`+strings.Join(resources, ",")+`]}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b := startBrowser(t)
+	s := testkit.Start(t, testkit.WithArgs("--seed", file))
+	b.open(t, s, "/resources/Patient")
+	b.sees(t, ".types a", "20,000")
+	b.sees(t, ".ids .hint", "1 to 50 of 20,000")
+	b.do(t, chromedp.Focus(`//button[text()="Older"]`), chromedp.KeyEvent(kb.Enter))
+	b.sees(t, ".ids .hint", "51 to 100 of 20,000")
+	b.sees(t, ":focus", "Older")
+	b.looks(t, "resources-large")
+
+	// The page of the list stays while one looks at a resource of it, and after a reload.
+	b.do(t, chromedp.Click(".rows-of-type li:nth-child(3) a", chromedp.ByQuery))
+	b.sees(t, ".one .json", "Number")
+	b.sees(t, ".ids .hint", "51 to 100 of 20,000")
+	b.do(t, chromedp.Reload())
+	b.sees(t, ".ids .hint", "51 to 100 of 20,000")
+	var took float64
+	b.evaluate(t, `(async () => { const start = performance.now(); await (await fetch("/mock/resources?type=Patient&text=19")).json(); return performance.now() - start; })()`, &took)
+	t.Logf("a search among %d resources took %.0f ms", many, took)
+	b.do(t, chromedp.SendKeys(".ids input", "-19999", chromedp.ByQuery))
+	b.within(t, "the one", chromedp.Poll(`document.querySelectorAll(".rows-of-type a").length === 1 && document.querySelector(".rows-of-type a").textContent.includes("Number 19999")`, nil))
 }
 
 func TestPageResources_IsUsedWithTheKeyboard(t *testing.T) {
@@ -79,8 +129,38 @@ func TestPageResources_IsUsedWithTheKeyboard(t *testing.T) {
 	b.sees(t, ".rows-of-type a", "mei")
 	b.do(t, chromedp.Focus(".rows-of-type a", chromedp.ByQuery), chromedp.KeyEvent(kb.Enter))
 	b.sees(t, ".one .json", "Encounter")
+	// The keyboard goes on in the list where it was, also when the list changes.
+	focused := func(what, expression string) {
+		t.Helper()
+		b.within(t, what, chromedp.Poll(expression, nil))
+	}
+	focused("the row to have the focus", `document.activeElement.matches(".rows-of-type a[aria-current]")`)
+	must(t, s, http.MethodPut, "Encounter/new", `{"resourceType":"Encounter","id":"new","status":"planned"}`)
+	b.sees(t, ".rows-of-type a", "new")
+	focused("the row to keep the focus", `document.activeElement.matches(".rows-of-type a[aria-current]")`)
+
 	b.do(t, chromedp.Focus(".one summary", chromedp.ByQuery), chromedp.KeyEvent(kb.Enter))
 	b.within(t, "the tree to close", chromedp.Poll(`!document.querySelector(".one details").open`, nil))
+	must(t, s, http.MethodDelete, "Encounter/new", "")
+	b.sees(t, ".rows-of-type [data-deleted]", "new")
+	var open bool
+	b.evaluate(t, `document.querySelector(".one details").open`, &open)
+	if open {
+		t.Error("a change of another resource opened the tree again")
+	}
+	b.do(t, chromedp.KeyEvent(kb.Enter), chromedp.Focus(".one .json a", chromedp.ByQuery), chromedp.KeyEvent(kb.Enter))
+	b.sees(t, ".lede", "Patient/")
+	focused("its row to have the focus", `document.activeElement.matches(".rows-of-type a[aria-current]")`)
+
+	// On a phone one pane shows at a time, and the focus goes with it.
+	b.size(t, 375, 812, true)
+	b.open(t, s, "/resources")
+	b.sees(t, ".types a", "Patient")
+	b.do(t, chromedp.Focus(`//nav[@aria-label="Types"]//a[contains(., "Patient")]`), chromedp.KeyEvent(kb.Enter))
+	b.sees(t, ".rows-of-type a", "mateo")
+	focused("the view to have the focus", `document.activeElement.id === "view"`)
+	b.do(t, chromedp.Focus(".rows-of-type a", chromedp.ByQuery), chromedp.KeyEvent(kb.Enter))
+	focused("the resource to have the focus", `document.activeElement.matches(".one")`)
 }
 
 func TestPageResources_ShowsHostileContentAsText(t *testing.T) {
@@ -88,11 +168,37 @@ func TestPageResources_ShowsHostileContentAsText(t *testing.T) {
 	b := startBrowser(t)
 	s := testkit.Start(t)
 	quiet(s)
-	must(t, s, http.MethodPut, "Patient/evil", `{"resourceType":"Patient","id":"evil","name":[{"text":"<img src=x onerror=window.owned=1><script>window.owned=1</script>"}],"generalPractitioner":[{"reference":"javascript:alert(1)/Patient/x"}]}`)
+	must(t, s, http.MethodPut, "Patient/evil", `{"resourceType":"Patient","id":"evil","name":[{"text":"<img src=x onerror=window.owned=1><script>window.owned=1</script>"}],"generalPractitioner":[{"reference":"javascript:alert(1)/Patient/x"},{"reference":"https://elsewhere.example/fhir/Practitioner/x"},{"reference":"Practitioner/lin"}]}`)
 	b.open(t, s, "/resources/Patient/evil")
 	b.sees(t, ".one .json", "<img src=x")
 	var owned bool
 	b.evaluate(t, `window.owned === 1 || document.querySelector("main img, main script, main a[href^='javascript']") !== null`, &owned)
+	if owned {
+		t.Error("the page executed what a resource holds")
+	}
+	var links []string
+	b.evaluate(t, `[...document.querySelectorAll(".one .json a")].map((a) => a.pathname)`, &links)
+	if len(links) != 1 || links[0] != "/resources/Practitioner/lin" {
+		t.Errorf("got links to %v, want only to what is of this server", links)
+	}
+	b.do(t, chromedp.Click(`//button[text()="Raw"]`))
+	b.sees(t, ".one pre", "<img src=x")
+
+	// Huge and deep; the editor and the list show them too.
+	nested := strings.Repeat(`{"url":"u","extension":[`, 24) + `{"url":"end","valueString":"bottom"}` + strings.Repeat(`]}`, 24)
+	must(t, s, http.MethodPut, "Patient/huge", `{"resourceType":"Patient","id":"huge","extension":[`+nested+`],"name":[{"text":"`+strings.Repeat("wide ", 40_000)+`"}]}`)
+	b.open(t, s, "/resources/Patient/huge")
+	b.sees(t, ".one .json button", "characters more")
+	b.sees(t, ".rows-of-type a", "wide wide")
+	b.looks(t, "resources-huge")
+	for _, id := range []string{"evil", "huge"} {
+		b.open(t, s, "/trigger?type=Patient&id="+id)
+		b.within(t, "the editor to hold it", chromedp.Poll(`document.querySelector("[aria-label='Write a resource'] textarea")?.value.includes('"`+id+`"')`, nil))
+		b.do(t, chromedp.Click(`//section[@aria-label="Write a resource"]//button[@type="submit"]`))
+		b.sees(t, ".effect", "Patient/"+id+" as version 2")
+		b.accessible(t)
+	}
+	b.evaluate(t, `window.owned === 1 || document.querySelector("main img, main script") !== null`, &owned)
 	if owned {
 		t.Error("the page executed what a resource holds")
 	}

@@ -1,7 +1,9 @@
 package e2e
 
 import (
+	"fmt"
 	"net/http"
+	"strings"
 	"testing"
 
 	"github.com/chromedp/chromedp"
@@ -9,6 +11,40 @@ import (
 
 	"signalfhir/testkit"
 )
+
+// The sections of the view.
+const (
+	fireEvents    = "[aria-label='Fire events']"
+	writeResource = "[aria-label='Write a resource']"
+)
+
+// fill puts a text in the control with a label, as typing does.
+func (b *browser) fill(t *testing.T, section, label, text string) {
+	t.Helper()
+	b.do(t, chromedp.Evaluate(fmt.Sprintf(`(() => {
+		const field = [...document.querySelectorAll(%q)].find((f) => f.querySelector("label").textContent === %q);
+		const control = field.querySelector("input, select, textarea");
+		control.value = %q;
+		for (const kind of ["input", "change"]) control.dispatchEvent(new Event(kind));
+	})()`, section+" .field", label, text), nil))
+}
+
+// value is what the control with a label holds.
+func (b *browser) value(t *testing.T, section, label string) string {
+	t.Helper()
+	var text string
+	b.evaluate(t, fmt.Sprintf(`[...document.querySelectorAll(%q)].find((f) => f.querySelector("label").textContent === %q).querySelector("input, select, textarea").value`, section+" .field", label), &text)
+	return text
+}
+
+// refuses waits until the control with a label is marked and says what is wrong.
+func (b *browser) refuses(t *testing.T, section, label, text string) {
+	t.Helper()
+	b.within(t, label+" to be refused with "+text, chromedp.PollFunction(`(selector, label, text) => {
+		const field = [...document.querySelectorAll(selector)].find((f) => f.querySelector("label").textContent === label);
+		return field.querySelector("[aria-invalid=true]") && field.querySelector(".error").textContent.includes(text);
+	}`, nil, chromedp.WithPollingArgs(section+" .field", label, text)))
+}
 
 func TestPageTrigger_FiresAndTellsWhoGotIt(t *testing.T) {
 	t.Parallel()
@@ -19,18 +55,54 @@ func TestPageTrigger_FiresAndTellsWhoGotIt(t *testing.T) {
 	b.sees(t, "option", "Admission")
 	b.sees(t, ".wire pre", "SubscriptionTopic/admission")
 	b.looks(t, "trigger")
-	b.do(t, chromedp.Click(`//section[@aria-label="Fire events"]//button[@type="submit"]`))
+	fire := chromedp.Click(`//section[@aria-label="Fire events"]//button[@type="submit"]`)
+	b.do(t, fire)
 	b.sees(t, ".set-off", "admission-id-only got event #1")
 
-	// A refusal stands beside the field it is about, and nothing is lost.
+	// One subscription, several events, a resource of one's own.
+	b.fill(t, fireEvents, "For", "subscription admission-full")
+	b.fill(t, fireEvents, "How many", "3")
+	b.fill(t, fireEvents, "About", "focus")
+	b.fill(t, fireEvents, "Resource", `{"resourceType":"Encounter","status":"in-progress","class":[{"text":"<b>own</b>"}]}`)
+	b.sees(t, fireEvents+" .wire pre", `"count": 3`)
+	b.do(t, fire)
+	b.sees(t, ".set-off", "admission-full got event #2–4")
+}
+
+func TestPageTrigger_ShowsARefusalBesideTheFieldAndKeepsWhatWasTyped(t *testing.T) {
+	t.Parallel()
+	b := startBrowser(t)
 	b.tolerate("400")
-	b.do(t, chromedp.Evaluate(`(() => { const box = [...document.querySelectorAll(".field")].find((f) => f.textContent.includes("Time between")); const input = box.querySelector("input"); input.value = "soon"; input.dispatchEvent(new Event("input")); })()`, nil),
-		chromedp.Click(`//section[@aria-label="Fire events"]//button[@type="submit"]`))
-	b.sees(t, `[aria-label="Fire events"] .wire .error`, "soon")
-	var typed string
-	b.evaluate(t, `[...document.querySelectorAll("[aria-label='Fire events'] input")].map((i) => i.value).join()`, &typed)
-	if typed != "1,soon," {
-		t.Errorf("the form holds %q after the refusal", typed)
+	s := testkit.Start(t)
+	quiet(s)
+	b.open(t, s, "/trigger")
+	b.sees(t, ".wire pre", "SubscriptionTopic/admission")
+	fire := func() {
+		t.Helper()
+		b.do(t, chromedp.Click(`//section[@aria-label="Fire events"]//button[@type="submit"]`))
+	}
+	b.fill(t, fireEvents, "Time between", "soon")
+	fire()
+	b.refuses(t, fireEvents, "Time between", "soon")
+	b.fill(t, fireEvents, "Time between", "1s")
+	b.fill(t, fireEvents, "How many", "many")
+	fire()
+	b.refuses(t, fireEvents, "How many", "whole number")
+	b.fill(t, fireEvents, "How many", "2")
+	b.fill(t, fireEvents, "About", "reference")
+	b.fill(t, fireEvents, "Reference", "nobody")
+	fire()
+	b.refuses(t, fireEvents, "Reference", "nobody")
+	b.fill(t, fireEvents, "About", "focus")
+	focus := "{\n  \"resourceType\": \"Encounter\",\n  \"status\": \"unheard-of\"\n}"
+	b.fill(t, fireEvents, "Resource", focus)
+	fire()
+	b.refuses(t, fireEvents, "Resource", "line 3: got \"unheard-of\"")
+	b.looks(t, "trigger-fire-refused")
+	for label, want := range map[string]string{"Time between": "1s", "How many": "2", "Reference": "nobody", "Resource": focus} {
+		if got := b.value(t, fireEvents, label); got != want {
+			t.Errorf("%s: holds %q after the refusals, want %q", label, got, want)
+		}
 	}
 }
 
@@ -56,12 +128,23 @@ func TestPageTrigger_RunsGeneratorsByKeyboard(t *testing.T) {
 	if got := rate(); got != "50/s" {
 		t.Errorf("the generator runs at %s, want 50/s", got)
 	}
+	// What is written meanwhile takes the focus from nothing.
+	b.do(t, chromedp.Focus("[data-generator=ward] > .hint a", chromedp.ByQuery))
+	b.within(t, "another write", chromedp.Poll(`(() => { const n = Number(document.querySelector("[data-generator=ward] > .hint").textContent.replaceAll(",", "").split(" ")[0]); window.seen ??= n; return n > window.seen; })()`, nil))
+	b.within(t, "the link to keep the focus", chromedp.Poll(`document.activeElement.matches("[data-generator=ward] > .hint a")`, nil))
+
 	b.do(t, chromedp.Focus("[data-run=ward]", chromedp.ByQuery), chromedp.KeyEvent(kb.Enter))
 	b.sees(t, "[data-generator=ward] .state", "stopped")
 	b.do(t, chromedp.Focus(".more-generators summary", chromedp.ByQuery), chromedp.KeyEvent(kb.Enter), chromedp.SendKeys(".more-generators input", "night\r", chromedp.ByQuery))
 	b.sees(t, "[data-generator=night] .state", "running")
-	b.do(t, chromedp.Click(`//button[@aria-label="Remove night"]`))
+	b.do(t, chromedp.Focus(`//button[@aria-label="Remove night"]`), chromedp.KeyEvent(kb.Enter))
 	b.within(t, "it to go", chromedp.WaitNotPresent("[data-generator=night]", chromedp.ByQuery))
+	b.within(t, "the focus to go on", chromedp.Poll(`document.activeElement.matches(".more-generators summary")`, nil))
+
+	b.tolerate("400")
+	b.fill(t, ".more-generators", "Name", "no name")
+	b.do(t, chromedp.Click(`//button[text()="Add and start"]`))
+	b.refuses(t, ".more-generators", "Name", "hyphens")
 }
 
 func TestPageTrigger_WritesAndShowsWhatItSetOff(t *testing.T) {
@@ -84,31 +167,140 @@ func TestPageTrigger_WritesAndShowsWhatItSetOff(t *testing.T) {
 	}
 
 	edit(`replace('"planned"', '"planned",')`)
-	b.sees(t, ".error", "line ")
+	b.refuses(t, writeResource, "Resource", "line 10, column 23: expected a name in quotes")
 	edit(`replace(',,', ',')`)
 	edit(`replace('"planned"', '"unheard-of"')`)
+	edit(`replace('"IMP"', '7')`)
 	b.tolerate("400")
 	b.tolerate("422")
 	save()
 	b.sees(t, ".issues li", "unheard-of")
-	b.sees(t, ".issues li button", "line ")
+	b.sees(t, ".issues li:last-child", "Encounter.class[0].coding[0].code")
 	b.looks(t, "trigger-refused")
-	edit(`replace('"unheard-of"', '"in-progress"')`)
+	// The button shows the line.
+	b.do(t, chromedp.Click(".issues li:last-child button", chromedp.ByQuery))
+	var line string
+	b.evaluate(t, text+`.value.slice(`+text+`.selectionStart, `+text+`.selectionEnd)`, &line)
+	if strings.TrimSpace(line) != `"code": 7,` {
+		t.Errorf("the button shows the line %q, want that of the code", line)
+	}
+	edit(`replace('"unheard-of"', '"in-progress"').replace('code": 7', 'code": "IMP"')`)
 	save()
 	b.sees(t, ".set-off", "Topic admission fired")
 	b.sees(t, ".set-off", "admission-full got event #1, sent to a socket")
-	b.sees(t, ".set-off", "admission-id-only got event #1, for $events: no socket is bound")
+	b.sees(t, ".set-off", "admission-id-only got event #1: no socket is bound; $events has the event")
 	b.sees(t, ".set-off", "Topic discharge did not fire")
 	client.says("#1")
 	b.looks(t, "trigger-saved")
 
-	// What was typed is there after a reload.
-	edit(`replace('"in-progress"', '"on-hold"')`)
-	b.open(t, s, "/trigger")
-	b.within(t, "what was typed", chromedp.Poll(text+`?.value.includes('"on-hold"')`, nil))
+	// A write elsewhere is not taken for this one's.
+	must(t, s, http.MethodPut, "Encounter/mateo", `{"resourceType":"Encounter","id":"mateo","status":"completed"}`)
+	b.open(t, s, "/trigger?type=Patient&id=mateo")
+	b.within(t, "the patient", chromedp.Poll(text+`?.value.includes('"Patient"')`, nil))
+	save()
+	b.sees(t, ".effect", "No topic is about Patient")
 	b.do(t, chromedp.Click(`//button[text()="Delete"]`))
-	b.sees(t, "[role=status]", "Deleted Encounter/mateo")
-	if status, _ := send(t, http.MethodGet, s.FHIR+"/Encounter/mateo", nil); status != http.StatusGone {
+	b.sees(t, ".effect", "Deleted Patient/mateo")
+	b.sees(t, ".effect", "No topic is about Patient")
+	b.do(t, chromedp.Click(`//button[text()="Delete"]`))
+	b.sees(t, ".effect", "Nothing changed")
+	if status, _ := send(t, http.MethodGet, s.FHIR+"/Patient/mateo", nil); status != http.StatusGone {
 		t.Errorf("the resource answers %d after its deletion, want 410", status)
 	}
+	// What was deleted is still in the editor and can be written again.
+	save()
+	b.sees(t, ".effect", "Created Patient/mateo as version 4")
+}
+
+func TestPageTrigger_CreatesFromAnExample(t *testing.T) {
+	t.Parallel()
+	b := startBrowser(t)
+	s := testkit.Start(t)
+	quiet(s)
+	b.open(t, s, "/trigger")
+	text := `document.querySelector("[aria-label='Write a resource'] textarea")`
+	b.within(t, "an example", chromedp.Poll(text+`?.value.includes('"Encounter"')`, nil))
+	b.fill(t, writeResource, "Type", "Observation")
+	b.within(t, "an example of another type", chromedp.Poll(text+`?.value.includes('"Observation"')`, nil))
+	for _, mine := range []string{`"id":`, "versionId", "lastUpdated"} {
+		if got := b.value(t, writeResource, "Resource"); strings.Contains(got, mine) {
+			t.Errorf("the example has %s, which the server sets:\n%s", mine, got)
+		}
+	}
+	b.sees(t, writeResource+" .wire pre", "-X POST")
+	b.do(t, chromedp.Click(`//section[@aria-label="Write a resource"]//button[@type="submit"]`))
+	b.sees(t, ".effect", "Created Observation/")
+	// Ids there are, are offered.
+	b.fill(t, writeResource, "Type", "Patient")
+	b.do(t, chromedp.Focus("[list=ids-held]", chromedp.ByQuery))
+	b.within(t, "ids to choose from", chromedp.Poll(`[...document.querySelectorAll("#ids-held option")].some((o) => o.value === "mateo")`, nil))
+}
+
+func TestPageTrigger_LosesNothingThatWasTyped(t *testing.T) {
+	t.Parallel()
+	b := startBrowser(t)
+	s := testkit.Start(t)
+	quiet(s)
+	b.open(t, s, "/trigger?type=Encounter&id=mateo")
+	text := `document.querySelector("[aria-label='Write a resource'] textarea")`
+	holds := func(what string) {
+		t.Helper()
+		b.within(t, "the editor to hold "+what, chromedp.Poll(text+`?.value.includes('`+what+`')`, nil))
+	}
+	holds(`"planned"`)
+	mine := strings.ReplaceAll(b.value(t, writeResource, "Resource"), "planned", "on-hold")
+	b.fill(t, writeResource, "Resource", mine)
+
+	b.open(t, s, "/trigger") // as a reload
+	holds(`"on-hold"`)
+	b.open(t, s, "/trigger?type=Encounter&id=mateo")
+	holds(`"on-hold"`)
+	b.do(t, chromedp.Click(`//button[text()="Load what is stored"]`))
+	holds(`"planned"`)
+	b.do(t, chromedp.Click(`//button[text()="Put it back"]`))
+	holds(`"on-hold"`)
+	b.fill(t, writeResource, "Type", "Patient")
+	holds(`"Patient"`)
+	b.do(t, chromedp.Click(`//button[text()="Put it back"]`))
+	if got := b.value(t, writeResource, "Resource"); got != mine {
+		t.Errorf("what was typed came back as\n%s\nwant\n%s", got, mine)
+	}
+
+	// The server goes away while one writes.
+	b.fill(t, writeResource, "Type", "Encounter")
+	holds(`"planned"`)
+	b.fill(t, writeResource, "Resource", mine)
+	b.tolerate("net::ERR_")
+	s.Stop()
+	b.within(t, "the lost connection", chromedp.WaitVisible("#link[data-state=lost]", chromedp.ByQuery))
+	b.do(t, chromedp.Click(`//section[@aria-label="Write a resource"]//button[@type="submit"]`))
+	b.refuses(t, writeResource, "Resource", "does not answer")
+	if got := b.value(t, writeResource, "Resource"); got != mine {
+		t.Errorf("without a server the editor holds\n%s", got)
+	}
+	testkit.Start(t, testkit.WithArgs("--listen", s.URL[len("http://"):]))
+	b.within(t, "the new server", chromedp.WaitVisible("#link[data-state=live]", chromedp.ByQuery))
+	b.do(t, chromedp.Click(`//section[@aria-label="Write a resource"]//button[@type="submit"]`))
+	b.sees(t, ".effect", "Encounter/mateo as version")
+}
+
+func TestPageTrigger_EditorIsUsedWithTheKeyboard(t *testing.T) {
+	t.Parallel()
+	b := startBrowser(t)
+	s := testkit.Start(t)
+	quiet(s)
+	b.open(t, s, "/trigger?type=Patient&id=mei")
+	area := writeResource + " textarea"
+	text := `document.querySelector("` + area + `")`
+	b.within(t, "the resource", chromedp.Poll(text+`?.value.includes('"mei"')`, nil))
+	b.do(t, chromedp.Focus(area, chromedp.ByQuery),
+		chromedp.Evaluate(text+`.setSelectionRange(0, 0)`, nil),
+		chromedp.KeyEvent(kb.Tab), chromedp.KeyEvent(kb.Escape), chromedp.KeyEvent(kb.Tab))
+	if got := b.value(t, writeResource, "Resource"); !strings.HasPrefix(got, "  {") {
+		t.Errorf("Tab made %.20q of it, want two spaces before", got)
+	}
+	b.sees(t, ":focus", "Save")
+	b.do(t, chromedp.KeyEvent(kb.Enter))
+	b.sees(t, ".effect", "Saved Patient/mei as version 2")
+	b.sees(t, ":focus", "Save") // the keyboard goes on where it was
 }

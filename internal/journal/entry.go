@@ -53,7 +53,7 @@ type Entry struct {
 	Frame        []byte    // what went over the socket; shared, never modified
 	Exchange     *Exchange // of kind HTTP; never modified
 	Size         int       // bytes of Frame or of both bodies
-	Dropped      bool      // the frame or the bodies were let go to bound memory
+	Dropped      bool      // the frame, or headers and bodies, were let go to bound memory
 
 	cost int // bytes this entry alone answers for
 }

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -32,6 +33,10 @@ func HAR(entries []Entry, root, version string) []byte {
 				log.Entries = append(log.Entries, s)
 			}
 			s.Time = max(s.Time, milliseconds(e.Time.Sub(s.StartedDateTime)))
+			s.Timings.Receive = s.Time // the parts have to make up the whole
+			if e.Kind == Closed {
+				s.Comment += ", closed with " + strconv.Itoa(e.Code)
+			}
 			if e.Kind == Received || e.Kind == Sent {
 				kind := map[string]string{Received: "send", Sent: "receive"}[e.Kind]
 				data := string(e.Frame)
@@ -141,7 +146,8 @@ func exchange(e *Entry, root string) *harEntry {
 	entry.Response.Content = harContent{len(x.ResponseBody), x.ResponseHeaders["Content-Type"], string(x.ResponseBody)}
 	switch {
 	case e.Dropped:
-		entry.Comment = "the bodies were let go to bound memory"
+		entry.Request.BodySize, entry.Response.BodySize = -1, -1
+		entry.Comment = "headers and bodies were let go to bound memory"
 	case x.Truncated:
 		entry.Comment = "a body was longer than what was kept of it"
 	}

@@ -9,6 +9,7 @@
 package journal
 
 import (
+	"strings"
 	"sync"
 	"time"
 
@@ -20,6 +21,9 @@ type Options struct {
 	Size    int // entries kept; 10 000. Below zero none is kept, only counted
 	Payload int // bytes of frames and bodies kept; 64 MiB
 }
+
+// maxText is how many bytes of a text are kept.
+const maxText = 4 << 10
 
 // Journal is safe for concurrent use.
 type Journal struct {
@@ -54,6 +58,9 @@ func New(c clock.Clock, o Options) *Journal {
 // entry of kind [Reset] makes every tally begin anew, as the subscriptions they
 // are about are gone; the entries stay, they are history.
 func (j *Journal) Record(e Entry) {
+	if len(e.Text) > maxText {
+		e.Text = strings.ToValidUTF8(e.Text[:maxText], "") + "…"
+	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if e.Time.IsZero() {
@@ -87,13 +94,15 @@ func (j *Journal) keepLocked(e *Entry) {
 	}
 }
 
-// weighLocked tells the size of an entry and what of it is new: the frames of
-// one notification to many sockets are recorded in a row and share their bytes.
+// weighLocked tells the size of an entry and what memory it answers for: the
+// frames of one notification to many sockets are recorded in a row and share
+// their bytes.
 func (j *Journal) weighLocked(e *Entry) {
 	switch {
 	case e.Exchange != nil:
-		e.Size = len(e.Exchange.RequestBody) + len(e.Exchange.ResponseBody)
-		e.cost = e.Size
+		x := e.Exchange
+		e.Size = len(x.RequestBody) + len(x.ResponseBody)
+		e.cost = e.Size + weight(x.RequestHeaders) + weight(x.ResponseHeaders)
 	case len(e.Frame) > 0:
 		e.Size = len(e.Frame)
 		if j.latest != &e.Frame[0] {
@@ -102,6 +111,13 @@ func (j *Journal) weighLocked(e *Entry) {
 		j.latest = &e.Frame[0]
 	}
 	j.held += e.cost
+}
+
+func weight(headers map[string]string) (bytes int) {
+	for name, value := range headers {
+		bytes += len(name) + len(value)
+	}
+	return bytes
 }
 
 // thinLocked lets the oldest payload go, in all entries that share it.
@@ -114,15 +130,16 @@ func (j *Journal) thinLocked() {
 		j.thinned++
 		j.held -= e.cost
 		e.cost = 0
-		if e.Size > 0 {
+		if e.Frame != nil {
 			e.Dropped, e.Frame = true, nil
 		}
 		if x := e.Exchange; x != nil {
 			bare := *x
-			bare.RequestBody, bare.ResponseBody = nil, nil
-			e.Exchange = &bare
+			bare.RequestHeaders, bare.RequestBody, bare.ResponseHeaders, bare.ResponseBody = nil, nil, nil, nil
+			e.Dropped, e.Exchange = true, &bare
 		}
 	}
+	j.latest = nil // who shares it next keeps it alive anew
 }
 
 // Held is how many entries are kept and how many bytes of payload they hold.

@@ -167,6 +167,10 @@ func (r *Room) Revoke(secret string) bool {
 	return true
 }
 
+// Redact answers a text with the tokens of the room in it replaced by their
+// fingerprints.
+func (r *Room) Redact(text []byte) []byte { return r.tokens.Redact(text) }
+
 // Status answers $status for one subscription.
 func (b *Base) Status(id string) (*fhir.Notification, *fhir.Error) {
 	if _, err := b.store.Read("Subscription", id); err != nil {

@@ -1,6 +1,7 @@
 package room
 
 import (
+	"sync"
 	"time"
 
 	"signalfhir/internal/fhir"
@@ -12,6 +13,9 @@ import (
 // observer hands what happens to subscriptions to the journal.
 func (r *Room) observer() subscription.Observer {
 	j := r.journal
+	// What a binding rested on last, by subscription and socket: its end is told
+	// without a token.
+	var holders sync.Map
 	return subscription.Observer{
 		Appended: func(id string, e fhir.Event) {
 			j.Record(journal.Entry{Kind: journal.Appended, Subscription: id, Resource: e.Focus.Reference(), First: e.Number, Last: e.Number})
@@ -23,16 +27,22 @@ func (r *Room) observer() subscription.Observer {
 			j.Record(journal.Entry{Kind: journal.NotSent, Subscription: id, First: first, Last: last, Text: why})
 		},
 		Bound: func(id, socket, secret string) {
-			j.Record(journal.Entry{Kind: journal.Bound, Subscription: id, Socket: socket, Token: token.Fingerprint(secret)})
+			name := token.Fingerprint(secret)
+			holders.Store(id+" "+socket, name)
+			j.Record(journal.Entry{Kind: journal.Bound, Subscription: id, Socket: socket, Token: name})
 		},
 		Renewed: func(id, socket, secret string) {
-			j.Record(journal.Entry{Kind: journal.Token, Type: "renewed", Subscription: id, Socket: socket, Token: token.Fingerprint(secret)})
+			name := token.Fingerprint(secret)
+			holders.Store(id+" "+socket, name)
+			j.Record(journal.Entry{Kind: journal.Token, Type: "renewed", Subscription: id, Socket: socket, Token: name})
 		},
 		Unbound: func(id, socket, why string) {
+			held, _ := holders.LoadAndDelete(id + " " + socket)
+			name, _ := held.(string)
 			if why == string(subscription.TokenExpired) {
-				j.Record(journal.Entry{Kind: journal.Token, Type: "expired", Subscription: id, Socket: socket})
+				j.Record(journal.Entry{Kind: journal.Token, Type: "expired", Subscription: id, Socket: socket, Token: name})
 			}
-			j.Record(journal.Entry{Kind: journal.Unbound, Subscription: id, Socket: socket, Text: why})
+			j.Record(journal.Entry{Kind: journal.Unbound, Subscription: id, Socket: socket, Token: name, Text: why})
 		},
 		Status: func(id, status string) {
 			j.Record(journal.Entry{Kind: journal.Status, Subscription: id, Text: status})

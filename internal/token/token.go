@@ -13,10 +13,7 @@ package token
 
 import (
 	"cmp"
-	"crypto/sha256"
-	"encoding/hex"
 	"net/http"
-	"regexp"
 	"slices"
 	"sync"
 	"time"
@@ -220,26 +217,6 @@ func (s *Store) Reset() {
 	defer s.mu.Unlock()
 	s.tokens.Flush()
 	s.live, s.ended = nil, fifo{}
-}
-
-// form is how the secrets of this package look: 256 bits in base64url.
-var form = regexp.MustCompile(`[A-Za-z0-9_-]{43,}`)
-
-// Redact answers a text with every word in it that could be a token replaced by
-// its fingerprint.
-func Redact(text string) string {
-	return form.ReplaceAllStringFunc(text, func(word string) string {
-		if len(word) != 43 {
-			return word
-		}
-		return Fingerprint(word)
-	})
-}
-
-// Fingerprint names a secret in a log without telling it: 8 hexadecimal digits.
-func Fingerprint(secret string) string {
-	sum := sha256.Sum256([]byte(secret))
-	return hex.EncodeToString(sum[:4])
 }
 
 func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }

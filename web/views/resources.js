@@ -9,9 +9,9 @@ import { count, ago } from "../kernel/format.js";
 
 const page = 50; // resources of a type shown at a time
 
-// Each step is a view of its own. What was focused goes over to the next, so that
-// the keyboard goes on where it was; raw stays raw.
-let came = null;
+// Each step is a view of its own. What had the focus has it in the next one too,
+// and raw stays raw.
+let came = "";
 let asRaw = false;
 
 export function mount(root, path, query) {
@@ -20,34 +20,42 @@ export function mount(root, path, query) {
   const base = `/fhir/${release}`;
   const list = { find: query.get("find") ?? "", from: Number(query.get("from")) || 0 };
 
-  /** here is the address of a type, a resource or a version; within a type the list stays as it is. */
+  /** here is the address of a type, a resource or a version; the list of the type stays as it is. */
   function here(...parts) {
     const q = new URLSearchParams();
     if (release !== "R5") q.set("release", release);
-    if (parts[0] === type) for (const name of ["find", "from"]) if (list[name]) q.set(name, list[name]);
+    if (parts[0] === type) for (const name in list) if (list[name]) q.set(name, list[name]);
     return `/${["resources", ...parts.map(encodeURIComponent)].join("/")}${q.size ? `?${q}` : ""}`;
   }
 
-  const tabs = h("div.tabs", { role: "group", "aria-label": "FHIR release", hidden: true });
+  /** link leads to a type, a resource or a version. */
+  const link = (parts, current, ...children) => h("a", { href: here(...parts), "aria-current": current ? "true" : null }, children);
+
+  const tabs = h("div.tabs", { role: "group", "aria-label": "FHIR release" });
   const types = h("nav.types", { "aria-label": "Types" });
-  const ids = h("section.ids", { "aria-label": type ? `Resources of type ${type}` : "Resources" });
+  const search = h("input", { type: "search", placeholder: "Part of an id", "aria-label": "Find by a part of the id", value: list.find, spellcheck: "false", on: { input: () => go(0, search.value.trim()) } });
+  const pager = h("div.actions");
+  const rows = h("ul.rows-of-type");
+  const problem = h("p.error", { role: "alert" });
   const one = h("section.one", { "aria-label": id ? `${type}/${id}` : "Resource", tabindex: "-1" });
   root.append(
     h("div.head", null, h("div", null,
       h("h1", null, "Resources"),
-      h("p.lede.mono", null, h("a", { href: here() }, base), type && ["/", h("a", { href: here(type) }, type)], id && ["/", h("a", { href: here(type, id) }, id)], version && ["/_history/", version])), tabs),
-    h("div.browser", { data: { depth: id ? "one" : type ? "ids" : "types" } }, types, ids, one));
+      h("p.lede.mono", null, link([], false, base), type && ["/", link([type], false, type)], id && ["/", link([type, id], false, id)], version && ["/_history/", version])), tabs),
+    h("div.browser", { data: { depth: id ? "one" : type ? "ids" : "types" } }, types,
+      h("section.ids", { "aria-label": type ? `Resources of type ${type}` : "Resources" }, type && [search, pager, rows, problem]), one));
+  if (came) (id ? one : root).focus({ preventScroll: true });
 
-  /** draw fills a pane; the link or button that had the focus keeps it. */
+  /** draw fills a pane; the link or button that has the focus keeps it. */
   function draw(pane, ...children) {
-    const place = pane.contains(document.activeElement) && nameOf(document.activeElement);
+    const at = document.activeElement;
+    const name = pane.contains(at) ? nameOf(at) : [document.body, root, one].includes(at) && came;
     fill(pane, ...children);
-    const again = place && [...pane.querySelectorAll("a, button")].find((e) => nameOf(e) === place);
-    again?.focus({ preventScroll: true });
-    if (!came || ![types, rows, one].includes(pane) || !pane.closest(`.${came.pane}`)) return;
-    const to = pane === one ? one : [...pane.querySelectorAll("a")].find((a) => nameOf(a) === came.name);
-    if (document.activeElement === document.body) (to?.checkVisibility() ? to : one).focus({ preventScroll: true });
-    came = null;
+    const all = [...pane.querySelectorAll("a, button:enabled")];
+    const to = name && (all.find((e) => nameOf(e) === name) ?? (pane === pager && all[0]));
+    if (!to) return;
+    to.focus({ preventScroll: true });
+    came = "";
   }
 
   let counted = "";
@@ -57,41 +65,32 @@ export function mount(root, path, query) {
     const key = JSON.stringify([mine, releases]);
     if (key === counted) return;
     counted = key;
-    tabs.hidden = releases.length < 2;
-    fill(tabs, releases.map((r) => h("a.tab", { href: r === "R5" ? "/resources" : `/resources?release=${r}`, "aria-current": r === release ? "true" : null }, r)));
-    draw(types, h("ul", null, mine.map((t) => h("li", null, h("a", { href: here(t.type), "aria-current": t.type === type ? "true" : null }, h("span.cut", null, t.type), h("span.num.quiet", null, count(t.count)))))),
-      mine.length === 0 && h("p.empty", null, "This release holds nothing yet. ", h("a", { href: "/trigger" }, "Write something"), "."));
+    draw(tabs, releases.length > 1 && releases.map((r) => h("a.tab", { href: r === "R5" ? "/resources" : `/resources?release=${r}`, "aria-current": r === release ? "true" : null }, r)));
+    draw(types, h("ul", null, mine.map((t) => h("li", null, link([t.type], t.type === type, h("span.cut", null, t.type), h("span.num.quiet", null, count(t.count)))))),
+      !mine.length && h("p.empty", null, "This release holds nothing yet. ", h("a", { href: "/trigger" }, "Write something"), "."));
   }
 
-  // The list of a type, what changed last first, also what was deleted.
-  const search = h("input", { type: "search", placeholder: "Part of an id", "aria-label": "Find by a part of the id", value: list.find, autocomplete: "off", spellcheck: "false" });
-  search.addEventListener("input", () => go(0, search.value.trim()));
-  const rows = h("ul.rows-of-type");
-  const pager = h("div.actions");
-  const problem = h("p.error", { role: "alert" });
-  if (type) ids.append(search, rows, pager, problem);
-
+  /** go turns to a page of the list. */
   function go(from, find = list.find) {
     Object.assign(list, { from, find });
     history.replaceState(null, "", here(...path));
-    return showList();
+    showList();
   }
 
+  // The list of a type, what changed last first, also what was deleted.
   let turn = 0;
   async function showList() {
     if (!type) return;
     const mine = ++turn;
     try {
-      const q = new URLSearchParams({ release, type, text: list.find, offset: list.from, limit: page });
-      const { total, resources } = await get(`/mock/resources?${q}`);
+      const { total, resources } = await get(`/mock/resources?${new URLSearchParams({ release, type, text: list.find, offset: list.from, limit: page })}`);
       if (mine !== turn) return;
       if (list.from && !resources.length) return go(0);
       problem.textContent = "";
-      draw(rows, resources.map((r) => h("li", null, h("a", { href: here(type, r.id), "aria-current": r.id === id ? "true" : null, class: r.deleted ? "gone-resource" : null },
-        h("span.mono.cut", null, r.id), h("span.quiet.cut", null, r.deleted ? "deleted" : gist(r.resource)), time(r.updated)))),
-        !total && h("li.empty", null, list.find ? `No ${type} has an id with “${list.find}”.` : `There is no ${type}.`));
       const step = (label, from) => h("button.small", { type: "button", disabled: from < 0 || from >= total, on: { click: () => go(from) } }, label);
       draw(pager, total > page && [step("Newer", list.from - page), step("Older", list.from + page), h("span.hint", null, `${count(list.from + 1)} to ${count(list.from + resources.length)} of ${count(total)}`)]);
+      draw(rows, resources.map((r) => h("li", { data: { deleted: r.deleted } }, link([type, r.id], r.id === id, h("span.mono.cut", null, r.id), h("span.quiet.cut", null, r.deleted ? "deleted" : gist(r.resource)), time(r.updated)))),
+        !total && h("li.empty", null, list.find ? `No ${type} has an id with “${list.find}”.` : `There is no ${type}.`));
     } catch (error) {
       if (mine === turn) problem.textContent = error.message;
     }
@@ -101,26 +100,20 @@ export function mount(root, path, query) {
   async function showOne() {
     if (!id) return;
     const address = `${base}/${encodeURIComponent(type)}/${encodeURIComponent(id)}`;
-    const parts = [];
     try {
-      const versions = ((await get(`${address}/_history`)).entry ?? []).map((e) => ({
-        id: e.resource?.meta?.versionId ?? /"([^"]+)"/.exec(e.response?.etag ?? "")?.[1],
-        method: e.request?.method, at: e.response?.lastModified ?? e.resource?.meta?.lastUpdated, resource: e.resource,
+      const versions = ((await get(`${address}/_history`)).entry ?? []).map(({ resource, request, response }) => ({
+        resource, name: resource?.meta.versionId ?? /"(.+)"/.exec(response.etag)[1], at: response.lastModified, did: { POST: "created", PUT: "written", DELETE: "deleted" }[request.method],
       }));
-      const key = JSON.stringify(versions.map((v) => [v.id, v.at]));
+      const key = JSON.stringify(versions.map((v) => [v.name, v.at]));
       if (key === drawn) return; // an open branch stays open
       drawn = key;
-      const chosen = version ? versions.find((v) => v.id === version) : versions[0];
-      parts.push(h("nav.versions", { "aria-label": "Versions" }, versions.map((v, i) => h("a", { href: i === 0 ? here(type, id) : here(type, id, v.id), "aria-current": v === chosen ? "true" : null },
-        `version ${v.id}`, h("span.quiet", null, ` ${{ POST: "created", PUT: "written", PATCH: "patched", DELETE: "deleted" }[v.method] ?? ""} `, time(v.at))))));
-      if (!chosen) parts.push(h("p.empty", null, `Version ${version} is not kept.`));
-      else if (!chosen.resource) parts.push(h("p.empty", null, "The resource was deleted in this version."));
-      else parts.push(...body(chosen.resource, version ? `${address}/_history/${version}` : address));
+      const chosen = version ? versions.find((v) => v.name === version) : versions[0];
+      draw(one, h("nav.versions", { "aria-label": "Versions" }, versions.map((v, i) => link([type, id, ...(i ? [v.name] : [])], v === chosen, `version ${v.name} `, h("span.quiet", null, v.did, " ", time(v.at))))),
+        chosen?.resource ? body(chosen.resource, version ? `${address}/_history/${version}` : address) : h("p.empty", null, chosen ? "The resource was deleted in this version." : `Version ${version} is not kept.`));
     } catch (error) {
       drawn = "";
-      parts.push(h("p.error", null, error.message));
+      draw(one, h("p.error", null, error.message));
     }
-    draw(one, parts);
   }
 
   function body(resource, address) {
@@ -135,10 +128,9 @@ export function mount(root, path, query) {
       toggle.setAttribute("aria-pressed", String(asRaw));
     };
     show();
-    const edit = new URLSearchParams({ type, id, ...(release === "R5" ? {} : { release }) });
     return [
       h("div.actions", null, toggle, copyButton("Copy JSON", () => pretty), copyButton("Copy as curl", () => curl("GET", address)),
-        h("a", { href: `/trigger?${edit}` }, "Edit"),
+        h("a", { href: `/trigger?${new URLSearchParams({ release, type, id })}` }, "Edit"),
         type === "Subscription" && h("a", { href: `/timeline?subscription=${encodeURIComponent(id)}` }, "What happened to it")),
       h("div.payload", { tabindex: "0", role: "region", "aria-label": "JSON" }, tree, raw),
     ];
@@ -146,45 +138,43 @@ export function mount(root, path, query) {
 
   /** linkReferences makes links of the references to this base in a tree, also in what opens later. */
   function linkReferences(tree) {
-    const link = () => {
+    const look = () => {
       for (const text of tree.querySelectorAll(".leaf .text:not([data-seen])")) {
         text.dataset.seen = "";
-        if (text.parentElement.querySelector(".key")?.textContent !== "reference") continue;
-        const relative = text.textContent.slice(1, -1).replace(`${location.origin}${base}/`, "");
-        const [, to, name, , was] = /^([A-Z][A-Za-z]+)\/([A-Za-z0-9\-.]{1,64})(\/_history\/([A-Za-z0-9\-.]{1,64}))?$/.exec(relative) ?? [];
-        if (to) text.replaceWith(h("a.text", { href: here(to, name, ...(was ? [was] : [])), data: { seen: "" } }, text.textContent));
+        if (text.parentElement.firstChild.textContent !== "reference") continue;
+        const to = text.textContent.slice(1, -1).replace(`${location.origin}${base}/`, "").replace("/_history/", "/").split("/");
+        if (to.length > 1 && to.length < 4 && /^[A-Z]\w+$/.test(to[0]) && to.every((part) => /^[\w.-]+$/.test(part))) text.replaceWith(h("a.text", { href: here(...to), data: { seen: "" } }, text.textContent));
       }
     };
-    link();
-    new MutationObserver(link).observe(tree, { childList: true, subtree: true });
+    look();
+    new MutationObserver(look).observe(tree, { childList: true, subtree: true });
   }
 
+  function showBoth() {
+    showList();
+    showOne();
+  }
   // A burst of writes is one look.
   let due = 0;
   let touched = false;
   const ends = [
     on("state", showTypes),
-    on("entry", (entry) => {
-      if (entry.kind !== "change" || !entry.resource?.startsWith(`${type}/`)) return;
-      touched ||= entry.resource === `${type}/${id}`;
+    on("entry", ({ kind, resource }) => {
+      if (kind !== "change" || !resource.startsWith(`${type}/`)) return;
+      touched ||= resource === `${type}/${id}`;
       due ||= setTimeout(() => {
-        due = 0;
         showList();
         if (touched) showOne();
-        touched = false;
+        due = touched = false;
       }, 300);
     }),
-    on("restart", () => { showList(); showOne(); }),
-    on("gap", () => { showList(); showOne(); }),
+    on("restart", showBoth),
+    on("gap", showBoth),
   ];
-  const ticking = setInterval(() => {
-    for (const t of root.querySelectorAll("time")) t.textContent = since(t.dateTime);
-  }, 5000);
-  showList();
-  showOne();
+  const ticking = setInterval(() => root.querySelectorAll("time").forEach((t) => { t.textContent = since(t.dateTime); }), 5000);
+  showBoth();
   return () => {
-    const a = document.activeElement;
-    came = root.contains(a) && a.href ? { pane: a.closest(".types, .ids, .one")?.classList[0] ?? "one", name: nameOf(a) } : null;
+    came = (root.contains(document.activeElement) && document.activeElement.pathname) || "";
     ends.forEach((end) => end());
     clearTimeout(due);
     clearInterval(ticking);
@@ -199,8 +189,8 @@ const since = (iso) => ago(Date.now() - new Date(iso));
 const time = (iso) => h("time.quiet", { datetime: iso, title: iso }, since(iso));
 
 /** gist is what tells one resource from another of its type. */
-function gist(r) {
-  const name = Array.isArray(r.name) ? r.name[0]?.text ?? [r.name[0]?.given?.join(" "), r.name[0]?.family].filter(Boolean).join(" ") : r.name;
-  const code = r.code?.text ?? r.code?.coding?.[0]?.display;
-  return [r.title ?? name ?? code, r.status].filter((s) => typeof s === "string" && s).join(", ");
+function gist({ title, name, code, status }) {
+  const [person] = Array.isArray(name) ? name : [];
+  const called = person ? person.text ?? [person.given, person.family].flat().filter(Boolean).join(" ") : name;
+  return [title ?? called ?? code?.text ?? code?.coding?.[0]?.display, status].filter((s) => typeof s === "string" && s).join(", ");
 }

@@ -27,7 +27,7 @@ const kinds = {
 
 function groupOf(e) {
   switch (e.kind) {
-    case "http": return e.http.status >= 400 ? "refusals" : "requests";
+    case "http": return e.http?.status >= 400 ? "refusals" : "requests";
     case "refused": case "overflow": return "refusals";
     case "sent": case "received": return ["heartbeat", "pong", "ping"].includes(e.type) ? "heartbeats" : "frames";
     case "opened": case "closed": return "frames";
@@ -37,25 +37,32 @@ function groupOf(e) {
 }
 
 export function mount(root, path, query) {
+  const asked = query.get("kind") ?? query.get("show");
   const filter = {
     text: query.get("text") ?? "",
     subscription: query.get("subscription") ?? "",
     socket: query.get("socket") ?? "",
-    groups: new Set((query.get("show") ?? Object.keys(groups).join(",")).split(",").filter((g) => g in groups)),
+    groups: new Set(asked === null ? Object.keys(groups) : asked.split(",").filter(Boolean).map((kind) => (kind in groups ? kind : groupOf({ kind })))),
   };
   let entries = []; // all there are, notes of the page among them
-  let last = 0; // number of the newest one of this life of the server
+  let life = ""; // of the server: the instance that counts
+  let last = 0; // number of its newest entry here
   let early = []; // what came on the stream before the first fill
+  let failed = false; // the first fill did, and is tried again
   let waiting = null; // what comes while paused
   let opened = null; // the item in the panel
   let dirty = false; // the filter changed, or entries were let go
+  let ended = false; // the view did
+  const seen = { subscription: new Set(), socket: new Set() }; // ids, also of those that are gone
 
   // What is shown.
-  const rows = new Rows((item) => open(item));
+  const rows = new Rows(open);
   const panel = h("aside.detail", { "aria-label": "The chosen entry", hidden: true });
-  const newer = h("button.small.newer", { type: "button", hidden: true, on: { click: () => rows.toEnd() } });
-  const status = h("p.hint", { role: "status" });
-  const text = h("input", { type: "search", value: filter.text, placeholder: "Text in what is shown", "aria-label": "Text", on: { input: () => { filter.text = text.value; changed(); } } });
+  const newer = h("button.small.newer", { type: "button", hidden: true, on: { click: () => { rows.toEnd(); rows.element.focus(); } } });
+  const empty = h("p.empty", { hidden: true });
+  const status = h("p.hint");
+  const problem = h("p.error", { role: "alert", hidden: true });
+  const text = h("input", { type: "search", value: filter.text, placeholder: "Text, also in frames and bodies", "aria-label": "Text", on: { input: () => { filter.text = text.value; searched = 0; changed(); } } });
   const subscription = h("select", { "aria-label": "Subscription", on: { change: () => { filter.subscription = subscription.value; changed(); } } });
   const socket = h("select", { "aria-label": "Socket", on: { change: () => { filter.socket = socket.value; changed(); } } });
   const toggles = Object.entries(groups).map(([name, title]) => h("button.small", {
@@ -67,26 +74,35 @@ export function mount(root, path, query) {
     } },
   }, title));
   const pause = h("button", { type: "button", "aria-pressed": "false", on: { click: () => {
-    if (waiting) { entries.push(...waiting); waiting = null; dirty = true; } else waiting = [];
+    if (waiting) {
+      entries.push(...waiting);
+      waiting = null;
+      trim(entries);
+    } else waiting = [];
     pause.setAttribute("aria-pressed", String(Boolean(waiting)));
     draw();
   } } }, "Pause");
-  const clear = h("button", { type: "button", on: { click: () => { entries = []; dirty = true; draw(); } } }, "Clear");
+  const clear = h("button", { type: "button", on: { click: () => {
+    entries = [];
+    waiting &&= [];
+    dirty = true;
+    draw();
+  } } }, "Clear");
   const har = h("a", { download: true }, "HAR");
   const ndjson = h("a", { download: true }, "NDJSON");
 
   root.append(
     h("div.head", null,
-      h("div", null, h("h1", null, "Timeline"), status),
+      h("div", null, h("h1", null, "Timeline"), status, problem),
       h("div.actions", null, pause, clear, h("span.quiet", null, "Export"), har, ndjson)),
     h("div.filters", { role: "group", "aria-label": "Show only" }, text, subscription, socket, h("div.toggles", null, toggles)),
-    h("div.timeline", null, h("div.list", null, rows.element, newer), panel));
+    h("div.timeline", null, h("div.list", null, rows.element, empty, newer), panel));
 
   const selects = (e) => e.note || (
     filter.groups.has(groupOf(e)) &&
     (!filter.subscription || e.subscription === filter.subscription) &&
     (!filter.socket || e.socket === filter.socket) &&
-    (!filter.text || says(e, filter.text.toLowerCase())));
+    (!filter.text || e.found === filter.text || says(e, filter.text.toLowerCase())));
 
   /** changed applies a filter, and keeps it in the address. */
   function changed() {
@@ -94,62 +110,107 @@ export function mount(root, path, query) {
     if (filter.text) q.set("text", filter.text);
     if (filter.subscription) q.set("subscription", filter.subscription);
     if (filter.socket) q.set("socket", filter.socket);
-    if (filter.groups.size < Object.keys(groups).length) q.set("show", [...filter.groups].join(","));
+    const some = filter.groups.size < Object.keys(groups).length;
+    if (some) q.set("kind", [...filter.groups].join(","));
     address(q);
-    q.delete("show");
-    if (filter.groups.size < Object.keys(groups).length) q.set("kind", [...filter.groups].map((g) => kinds[g]).join(","));
+    if (some) q.set("kind", [...filter.groups].map((g) => kinds[g]).join(","));
     q.set("bodies", "true");
     har.href = `/mock/journal?format=har&${q}`;
     ndjson.href = `/mock/journal?format=ndjson&${q}`;
     dirty = true;
     draw();
+    search();
+  }
+
+  // The list knows no frames and bodies; what says the text in there, the server finds.
+  let searched = 0; // up to this entry
+  let searching = 0;
+  function search() {
+    if (!filter.text || ended) return;
+    searching ||= setTimeout(async () => {
+      const { text } = filter;
+      const since = searched;
+      try {
+        const found = text && (await get(`/mock/journal?since=${since}&text=${encodeURIComponent(text)}`));
+        if (found && text === filter.text && since === searched && found.instance === life) {
+          searched = found.last;
+          const numbers = new Set(found.entries.map((e) => e.seq));
+          for (const e of entries) if (e.life === life && numbers.has(e.seq)) e.found = text;
+          dirty = true;
+          draw();
+        }
+      } catch { /* the stream notices a server that is gone */ }
+      searching = 0;
+      if (text !== filter.text || searched < last) search();
+    }, 300);
   }
 
   function address(q = new URLSearchParams(location.search)) {
-    history.replaceState(null, "", `/timeline${opened?.seq ? `/${opened.seq}` : ""}${q.size ? `?${q}` : ""}`);
+    history.replaceState(null, "", `/timeline${opened?.seq ? `/${opened.seq}` : ""}${q.size ? `?${String(q).replaceAll("%2C", ",")}` : ""}`);
   }
 
   let shown = []; // what of entries is selected
   let judged = 0; // how many of entries were looked at
   let drawing = 0;
-  function draw() {
-    drawing ||= requestAnimationFrame(() => {
-      drawing = 0;
-      if (entries.length > most) {
-        entries.splice(0, entries.length - most + surplus);
-        if (!entries[0].note) entries.unshift({ note: "older entries were let go by this page; the export has what the journal keeps" });
-        dirty = true;
-      }
-      if (dirty) { shown = []; judged = 0; dirty = false; }
-      for (; judged < entries.length; judged++) if (selects(entries[judged])) shown.push(entries[judged]);
-      rows.show(shown);
-    });
+  const draw = () => { drawing ||= requestAnimationFrame(update); };
+  function update() {
+    drawing = 0;
+    if (ended) return;
+    if (dirty) { shown = []; judged = 0; dirty = false; }
+    for (; judged < entries.length; judged++) if (selects(entries[judged])) shown.push(entries[judged]);
+    rows.show(shown);
+  }
+
+  /** trim lets the oldest of too many entries go, also while nothing is drawn. */
+  function trim(list) {
+    if (list.length <= most) return;
+    list.splice(0, list.length - most + surplus);
+    list.unshift({ note: "older entries were let go by this page; the export has what the journal keeps" });
+    dirty = true;
   }
   rows.painted = () => {
     const all = entries.filter((e) => !e.note).length;
     const hidden = all - shown.filter((e) => !e.note).length;
     status.textContent = [`${count(all)} entries`, hidden > 0 && `${count(hidden)} hidden by the filter`, waiting && `${count(waiting.length)} wait while paused`].filter(Boolean).join(", ");
+    empty.hidden = shown.length > 0 || early !== null;
+    empty.textContent = hidden ? "Nothing passes the filter." : "Nothing happened since. What does is shown here at once.";
     newer.hidden = rows.unseen === 0;
     newer.textContent = `${count(rows.unseen)} newer`;
   };
+  rows.moved = (item) => opened && !item.note && open(item, false);
 
   function add(item) {
-    if (item.seq) {
+    if (ended) return;
+    if (item.restart) {
+      if (item.restart === life) return; // the first fill was of this life already
+      life = item.restart;
+      last = searched = 0;
+      item = { note: "the server was restarted" };
+    } else if (item.seq) {
       if (item.seq <= last) return;
       last = item.seq;
+      item.life = life;
+      for (const name in seen) {
+        if (!item[name]) continue;
+        seen[name].add(item[name]);
+        if (seen[name].size > 300) seen[name].delete(seen[name].values().next().value);
+      }
     }
-    (waiting ?? entries).push(item);
+    const list = waiting ?? entries;
+    list.push(item);
+    trim(list);
     draw();
+    if (!waiting) search();
   }
 
-  async function open(item, byKeyboard = true) {
+  async function open(item, byKeyboard) {
     opened = item;
     address();
     panel.hidden = false;
     root.classList.add("opened");
-    rows.render();
     await detail(panel, item, { close, walk });
-    if (byKeyboard && opened === item) focus(panel);
+    // On a phone the panel covers the list.
+    if (opened === item && (byKeyboard || !rows.element.checkVisibility({ visibilityProperty: true }))) focus(panel);
   }
 
   function close() {
@@ -161,51 +222,75 @@ export function mount(root, path, query) {
   }
 
   /** walk opens the next or the previous entry of the same subscription. */
-  function walk(step) {
-    let at = entries.indexOf(opened);
-    do at += step; while (entries[at] && entries[at].subscription !== opened.subscription);
-    if (!entries[at]) return;
-    rows.activate(shown.indexOf(entries[at]));
-    open(entries[at]);
+  async function walk(step) {
+    const list = shown.includes(opened) ? shown : entries;
+    let at = list.indexOf(opened);
+    do at += step; while (list[at] && list[at].subscription !== opened.subscription);
+    if (!list[at]) return;
+    reveal(list[at]);
+    await open(list[at], false);
+    focus(panel, step);
+  }
+
+  function reveal(item) {
+    const at = shown.indexOf(item);
+    if (at >= 0) rows.activate(at);
   }
   const escape = (event) => { if (event.key === "Escape" && opened) close(); };
   document.addEventListener("keydown", escape);
 
   const ends = [
     on("entry", (entry) => (early ? early.push(entry) : add(entry))),
+    on("link", (link) => failed && link === "live" && first()),
     on("gap", (skipped) => early || add({ note: `${count(skipped)} entries went by too fast for this page; the export has those the journal keeps` })),
-    on("restart", () => { last = 0; add({ note: "the server was restarted" }); }),
-    on("state", (state) => {
-      options(subscription, "Every subscription", state.subscriptions.map((s) => s.id), filter.subscription);
-      options(socket, "Every socket", state.sockets.map((s) => s.id), filter.socket);
-    }),
+    on("restart", ({ instance }) => (early ? early.push({ restart: instance }) : add({ restart: instance }))),
+    on("state", choices),
   ];
-  options(subscription, "Every subscription", current()?.subscriptions.map((s) => s.id) ?? [], filter.subscription);
-  options(socket, "Every socket", current()?.sockets.map((s) => s.id) ?? [], filter.socket);
+  function choices(state) {
+    options(subscription, "Every subscription", [...state.subscriptions.map((s) => s.id), ...seen.subscription], filter.subscription);
+    options(socket, "Every socket", [...state.sockets.map((s) => s.id), ...seen.socket], filter.socket);
+  }
+  choices({ subscriptions: [], sockets: [] });
   changed();
   first();
 
   /** first fills the list with what was before the page came. */
   async function first() {
+    failed = false;
     const seq = Number(path[0]);
     if (seq) opened = { seq }; // keeps the address until the entry is there
+    let fill;
     try {
-      (await get(`/mock/journal?limit=${most - surplus}`)).entries.forEach(add);
+      fill = await get(`/mock/journal?limit=${most - surplus}`);
     } catch (error) {
-      status.textContent = error.message;
+      failed = true;
+      problem.hidden = false;
+      problem.textContent = error.message;
+      return;
     }
-    const came = early;
+    if (ended) return;
+    problem.hidden = true;
+    life = fill.instance;
+    const came = early.slice(early.findLastIndex((item) => item.restart === life) + 1);
     early = null;
-    came.forEach(add);
+    [...fill.entries, ...came].forEach(add);
+    update();
+    if (current()) choices(current());
     if (!seq) return;
-    const item = entries.find((e) => e.seq === seq);
-    opened = null;
-    if (!item) return add({ note: `entry ${seq} is no longer kept` });
-    requestAnimationFrame(() => rows.activate(shown.indexOf(item)));
+    let item = entries.find((e) => e.seq === seq);
+    try {
+      item ??= await get(`/mock/journal/${seq}`);
+    } catch (error) {
+      opened = null;
+      return add({ note: error.message });
+    }
+    if (ended) return;
+    reveal(item);
     open(item, false);
   }
 
   return () => {
+    ended = true;
     ends.forEach((end) => end());
     document.removeEventListener("keydown", escape);
     cancelAnimationFrame(drawing);
@@ -214,11 +299,11 @@ export function mount(root, path, query) {
   };
 }
 
-const says = (e, text) => [what(e), e.kind, e.subscription, e.socket, e.topic, e.resource, e.token, e.text].some((s) => s?.toLowerCase().includes(text));
+const says = (e, text) => [what(e), e.kind, e.type, e.subscription, e.socket, e.topic, e.resource, e.dialect, e.token, e.text].some((s) => s?.toLowerCase().includes(text));
 
 /** options offers ids, the chosen one also where it is gone. */
 function options(select, all, ids, chosen) {
-  const list = chosen && !ids.includes(chosen) ? [...ids, chosen] : ids;
+  const list = [...new Set(chosen ? [...ids, chosen] : ids)].sort((a, b) => a.localeCompare(b, "en", { numeric: true }));
   if (select.options.length === list.length + 1 && list.every((id, i) => select.options[i + 1].value === id)) return;
   fill(select, new Option(all, ""), list.map((id) => new Option(id, id)));
   select.value = chosen;

@@ -2,15 +2,20 @@
 
 import { h, fill, copyButton } from "../../kernel/dom.js";
 import { get, curl } from "../../kernel/api.js";
+import { current } from "../../kernel/stream.js";
 import { jsonTree } from "../../kernel/json.js";
 import { time, bytes, what, numbers, tail } from "../../kernel/format.js";
 
 /** detail fetches an entry and shows it; walk(step) goes to another of its subscription. */
 export async function detail(panel, item, { close, walk }) {
-  const title = h("h2", { tabindex: "-1" }, what(item));
-  const body = h("div.detail-body", null, h("p.quiet", null, "Reading …"));
+  const title = h("h2", { tabindex: "-1" }, what(item).slice(0, 300));
+  const go = (step, name, arrow) => h("button.small", { type: "button", title: name, "aria-label": name, data: { step }, on: { click: () => walk(step) } }, arrow);
+  // What was there stays until there is something else: nothing flickers.
+  const body = panel.querySelector(".detail-body") ?? h("div.detail-body");
   fill(panel,
-    h("header", null, title, h("button.small", { type: "button", on: { click: close }, "aria-label": "Close this entry" }, "Close")),
+    h("header", null, title, h("div.actions", null,
+      item.subscription && [go(-1, "Previous of this subscription", "↑"), go(1, "Next of this subscription", "↓")],
+      h("button.small", { type: "button", on: { click: close }, "aria-label": "Close this entry" }, "Close"))),
     body);
   let entry = item;
   let gone = "";
@@ -24,26 +29,32 @@ export async function detail(panel, item, { close, walk }) {
       gone = error.message;
     }
   }
-  if (!body.isConnected) return;
-  fill(body, gone && h("p.error", null, gone), facts(entry), ...content(entry),
-    item.subscription && h("div.actions", null,
-      h("button.small", { type: "button", on: { click: () => walk(-1) } }, "Previous of this subscription"),
-      h("button.small", { type: "button", on: { click: () => walk(1) } }, "Next")));
+  if (!title.isConnected) return; // another one was chosen meanwhile
+  fill(body, gone && h("p.error", null, gone), facts(entry), ...content(entry));
+  panel.scrollTop = 0;
 }
 
-/** focus moves the keyboard to a detail that was opened by it. */
-export const focus = (panel) => panel.querySelector("h2")?.focus();
+/** focus moves the keyboard into a detail: to its title, or to a step. */
+export const focus = (panel, step) => panel.querySelector(step ? `[data-step="${step}"]` : "h2")?.focus();
 
-const resource = (reference) => h("a.mono", { href: `/resources/${reference.split("/").slice(-2).join("/")}` }, reference.split("/").slice(-2).join("/"));
+/** releaseOf is the FHIR release an entry is of, where it can be known. */
+const releaseOf = (e) => e.http?.path.match(/^\/fhir\/(R\w+)/)?.[1] ?? current()?.subscriptions.find((s) => s.id === e.subscription)?.release;
+
+/** resource links a reference to what this server holds of it. */
+function resource(reference, fallback) {
+  const [, release = fallback, id] = /^(?:.*\/fhir\/(R\w+)\/)?([A-Z]\w*\/[\w.-]+)(?:\/_history\/.*)?$/.exec(reference) ?? [];
+  if (!id) return h("span.mono", null, reference);
+  return h("a.mono", { href: `/resources/${id}${release && release !== "R5" ? `?release=${release}` : ""}` }, id);
+}
 
 function facts(e) {
   const rows = [];
   const row = (name, ...value) => { if (value.some((v) => v !== undefined && v !== null && v !== "")) rows.push(h("dt", null, name), h("dd", null, ...value)); };
   row("At", `${time(e.time)}, entry ${e.seq}`);
-  row("Subscription", e.subscription && h("a.mono", { href: `/resources/Subscription/${e.subscription}` }, e.subscription));
+  row("Subscription", e.subscription && resource(`Subscription/${e.subscription}`, releaseOf(e)));
   row("Socket", e.socket && h("a.mono", { href: `/timeline?socket=${encodeURIComponent(e.socket)}` }, e.socket));
   row("Topic", e.topic && h("span.mono", null, e.topic));
-  row("Resource", e.resource && resource(e.resource));
+  row("Resource", e.resource && resource(e.resource, releaseOf(e)));
   row("Dialect", e.dialect);
   row("Token", e.token && h("span.mono", null, e.token));
   row("Events", numbers(e.first, e.last));
@@ -57,14 +68,15 @@ function facts(e) {
 function content(e) {
   if (e.dropped) return [h("p.quiet", null, "The frame or the bodies were let go to bound memory.")];
   if (e.http) return exchange(e.http);
-  if (e.frame) return [payload("Frame", e.frame)];
+  if (e.frame) return [payload("Frame", e.frame, releaseOf(e))];
   return [];
 }
 
 function exchange(http) {
   const parts = [h("div.actions", null, copyButton("Copy as curl", () => curl(http.method, http.path, http.requestBody, repeated(http.requestHeaders))))];
   const refusal = parse(http.responseBody);
-  if (http.status >= 400 && refusal) {
+  const refused = http.status >= 400 && refusal;
+  if (refused) {
     const issues = refusal.issue ?? refusal.issues ?? (refusal.detail ? [{ diagnostics: refusal.detail }] : []);
     parts.push(h("ul.issues", null, issues.map((i) => h("li", null, h("b.bad", null, i.code ?? "problem"), " ", i.diagnostics ?? i.detail ?? "", i.expression?.length ? h("span.mono.quiet", null, ` ${i.expression.join(", ")}`) : null))));
   }
@@ -72,7 +84,7 @@ function exchange(http) {
   parts.push(headers("Request headers", http.requestHeaders));
   if (http.requestBody) parts.push(payload("Request body", http.requestBody));
   parts.push(headers("Answer's headers", http.responseHeaders));
-  if (http.responseBody) parts.push(payload("Answer's body", http.responseBody));
+  if (http.responseBody) parts.push(payload("Answer's body", http.responseBody, releaseOf({ http }), refused));
   return parts;
 }
 
@@ -93,12 +105,11 @@ function parse(text) {
   }
 }
 
-/** payload shows a text that is mostly JSON: what it says, as a tree, or raw. */
-function payload(title, text) {
+/** payload shows a text that is mostly JSON: what it says, unless that was told, and a tree or raw. */
+function payload(title, text, release, told) {
   const value = parse(text);
-  const pretty = value ? JSON.stringify(value, null, 2) : text;
-  const tree = value ? jsonTree(value) : null;
-  const raw = h("pre", { hidden: Boolean(tree) }, pretty);
+  const tree = value && jsonTree(value, text.length < 4000 ? 9 : 3);
+  const raw = h("pre", { hidden: Boolean(tree) }, text);
   const toggle = tree && h("button.small", { type: "button", "aria-pressed": "false" }, "Raw");
   toggle?.addEventListener("click", () => {
     raw.hidden = !raw.hidden;
@@ -106,22 +117,36 @@ function payload(title, text) {
     toggle.setAttribute("aria-pressed", String(!raw.hidden));
   });
   return h("section.part", null,
-    value && notification(value),
-    h("div.actions", null, h("h3", null, title), toggle, copyButton("Copy as fixture", () => pretty)),
+    value && !told && notification(value, release),
+    h("div.actions", null, h("h3", null, title), toggle, copyButton("Copy as fixture", () => (value ? pretty(text) : text))),
     h("div.payload", { tabindex: "0", role: "region", "aria-label": title }, tree, raw));
 }
 
+/** pretty indents JSON and leaves every token as it is: a decimal keeps its zeros. */
+function pretty(text) {
+  let depth = 0;
+  const line = () => `\n${"  ".repeat(depth)}`;
+  return text.replace(/\s+|"[^"\\]*(?:\\.[^"\\]*)*"|[{[]\s*[}\]]|[{}[\],:]/g, (token) => {
+    if (/^["\s]/.test(token)) return token.trim() && token;
+    if (token.length > 1) return token[0] + token.at(-1); // nothing in it
+    if (token === ":") return ": ";
+    if (token === ",") return `,${line()}`;
+    depth += "{[".includes(token) ? 1 : -1;
+    return "{[".includes(token) ? token + line() : line() + token;
+  });
+}
+
 /** notification is what a notification bundle says, of any release. */
-function notification(bundle) {
+function notification(bundle, release) {
   if (bundle.resourceType === "OperationOutcome") {
     return h("ul.issues", null, bundle.issue?.map((i) => h("li", null, h("b.bad", null, i.code), " ", i.diagnostics ?? "")));
   }
   const status = readStatus(bundle.entry?.[0]?.resource);
   if (!status) return null;
   return h("div.says", null,
-    h("p", null, h("b", null, status.type), `: the subscription is ${status.status}, ${status.total ?? "no count of"} events since its start.`),
+    h("p", null, h("b", null, status.type), `: the subscription is ${status.status}, ${status.total ?? "no count of"} ${String(status.total) === "1" ? "event" : "events"} since its start.`),
     h("ul", null,
-      status.events.map((e) => h("li", null, `event #${e.number}`, e.focus ? [" about ", resource(e.focus)] : " without content", e.context.length ? [" with ", e.context.map((c, i) => [i ? ", " : "", resource(c)])] : null)),
+      status.events.map((e) => h("li", null, `event #${e.number}`, e.focus ? [" about ", resource(e.focus, release)] : " without content", e.context.length ? [" with ", e.context.map((c, i) => [i ? ", " : "", resource(c, release)])] : null)),
       status.errors.map((text) => h("li.bad", null, text))));
 }
 

@@ -2,21 +2,30 @@
 // reader, is walked with the arrow keys, and stays at its end while the reader
 // does.
 
-import { h, fill } from "../../kernel/dom.js";
+import { h } from "../../kernel/dom.js";
 import { time, bytes, arrow, tone, what } from "../../kernel/format.js";
 
 const height = 28; // of a row in pixels, as in the style sheet
 const spare = 8; // rows drawn beyond each edge
 
+// Class and title of each column; a title may be for screen readers only.
+const columns = [
+  ["when", "Time"], ["way", "Direction", true], ["kind", "Kind"], ["what.cut", "What"],
+  ["who.cut", "Subscription"], ["socket.cut", "Socket"], ["end", "Code"], ["size", "Size"],
+];
+
 /** Rows shows items; open(item) is called for the one that is chosen. */
 export class Rows {
   constructor(open) {
     this.items = [];
+    this.drawn = new Map(); // the rows there are, by item
     this.open = open;
     this.active = null; // the item the keyboard is at
     this.follows = true;
+    this.head = h("div.columns", { role: "rowgroup" }, h("div.row", { role: "row", "aria-rowindex": 1 },
+      columns.map(([name, title, hidden]) => h(`span.${name}`, { role: "columnheader" }, hidden ? h("span.label", null, title) : title))));
     this.space = h("div.rows-space", { role: "rowgroup" });
-    this.element = h("div.rows", { role: "grid", tabindex: "0", "aria-label": "What happened, oldest first", "aria-rowcount": "0" }, this.space);
+    this.element = h("div.rows", { role: "grid", tabindex: "0", "aria-label": "What happened, oldest first", "aria-rowcount": "1" }, this.head, this.space);
     this.element.addEventListener("scroll", () => {
       // A list that changes its size scrolls, too, without anybody wanting to.
       if (this.element.clientHeight === this.tall) {
@@ -28,7 +37,7 @@ export class Rows {
       const row = event.target.closest("[data-at]");
       if (!row) return;
       this.activate(Number(row.dataset.at));
-      this.choose();
+      this.choose(false);
     });
     this.element.addEventListener("keydown", (event) => this.key(event));
     this.resized = new ResizeObserver(() => this.render());
@@ -40,10 +49,28 @@ export class Rows {
     cancelAnimationFrame(this.frame);
   }
 
-  /** show takes the items there are now. */
+  /** show takes the items there are now; what is in sight stays where it is. */
   show(items) {
+    let shift = 0;
+    if (items !== this.items && !this.follows) {
+      const { from, to } = this.sight();
+      const kept = [this.active, ...this.items.slice(from, to)].find((item) => this.drawn.has(item) && items.includes(item));
+      if (kept) shift = (items.indexOf(kept) - this.items.indexOf(kept)) * height;
+    }
     this.items = items;
-    this.render();
+    this.stretch();
+    this.element.scrollTop += shift;
+    this.paint();
+  }
+
+  /** stretch makes room for every row. */
+  stretch() { this.space.style.height = `${this.items.length * height}px`; }
+
+  /** sight is which rows are in sight, and how much of them. */
+  sight() {
+    const top = this.element.scrollTop;
+    const tall = Math.max(0, this.element.clientHeight - this.head.offsetHeight);
+    return { top, tall, from: Math.floor(top / height), to: Math.ceil((top + tall) / height) };
   }
 
   /** toEnd goes to the newest row and stays there. */
@@ -54,7 +81,7 @@ export class Rows {
 
   /** unseen is how many rows are below what is in sight. */
   get unseen() {
-    return this.follows ? 0 : Math.max(0, this.items.length - Math.ceil((this.element.scrollTop + this.element.clientHeight) / height));
+    return this.follows ? 0 : Math.max(0, this.items.length - this.sight().to);
   }
 
   /** activate moves the keyboard to a row and brings it into sight. */
@@ -62,27 +89,30 @@ export class Rows {
     if (this.items.length === 0) return;
     at = Math.min(Math.max(at, 0), this.items.length - 1);
     this.active = this.items[at];
-    const top = at * height;
-    const { scrollTop, clientHeight } = this.element;
-    if (top < scrollTop) this.element.scrollTop = top;
-    else if (top + height > scrollTop + clientHeight) this.element.scrollTop = top + height - clientHeight;
+    this.stretch();
+    const row = at * height;
+    const { top, tall } = this.sight();
+    if (row < top) this.element.scrollTop = row;
+    else if (row + height > top + tall) this.element.scrollTop = row + height - tall;
     this.follows = this.follows && at === this.items.length - 1;
     this.render();
   }
 
-  choose() {
-    if (this.active) this.open(this.active);
+  choose(byKeyboard) {
+    if (this.active && !this.active.note) this.open(this.active, byKeyboard);
   }
 
   key(event) {
-    const page = Math.max(1, Math.floor(this.element.clientHeight / height) - 1);
+    const page = Math.max(1, Math.floor(this.sight().tall / height) - 1);
     const at = this.active ? this.items.indexOf(this.active) : -1;
     const to = {
       ArrowDown: at + 1, ArrowUp: at < 0 ? this.items.length - 1 : at - 1,
       PageDown: at + page, PageUp: at - page, Home: 0, End: this.items.length - 1,
     }[event.key];
-    if (to !== undefined) this.activate(to);
-    else if (event.key === "Enter" || event.key === " ") this.choose();
+    if (to !== undefined) {
+      this.activate(to);
+      this.moved?.(this.active);
+    } else if (event.key === "Enter" || event.key === " ") this.choose(true);
     else return;
     event.preventDefault();
   }
@@ -94,37 +124,50 @@ export class Rows {
 
   paint() {
     const { element, space, items } = this;
-    space.style.height = `${items.length * height}px`;
+    this.stretch();
     if (this.follows) element.scrollTop = element.scrollHeight;
     this.tall = element.clientHeight;
-    const from = Math.max(0, Math.floor(element.scrollTop / height) - spare);
-    const to = Math.min(items.length, Math.ceil((element.scrollTop + element.clientHeight) / height) + spare);
-    fill(space, items.slice(from, to).map((item, i) => this.row(item, from + i)));
-    element.setAttribute("aria-rowcount", items.length);
-    const at = this.active ? items.indexOf(this.active) : -1;
-    if (at >= from && at < to) element.setAttribute("aria-activedescendant", `row-${at}`);
+    const sight = this.sight();
+    const from = Math.max(0, sight.from - spare);
+    const to = Math.min(items.length, sight.to + spare);
+    // A row stays the same element while it is in sight: one that is replaced
+    // between press and release is never clicked.
+    const rows = new Map();
+    for (let at = from; at < to; at++) {
+      const row = this.drawn.get(items[at]) ?? make(items[at]);
+      this.drawn.delete(items[at]);
+      rows.set(items[at], row);
+      place(row, at, items[at] === this.active);
+    }
+    for (const row of this.drawn.values()) row.remove();
+    this.drawn = rows;
+    let next = space.firstChild;
+    for (const row of rows.values()) {
+      if (row === next) next = next.nextSibling;
+      else space.insertBefore(row, next);
+    }
+    element.setAttribute("aria-rowcount", items.length + 1);
+    const active = rows.get(this.active);
+    if (active) element.setAttribute("aria-activedescendant", active.id);
     else element.removeAttribute("aria-activedescendant");
     this.painted?.();
   }
+}
 
-  row(item, at) {
-    const props = { role: "row", id: `row-${at}`, "aria-rowindex": at + 1, "aria-selected": item === this.active ? "true" : "false", data: { at } };
-    let row;
-    if (item.note) {
-      row = h("div.row.note", props, h("span", { role: "gridcell" }, item.note));
-    } else {
-      const cell = (name, ...content) => h(`span.${name}`, { role: "gridcell" }, ...content);
-      row = h(`div.row.${tone(item)}`, props,
-        cell("when", time(item.time)),
-        cell("way", arrow(item)),
-        cell("kind", item.kind),
-        cell("what.cut", what(item)),
-        cell("who.cut", item.subscription ?? ""),
-        cell("socket", item.socket ?? ""),
-        cell("end", item.http ? String(item.http.status) : item.code ? String(item.code) : ""),
-        cell("size", item.size ? bytes(item.size) : ""));
-    }
-    row.style.transform = `translateY(${at * height}px)`;
-    return row;
-  }
+function make(item) {
+  if (item.note) return h("div.row.note", { role: "row" }, h("span", { role: "gridcell" }, item.note));
+  const cells = [
+    time(item.time), arrow(item), item.kind, what(item).slice(0, 300), item.subscription, item.socket,
+    item.http ? item.http.status : item.code, item.size && bytes(item.size),
+  ];
+  return h(`div.row.${tone(item)}`, { role: "row" }, cells.map((text, i) => h(`span.${columns[i][0]}`, { role: "gridcell" }, text || null)));
+}
+
+function place(row, at, active) {
+  row.setAttribute("aria-selected", active);
+  if (row.dataset.at === String(at)) return;
+  row.dataset.at = at;
+  row.id = `row-${at}`;
+  row.setAttribute("aria-rowindex", at + 2);
+  row.style.transform = `translateY(${at * height}px)`;
 }

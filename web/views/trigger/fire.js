@@ -3,14 +3,17 @@
 import { h, fill, field, copyButton } from "../../kernel/dom.js";
 import { post, curl } from "../../kernel/api.js";
 import { on } from "../../kernel/stream.js";
-import { tail, numbers } from "../../kernel/format.js";
+import { count, tail, numbers } from "../../kernel/format.js";
+import { editor } from "./editor.js";
 import { kept } from "./kept.js";
+import { lineOf, problemOf } from "./scan.js";
 
 export function fireSection() {
   const draft = kept("trigger-fire", { target: "", about: "made", interaction: "create", count: "1", interval: "", reference: "", focus: "" });
-  const target = h("select", { on: { change: () => set("target", target.value) } });
-  const select = (name, options) => h("select", { on: { change: (e) => set(name, e.target.value) } }, Object.entries(options).map(([value, title]) => new Option(title, value, false, draft[name] === value)));
-  const input = (name, props) => h("input", { value: draft[name], autocomplete: "off", spellcheck: "false", ...props, on: { input: (e) => set(name, e.target.value) } });
+  const listen = (name) => ({ input: (event) => set(name, event.target.value) });
+  const select = (name, options = {}) => h("select", { on: listen(name) }, Object.entries(options).map(([value, title]) => new Option(title, value, false, draft[name] === value)));
+  const input = (name, props) => h("input", { value: draft[name], autocomplete: "off", spellcheck: "false", ...props, on: listen(name) });
+  const target = select("target");
   const boxes = {
     topic: field("For", target),
     interaction: field("As if by", select("interaction", { create: "a create", update: "an update", delete: "a delete" })),
@@ -18,37 +21,34 @@ export function fireSection() {
     interval: field("Time between", input("interval", { placeholder: "at once" }), "Such as 250ms or 2s."),
     about: field("About", select("about", { made: "a resource the server makes up", reference: "a reference", focus: "a resource of yours" })),
     reference: field("Reference", input("reference", { placeholder: "Encounter/example" }), "Stored or not."),
-    focus: field("Resource", h("textarea", { rows: 6, spellcheck: "false", value: draft.focus, on: { input: (e) => set("focus", e.target.value) } })),
+    focus: editor("Resource", draft.focus, 8, (text) => set("focus", text)),
   };
-  boxes.subscription = boxes.topic;
-  const go = h("button.primary", { type: "submit" }, "Fire");
   const said = h("div", { role: "status" });
   const command = h("pre", { tabindex: "0" });
   const element = h("section.section.make", { "aria-label": "Fire events" },
     h("form.do", { on: { submit: (event) => { event.preventDefault(); fire(); } } },
       h("h2", null, "Fire events"),
       boxes.topic, h("div.three", null, boxes.interaction, boxes.count, boxes.interval), boxes.about, boxes.reference, boxes.focus,
-      h("div.actions", null, go)),
+      h("div.actions", null, h("button.primary", { type: "submit" }, "Fire"))),
     h("div.wire", null, h("h3", null, "POST /mock/trigger"), h("div.code", null, command, copyButton("Copy", () => command.textContent)), said));
 
   function set(name, value) {
     draft[name] = value;
     draft.keep();
-    Object.values(boxes).forEach((box) => box.refuse());
+    if (name !== "focus") boxes[name]?.refuse();
     update();
   }
 
   /** request is the body of the call; a text that is no JSON stays as it is typed. */
   function request() {
+    const { about, interaction, count, interval } = draft;
     const [kind, name] = draft.target.split(/ (.*)/s);
-    const body = kind === "subscription" ? { subscription: name } : { topic: name ?? "" };
-    if (draft.about === "reference") body.reference = draft.reference.trim();
-    if (draft.about === "focus") {
-      try { body.focus = JSON.parse(draft.focus); } catch { body.focus = draft.focus; }
-    }
-    if (draft.interaction !== "create") body.interaction = draft.interaction;
-    if (draft.count.trim() !== "1") body.count = Number.isInteger(Number(draft.count)) && draft.count.trim() ? Number(draft.count) : draft.count;
-    if (draft.interval.trim()) body.interval = draft.interval.trim();
+    const body = { [kind || "topic"]: name ?? "" };
+    if (about === "reference") body.reference = draft.reference.trim();
+    if (about === "focus") body.focus = problemOf(draft.focus) ? draft.focus : JSON.parse(draft.focus);
+    if (interaction !== "create") body.interaction = interaction;
+    if (count.trim() !== "1") body.count = /^\s*\d+\s*$/.test(count) ? Number(count) : count;
+    if (interval.trim()) body.interval = interval.trim();
     return body;
   }
 
@@ -58,37 +58,49 @@ export function fireSection() {
     command.textContent = curl("POST", "/mock/trigger", request());
   }
 
+  let busy = false;
   async function fire() {
-    const body = request();
-    if (typeof body.focus === "string") return boxes.focus.refuse("this is no JSON");
-    go.disabled = true;
+    if (busy) return;
+    Object.values(boxes).forEach((box) => box.refuse());
+    fill(said);
+    const problem = draft.about === "focus" && problemOf(draft.focus);
+    if (problem) return refuse([{ text: problem, expression: ["focus"] }]);
+    busy = true;
     try {
-      const { events, scheduled } = await post("/mock/trigger", body);
-      const runs = new Map();
-      for (const e of events) runs.set(e.subscription, [runs.get(e.subscription)?.[0] ?? e.number, e.number]);
+      const { events, scheduled } = await post("/mock/trigger", request());
+      const runs = Map.groupBy(events, (e) => e.subscription);
       fill(said,
-        runs.size === 0 && h("p", null, "It concerned no subscription. ", h("a", { href: "/timeline?show=decisions" }, "Why?")),
-        h("ul.set-off", null, [...runs].map(([id, [first, last]]) => h("li", null, h("a.mono", { href: `/timeline?subscription=${encodeURIComponent(id)}` }, id), ` got event ${numbers(first, last)}`))),
-        scheduled > 0 && h("p.hint", null, `${scheduled} more follow in their time.`));
+        !runs.size && h("p", null, "It concerned no subscription. ", h("a", { href: "/timeline?show=decisions" }, "Why?")),
+        h("ul.set-off", null, [...runs].map(([id, run]) => h("li", null, h("a.mono", { href: `/timeline?subscription=${encodeURIComponent(id)}` }, id), ` got event ${numbers(run[0].number, run.at(-1).number)}`))),
+        scheduled > 0 && h("p.hint", null, `${count(scheduled)} more follow in their time.`));
     } catch (error) {
-      // The detail begins with the member it is about.
-      const name = Object.keys(boxes).find((key) => error.message.startsWith(key) || error.issues?.some((i) => i.expression.some((x) => x.startsWith(key))));
-      const box = boxes[name] && !boxes[name].hidden ? boxes[name] : draft.about === "focus" ? boxes.focus : null;
-      if (box) box.refuse(error.message);
-      fill(said, h("p.error", null, error.message));
+      refuse(error.issues?.length ? error.issues : [{ text: error.message, expression: [] }]);
     }
-    go.disabled = false;
+    busy = false;
+  }
+
+  /** refuse puts each problem beside the field it is about, and the rest below the request. */
+  function refuse(issues) {
+    const beside = new Map();
+    for (const { text, expression: [about = ""] } of issues) {
+      const box = boxes[about] ?? boxes[/^\w+(?=[:.])/.exec(text)] ?? (/^[A-Z]/.test(about) ? boxes.focus : null);
+      const line = box === boxes.focus && lineOf(draft.focus, about);
+      const place = box?.hidden ? null : box;
+      beside.set(place, [...(beside.get(place) ?? []), line ? `line ${line}: ${text}` : text]);
+    }
+    for (const [box, texts] of beside) box?.refuse(texts.join("\n"));
+    fill(said, beside.get(null)?.map((text) => h("p.error", null, text)));
+    element.querySelector("[aria-invalid]")?.focus();
   }
 
   let listed = "";
-  const end = on("state", (state) => {
-    const key = JSON.stringify([state.topics.map((t) => t.url), state.subscriptions.map((s) => s.id)]);
+  const end = on("state", ({ topics, subscriptions }) => {
+    const options = [topics.map((t) => [t.title || tail(t.url), `topic ${t.url}`]), subscriptions.map((s) => [`${s.id} (${s.content})`, `subscription ${s.id}`])];
+    const key = JSON.stringify(options);
     if (key === listed) return;
     listed = key;
-    fill(target,
-      h("optgroup", { label: "Everybody on a topic" }, state.topics.map((t) => new Option(t.title || tail(t.url), `topic ${t.url}`))),
-      h("optgroup", { label: "One subscription" }, state.subscriptions.map((s) => new Option(`${s.id} (${s.content})`, `subscription ${s.id}`))));
-    if ([...target.options].some((o) => o.value === draft.target)) target.value = draft.target;
+    fill(target, ["Everybody on a topic", "One subscription"].map((label, i) => h("optgroup", { label }, options[i].map((o) => new Option(...o)))));
+    if (options.flat().some(([, value]) => value === draft.target)) target.value = draft.target;
     draft.target = target.value;
     update();
   });

@@ -7,23 +7,21 @@ import { count, ago } from "../../kernel/format.js";
 
 // The slider is logarithmic, from one write a minute to fifty a second.
 const slowest = 1 / 60;
-const fastest = 50;
+const times = 50 / slowest;
 const steps = 60;
-const perSecond = (step) => slowest * (fastest / slowest) ** (step / steps);
-const stepOf = (rate) => Math.round((Math.log(Math.min(Math.max(rate, slowest), fastest) / slowest) / Math.log(fastest / slowest)) * steps);
+const stepOf = (rate) => Math.round((Math.log(rate / slowest) / Math.log(times)) * steps);
 
-/** rateText writes a rate as the server reads it, in round numbers. */
-function rateText(rate) {
-  if (rate >= 1) return `${Math.round(rate)}/s`;
-  return `${Math.max(1, Math.round(rate * 60))}/min`;
+/** rateAt is the rate of a step as the server reads it, in round numbers. */
+function rateAt(step) {
+  const rate = slowest * times ** (step / steps);
+  return rate >= 1 ? `${Math.round(rate)}/s` : `${Math.round(rate * 60)}/min`;
 }
 
 /** readRate reads a rate as the server writes it, as writes a second. */
 function readRate(text) {
-  const many = /^([\d.]+)\/(s|min|h)$/.exec(text);
-  if (many) return Number(many[1]) / { s: 1, min: 60, h: 3600 }[many[2]];
-  const between = /^([\d.]+)(ms|s|m)$/.exec(text);
-  return between ? 1 / (Number(between[1]) * { ms: 0.001, s: 1, m: 60 }[between[2]]) : slowest;
+  const [, n, per, unit] = /^([\d.]+)(\/?)(\w+)$/.exec(text) ?? [];
+  const seconds = { ms: 0.001, s: 1, m: 60, min: 60, h: 3600 }[unit];
+  return per ? n / seconds : 1 / (n * seconds);
 }
 
 const scenarios = {
@@ -32,84 +30,90 @@ const scenarios = {
   tasks: "work is requested, done, rejected or left",
 };
 
-const at = (name) => `/mock/generators/${encodeURIComponent(name)}`;
-
 export function generatorSection() {
   const problem = h("p.error", { role: "alert" });
   const list = h("ul.generators");
   const rows = new Map();
-  const name = h("input", { autocomplete: "off", spellcheck: "false", placeholder: "ward2", required: true });
-  const scenario = h("select");
-  const boxes = { name: field("Name", name, "Its resources have ids that begin with it."), scenario: field("Scenario", scenario) };
+  const boxes = {
+    name: field("Name", h("input", { autocomplete: "off", spellcheck: "false", placeholder: "ward2", required: true }), "Its resources have ids that begin with it."),
+    scenario: field("Scenario", h("select")),
+  };
+  const name = boxes.name.control;
+  const scenario = boxes.scenario.control;
   const element = h("section.section", { "aria-label": "Generators" },
     h("h2", null, "Generators"), problem, list,
     h("details.more-generators", null, h("summary", null, "Add a generator"),
       h("form.do", { on: { submit: (event) => { event.preventDefault(); add(); } } }, h("div.three", null, boxes.name, boxes.scenario), h("div.actions", null, h("button", { type: "submit" }, "Add and start")))));
 
-  async function ask(method, path, body) {
+  async function ask(method, path, body, refused = (error) => { problem.textContent = error.message; }) {
     problem.textContent = "";
-    try {
-      await request(method, path, body);
-    } catch (error) {
-      problem.textContent = error.message;
-    }
+    await request(method, `/mock/generators${path}`, body).catch(refused);
     refresh();
   }
 
   async function add() {
     Object.values(boxes).forEach((box) => box.refuse());
-    try {
-      await request("POST", "/mock/generators", { name: name.value.trim(), scenario: scenario.value, rate: "1/s", patients: 4, running: true });
-      name.value = "";
-    } catch (error) {
-      const issue = error.issues?.[0];
-      (boxes[issue?.expression[0]] ?? boxes.name).refuse(error.message);
-    }
-    refresh();
+    const generator = { name: name.value.trim(), scenario: scenario.value, rate: "1/s", patients: 4, running: true };
+    name.value = "";
+    await ask("POST", "", generator, (error) => {
+      name.value ||= generator.name;
+      (boxes[error.issues?.[0]?.expression[0]] ?? boxes.name).refuse(error.message);
+    });
   }
 
   /** row is one generator; update(state) shows what became of it. */
   function row(generator) {
     const { name } = generator;
+    const at = `/${encodeURIComponent(name)}`;
+    const button = (kind, label, does) => h(kind, { type: "button", "aria-label": `${label} ${name}`, on: { click: does } }, label);
     const state = h("span.state");
-    const running = h("button", { type: "button", data: { run: name } });
-    running.addEventListener("click", () => ask("POST", `${at(name)}/${running.dataset.does}`));
+    const run = button("button", "Start", () => ask("POST", `${at}/${run.textContent.toLowerCase()}`));
+    run.dataset.run = name;
     const rate = h("output");
-    const slider = h("input", { type: "range", min: 0, max: steps, step: 1, "aria-label": `Rate of ${name}` });
-    let sending; // a change that still has to be sent: the slider moves faster than requests
-    slider.addEventListener("input", () => {
-      rate.textContent = rateText(perSecond(Number(slider.value)));
-      slider.setAttribute("aria-valuetext", rate.textContent);
-      clearTimeout(sending);
-      sending = setTimeout(() => { sending = 0; ask("PATCH", at(name), { rate: rateText(perSecond(Number(slider.value))) }); }, 150);
-    });
-    const did = h("p.hint");
+    const slider = h("input", { type: "range", max: steps, "aria-label": `Rate of ${name}`, on: { input: slid } });
+    // The link stays the same one, so that it keeps the focus.
+    const link = h("a.mono");
+    const [many, last, failed] = [h("span"), h("span"), h("span.bad")];
     const li = h("li", { data: { generator: name } },
       h("div", null, h("b", null, name), " ", state, h("p.hint", null, scenarios[generator.scenario] ?? generator.scenario)),
       h("div.rate", null, slider, rate),
-      h("div.actions", null, running,
-        h("button", { type: "button", on: { click: () => ask("POST", `${at(name)}/step`, { count: 1 }) } }, "One write"),
-        h("button.plain", { type: "button", "aria-label": `Remove ${name}`, on: { click: () => ask("DELETE", at(name)) } }, "Remove")),
-      did);
+      h("div.actions", null, run, button("button", "One write", () => ask("POST", `${at}/step`, { count: 1 })), button("button.plain", "Remove", () => ask("DELETE", at))),
+      h("p.hint", null, many, link, last, failed));
+
+    function show(text) {
+      rate.textContent = text;
+      slider.setAttribute("aria-valuetext", text);
+    }
+    let sending = 0; // a change that still has to be sent: the slider moves faster than requests
+    function slid() {
+      const text = rateAt(slider.value);
+      show(text);
+      clearTimeout(sending);
+      sending = setTimeout(() => { sending = 0; ask("PATCH", at, { rate: text }); }, 150);
+    }
     li.update = (g) => {
       state.dataset.state = g.running ? "active" : "";
       state.textContent = g.running ? "running" : "stopped";
-      running.dataset.does = g.running ? "stop" : "start";
-      running.textContent = g.running ? "Stop" : "Start";
-      if (!sending && document.activeElement !== slider) slider.value = stepOf(readRate(g.rate));
+      run.textContent = g.running ? "Stop" : "Start";
+      run.setAttribute("aria-label", `${run.textContent} ${name}`);
       if (!sending) {
-        rate.textContent = g.rate;
-        slider.setAttribute("aria-valuetext", g.rate);
+        if (document.activeElement !== slider) slider.value = stepOf(readRate(g.rate));
+        show(g.rate);
       }
-      fill(did, g.lastError ? h("span.bad", null, g.lastError) : g.last
-        ? [`${count(g.written)} writes, the last `, h("a.mono", { href: `/resources/${g.last.reference}` }, g.last.reference), `, ${g.last.note}, ${ago(Date.now() - new Date(g.last.at))}`]
-        : "no write yet");
+      many.textContent = g.last ? `${count(g.written)} writes, the last ` : "no write yet";
+      link.hidden = !g.last;
+      if (g.last) {
+        link.href = `/resources/${g.last.reference}`;
+        link.textContent = g.last.reference;
+        last.textContent = `, ${g.last.note}, ${ago(Date.now() - new Date(g.last.at))}`;
+      }
+      failed.textContent = g.lastError ? ` ${count(g.refused)} refused: ${g.lastError}` : "";
     };
     return li;
   }
 
   const end = on("state", (state) => {
-    if (scenario.options.length !== state.scenarios.length) fill(scenario, state.scenarios.map((s) => new Option(s, s)));
+    if (scenario.options.length !== state.scenarios.length) fill(scenario, state.scenarios.map((s) => new Option(s)));
     for (const g of state.generators) {
       if (!rows.has(g.name)) {
         rows.set(g.name, row(g));
@@ -119,8 +123,10 @@ export function generatorSection() {
     }
     for (const [name, li] of rows) {
       if (state.generators.some((g) => g.name === name)) continue;
+      const next = li.contains(document.activeElement) && (li.nextElementSibling ?? list.nextElementSibling);
       li.remove();
       rows.delete(name);
+      if (next) next.querySelector("button, summary").focus();
     }
   });
   return { element, end };

@@ -1,0 +1,87 @@
+// What a write set off, from the stream: the change, the topics it fired or did
+// not, the events, the frames.
+
+import { h, fill } from "../../kernel/dom.js";
+import { on } from "../../kernel/stream.js";
+import { tail, numbers } from "../../kernel/format.js";
+
+const most = 2000; // entries looked at for one write
+
+/**
+ * effect shows what writes set off in element. begin(method, path) comes before a
+ * request, said(reference, words) when it was accepted.
+ */
+export function effect(element) {
+  let write = {};
+
+  function note(entry) {
+    const { entries = [], mine, method, path } = write;
+    if (mine ? !mine.some((e) => concerns(entry, e)) : entries.length === most) return;
+    entries.push(entry);
+    // The server notes a request when all it decided is noted.
+    if (entry.http?.method === method && entry.http?.path === path) write.until ??= entries.length;
+    draw();
+  }
+
+  /** decisions are the entries that belong to the write: from its change on, up to the next. */
+  function decisions({ entries, until, reference }) {
+    const past = entries.slice(0, until);
+    const from = past.findLastIndex((e) => e.kind === "change" && e.resource === reference);
+    const to = past.findIndex((e, i) => i > from && e.kind === "change");
+    return from < 0 ? [] : past.slice(from, to < 0 ? until : to).filter((e) => e.resource === reference && e.type !== "trigger");
+  }
+
+  /** why says why nobody is notified, where nobody is. */
+  function why(mine, of, reference) {
+    if (!mine.length) return "Nothing changed";
+    if (mine.length === 1) return `No topic is about ${reference.split("/")[0]}`;
+    if (!of("fired").length) return "No topic fired";
+    return of("appended").length || of("not-sent").length ? "" : "No subscription is on it";
+  }
+
+  function draw() {
+    const { entries, until, words, reference, missed } = write;
+    if (!words) return;
+    if (until) write.mine ??= decisions(write);
+    const { mine } = write;
+    const of = (kind) => (mine ?? []).filter((e) => e.kind === kind);
+    const name = (id) => h("a.mono", { href: `/timeline?subscription=${encodeURIComponent(id)}` }, id);
+    const nobody = mine && why(mine, of, reference);
+    fill(element, h("h3", null, "What it set off"), h("p", null, words),
+      h("ul.set-off", null,
+        of("fired").map((e) => h("li.out", null, `Topic ${tail(e.topic)} fired.`)),
+        of("appended").map((e) => {
+          const about = entries.filter((other) => concerns(other, e));
+          const frames = about.filter((other) => other.kind === "sent").length;
+          const kept = about.find((other) => other.kind === "not-sent");
+          return h("li", null, name(e.subscription), ` got event ${numbers(e.first)}`, frames ? `, sent to ${frames === 1 ? "a socket" : `${frames} sockets`}.` : kept ? `: ${kept.text}.` : ".");
+        }),
+        of("not-sent").map((e) => h("li.quiet", null, e.subscription && [name(e.subscription), " got none: "], e.text)),
+        of("not-fired").map((e) => h("li.quiet", null, `Topic ${tail(e.topic)} did not fire: ${e.text}`))),
+      missed ? h("p.quiet", null, "The stream left out entries; ", h("a", { href: "/timeline" }, "the timeline"), " has them.") : nobody && h("p.quiet", null, `${nobody}, so nobody is notified.`));
+  }
+
+  const ends = [
+    on("entry", note),
+    on("gap", () => {
+      write.missed ||= !write.mine;
+      draw();
+    }),
+  ];
+  return {
+    begin(method, path) {
+      write = { method, path, entries: [] };
+    },
+    said(reference, words) {
+      Object.assign(write, { reference, words });
+      draw();
+    },
+    end: () => ends.forEach((end) => end()),
+  };
+}
+
+/** concerns tells whether an entry is about the delivery of an event. */
+function concerns({ kind, type, subscription, first, last = first }, event) {
+  const delivery = kind === "sent" ? type === "event-notification" : kind === "not-sent";
+  return delivery && event.kind === "appended" && subscription === event.subscription && first <= event.first && event.first <= last;
+}
