@@ -3,6 +3,8 @@ package main
 import (
 	"strings"
 	"testing"
+
+	"signalfhir/internal/fhir"
 )
 
 // refusal is one row of spec.md section 7: an input and the answer to it.
@@ -21,7 +23,7 @@ type refusal struct {
 // badInputServer holds one of each thing the rows refer to.
 func badInputServer(t *testing.T) *testServer {
 	t.Helper()
-	s := vectorServer(t)
+	s := vectorServer(t, fhir.R5)
 	retired := admissionTopic()
 	retired["id"], retired["url"], retired["status"] = "retired", "http://example.org/retired", "retired"
 	s.must(201, "PUT", "SubscriptionTopic/retired", retired)

@@ -2,18 +2,22 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"maps"
+	"math"
 	"mime"
 	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/labstack/echo/v4"
 
 	"signalfhir/internal/fhir"
+	"signalfhir/internal/journal"
 	"signalfhir/internal/room"
 	"signalfhir/internal/search"
 	"signalfhir/internal/store"
@@ -238,6 +242,7 @@ func (s *server) metadata(c echo.Context) error {
 		SoftwareVersion: version(),
 		Date:            s.room.Clock().Now(),
 	}
+	capability.Topics = s.on(c).TopicURLs()
 	for _, typ := range r.ResourceTypes() {
 		if typ == "SubscriptionStatus" {
 			continue // SST-8
@@ -264,9 +269,16 @@ func (s *server) bindingToken(c echo.Context) error {
 		c.Response().Header().Set("Allow", "POST")
 		return fhir.Refuse(http.StatusMethodNotAllowed, "not-supported", "the operation affects state, so with --strict it takes POST only (OP-3)")
 	}
-	params, err := s.parameters(c, "id")
+	params, err := s.parameters(c, "id", "ids")
 	if err != nil {
 		return err
+	}
+	if old := params["ids"]; len(old) > 0 { // of drafts before 1.0, and of Argonaut's client
+		if s.strict(c) {
+			return fhir.Refuse(http.StatusBadRequest, "not-supported", "the operation has no parameter \"ids\", which drafts had; it is called id (OPW-2)").At(old[0].Expression)
+		}
+		s.lenient(c, `the parameter "ids" of old drafts was taken as "id"`)
+		params["id"] = append(params["id"], old...)
 	}
 	var ids []string
 	if id := c.Param("id"); id != "" {
@@ -348,6 +360,54 @@ func (s *server) events(c echo.Context) error {
 		return refused
 	}
 	return s.write(c, http.StatusOK, release(c).EncodeNotification(notification))
+}
+
+// resend answers Subscription/[id]/$resend (3.6).
+func (s *server) resend(c echo.Context) error {
+	params, err := s.parameters(c, "eventsSinceNumber", "eventsUntilNumber", "eventsSinceInstant", "eventsUntilInstant")
+	if err != nil {
+		return err
+	}
+	since, err := eventNumber(params["eventsSinceNumber"], 0)
+	if err != nil {
+		return err
+	}
+	until, err := eventNumber(params["eventsUntilNumber"], math.MaxInt64)
+	if err != nil {
+		return err
+	}
+	from, err := instant(params["eventsSinceInstant"])
+	if err != nil {
+		return err
+	}
+	to, err := instant(params["eventsUntilInstant"])
+	if err != nil {
+		return err
+	}
+	events, sockets, refused := s.on(c).Resend(c.Param("id"), func(e *fhir.Event) bool {
+		return e.Number >= since && e.Number <= until &&
+			!e.Timestamp.Before(from) && (to.IsZero() || !e.Timestamp.After(to))
+	})
+	if refused != nil {
+		return refused
+	}
+	return s.outcome(c, http.StatusOK, []fhir.Issue{{Severity: "information", Code: "informational",
+		Diagnostics: fmt.Sprintf("sent %d event(s) again to %d socket(s)", events, sockets)}})
+}
+
+func instant(given []fhir.Param) (time.Time, error) {
+	switch len(given) {
+	case 0:
+		return time.Time{}, nil
+	case 1:
+	default:
+		return time.Time{}, repeated(given)
+	}
+	at, err := time.Parse(time.RFC3339Nano, given[0].Value)
+	if err != nil {
+		return time.Time{}, fhir.Refuse(http.StatusBadRequest, "value", "%s: got %q, expected an instant such as 2026-01-01T10:00:00Z", given[0].Name, given[0].Value).At(given[0].Expression)
+	}
+	return at, nil
 }
 
 func eventNumber(given []fhir.Param, fallback int64) (int64, error) {
@@ -478,7 +538,7 @@ func (s *server) postedToInstance(c echo.Context) error {
 }
 
 func noOperation(name string) *fhir.Error {
-	return fhir.Refuse(http.StatusNotFound, "not-supported", "there is no operation %s here; Subscription offers $get-ws-binding-token, $status and, for one Subscription, $events", name)
+	return fhir.Refuse(http.StatusNotFound, "not-supported", "there is no operation %s here; Subscription offers $get-ws-binding-token, $status and, for one Subscription, $events and $resend", name)
 }
 
 // body reads the resource of a write.
@@ -525,6 +585,12 @@ func (s *server) base(c echo.Context) string {
 
 func (s *server) request(c echo.Context) room.Request {
 	return room.Request{Base: s.base(c), Strict: s.strict(c), IfMatch: c.Request().Header.Get("If-Match")}
+}
+
+// lenient tells the journal and the log what was taken that strictly is wrong.
+func (s *server) lenient(c echo.Context, what string) {
+	s.log.Info("lenient", "path", c.Request().URL.Path, "what", what)
+	s.room.Record(journal.Entry{Kind: journal.Lenient, Text: what})
 }
 
 // strict tells whether leniency is to be an error.

@@ -37,11 +37,13 @@ import (
 type binder interface {
 	// Bind binds a socket through a token and sends the handshakes with
 	// Socket.Send. It tells how many bindings were made and what was refused.
-	Bind(s subscription.Socket, secret string) (bound int, refused []*fhir.Error)
-	// Unbind ends what a token holds on a socket.
-	Unbind(s subscription.Socket, secret string)
-	// BindLegacy answers the R4 message "bind [id]".
+	Bind(s subscription.Socket, secret, dialect string) (bound int, refused []*fhir.Error)
+	// Unbind ends what a token holds on a socket, and answers the subscriptions
+	// that is no longer bound to.
+	Unbind(s subscription.Socket, secret string) []string
+	// BindLegacy answers the R4 message "bind [id]", UnbindLegacy ends that.
 	BindLegacy(s subscription.Socket, id string) *fhir.Error
+	UnbindLegacy(s subscription.Socket, id string) bool
 	// Gone ends every binding of a socket that closed.
 	Gone(s subscription.Socket)
 	// Record writes to the journal of the room.
@@ -403,6 +405,15 @@ func (c *client) queueLocked(data []byte, timeout time.Duration) bool {
 		c.hub.options.Observer.frameOut()
 	}
 	return true
+}
+
+// unbound forgets bindings the client gave up.
+func (c *client) unbound(ids ...string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, id := range ids {
+		delete(c.bound, id)
+	}
 }
 
 // Unbound implements [subscription.Socket].

@@ -24,7 +24,7 @@ import (
 
 func TestHub_SlowSocketIsClosedWith1013AndLosesNothing(t *testing.T) {
 	t.Parallel()
-	s := vectorServer(t, func(o *serveOptions) { o.QueueFrames = 8 })
+	s := vectorServer(t, fhir.R5, func(o *serveOptions) { o.QueueFrames = 8 })
 	s.must(201, "PUT", "Subscription/full", websocketSubscription("full", admissionURL, "content", "full-resource"))
 	slow, quick := s.dialSlow(), s.bind("full")
 	slow.send("bind-with-token " + s.token("full"))
@@ -100,7 +100,7 @@ func (ws *socket) event(number int) error {
 func TestHub_BurstArrivesWholeAndInOrder(t *testing.T) {
 	t.Parallel()
 	const events = 20_000
-	s := vectorServer(t, func(o *serveOptions) { o.QueueFrames = events })
+	s := vectorServer(t, fhir.R5, func(o *serveOptions) { o.QueueFrames = events })
 	ws := s.bind("abc")
 	s.must(200, "POST", "/mock/trigger", map[string]any{"subscription": "abc", "count": events})
 	for n := range events {
@@ -111,7 +111,7 @@ func TestHub_BurstArrivesWholeAndInOrder(t *testing.T) {
 
 func TestHub_ThousandSocketsGetTheSameFrame(t *testing.T) {
 	t.Parallel()
-	s := vectorServer(t)
+	s := vectorServer(t, fhir.R5)
 	token := s.token("abc")
 	sockets := make([]*socket, 1000)
 	for i := range sockets {
@@ -226,13 +226,14 @@ func TestHub_NoFrameIsLeftBehind(t *testing.T) {
 // quietRoom is a room where nothing can be bound.
 type quietRoom struct{ panics bool }
 
-func (r *quietRoom) Bind(subscription.Socket, string) (int, []*fhir.Error) {
+func (r *quietRoom) Bind(subscription.Socket, string, string) (int, []*fhir.Error) {
 	if r.panics {
 		panic("out of order")
 	}
 	return 0, nil
 }
-func (*quietRoom) Unbind(subscription.Socket, string)                 {}
+func (*quietRoom) Unbind(subscription.Socket, string) []string        { return nil }
 func (*quietRoom) BindLegacy(subscription.Socket, string) *fhir.Error { return nil }
+func (*quietRoom) UnbindLegacy(subscription.Socket, string) bool      { return false }
 func (*quietRoom) Gone(subscription.Socket)                           {}
 func (*quietRoom) Record(journal.Entry)                               {}

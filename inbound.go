@@ -83,7 +83,7 @@ func (c *client) obey(command, shown dialect.Command) bool {
 	case dialect.Bind:
 		done = c.bind(command)
 	case dialect.Unbind:
-		c.binder.Unbind(c, command.Token)
+		c.unbound(c.binder.Unbind(c, command.Token)...)
 	case dialect.Ping:
 		pong := []byte(command.Pong())
 		c.mu.Lock()
@@ -93,6 +93,10 @@ func (c *client) obey(command, shown dialect.Command) bool {
 		if err := c.binder.BindLegacy(c, command.ID); err != nil {
 			done = false
 			c.refuse(err)
+		}
+	case dialect.LegacyUnbind:
+		if c.binder.UnbindLegacy(c, command.ID) {
+			c.unbound(command.ID)
 		}
 	default:
 		done = false
@@ -114,7 +118,7 @@ func (c *client) obey(command, shown dialect.Command) bool {
 // bind binds the socket through a token and shows what was refused. It tells
 // whether anything was bound.
 func (c *client) bind(command dialect.Command) bool {
-	bound, refused := c.binder.Bind(c, command.Token)
+	bound, refused := c.binder.Bind(c, command.Token, command.Dialect)
 	c.mu.Lock()
 	c.dialect = command.Dialect
 	c.mu.Unlock()

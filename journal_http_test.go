@@ -27,7 +27,7 @@ import (
 // with, and not in the log.
 func TestJournal_ShowsNoPartOfAToken(t *testing.T) {
 	t.Parallel()
-	s := vectorServer(t)
+	s := vectorServer(t, fhir.R5)
 	var secrets []string
 	take := func() string {
 		secrets = append(secrets, s.token("abc"))
@@ -85,7 +85,7 @@ func TestJournal_ShowsNoPartOfAToken(t *testing.T) {
 
 func TestJournal_TellsHowThingsEnd(t *testing.T) {
 	t.Parallel()
-	s := vectorServer(t)
+	s := vectorServer(t, fhir.R5)
 	last := s.journal("?limit=1")[0].Seq
 	secret := s.token("abc")
 	name := token.Fingerprint(secret)
@@ -167,7 +167,7 @@ type recordingRoom struct {
 	closed  chan journal.Entry
 }
 
-func (r *recordingRoom) Bind(s subscription.Socket, _ string) (int, []*fhir.Error) {
+func (r *recordingRoom) Bind(s subscription.Socket, _, _ string) (int, []*fhir.Error) {
 	r.sockets <- s
 	return 1, nil
 }
@@ -205,7 +205,7 @@ func TestJournal_TellsThatASocketWasNotRead(t *testing.T) {
 
 func TestJournal_OfSizeZeroOnlyCounts(t *testing.T) {
 	t.Parallel()
-	s := vectorServer(t, func(o *serveOptions) { o.JournalSize = 0 })
+	s := vectorServer(t, fhir.R5, func(o *serveOptions) { o.JournalSize = 0 })
 	st := s.follow("", "")
 	st.next() // hello
 	s.bind("abc")
@@ -224,7 +224,7 @@ func TestJournal_OfSizeZeroOnlyCounts(t *testing.T) {
 
 func TestJournal_MarksABodyNobodyRead(t *testing.T) {
 	t.Parallel()
-	s := vectorServer(t)
+	s := vectorServer(t, fhir.R5)
 	s.must(413, "POST", "Encounter", strings.Repeat(" ", 3<<20))
 	s.must(404, "GET", "/mock/nothing?"+strings.Repeat("x", 20_000), nil)
 	got := s.journal("?kind=http&limit=2&bodies=true")
@@ -239,7 +239,7 @@ func TestJournal_MarksABodyNobodyRead(t *testing.T) {
 // A refusal does not wait for a body the client holds back.
 func TestRecord_AnswersBeforeTheBodyComes(t *testing.T) {
 	t.Parallel()
-	s := vectorServer(t)
+	s := vectorServer(t, fhir.R5)
 	for name, header := range map[string]string{"waits for consent": "Expect: 100-continue\r\n", "promises": "Connection: close\r\n"} {
 		t.Run(name, func(t *testing.T) {
 			conn, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://"))
@@ -262,7 +262,7 @@ func TestRecord_AnswersBeforeTheBodyComes(t *testing.T) {
 
 func TestJournal_RefusesParametersThatMeanNothing(t *testing.T) {
 	t.Parallel()
-	s := vectorServer(t)
+	s := vectorServer(t, fhir.R5)
 	for path, says := range map[string]string{
 		"?sockets=s1":      "sockets: there is no such parameter; known are kind, subscription, socket",
 		"?most=5":          "most: ",
@@ -281,7 +281,7 @@ func TestJournal_RefusesParametersThatMeanNothing(t *testing.T) {
 
 func TestJournal_StreamBeginsWhereItIsAskedTo(t *testing.T) {
 	t.Parallel()
-	s := vectorServer(t)
+	s := vectorServer(t, fhir.R5)
 	for range 10 {
 		s.must(200, "GET", "Subscription/abc", nil)
 	}
@@ -329,7 +329,7 @@ func TestJournal_StreamBeginsWhereItIsAskedTo(t *testing.T) {
 // What a second may bring may come all at once.
 func TestJournal_StreamLetsABurstPass(t *testing.T) {
 	t.Parallel()
-	s := vectorServer(t)
+	s := vectorServer(t, fhir.R5)
 	for range 120 {
 		s.must(200, "GET", "Subscription/abc", nil)
 	}

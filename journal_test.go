@@ -13,6 +13,8 @@ import (
 	"testing"
 
 	"signalfhir/internal/token"
+
+	"signalfhir/internal/fhir"
 )
 
 // record is one entry as the routes show it.
@@ -110,7 +112,7 @@ func (st *stream) entry() (id string, r record) {
 
 func TestJournal_TellsTheWholeFlow(t *testing.T) {
 	t.Parallel()
-	s := vectorServer(t)
+	s := vectorServer(t, fhir.R5)
 	last := s.journal("")
 	ws := s.bind("abc")
 	s.must(201, "PUT", "Encounter/e1", encounter("e1", "in-progress"))
@@ -164,7 +166,7 @@ func TestJournal_TellsTheWholeFlow(t *testing.T) {
 
 func TestJournal_NeverShowsAToken(t *testing.T) {
 	t.Parallel()
-	s := vectorServer(t)
+	s := vectorServer(t, fhir.R5)
 	var secrets []string
 	take := func() string {
 		secrets = append(secrets, s.token("abc"))
@@ -220,7 +222,7 @@ func TestJournal_NeverShowsAToken(t *testing.T) {
 
 func TestJournal_KeepsExchangesAsTheyWere(t *testing.T) {
 	t.Parallel()
-	s := vectorServer(t)
+	s := vectorServer(t, fhir.R5)
 	s.must(400, "POST", "Encounter", `{"resourceType":"Encounter","wrong":1}`)
 	s.must(415, "POST", "Encounter", "<x/>", "Content-Type", "application/xml")
 	s.must(413, "POST", "Encounter", strings.Repeat(" ", 3<<20))
@@ -260,7 +262,7 @@ func TestJournal_KeepsExchangesAsTheyWere(t *testing.T) {
 
 func TestJournal_Selects(t *testing.T) {
 	t.Parallel()
-	s := vectorServer(t)
+	s := vectorServer(t, fhir.R5)
 	ws := s.bind("abc")
 	s.must(201, "PUT", "Encounter/needle", encounter("needle", "in-progress"))
 	ws.wantEvent("1")
@@ -297,7 +299,7 @@ func TestJournal_Selects(t *testing.T) {
 
 func TestJournal_RefusesWhatItCannotRead(t *testing.T) {
 	t.Parallel()
-	s := vectorServer(t)
+	s := vectorServer(t, fhir.R5)
 	for path, says := range map[string]string{
 		"?kind=sended":         "sent",
 		"?since=yesterday":     "2026-01-02T15:04:05Z",
@@ -321,7 +323,7 @@ func TestJournal_RefusesWhatItCannotRead(t *testing.T) {
 
 func TestJournal_StreamResumesWithoutLossOrDoubling(t *testing.T) {
 	t.Parallel()
-	s := vectorServer(t)
+	s := vectorServer(t, fhir.R5)
 	st := s.follow("?kind=change&most=100000", "")
 	if name, _, data := st.next(); name != "hello" || !strings.Contains(data, `"instance"`) {
 		t.Fatalf("got %q %s, want hello", name, data)
@@ -351,7 +353,7 @@ func TestJournal_StreamResumesWithoutLossOrDoubling(t *testing.T) {
 
 func TestJournal_StreamOfAnotherLifeBeginsWithTheOldestEntry(t *testing.T) {
 	t.Parallel()
-	s := vectorServer(t)
+	s := vectorServer(t, fhir.R5)
 	st := s.follow("?most=100000", "another-9999")
 	st.next() // hello
 	if _, r := st.entry(); r.Seq != 1 {
@@ -361,7 +363,7 @@ func TestJournal_StreamOfAnotherLifeBeginsWithTheOldestEntry(t *testing.T) {
 
 func TestJournal_StreamTellsWhatItSkips(t *testing.T) {
 	t.Parallel()
-	s := vectorServer(t, func(o *serveOptions) { o.JournalSize = 10 })
+	s := vectorServer(t, fhir.R5, func(o *serveOptions) { o.JournalSize = 10 })
 	for range 30 {
 		s.must(200, "GET", "Subscription/abc", nil)
 	}
@@ -385,7 +387,7 @@ func TestJournal_StreamEndsWithTheServer(t *testing.T) {
 	t.Parallel()
 	var st *stream
 	t.Run("server", func(t *testing.T) {
-		s := vectorServer(t)
+		s := vectorServer(t, fhir.R5)
 		st = s.follow("", "")
 		st.next()
 	}) // has stopped, within the time a stop may take
@@ -396,7 +398,7 @@ func TestJournal_StreamEndsWithTheServer(t *testing.T) {
 
 func TestJournal_IsBounded(t *testing.T) {
 	t.Parallel()
-	s := vectorServer(t, func(o *serveOptions) { o.JournalSize = 50 })
+	s := vectorServer(t, fhir.R5, func(o *serveOptions) { o.JournalSize = 50 })
 	for range 100 {
 		s.must(200, "GET", "Subscription/abc", nil)
 	}
@@ -408,7 +410,7 @@ func TestJournal_IsBounded(t *testing.T) {
 
 func TestJournal_NamesWhomAnEventDidNotConcern(t *testing.T) {
 	t.Parallel()
-	s := vectorServer(t)
+	s := vectorServer(t, fhir.R5)
 	for n := range 30 {
 		id := fmt.Sprintf("other%d", n)
 		s.must(201, "PUT", "Subscription/"+id, websocketSubscription(id, admissionURL, "filterBy", []any{map[string]any{"filterParameter": "patient", "value": "Patient/other"}}))
@@ -434,7 +436,7 @@ func TestJournal_NamesWhomAnEventDidNotConcern(t *testing.T) {
 
 func TestJournal_WritesAnHTTPArchive(t *testing.T) {
 	t.Parallel()
-	s := vectorServer(t)
+	s := vectorServer(t, fhir.R5)
 	ws := s.bind("abc")
 	s.must(201, "POST", "Encounter", encounter("", "in-progress"))
 	ws.wantEvent("1")
@@ -499,7 +501,7 @@ func need(t *testing.T, o map[string]any, members ...string) {
 
 func TestJournal_WritesLines(t *testing.T) {
 	t.Parallel()
-	s := vectorServer(t)
+	s := vectorServer(t, fhir.R5)
 	a := s.must(200, "GET", "/mock/journal", nil, "Accept", "application/x-ndjson")
 	lines := bytes.Split(bytes.TrimSpace(a.raw), []byte("\n"))
 	for i, line := range lines {
@@ -512,7 +514,7 @@ func TestJournal_WritesLines(t *testing.T) {
 
 func TestState_ShowsTheRoom(t *testing.T) {
 	t.Parallel()
-	s := vectorServer(t)
+	s := vectorServer(t, fhir.R5)
 	ws := s.bind("abc")
 	s.must(201, "POST", "Encounter", encounter("", "in-progress"))
 	ws.wantEvent("1")
@@ -539,7 +541,7 @@ func TestState_ShowsTheRoom(t *testing.T) {
 
 func TestResources_FindsByIDAndTellsWhatIsDeleted(t *testing.T) {
 	t.Parallel()
-	s := vectorServer(t)
+	s := vectorServer(t, fhir.R5)
 	for _, id := range []string{"day-1", "day-2", "night"} {
 		s.must(201, "PUT", "Encounter/"+id, encounter(id, "in-progress"))
 		s.clock.Advance(1e9)

@@ -129,7 +129,7 @@ func TestREST_PreferAndFormat(t *testing.T) {
 
 func TestREST_Search(t *testing.T) {
 	t.Parallel()
-	s := vectorServer(t)
+	s := vectorServer(t, fhir.R5)
 	for _, id := range []string{"c", "a", "b"} {
 		s.must(201, "PUT", "Patient/"+id, patient(id, "Family "+id))
 		s.clock.Advance(time.Second)
@@ -213,7 +213,7 @@ func TestToken_WebsocketURLBehindAProxy(t *testing.T) {
 		}
 		return ""
 	}
-	s := vectorServer(t)
+	s := vectorServer(t, fhir.R5)
 	const op = "Subscription/abc/$get-ws-binding-token"
 	for want, headers := range map[string][]string{
 		"wss://fhir.example.org/ws":     {"X-Forwarded-Proto", "https", "X-Forwarded-Host", "fhir.example.org"},
@@ -224,7 +224,7 @@ func TestToken_WebsocketURLBehindAProxy(t *testing.T) {
 			t.Errorf("%v: got %s, want %s (OPW-16)", headers, got, want)
 		}
 	}
-	public := vectorServer(t, func(o *serveOptions) { o.PublicURL = "https://dev.example.org/x/" })
+	public := vectorServer(t, fhir.R5, func(o *serveOptions) { o.PublicURL = "https://dev.example.org/x/" })
 	if got := urlOf(public.must(200, "POST", op, nil, "X-Forwarded-Host", "other")); got != "wss://dev.example.org/x/ws" {
 		t.Errorf("--public-url: got %s", got)
 	}
@@ -232,7 +232,7 @@ func TestToken_WebsocketURLBehindAProxy(t *testing.T) {
 
 func TestToken_ParametersInEveryForm(t *testing.T) {
 	t.Parallel()
-	s := vectorServer(t)
+	s := vectorServer(t, fhir.R5)
 	s.must(201, "PUT", "Subscription/def", websocketSubscription("def", admissionURL))
 	subscriptions := func(a answered) string {
 		var list []string
@@ -266,7 +266,7 @@ func TestToken_ParametersInEveryForm(t *testing.T) {
 		"absolute":                {"POST", op, body(`"valueUri":"` + s.fhir + `/Subscription/def"`), "def"},
 		"body and query":          {"POST", op + "?id=def", body(`"valueId":"abc"`), "def abc"},
 		"no parameters":           {"POST", op, `{"resourceType":"Parameters"}`, "abc def"},
-		"unknown ones":            {"POST", op + "?ids=x&id=abc", nil, "abc"},
+		"unknown ones":            {"POST", op + "?idz=x&id=abc", nil, "abc"},
 		"instance ignores ids":    {"POST", "Subscription/abc/$get-ws-binding-token?id=def", nil, "abc"},
 		"percent-encoded":         {"POST", "Subscription/abc/%24get-ws-binding-token", nil, "abc"},
 		"percent-encoded by type": {"GET", "Subscription/%24get-ws-binding-token?id=abc", nil, "abc"},
@@ -284,7 +284,7 @@ func TestToken_ParametersInEveryForm(t *testing.T) {
 	if a := s.must(200, "GET", "Subscription/abc", nil); a.header.Get("ETag") != `W/"1"` {
 		t.Error("issuing tokens made a new version of the subscription (OPW-15)")
 	}
-	strict := vectorServer(t, func(o *serveOptions) { o.Strict = true })
+	strict := vectorServer(t, fhir.R5, func(o *serveOptions) { o.Strict = true })
 	if a := strict.must(405, "GET", op+"?id=abc", nil); a.header.Get("Allow") != "POST" {
 		t.Errorf("--strict: Allow is %q, want POST (OP-3)", a.header.Get("Allow"))
 	}
@@ -292,7 +292,7 @@ func TestToken_ParametersInEveryForm(t *testing.T) {
 
 func TestTopic_ChangesReachItsSubscriptions(t *testing.T) {
 	t.Parallel()
-	s := vectorServer(t)
+	s := vectorServer(t, fhir.R5)
 	ws := s.bind("abc")
 	topic := admissionTopic()
 	topic["resourceTrigger"] = []any{map[string]any{"resource": "Patient"}}
@@ -321,7 +321,7 @@ func TestTopic_ChangesReachItsSubscriptions(t *testing.T) {
 
 func TestMock_TriggerAndAwait(t *testing.T) {
 	t.Parallel()
-	s := vectorServer(t)
+	s := vectorServer(t, fhir.R5)
 	s.must(201, "PUT", "Subscription/full", websocketSubscription("full", admissionURL, "content", "full-resource"))
 	ws := s.bind("full")
 	focus := encounter("given", "in-progress", "subject", reference("Patient/9"))
@@ -384,7 +384,7 @@ func TestMock_TriggerAndAwait(t *testing.T) {
 
 func TestCORS_LetsLoopbackPagesRead(t *testing.T) {
 	t.Parallel()
-	s := vectorServer(t)
+	s := vectorServer(t, fhir.R5)
 	a := s.must(200, "GET", "Subscription/abc", nil, "Origin", "http://localhost:3000")
 	if a.header.Get("Access-Control-Allow-Origin") != "http://localhost:3000" || !strings.Contains(a.header.Get("Access-Control-Expose-Headers"), "ETag") {
 		t.Errorf("got %v", a.header)

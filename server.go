@@ -153,6 +153,12 @@ func (s *server) routes() {
 	e.GET("/metrics", s.metrics.serve)
 
 	e.GET("/ws", s.socket)
+	e.GET("/ws/subscriptions-r4", s.socket) // Medplum's client has it built in
+	e.GET("/websocket", s.socket)           // clients of the old R4 protocol do
+
+	e.POST("/oauth2/token", s.oauthToken)
+	e.POST("/oauth2/logout", s.oauthLogout)
+	e.GET("/auth/me", s.authMe)
 
 	f := e.Group("/fhir/:release")
 	f.GET("/metadata", s.metadata)
@@ -174,6 +180,7 @@ func (s *server) routes() {
 		f.Add(methods, "/Subscription/$status", s.status)
 		f.Add(methods, "/Subscription/:id/$status", s.status)
 		f.Add(methods, "/Subscription/:id/$events", s.events)
+		f.Add(methods, "/Subscription/:id/$resend", s.resend)
 	}
 
 	m := e.Group("/mock")

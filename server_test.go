@@ -16,6 +16,7 @@ import (
 	"github.com/coder/websocket"
 
 	"signalfhir/internal/clock"
+	"signalfhir/internal/fhir"
 )
 
 // testServer is a server in this process, on a port of its own and, unless a
@@ -27,6 +28,8 @@ type testServer struct {
 	ws    string
 	clock *clock.Manual
 	log   *syncBuffer
+
+	release fhir.Release // "": R5
 }
 
 // patience is how long a test waits for what must come; reached only by a failure.
@@ -94,6 +97,9 @@ type answered struct {
 func (s *testServer) do(method, path string, body any, headers ...string) answered {
 	s.t.Helper()
 	var reader io.Reader
+	if resource, ok := body.(map[string]any); ok {
+		path, body = inRelease(s.release, path, resource)
+	}
 	switch b := body.(type) {
 	case nil:
 	case string:
@@ -281,6 +287,9 @@ type frame struct {
 func (f frame) status() map[string]any {
 	for _, e := range asList(f.body["entry"]) {
 		status, _ := e.(map[string]any)["resource"].(map[string]any)
+		if status["resourceType"] == "Parameters" {
+			return statusOfParameters(status)
+		}
 		return status
 	}
 	return map[string]any{}

@@ -2,11 +2,14 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/coder/websocket"
+
+	"signalfhir/internal/fhir"
 )
 
 // outcome reads the next frame, which has to be an OperationOutcome with code.
@@ -119,7 +122,7 @@ func TestBadInput_Upgrade(t *testing.T) {
 
 func TestBind_InEveryDialect(t *testing.T) {
 	t.Parallel()
-	s := vectorServer(t)
+	s := vectorServer(t, fhir.R5)
 	for name, send := range map[string]func(*testServer) *socket{
 		"space": func(s *testServer) *socket { ws := s.dial(); ws.send("bind-with-token " + s.token("abc")); return ws },
 		"colon": func(s *testServer) *socket { ws := s.dial(); ws.send("BIND-WITH-TOKEN: " + s.token("abc")); return ws },
@@ -164,7 +167,7 @@ func TestPing_IsAnsweredInItsDialect(t *testing.T) {
 
 func TestRenewal_KeepsTheBindingWithoutDoublingEvents(t *testing.T) {
 	t.Parallel()
-	s := vectorServer(t)
+	s := vectorServer(t, fhir.R5)
 	ws := s.bind("abc")
 	s.clock.Advance(25 * time.Minute)
 	ws.send("bind-with-token " + s.token("abc"))
@@ -179,7 +182,7 @@ func TestRenewal_KeepsTheBindingWithoutDoublingEvents(t *testing.T) {
 
 func TestExpiry_EndsTheBindingAndTheSocket(t *testing.T) {
 	t.Parallel()
-	s := vectorServer(t)
+	s := vectorServer(t, fhir.R5)
 	ws := s.bind("abc")
 	s.clock.Advance(31 * time.Minute)
 	ws.outcome("expired")
@@ -190,7 +193,7 @@ func TestExpiry_EndsTheBindingAndTheSocket(t *testing.T) {
 
 func TestUnbind_StopsEventsOnThisSocketOnly(t *testing.T) {
 	t.Parallel()
-	s := vectorServer(t)
+	s := vectorServer(t, fhir.R5)
 	token := s.token("abc")
 	one, two := s.dial(), s.dial()
 	for _, ws := range []*socket{one, two} {
@@ -199,6 +202,12 @@ func TestUnbind_StopsEventsOnThisSocketOnly(t *testing.T) {
 	}
 	one.send("unbind-from-token " + token)
 	one.nothing()
+	var open struct {
+		Sockets []struct{ Bindings []string }
+	}
+	if err := json.Unmarshal(s.must(200, "GET", "/mock/sockets", nil).raw, &open); err != nil || len(open.Sockets) != 2 || len(open.Sockets[0].Bindings) != 0 || len(open.Sockets[1].Bindings) != 1 {
+		t.Errorf("the sockets are %v (%v), want the first without a binding", open, err)
+	}
 	s.must(201, "POST", "Encounter", encounter("", "in-progress"))
 	two.wantEvent("1")
 	one.nothing()
@@ -206,7 +215,7 @@ func TestUnbind_StopsEventsOnThisSocketOnly(t *testing.T) {
 
 func TestDelete_EndsBindingsAndTellsTheSocket(t *testing.T) {
 	t.Parallel()
-	s := vectorServer(t)
+	s := vectorServer(t, fhir.R5)
 	ws := s.bind("abc")
 	s.must(204, "DELETE", "Subscription/abc", nil)
 	ws.outcome("deleted")
@@ -215,7 +224,7 @@ func TestDelete_EndsBindingsAndTellsTheSocket(t *testing.T) {
 
 func TestEnd_TurnsTheSubscriptionOff(t *testing.T) {
 	t.Parallel()
-	s := vectorServer(t)
+	s := vectorServer(t, fhir.R5)
 	s.must(201, "PUT", "Subscription/ends", websocketSubscription("ends", admissionURL, "end", begin.Add(time.Minute).Format(time.RFC3339)))
 	ws := s.bind("ends")
 	s.clock.Advance(2 * time.Minute)
@@ -230,7 +239,7 @@ func TestEnd_TurnsTheSubscriptionOff(t *testing.T) {
 
 func TestToken_IsNotForASubscriptionCreatedAnewUnderItsID(t *testing.T) {
 	t.Parallel()
-	s := vectorServer(t)
+	s := vectorServer(t, fhir.R5)
 	old := s.token("abc")
 	s.must(201, "POST", "Encounter", encounter("", "in-progress"))
 	s.must(204, "DELETE", "Subscription/abc", nil)

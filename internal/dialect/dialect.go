@@ -30,18 +30,19 @@ type Verb string
 
 // The verbs.
 const (
-	Bind       Verb = "bind-with-token"
-	Unbind     Verb = "unbind-with-token"
-	Ping       Verb = "ping"
-	LegacyBind Verb = "bind"
-	Unknown    Verb = "" // Problem says why
+	Bind         Verb = "bind-with-token"
+	Unbind       Verb = "unbind-with-token"
+	Ping         Verb = "ping"
+	LegacyBind   Verb = "bind"
+	LegacyUnbind Verb = "unbind"
+	Unknown      Verb = "" // Problem says why
 )
 
 // Command is one thing a client said.
 type Command struct {
 	Verb    Verb
 	Token   string // of Bind and Unbind
-	ID      string // of LegacyBind
+	ID      string // of LegacyBind and LegacyUnbind
 	Dialect string
 	Problem *fhir.Error // why it cannot be done; nil where it can
 }
@@ -64,7 +65,7 @@ func Parse(frame string) []Command {
 	var commands []Command
 	for line := range strings.Lines(text) {
 		if line = strings.TrimSpace(line); line != "" {
-			commands = append(commands, parseLine(line))
+			commands = append(commands, parseLine(line)...)
 		}
 	}
 	return commands
@@ -76,7 +77,7 @@ func refused(dialect, code, format string, args ...any) Command {
 
 // parseLine reads one line: a verb in any case, white space or a colon or both,
 // and what the verb needs. What follows the verb keeps its case.
-func parseLine(line string) Command {
+func parseLine(line string) []Command {
 	verb, rest := line, ""
 	if i := strings.IndexFunc(line, func(r rune) bool { return r == ':' || unicode.IsSpace(r) }); i >= 0 {
 		verb, rest = line[:i], strings.TrimSpace(line[i:])
@@ -93,19 +94,32 @@ func parseLine(line string) Command {
 		if Verb(verb) != Bind {
 			c.Verb = Unbind
 		}
-		return withToken(c, verb, words)
+		return []Command{withToken(c, verb, words)}
 	case Ping:
 		if len(words) == 0 && dialect == IG {
-			return Command{Verb: Ping, Dialect: IG}
+			return []Command{{Verb: Ping, Dialect: IG}}
 		}
-	case LegacyBind:
+	case LegacyBind, LegacyUnbind:
 		if len(words) == 1 && dialect == IG {
-			if id := strings.TrimPrefix(words[0], "Subscription/"); id != "" {
-				return Command{Verb: LegacyBind, ID: id, Dialect: Legacy}
+			if commands := legacy(Verb(verb), words[0]); commands != nil {
+				return commands
 			}
 		}
 	}
-	return refused(dialect, "not-supported", "unknown message %q; this server understands bind-with-token TOKEN, unbind-with-token TOKEN and ping", shorten(line))
+	return []Command{refused(dialect, "not-supported", "unknown message %q; this server understands bind-with-token TOKEN, unbind-with-token TOKEN and ping", shorten(line))}
+}
+
+// legacy reads the ids of the R4 messages, of which Argonaut's client says several
+// with commas between (WSL-7); nil where one is empty.
+func legacy(verb Verb, list string) []Command {
+	var commands []Command
+	for id := range strings.SplitSeq(list, ",") {
+		if id = strings.TrimPrefix(id, "Subscription/"); id == "" {
+			return nil
+		}
+		commands = append(commands, Command{Verb: verb, ID: id, Dialect: Legacy})
+	}
+	return commands
 }
 
 func withToken(c Command, verb string, words []string) Command {

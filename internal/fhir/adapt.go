@@ -5,10 +5,10 @@ package fhir
 // and Location differ, Patient, Practitioner, Organization and Observation are
 // written alike. What the release has no element for is left out. o is not
 // modified.
-func (r Release) Adapt(o *Object) *Object {
-	if r == R5 {
-		return o
-	}
+func (r Release) Adapt(o *Object) *Object { return r.codec().adapt(o) }
+
+// adaptToR4 writes a resource as R4 and R4B have it.
+func adaptToR4(o *Object) *Object {
 	o = o.Clone()
 	switch o.Text("resourceType") {
 	case "Encounter":

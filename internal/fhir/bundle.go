@@ -128,7 +128,7 @@ func (r Release) EncodeStatusBundle(id string, at time.Time, self string, status
 	for _, n := range statuses {
 		status := *n
 		status.Type, status.Events = QueryStatus, nil
-		dst = r.appendStatusEntry(entries.next(dst), &status, nil)
+		dst = r.appendStatusEntry(entries.next(dst), &status, "", nil)
 		dst = append(dst, `,"search":{"mode":"match"}}`...)
 	}
 	return append(entries.end(dst), '}')

@@ -10,6 +10,7 @@ type Capability struct {
 	SoftwareVersion string
 	Date            time.Time
 	Resources       []CapabilityResource // one for each type, no type twice (cpb-9)
+	Topics          []string             // canonical URLs of the topics subscriptions can be on (CF-9)
 }
 
 // CapabilityResource is one type the server serves. All types have the same
@@ -35,91 +36,109 @@ const websocketExtension = "http://hl7.org/fhir/StructureDefinition/capabilityst
 // Subscription named without $ (CF-2). SubscriptionStatus is left out where a
 // caller lists it: it has no endpoint (SST-8).
 func (r Release) CapabilityStatement(c *Capability) []byte {
-	type (
-		coded struct {
-			Code string `json:"code"`
-		}
-		named struct {
-			Name       string `json:"name"`
-			Version    string `json:"version,omitempty"`
-			Definition string `json:"definition,omitempty"`
-			Type       string `json:"type,omitempty"`
-		}
-		described struct {
-			Description string `json:"description"`
-			URL         string `json:"url"`
-		}
-		extension struct {
-			URL      string `json:"url"`
-			ValueURI string `json:"valueUri"`
-		}
-		resource struct {
-			Type              string  `json:"type"`
-			Interaction       []coded `json:"interaction"`
-			Versioning        string  `json:"versioning"`
-			ReadHistory       bool    `json:"readHistory"`
-			UpdateCreate      bool    `json:"updateCreate"`
-			ConditionalCreate bool    `json:"conditionalCreate"`
-			SearchParam       []named `json:"searchParam,omitempty"`
-			Operation         []named `json:"operation,omitempty"`
-		}
-		rest struct {
-			Extension []extension `json:"extension,omitempty"`
-			Mode      string      `json:"mode"`
-			Resource  []resource  `json:"resource,omitempty"`
-		}
-	)
-	var interactions []coded
+	var interactions []codedMember
 	for _, code := range []string{"read", "vread", "update", "patch", "delete", "history-instance", "create", "search-type"} {
-		interactions = append(interactions, coded{code})
+		interactions = append(interactions, codedMember{code})
 	}
-	server := rest{Mode: "server"}
+	server := capabilityRest{Mode: "server"}
 	if c.WebsocketURL != "" {
-		server.Extension = []extension{{websocketExtension, c.WebsocketURL}}
+		server.Extension = []uriExtension{{websocketExtension, c.WebsocketURL}}
 	}
 	for _, listed := range c.Resources {
 		if listed.Type == "SubscriptionStatus" {
 			continue
 		}
-		res := resource{
+		res := capabilityResource{
 			Type: listed.Type, Interaction: interactions, Versioning: "versioned",
 			ReadHistory: true, UpdateCreate: true, ConditionalCreate: true,
 		}
 		for _, p := range listed.SearchParams {
-			res.SearchParam = append(res.SearchParam, named{Name: p.Name, Definition: p.Definition, Type: p.Type})
+			res.SearchParam = append(res.SearchParam, namedMember{Name: p.Name, Definition: p.Definition, Type: p.Type})
 		}
 		if listed.Type == "Subscription" {
 			for _, op := range r.operations() {
-				res.Operation = append(res.Operation, named{Name: op.code, Definition: op.url})
+				res.Operation = append(res.Operation, namedMember{Name: op.code, Definition: op.url})
 			}
 		}
 		server.Resource = append(server.Resource, res)
 	}
-	return encode(struct {
-		ResourceType   string    `json:"resourceType"`
-		Name           string    `json:"name"`
-		Title          string    `json:"title"`
-		Status         string    `json:"status"`
-		Date           string    `json:"date"`
-		Kind           string    `json:"kind"`
-		Software       named     `json:"software"`
-		Implementation described `json:"implementation"`
-		FHIRVersion    string    `json:"fhirVersion"`
-		Format         []string  `json:"format"`
-		PatchFormat    []string  `json:"patchFormat"`
-		Rest           []rest    `json:"rest"`
-	}{
+	s := &capabilityStatement{
 		ResourceType:   "CapabilityStatement",
 		Name:           "SubscriptionDevelopmentServer",
 		Title:          "FHIR " + r.Version() + " development server for subscriptions over WebSocket",
 		Status:         "active",
 		Date:           c.Date.UTC().Format("2006-01-02T15:04:05Z"),
 		Kind:           "instance",
-		Software:       named{Name: c.Software, Version: c.SoftwareVersion},
-		Implementation: described{"in memory, for development and tests", c.Base},
+		Software:       namedMember{Name: c.Software, Version: c.SoftwareVersion},
+		Implementation: describedMember{"in memory, for development and tests", c.Base},
 		FHIRVersion:    r.Version(),
 		Format:         []string{"application/fhir+json", "json"},
 		PatchFormat:    []string{"application/json-patch+json"},
-		Rest:           []rest{server},
-	})
+		Rest:           []capabilityRest{server},
+	}
+	r.codec().capability(s, c)
+	return encode(s)
+}
+
+// capabilityStatement is a CapabilityStatement as JSON.
+type capabilityStatement struct {
+	ResourceType        string           `json:"resourceType"`
+	Name                string           `json:"name"`
+	Title               string           `json:"title"`
+	Status              string           `json:"status"`
+	Date                string           `json:"date"`
+	Kind                string           `json:"kind"`
+	Instantiates        []string         `json:"instantiates,omitempty"`
+	Software            namedMember      `json:"software"`
+	Implementation      describedMember  `json:"implementation"`
+	FHIRVersion         string           `json:"fhirVersion"`
+	Format              []string         `json:"format"`
+	PatchFormat         []string         `json:"patchFormat"`
+	ImplementationGuide []string         `json:"implementationGuide,omitempty"`
+	Rest                []capabilityRest `json:"rest"`
+}
+
+type capabilityRest struct {
+	Extension []uriExtension       `json:"extension,omitempty"`
+	Mode      string               `json:"mode"`
+	Resource  []capabilityResource `json:"resource,omitempty"`
+}
+
+type capabilityResource struct {
+	Extension         []canonicalExtension `json:"extension,omitempty"`
+	Type              string               `json:"type"`
+	SupportedProfile  []string             `json:"supportedProfile,omitempty"`
+	Interaction       []codedMember        `json:"interaction"`
+	Versioning        string               `json:"versioning"`
+	ReadHistory       bool                 `json:"readHistory"`
+	UpdateCreate      bool                 `json:"updateCreate"`
+	ConditionalCreate bool                 `json:"conditionalCreate"`
+	SearchParam       []namedMember        `json:"searchParam,omitempty"`
+	Operation         []namedMember        `json:"operation,omitempty"`
+}
+
+type codedMember struct {
+	Code string `json:"code"`
+}
+
+type namedMember struct {
+	Name       string `json:"name"`
+	Version    string `json:"version,omitempty"`
+	Definition string `json:"definition,omitempty"`
+	Type       string `json:"type,omitempty"`
+}
+
+type describedMember struct {
+	Description string `json:"description"`
+	URL         string `json:"url"`
+}
+
+type uriExtension struct {
+	URL      string `json:"url"`
+	ValueURI string `json:"valueUri"`
+}
+
+type canonicalExtension struct {
+	URL            string `json:"url"`
+	ValueCanonical string `json:"valueCanonical"`
 }

@@ -27,6 +27,7 @@ type Subscription struct {
 	ID              string
 	Status          string
 	Topic           string // canonical, may end in |version
+	Criteria        string // search string of a classic subscription, which has no topic (4.7)
 	End             time.Time
 	Filters         []Filter
 	Channel         string // websocket, rest-hook, …

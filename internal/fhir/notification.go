@@ -36,7 +36,7 @@ type occurring struct {
 	release Release
 	base    string
 
-	references []byte     // the members focus and additionalContext, each with a leading comma
+	references []byte     // focus and additionalContext, each with a leading comma
 	fragments  []fragment // the entries besides the status, focus first
 	distinct   bool       // no two fragments have the same fullUrl
 }
@@ -67,22 +67,12 @@ func (o *Occurrence) encodedFor(r Release, base string) *occurring {
 		e.fragments = append(e.fragments, f)
 	}
 	e.references = make([]byte, 0, (1+len(o.Context))*(len(base)+96))
+	e.references = r.codec().appendReferences(e.references, base, o.Focus, o.Context)
 	if o.Focus != nil {
-		e.references = append(e.references, `,"focus":`...)
-		e.references = appendReference(e.references, base, o.Focus.Type, o.Focus.ID)
 		add(o.Focus, true)
 	}
 	for i := range o.Context {
-		if i == 0 {
-			e.references = append(e.references, `,"additionalContext":[`...)
-		} else {
-			e.references = append(e.references, ',')
-		}
-		e.references = appendReference(e.references, base, o.Context[i].Type, o.Context[i].ID)
 		add(&o.Context[i], false)
-	}
-	if len(o.Context) > 0 {
-		e.references = append(e.references, ']')
 	}
 	o.encoded = append(o.encoded, e)
 	return e
@@ -97,7 +87,11 @@ func (r Release) fragment(base string, e *Entry, focus bool) fragment {
 	text := make([]byte, 0, 2*len(f.fullURL)+64) // for both parts
 	text = appendString(append(text, `{"fullUrl":`...), f.fullURL)
 	head := len(text)
-	text = append(appendRequest(append(text, ','), e), '}')
+	text = appendRequest(append(text, ','), e)
+	if r.codec().answered {
+		text = appendAnswer(text, e)
+	}
+	text = append(text, '}')
 	f.head, f.tail = text[:head:head], text[head:]
 	if e.Resource != nil && len(e.Resource.JSON) > 0 && e.Method != http.MethodDelete { // NB-29, NB-30
 		f.resource, f.version = e.Resource.JSON, e.Resource.VersionID
@@ -122,19 +116,36 @@ func appendRequest(dst []byte, e *Entry) []byte {
 	return append(dst, '}')
 }
 
+// appendAnswer appends the member response that fits a request (NB-R4B-3).
+func appendAnswer(dst []byte, e *Entry) []byte {
+	status := "200"
+	switch e.Method {
+	case http.MethodPost:
+		status = "201"
+	case http.MethodDelete:
+		status = "204"
+	}
+	return append(append(append(dst, `,"response":{"status":"`...), status...), `"}`...)
+}
+
 // EncodeNotification writes the bundle a socket receives or $events answers
-// (spec.md 2.2). Elements follow the notification's type and payload level:
+// (spec.md 2.2 to 2.4). Elements follow the notification's type and payload level:
 //
 //   - empty carries numbers and times only (NB-7, NB-8) and, in an event
 //     notification, no topic;
-//   - id-only adds focus, additionalContext and an entry without resource for
-//     each resource, once per bundle (NB-9, bdl-7);
+//   - id-only adds focus, additionalContext and, in R5, an entry without
+//     resource for each resource, once per bundle (NB-9, bdl-7);
 //   - full-resource has an entry for each version of each resource (NB-10,
 //     NB-15), without resource where it was deleted (NB-29).
 //
-// A query-event without events is written as query-status: sst-1 allows no
+// In R5 a query-event without events is written as query-status: sst-1 allows no
 // other one-status answer (OPE-5).
-func (r Release) EncodeNotification(n *Notification) []byte {
+func (r Release) EncodeNotification(n *Notification) []byte { return r.encode(n, "") }
+
+// encode writes a notification. reference is how it names its subscription; ""
+// is the absolute URL (SST-6).
+func (r Release) encode(n *Notification, reference string) []byte {
+	codec := r.codec()
 	// Most notifications carry one event; that one needs no slice on the heap.
 	var one [1]*occurring
 	events := one[:0]
@@ -156,30 +167,48 @@ func (r Release) EncodeNotification(n *Notification) []byte {
 	}
 	dst := make([]byte, 0, size)
 	dst = appendString(append(dst, `{"resourceType":"Bundle","id":`...), n.ID)
-	dst = append(dst, `,"type":"subscription-notification","timestamp":`...)
+	if codec.profile != "" {
+		dst = append(append(append(dst, `,"meta":{"profile":["`...), codec.profile...), `"]}`...)
+	}
+	dst = append(append(append(dst, `,"type":"`...), codec.bundleType...), `","timestamp":`...)
 	dst = appendInstant(dst, n.Timestamp)
 	dst = append(dst, `,"entry":[`...)
-	dst = r.appendStatusEntry(dst, n, events)
+	dst = r.appendStatusEntry(dst, n, reference, events)
+	if codec.answered { // NB-R4B-1, NB-R4B-2
+		dst = appendURL(append(dst, `,"request":{"method":"GET","url":`...), n.Base, "Subscription", n.Subscription+"/$status")
+		dst = append(dst, `},"response":{"status":"200"}`...)
+	}
 	dst = append(dst, '}')
-	if n.Content != Empty {
+	if n.Content == FullResource || n.Content == IDOnly && codec.idOnlyEntries {
 		dst = appendFragments(dst, n.Content, events)
 	}
 	return append(dst, "]}"...)
 }
 
-// appendStatusEntry appends the entry with the SubscriptionStatus, its closing
-// brace left to the caller: a searchset puts its search.mode there. events are
-// the encoded parts of n.Events, in the same order.
-func (r Release) appendStatusEntry(dst []byte, n *Notification, events []*occurring) []byte {
+// appendStatusEntry appends the entry with the status, its closing brace left to
+// the caller: a searchset puts its search.mode there. events are the encoded
+// parts of n.Events, in the same order.
+func (r Release) appendStatusEntry(dst []byte, n *Notification, reference string, events []*occurring) []byte {
 	kind := n.Type
-	if kind == QueryEvent && len(n.Events) == 0 {
+	if kind == QueryEvent && len(n.Events) == 0 && r.codec().eventsRequired {
 		kind = QueryStatus // OPE-5
 	}
 	dst = append(append(dst, `{"fullUrl":"urn:uuid:`...), n.StatusID...)
-	dst = appendString(append(dst, `","resource":{"resourceType":"SubscriptionStatus","id":`...), n.StatusID)
+	dst = append(dst, `","resource":`...)
+	// No function of the codec: the events would escape to the heap by it.
+	if r.codec().statusIsParameters {
+		return appendStatusParameters(dst, n, kind, reference, events)
+	}
+	return appendSubscriptionStatus(dst, n, kind, reference, events)
+}
+
+// appendSubscriptionStatus appends a SubscriptionStatus, which R5 and R4B write
+// alike: numbers are strings in both (SST-3).
+func appendSubscriptionStatus(dst []byte, n *Notification, kind NotificationType, reference string, events []*occurring) []byte {
+	dst = appendString(append(dst, `{"resourceType":"SubscriptionStatus","id":`...), n.StatusID)
 	dst = appendString(append(dst, `,"status":`...), n.Status)
 	dst = appendString(append(dst, `,"type":`...), string(kind))
-	dst = strconv.AppendInt(append(dst, `,"eventsSinceSubscriptionStart":"`...), n.EventsSinceStart, 10) // a string: SST-3
+	dst = strconv.AppendInt(append(dst, `,"eventsSinceSubscriptionStart":"`...), n.EventsSinceStart, 10)
 	dst = append(dst, '"')
 	for i := range events {
 		if i == 0 {
@@ -197,12 +226,45 @@ func (r Release) appendStatusEntry(dst []byte, n *Notification, events []*occurr
 	if len(events) > 0 {
 		dst = append(dst, ']')
 	}
-	dst = appendReference(append(dst, `,"subscription":`...), n.Base, "Subscription", n.Subscription)
-	if n.Topic != "" && (n.Content != Empty || kind != EventNotification) {
+	dst = appendSubscription(append(dst, `,"subscription":`...), n, reference)
+	if n.saysTopic(kind) {
 		dst = appendString(append(dst, `,"topic":`...), n.Topic)
 	}
 	dst = appendErrors(dst, n.Errors)
 	return append(dst, '}')
+}
+
+// appendFocusMembers appends focus and additionalContext as members.
+func appendFocusMembers(dst []byte, base string, focus *Entry, context []Entry) []byte {
+	if focus != nil {
+		dst = appendReference(append(dst, `,"focus":`...), base, focus.Type, focus.ID)
+	}
+	for i := range context {
+		if i == 0 {
+			dst = append(dst, `,"additionalContext":[`...)
+		} else {
+			dst = append(dst, ',')
+		}
+		dst = appendReference(dst, base, context[i].Type, context[i].ID)
+	}
+	if len(context) > 0 {
+		dst = append(dst, ']')
+	}
+	return dst
+}
+
+// saysTopic tells whether the status names the topic (2.1.1): an event at level
+// empty does not (NB-7).
+func (n *Notification) saysTopic(kind NotificationType) bool {
+	return n.Topic != "" && (n.Content != Empty || kind != EventNotification)
+}
+
+// appendSubscription appends the Reference to the subscription.
+func appendSubscription(dst []byte, n *Notification, reference string) []byte {
+	if reference != "" {
+		return append(appendString(append(dst, `{"reference":`...), reference), '}')
+	}
+	return appendReference(dst, n.Base, "Subscription", n.Subscription)
 }
 
 // appendErrors appends the member error (NB-26), nothing where there is none.

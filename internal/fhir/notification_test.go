@@ -65,19 +65,48 @@ func TestEncodeNotification_Golden(t *testing.T) {
 	tests["heartbeat-hostile"].Base = `http://"host\/fhir/R5`
 	tests["heartbeat-no-topic"].Topic = ""
 
-	for name, n := range tests {
-		for _, content := range []fhir.Content{fhir.Empty, fhir.IDOnly, fhir.FullResource} {
-			t.Run(name+"/"+string(content), func(t *testing.T) {
-				leveled := *n
-				leveled.Content = content
-				frame := fhir.R5.EncodeNotification(&leveled)
-				golden(t, "notification-"+name+"-"+string(content), frame)
-				if name != "heartbeat-hostile" { // no reference it could have is one
-					fhirtest.CheckNotification(t, fhir.R5, frame)
-				}
-			})
+	for _, r := range fhir.Releases {
+		for name, n := range tests {
+			for _, content := range []fhir.Content{fhir.Empty, fhir.IDOnly, fhir.FullResource} {
+				t.Run(string(r)+"/"+name+"/"+string(content), func(t *testing.T) {
+					leveled := *n
+					leveled.Content = content
+					leveled.Base = strings.Replace(n.Base, "R5", string(r), 1)
+					leveled.Events = inForm(t, r, n.Events)
+					frame := r.EncodeNotification(&leveled)
+					folder := ""
+					if r != fhir.R5 {
+						folder = string(r) + "/"
+					}
+					golden(t, folder+"notification-"+name+"-"+string(content), frame)
+					if name != "heartbeat-hostile" { // no reference it could have is one
+						fhirtest.CheckNotification(t, r, frame)
+					}
+				})
+			}
 		}
 	}
+}
+
+// inForm are the events with their encounters in the form of a release.
+func inForm(t *testing.T, r fhir.Release, events []fhir.Event) []fhir.Event {
+	t.Helper()
+	if r == fhir.R5 {
+		return events
+	}
+	adapted := make([]fhir.Event, len(events))
+	for i, e := range events {
+		focus := *e.Focus
+		if focus.Resource != nil {
+			o := r.Adapt(focus.Resource.Object)
+			if focus.Type == "Encounter" {
+				o.Set("class", fhir.NewObject("code", "IMP")) // required before R5
+			}
+			focus.Resource = fhir.NewResource(r, o)
+		}
+		adapted[i] = fhir.Event{Number: e.Number, Occurrence: fhir.NewOccurrence(e.Timestamp, &focus, e.Context)}
+	}
+	return adapted
 }
 
 // Deliveries of one occurrence share its encoded entries: a second

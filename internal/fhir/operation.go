@@ -26,7 +26,10 @@ type binding struct {
 }
 
 // operations lists the operations of the release in the order a client meets them.
-func (r Release) operations() []operation {
+func (r Release) operations() []operation { return r.codec().operations(r) }
+
+// subscriptionOperations are the operations as R5 defines them.
+func subscriptionOperations(r Release) []operation {
 	const canonical = "http://hl7.org/fhir/OperationDefinition/"
 	required := func(valueSet string) *binding {
 		return &binding{"required", "http://hl7.org/fhir/ValueSet/" + valueSet + "|" + r.Version()}

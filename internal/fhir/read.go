@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"mime"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 )
@@ -28,21 +29,8 @@ const structureBase = "http://hl7.org/fhir/StructureDefinition/"
 // the past, a topic it does not have) is the caller's to check.
 func (r Release) ReadSubscription(o *Object) (*Subscription, []Issue) {
 	c := &checks{}
-	s := &Subscription{
-		Release:         r,
-		ID:              o.Text("id"),
-		Status:          o.Text("status"),
-		Topic:           o.Text("topic"),
-		Endpoint:        o.Text("endpoint"),
-		HeartbeatPeriod: time.Duration(whole(o.Get("heartbeatPeriod"))) * time.Second,
-		Timeout:         time.Duration(whole(o.Get("timeout"))) * time.Second,
-		ContentType:     o.Text("contentType"),
-		Content:         Content(o.Text("content")),
-		MaxCount:        int(whole(o.Get("maxCount"))),
-	}
-	if !absoluteCanonical(s.Topic) {
-		c.broken("value", "Subscription.topic", "got %q, expected the absolute canonical URL of a topic, such as http://example.org/SubscriptionTopic/admission", s.Topic)
-	}
+	s := r.codec().readSubscription(r, c, o)
+	s.Release, s.ID, s.Status = r, o.Text("id"), o.Text("status")
 	if end := o.Text("end"); end != "" {
 		var err error
 		if s.End, err = time.Parse(time.RFC3339Nano, end); err != nil {
@@ -50,25 +38,14 @@ func (r Release) ReadSubscription(o *Object) (*Subscription, []Issue) {
 				Diagnostics: fmt.Sprintf("got %q, expected an instant such as 2030-01-01T00:00:00Z", end)})
 		}
 	}
-	for i, f := range objects(o, "filterBy") {
-		s.Filters = append(s.Filters, readFilter(c, f, fmt.Sprintf("Subscription.filterBy[%d]", i)))
-	}
-	s.Channel = readChannel(c, o.Object("channelType"))
-	checkEndpoint(c, s.Endpoint)
-
-	// SUB-5: who names neither payload nor level wants to be told, not to be
-	// shown; who names a payload wants something in it.
-	if s.Content == "" {
-		s.Content = Empty
-		if s.ContentType != "" {
-			s.Content = IDOnly
-		}
-	}
-	if s.ContentType == "" {
-		s.ContentType = "application/fhir+json" // SUB-6
-	}
-	r.checkContentType(c, s.ContentType)
 	return s, c.issues
+}
+
+// checkTopic refuses what cannot name a topic.
+func checkTopic(c *checks, topic, at string) {
+	if !absoluteCanonical(topic) {
+		c.broken("value", at, "got %q, expected the absolute canonical URL of a topic, such as http://example.org/SubscriptionTopic/admission", topic)
+	}
 }
 
 func readFilter(c *checks, o *Object, at string) Filter {
@@ -86,25 +63,30 @@ func readFilter(c *checks, o *Object, at string) Filter {
 	return f
 }
 
-func readChannel(c *checks, o *Object) string {
+// readChannel reads a Coding of a channel.
+func readChannel(c *checks, o *Object, at string) string {
 	if o == nil {
 		return ""
 	}
 	switch system := o.Text("system"); system {
 	case "", channelSystem, channelSystemR4:
 	default:
-		c.broken("not-supported", "Subscription.channelType.system", "got %q, expected %s or none", system, channelSystem)
+		c.broken("not-supported", at+".system", "got %q, expected %s or none", system, channelSystem)
 	}
 	code := o.Text("code")
-	if code != "websocket" {
-		c.broken("not-supported", "Subscription.channelType.code", `got %q, this server has the channel "websocket" only`, code)
-	}
+	checkChannel(c, code, at+".code")
 	return code
+}
+
+func checkChannel(c *checks, code, at string) {
+	if code != "websocket" {
+		c.broken("not-supported", at, `got %q, this server has the channel "websocket" only`, code)
+	}
 }
 
 // checkEndpoint warns of an endpoint that cannot be meant for a websocket. None
 // is ever used: the address of the socket is the operation's websocket-url (LC-6).
-func checkEndpoint(c *checks, endpoint string) {
+func checkEndpoint(c *checks, endpoint, at string) {
 	if endpoint == "" {
 		return
 	}
@@ -114,12 +96,11 @@ func checkEndpoint(c *checks, endpoint string) {
 			return
 		}
 	}
-	c.warn("value", "Subscription.endpoint", "got %q, which is ignored: a websocket subscription needs no endpoint, and one that is given is a ws or wss URL", endpoint)
+	c.warn("value", at, "got %q, which is ignored: a websocket subscription needs no endpoint, and one that is given is a ws or wss URL", endpoint)
 }
 
 // checkContentType accepts the JSON media types in this release's version.
-func (r Release) checkContentType(c *checks, contentType string) {
-	const at = "Subscription.contentType"
+func (r Release) checkContentType(c *checks, contentType, at string) {
 	media, params, err := mime.ParseMediaType(contentType)
 	if err != nil {
 		c.broken("not-supported", at, "got %q, expected application/fhir+json", contentType)
@@ -136,11 +117,19 @@ func (r Release) checkContentType(c *checks, contentType string) {
 	}
 }
 
-// WithStatus copies a Subscription with another status.
-func (r Release) WithStatus(o *Object, status string) *Object {
-	c := o.Clone()
-	c.Set("status", status)
-	return c
+// WithStatus copies a Subscription with a status the server gives it. why is the
+// error to show beside it where the release has an element for that; "" takes an
+// old one away.
+func (r Release) WithStatus(o *Object, status, why string) *Object {
+	return r.codec().withStatus(o.Clone(), status, why)
+}
+
+// TopicOf answers the topic a resource of the release defines, in the form
+// [Release.ReadTopic] reads; false where it defines none.
+func (r Release) TopicOf(o *Object) (*Object, bool) { return r.codec().topicOf(o) }
+
+func isSubscriptionTopic(o *Object) (*Object, bool) {
+	return o, o.Text("resourceType") == "SubscriptionTopic"
 }
 
 // ReadTopic reads a SubscriptionTopic that passed [Release.Validate]. Types are
@@ -192,8 +181,8 @@ func (r Release) ReadTopic(o *Object) (*Topic, []Issue) {
 			Resource:    r.readType(c, can, at+".resource"),
 			Parameter:   can.Text("filterParameter"),
 			Definition:  can.Text("filterDefinition"),
-			Comparators: texts(can, "comparator"),
-			Modifiers:   texts(can, "modifier"),
+			Comparators: append(texts(can, "comparator"), comparators(can)...),
+			Modifiers:   slices.DeleteFunc(texts(can, "modifier"), isComparator),
 			Expression:  at,
 		})
 	}
@@ -208,6 +197,22 @@ func (r Release) ReadTopic(o *Object) (*Topic, []Issue) {
 		c.warn("business-rule", "SubscriptionTopic.resourceTrigger", "the topic has no resourceTrigger, so no interaction fires it; only the control API can (TOP-19)")
 	}
 	return t, c.issues
+}
+
+// comparators lists those among the modifiers of a filter, where R4B puts them
+// (FLT-22).
+func comparators(can *Object) []string {
+	var found []string
+	for _, code := range texts(can, "modifier") {
+		if isComparator(code) && code != "=" {
+			found = append(found, code)
+		}
+	}
+	return found
+}
+
+func isComparator(code string) bool {
+	return slices.Contains([]string{"=", "eq", "ne", "gt", "lt", "ge", "le", "sa", "eb", "ap"}, code)
 }
 
 // readType reads the member resource of a part of a topic as a type name; ""

@@ -165,7 +165,7 @@ func TestWithStatus_LeavesTheOriginalAlone(t *testing.T) {
 	t.Parallel()
 	o := subscription(t, "")
 	before := string(o.AppendJSON(nil))
-	got := fhir.R5.WithStatus(o, fhir.StatusActive)
+	got := fhir.R5.WithStatus(o, fhir.StatusActive, "")
 	if after := string(o.AppendJSON(nil)); after != before {
 		t.Errorf("the original became %s", after)
 	}

@@ -5,11 +5,15 @@ import "strings"
 // Release is a FHIR version as spoken on the wire.
 type Release string
 
-// R5 is FHIR 5.0.0.
-const R5 Release = "R5"
+// The releases.
+const (
+	R5  Release = "R5"
+	R4B Release = "R4B"
+	R4  Release = "R4"
+)
 
 // Releases lists the releases the server can speak, newest first.
-var Releases = []Release{R5}
+var Releases = []Release{R5, R4B, R4}
 
 // ParseRelease reads the release segment of a FHIR base URL in any case.
 func ParseRelease(segment string) (Release, bool) {
@@ -21,5 +25,53 @@ func ParseRelease(segment string) (Release, bool) {
 	return "", false
 }
 
+// codec is how one release writes and reads what the server itself has to do
+// with. Everything else about a release is in its tables.
+type codec struct {
+	version    string
+	bundleType string // of a notification
+	profile    string // of a notification; "" where the type of the bundle says it all
+	// answered: every entry of a notification has request and response, as
+	// history bundles have before R5 (bdl-3, bdl-4).
+	answered bool
+	// idOnlyEntries: at id-only each resource has an entry of its own (NB-9).
+	idOnlyEntries bool
+	// eventsRequired: a query-event without events cannot be said (OPE-5).
+	eventsRequired bool
+	// eventNumbersAreIntegers: in-parameters that are event numbers have the type
+	// integer64, which is no type of the others.
+	eventNumbersAreIntegers bool
+	// statusIsParameters: a Parameters stands for the SubscriptionStatus.
+	statusIsParameters bool
+
+	appendReferences func(dst []byte, base string, focus *Entry, context []Entry) []byte
+	readSubscription func(r Release, c *checks, o *Object) *Subscription
+	withStatus       func(o *Object, status, why string) *Object
+	operations       func(r Release) []operation
+	capability       func(s *capabilityStatement, c *Capability)
+	topicOf          func(o *Object) (*Object, bool)
+	adapt            func(o *Object) *Object
+}
+
+// codec answers the codec of the release: the one place that asks which it is.
+func (r Release) codec() codec {
+	switch r {
+	case R4B:
+		return r4b()
+	case R4:
+		return r4()
+	default:
+		return r5()
+	}
+}
+
+// TopicElement is where a Subscription of the release names its topic.
+func (r Release) TopicElement() string {
+	if r.codec().answered {
+		return "Subscription.criteria"
+	}
+	return "Subscription.topic"
+}
+
 // Version is the full FHIR version, for example "5.0.0".
-func (r Release) Version() string { return map[Release]string{R5: "5.0.0"}[r] }
+func (r Release) Version() string { return r.codec().version }

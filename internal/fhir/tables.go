@@ -10,7 +10,7 @@ import (
 	"sync"
 )
 
-//go:generate go run ./gen R5
+//go:generate go run ./gen R5 R4B R4
 
 //go:embed tables/*.gz
 var tableFiles embed.FS

@@ -11,7 +11,13 @@ import (
 )
 
 func TestValidate_AcceptsTheOfficialExamples(t *testing.T) {
-	files, err := filepath.Glob(filepath.Join(fhirtest.Spec(t, "examples", "R5"), "*.json"))
+	for _, r := range fhir.Releases {
+		t.Run(string(r), func(t *testing.T) { acceptsTheOfficialExamples(t, r) })
+	}
+}
+
+func acceptsTheOfficialExamples(t *testing.T, r fhir.Release) {
+	files, err := filepath.Glob(filepath.Join(fhirtest.Spec(t, "examples", string(r)), "*.json"))
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no examples found: %v", err)
 	}
@@ -27,7 +33,7 @@ func TestValidate_AcceptsTheOfficialExamples(t *testing.T) {
 			t.Errorf("%s: %v", filepath.Base(file), refused)
 			continue
 		}
-		issues := fhir.R5.Validate(o)
+		issues := r.Validate(o)
 		expected, isWrong := wrong[filepath.Base(file)]
 		switch {
 		case !isWrong && len(issues) > 0:

@@ -24,12 +24,13 @@ const (
 	Appended = "appended"  // an event was numbered and logged
 	NotSent  = "not-sent"  // an event concerns a subscription but went to nobody; Text says why
 	Refused  = "refused"   // something said on a socket was refused; Text says why
+	Lenient  = "lenient"   // something was taken that strictly is wrong; Text says what
 	Reset    = "reset"     // the room went back to its seed; tallies begin anew
 )
 
 // Kinds lists every kind.
 func Kinds() []string {
-	return []string{HTTP, Opened, Closed, Received, Sent, Overflow, Token, Bound, Unbound, Status, Change, Fired, NotFired, Appended, NotSent, Refused, Reset}
+	return []string{HTTP, Opened, Closed, Received, Sent, Overflow, Token, Bound, Unbound, Status, Change, Fired, NotFired, Appended, NotSent, Refused, Lenient, Reset}
 }
 
 // Entry is one thing that happened. Which members say something depends on the

@@ -19,7 +19,11 @@ type Base struct {
 	room    *Room
 	release fhir.Release
 	store   *store.Store
-	topics  *topic.Catalogue
+	topics  *topic.Catalogue // by the reference of the resource that defines each
+
+	// classic are the subscriptions whose criteria is a search (4.7), by id. The
+	// write lock guards it.
+	classic map[string]*classic
 }
 
 func (r *Room) newBase(release fhir.Release) *Base {
@@ -28,6 +32,7 @@ func (r *Room) newBase(release fhir.Release) *Base {
 		release: release,
 		store:   store.New(release, r.clock, r.random, store.Options{}),
 		topics:  topic.NewCatalogue(),
+		classic: map[string]*classic{},
 	}
 }
 
@@ -90,4 +95,11 @@ func (r *Room) topicURLs() []string {
 	}
 	slices.Sort(urls)
 	return slices.Compact(urls)
+}
+
+// TopicURLs lists the canonical URLs subscriptions of the base can name.
+func (b *Base) TopicURLs() []string {
+	b.room.write.Lock()
+	defer b.room.write.Unlock()
+	return b.topics.URLs()
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"signalfhir/internal/dialect"
 	"signalfhir/internal/fhir"
 	"signalfhir/internal/journal"
 	"signalfhir/internal/subscription"
@@ -91,8 +92,9 @@ func (b *Base) bindable(id string) *fhir.Error {
 
 // Bind binds a socket to every subscription a token covers and sends their
 // handshakes, in the order of the token (WS-22). It tells how many bindings
-// were made and what was refused.
-func (r *Room) Bind(s subscription.Socket, secret string) (int, []*fhir.Error) {
+// were made and what was refused. said is the dialect it was asked for in, which
+// decides the voice of the notifications.
+func (r *Room) Bind(s subscription.Socket, secret, said string) (int, []*fhir.Error) {
 	t, err := r.tokens.Lookup(secret)
 	if err != nil {
 		return 0, []*fhir.Error{err}
@@ -108,11 +110,14 @@ func (r *Room) Bind(s subscription.Socket, secret string) (int, []*fhir.Error) {
 			problems = append(problems, fhir.Refuse(http.StatusGone, "deleted", "the token is for a Subscription/%s that was deleted; the one there is now needs a token of its own", id))
 			continue
 		}
-		if err := r.subscriptions.Bind(id, s, t.Secret, t.Expires); err != nil {
+		if err := r.subscriptions.BindIn(voice(said), id, s, t.Secret, t.Expires); err != nil {
 			problems = append(problems, err)
 			continue
 		}
 		bound++
+		if voice(said) == fhir.Medplum {
+			r.orphans.bound(s, id)
+		}
 	}
 	// The token may have been revoked while its subscriptions were bound.
 	if _, err := r.tokens.Lookup(secret); err != nil && err.Code() == "forbidden" {
@@ -121,19 +126,36 @@ func (r *Room) Bind(s subscription.Socket, secret string) (int, []*fhir.Error) {
 	return bound, problems
 }
 
-// Unbind ends what a token holds on one socket (WS-17).
-func (r *Room) Unbind(s subscription.Socket, secret string) {
+// Unbind ends what a token holds on one socket (WS-17). It answers the
+// subscriptions the socket is no longer bound to.
+func (r *Room) Unbind(s subscription.Socket, secret string) []string {
 	t, err := r.tokens.Lookup(secret)
 	if err != nil {
-		return // nothing can be bound through a token that is unknown or expired
+		return nil // nothing can be bound through a token that is unknown or expired
 	}
+	var ended []string
 	for _, life := range t.Subscriptions {
-		r.subscriptions.Unbind(idOf(life), s, t.Secret)
+		if id := idOf(life); r.subscriptions.Unbind(id, s, t.Secret) {
+			ended = append(ended, id)
+			r.collect(s, id)
+		}
 	}
+	return ended
 }
 
 // Gone ends every binding of a socket that closed.
-func (r *Room) Gone(s subscription.Socket) { r.subscriptions.Gone(s) }
+func (r *Room) Gone(s subscription.Socket) {
+	r.subscriptions.Gone(s)
+	r.collect(s, "")
+}
+
+// voice is that of a dialect.
+func voice(said string) fhir.Voice {
+	if said == dialect.Medplum {
+		return fhir.Medplum
+	}
+	return fhir.Standard
+}
 
 // Revoke makes a token invalid and ends the bindings that rest on it (WS-35).
 func (r *Room) Revoke(secret string) bool {
@@ -196,6 +218,14 @@ func (b *Base) Events(id string, since, until int64, content fhir.Content) (*fhi
 		return nil, err
 	}
 	return b.room.subscriptions.Events(id, since, until, content)
+}
+
+// Resend sends the retained events that selects picks again (3.6).
+func (b *Base) Resend(id string, selects func(*fhir.Event) bool) (events, sockets int, refused *fhir.Error) {
+	if _, err := b.store.Read("Subscription", id); err != nil {
+		return 0, 0, err
+	}
+	return b.room.subscriptions.Resend(id, selects)
 }
 
 // NewID makes an id for a resource of the server's own, such as a search

@@ -1,7 +1,6 @@
 package room
 
 import (
-	"net/http"
 	"sync"
 	"time"
 
@@ -53,16 +52,6 @@ func (r *Room) observer() subscription.Observer {
 
 // Record writes to the journal of the room.
 func (r *Room) Record(e journal.Entry) { r.journal.Record(e) }
-
-// BindLegacy answers the R4 message "bind [id]": a subscription on a topic takes
-// a token (WSL-6, WSL-8).
-func (r *Room) BindLegacy(_ subscription.Socket, id string) *fhir.Error {
-	if _, err := r.Subscription(id); err != nil {
-		return err
-	}
-	return fhir.Refuse(http.StatusUnprocessableEntity, "business-rule",
-		"Subscription/%s is on a topic; take a token with Subscription/%[1]s/$get-ws-binding-token and send bind-with-token TOKEN", id)
-}
 
 // Counts is how much a room holds.
 type Counts struct{ Resources, Subscriptions, Tokens int }

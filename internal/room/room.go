@@ -53,6 +53,8 @@ type Room struct {
 	// version it came into being with, by id. A token is for one life.
 	lives sync.Map
 
+	orphans orphans
+
 	// write serialises changes: it is held from the check of a write to the
 	// append of its events, and guards the topics of the bases and pending. Lock order:
 	// write, then a subscription, then a socket.

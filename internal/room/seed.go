@@ -3,10 +3,13 @@ package room
 import (
 	"fmt"
 	"net/http"
+	"slices"
+	"strings"
 
 	"signalfhir/internal/fhir"
 	"signalfhir/internal/journal"
 	"signalfhir/internal/synth"
+	"signalfhir/internal/topic"
 )
 
 // load puts the seed into the room, through the same checks as a client's
@@ -19,31 +22,55 @@ func (r *Room) load() *fhir.Error {
 		return nil
 	}
 	r.write.Lock()
-	b := r.bases[0]
+	for _, b := range r.bases {
+		if err := b.loadLocked(s.Resources[b.release]); err != nil {
+			r.write.Unlock()
+			return err
+		}
+	}
+	r.write.Unlock()
+	return r.generators.Reset(s.Generators)
+}
+
+// loadLocked puts resources into the base. What cannot be stored there, a topic
+// where the release has no such resource, is compiled only.
+func (b *Base) loadLocked(resources []*fhir.Object) *fhir.Error {
 	for _, topics := range []bool{true, false} {
-		for i, o := range s.Resources {
+		for i, o := range resources {
 			typ, id := o.Text("resourceType"), o.Text("id")
 			if (typ == "SubscriptionTopic") != topics {
 				continue
 			}
-			err := b.check(typ, o)
-			if err == nil && !fhir.IsID(id) {
-				err = fhir.Refuse(http.StatusBadRequest, "value", "a seeded resource needs a valid id, got %q", id).At(typ + ".id")
-			}
-			if err == nil {
+			var err *fhir.Error
+			if topics && !b.release.IsResourceType(typ) {
+				err = b.loadTopicLocked(id, o)
+			} else if err = b.check(typ, o); err == nil {
 				_, err = b.updateLocked(typ, id, o.Clone(), Request{Base: b.url()})
 			}
 			if err != nil {
-				r.write.Unlock()
 				for j := range err.Issues {
-					err.Issues[j].Diagnostics = fmt.Sprintf("resources[%d] (%s/%s): %s", i, typ, id, err.Issues[j].Diagnostics)
+					err.Issues[j].Diagnostics = fmt.Sprintf("%s resources[%d] (%s/%s): %s", b.release, i, typ, id, err.Issues[j].Diagnostics)
 				}
 				return err
 			}
 		}
 	}
-	r.write.Unlock()
-	return r.generators.Reset(s.Generators)
+	return nil
+}
+
+// loadTopicLocked compiles a topic in the form of R5 for a release that cannot
+// store it.
+func (b *Base) loadTopicLocked(id string, o *fhir.Object) *fhir.Error {
+	if err := fhir.RefuseAll(fhir.R5.Validate(o)); err != nil {
+		return err
+	}
+	read, issues := b.release.ReadTopic(o)
+	compiled, more := topic.Compile(b.release, read)
+	if err := fhir.RefuseAll(append(issues, more...)); err != nil {
+		return err
+	}
+	b.topics.Put("SubscriptionTopic/"+id, compiled)
+	return nil
 }
 
 // Reset returns the room to its seed: sockets stay open but lose their
@@ -57,6 +84,7 @@ func (r *Room) Reset() *fhir.Error {
 	for _, b := range r.bases {
 		b.topics.Clear()
 		b.store.Reset()
+		clear(b.classic)
 	}
 	r.tokens.Reset()
 	r.write.Unlock()
@@ -66,18 +94,31 @@ func (r *Room) Reset() *fhir.Error {
 // generatorWrites lets generators write like clients.
 type generatorWrites struct{ room *Room }
 
-// Apply performs one write of a scenario.
+// Apply performs one write of a scenario on the releases of its generator. The
+// first refusal is answered; the others go on.
 func (g generatorWrites) Apply(w synth.Write) *fhir.Error {
-	b := g.room.bases[0]
-	q := Request{Base: b.url()}
-	switch w.Method {
-	case http.MethodDelete:
-		return b.Delete(w.Type, w.ID, q)
-	case http.MethodPost:
-		_, err := b.Create(w.Type, w.Object, "", q)
-		return err
-	default:
-		_, err := b.Update(w.Type, w.ID, w.Object, q)
-		return err
+	var refused *fhir.Error
+	for i, b := range g.room.bases {
+		if len(w.Releases) == 0 && i > 0 || len(w.Releases) > 0 && !slices.ContainsFunc(w.Releases, func(name string) bool { return strings.EqualFold(name, string(b.release)) }) {
+			continue
+		}
+		if err := b.apply(w); err != nil && refused == nil {
+			refused = err
+		}
 	}
+	return refused
+}
+
+func (b *Base) apply(w synth.Write) *fhir.Error {
+	q := Request{Base: b.url()}
+	if w.Method == http.MethodDelete {
+		return b.Delete(w.Type, w.ID, q)
+	}
+	o, err := b.release.Adapt(w.Object), (*fhir.Error)(nil)
+	if w.Method == http.MethodPost {
+		_, err = b.Create(w.Type, o, "", q)
+	} else {
+		_, err = b.Update(w.Type, w.ID, o, q)
+	}
+	return err
 }

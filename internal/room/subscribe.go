@@ -36,7 +36,15 @@ func (b *Base) acceptSubscriptionLocked(id string, o *fhir.Object, q Request) (*
 		issues = append(issues, rule("business-rule", "Subscription.end",
 			"the subscription would have ended at "+sub.End.UTC().Format(time.RFC3339)+"; it is now "+b.room.clock.Now().UTC().Format(time.RFC3339)+"; leave end out or name a later time"))
 	}
-	t, filters, more := b.resolveLocked(sub)
+	var t *topic.Topic
+	var filters *topic.Filters
+	var search *classic
+	var more []fhir.Issue
+	if sub.Criteria != "" {
+		search, more = b.readCriteria(sub.Criteria)
+	} else {
+		t, filters, more = b.resolveLocked(sub)
+	}
 	issues = append(issues, more...)
 	if q.Strict {
 		escalate(issues)
@@ -57,10 +65,15 @@ func (b *Base) acceptSubscriptionLocked(id string, o *fhir.Object, q Request) (*
 		// LC-2, LC-4: a websocket subscription has no endpoint to shake hands
 		// with now, so it is active at once.
 		sub.Status = fhir.StatusActive
-		o = b.release.WithStatus(o, fhir.StatusActive)
+		o = b.release.WithStatus(o, fhir.StatusActive, "")
 	}
 	return o, func(c *store.Change) {
 		sub.ID = c.Current.ID
+		delete(b.classic, sub.ID)
+		if search != nil {
+			search.made = c.Method == http.MethodPost
+			b.classic[sub.ID] = search
+		}
 		if c.Interaction == store.Create {
 			b.room.lives.Store(sub.ID, c.Current.VersionID)
 		}
@@ -78,10 +91,10 @@ func (b *Base) resolveLocked(sub *fhir.Subscription) (*topic.Topic, *topic.Filte
 		} else {
 			text += "; it has none yet: create a SubscriptionTopic first"
 		}
-		return nil, nil, []fhir.Issue{rule("not-supported", "Subscription.topic", text)}
+		return nil, nil, []fhir.Issue{rule("not-supported", b.release.TopicElement(), text)}
 	}
 	if t.Status() == "retired" {
-		return t, nil, []fhir.Issue{rule("business-rule", "Subscription.topic", "the topic "+sub.Topic+" is retired; subscribe to an active one (TOP-20)")}
+		return t, nil, []fhir.Issue{rule("business-rule", b.release.TopicElement(), "the topic "+sub.Topic+" is retired; subscribe to an active one (TOP-20)")}
 	}
 	filters, issues := t.CompileFilters(sub.Filters)
 	return t, filters, issues
@@ -103,14 +116,15 @@ func dormant(status string) bool {
 	return status == fhir.StatusOff || status == fhir.StatusEnteredInError
 }
 
-// acceptTopicLocked compiles a SubscriptionTopic.
-func (b *Base) acceptTopicLocked(id string, o *fhir.Object, q Request) (func(*store.Change), []fhir.Issue, *fhir.Error) {
+// acceptTopicLocked compiles the topic a resource defines; reference is that of
+// the resource, ending in / where the store will choose the id.
+func (b *Base) acceptTopicLocked(reference string, o *fhir.Object, q Request) (func(*store.Change), []fhir.Issue, *fhir.Error) {
 	read, issues := b.release.ReadTopic(o)
 	compiled, more := topic.Compile(b.release, read)
 	issues = append(issues, more...)
-	if other, taken := b.topics.Holder(read.URL, read.Version); taken && other != id {
+	if other, taken := b.topics.Holder(read.URL, read.Version); taken && other != reference {
 		issues = append(issues, rule("duplicate", "SubscriptionTopic.url",
-			"SubscriptionTopic/"+other+" already has url "+read.URL+" in this version; update that one or give another version"))
+			other+" already has url "+read.URL+" in this version; update that one or give another version"))
 	}
 	if q.Strict {
 		escalate(issues)
@@ -119,7 +133,7 @@ func (b *Base) acceptTopicLocked(id string, o *fhir.Object, q Request) (func(*st
 		return nil, nil, err
 	}
 	return func(c *store.Change) {
-		b.topics.Put(c.Current.ID, compiled)
+		b.topics.Put(c.Current.Reference(), compiled)
 		b.retopicLocked()
 	}, issues, nil
 }
@@ -130,7 +144,7 @@ func (b *Base) acceptTopicLocked(id string, o *fhir.Object, q Request) (func(*st
 func (b *Base) retopicLocked() {
 	for _, res := range b.store.List("Subscription") {
 		state, ok := b.room.subscriptions.State(res.ID)
-		if !ok || dormant(state.Status) {
+		if !ok || dormant(state.Status) || b.classic[res.ID] != nil {
 			continue
 		}
 		sub, _ := b.release.ReadSubscription(res.Object)
@@ -138,7 +152,7 @@ func (b *Base) retopicLocked() {
 		t, filters, issues := b.resolveLocked(sub)
 		if err := fhir.RefuseAll(issues); err != nil {
 			b.room.subscriptions.SetError(res.ID, "", err.Error())
-			b.setStatusLocked(res, fhir.StatusError)
+			b.setStatusLocked(res, fhir.StatusError, err.Error())
 			continue
 		}
 		if state.Status == fhir.StatusError {
@@ -150,12 +164,12 @@ func (b *Base) retopicLocked() {
 
 // setStatusLocked stores a new version of a subscription with a status the
 // server decided on. Such a version is real, but no topic sees it (LC-15).
-func (b *Base) setStatusLocked(res *fhir.Resource, status string) {
+func (b *Base) setStatusLocked(res *fhir.Resource, status, why string) {
 	if res.Object.Text("status") == status {
 		return
 	}
 	// Nothing can refuse this: the resource exists and no version is demanded.
-	_, _ = b.store.Update(res.Type, res.ID, b.release.WithStatus(res.Object, status), "")
+	_, _ = b.store.Update(res.Type, res.ID, b.release.WithStatus(res.Object, status, why), "")
 }
 
 // ended turns a subscription off whose end has come (LC-11).
@@ -180,8 +194,16 @@ func (r *Room) ended(id string) {
 		return
 	}
 	sub.ID, sub.Status = id, fhir.StatusOff
-	b.setStatusLocked(res, fhir.StatusOff)
+	b.setStatusLocked(res, fhir.StatusOff, "")
 	r.subscriptions.Put(subscription.Spec{Subscription: sub, Base: state.Base, TopicKey: state.TopicKey})
+}
+
+// dropTopicLocked removes the topic a resource defined, where it did.
+func (b *Base) dropTopicLocked(reference string) {
+	if _, ok := b.topics.ByKey(reference); ok {
+		b.topics.Remove(reference)
+		b.retopicLocked()
+	}
 }
 
 func rule(code, expression, text string) fhir.Issue {

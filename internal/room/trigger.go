@@ -85,7 +85,8 @@ func (r *Room) Trigger(t Trigger) (fired []Fired, scheduled int, err *fhir.Error
 // target is a base on which the events of a trigger occur.
 type target struct {
 	base  *Base
-	topic *topic.Topic // nil where the topic of a subscription was deleted
+	topic *topic.Topic // nil where a subscription has none, or it was deleted
+	typ   string       // of a resource that is made up
 }
 
 // targetsLocked finds where the events of t occur: on the base of its
@@ -104,7 +105,11 @@ func (r *Room) targetsLocked(t Trigger) ([]target, *fhir.Error) {
 			return nil, fhir.Refuse(http.StatusUnprocessableEntity, "business-rule", "Subscription/%s is %s and makes no events; set its status to \"requested\" first", t.Subscription, state.Status)
 		}
 		on, _ := b.topicByKey(state.TopicKey)
-		return []target{{b, on}}, b.checkFocusLocked(t, on)
+		typ := focusType(on)
+		if c := b.classic[t.Subscription]; c != nil {
+			typ = c.typ
+		}
+		return []target{{b, on, typ}}, b.checkFocusLocked(t, typ)
 	}
 	var targets []target
 	var refused *fhir.Error
@@ -116,13 +121,13 @@ func (r *Room) targetsLocked(t Trigger) ([]target, *fhir.Error) {
 		if !ok {
 			continue
 		}
-		if err := b.checkFocusLocked(t, on); err != nil {
+		if err := b.checkFocusLocked(t, focusType(on)); err != nil {
 			if refused == nil {
 				refused = err
 			}
 			continue // another release may know the focus
 		}
-		targets = append(targets, target{b, on})
+		targets = append(targets, target{b, on, focusType(on)})
 	}
 	switch {
 	case len(targets) > 0:
@@ -133,13 +138,22 @@ func (r *Room) targetsLocked(t Trigger) ([]target, *fhir.Error) {
 	return nil, fhir.Refuse(http.StatusNotFound, "not-found", "this server has no topic %s; it has %s", t.Topic, strings.Join(r.topicURLs(), ", "))
 }
 
-// checkFocusLocked refuses a focus the server could not send.
-func (b *Base) checkFocusLocked(t Trigger, on *topic.Topic) *fhir.Error {
+// focusType is the type of resource a topic is about first; "" where there is none.
+func focusType(on *topic.Topic) string {
+	if on == nil || len(on.Resources()) == 0 {
+		return ""
+	}
+	return on.Resources()[0]
+}
+
+// checkFocusLocked refuses a focus the server could not send; typ is that of one
+// it makes up.
+func (b *Base) checkFocusLocked(t Trigger, typ string) *fhir.Error {
 	if t.Focus != nil && t.Reference != "" {
 		return fhir.Refuse(http.StatusBadRequest, "invalid", "give the focus as a resource or as a reference, not both")
 	}
 	if t.Focus != nil {
-		typ := t.Focus.Text("resourceType")
+		typ = t.Focus.Text("resourceType")
 		if !b.release.IsResourceType(typ) {
 			return fhir.Refuse(http.StatusBadRequest, "invalid", "focus.resourceType: %q is not a resource type of FHIR %s", typ, b.release)
 		}
@@ -152,7 +166,7 @@ func (b *Base) checkFocusLocked(t Trigger, on *topic.Topic) *fhir.Error {
 		}
 		return nil
 	}
-	if on == nil || len(on.Resources()) == 0 {
+	if typ == "" {
 		return fhir.Refuse(http.StatusUnprocessableEntity, "required", "the topic names no resource type to make a focus of; give a focus or a reference")
 	}
 	return nil
@@ -164,7 +178,7 @@ func (r *Room) fireLocked(t Trigger, targets []target, method string) ([]Fired, 
 	now := r.clock.Now()
 	made := t.Focus
 	if made == nil && t.Reference == "" {
-		typ := targets[0].topic.Resources()[0]
+		typ := targets[0].typ
 		if made = synth.Example(typ, r.random, now); made == nil {
 			made = fhir.NewObject("resourceType", typ)
 		}

@@ -123,9 +123,9 @@ func (b *Base) deleteLocked(typ, id string, q Request) *fhir.Error {
 	case "Subscription":
 		b.room.subscriptions.Remove(id)
 		b.room.lives.Delete(id)
-	case "SubscriptionTopic":
-		b.topics.Remove(id)
-		b.retopicLocked()
+		delete(b.classic, id)
+	default:
+		b.dropTopicLocked(typ + "/" + id)
 	}
 	b.publishLocked(change)
 	return nil
@@ -152,7 +152,7 @@ func (b *Base) Stores(typ string) *fhir.Error {
 		return fhir.Refuse(http.StatusNotFound, "not-supported",
 			"a SubscriptionStatus is never stored: it comes inside notifications; ask Subscription/[id]/$status for the current one")
 	case strings.HasPrefix(typ, "$"):
-		return fhir.Refuse(http.StatusNotFound, "not-supported", "there is no operation %s on the whole server; Subscription offers $get-ws-binding-token, $status and $events", typ)
+		return fhir.Refuse(http.StatusNotFound, "not-supported", "there is no operation %s on the whole server; Subscription offers $get-ws-binding-token, $status, $events and $resend", typ)
 	case !b.release.IsResourceType(typ):
 		return fhir.Refuse(http.StatusNotFound, "not-supported", "%q is not a resource type of FHIR %s", typ, b.release)
 	}
@@ -165,11 +165,12 @@ func (b *Base) commitLocked(typ, id string, o *fhir.Object, q Request, put func(
 	var issues []fhir.Issue
 	accept := func(*store.Change) {}
 	var err *fhir.Error
-	switch typ {
-	case "Subscription":
+	if topic, ok := b.release.TopicOf(o); ok {
+		accept, issues, err = b.acceptTopicLocked(typ+"/"+id, topic, q)
+	} else if typ == "Subscription" {
 		o, accept, issues, err = b.acceptSubscriptionLocked(id, o, q)
-	case "SubscriptionTopic":
-		accept, issues, err = b.acceptTopicLocked(id, o, q)
+	} else {
+		accept = func(c *store.Change) { b.dropTopicLocked(c.Current.Reference()) } // one it may have defined before
 	}
 	if err != nil {
 		return nil, err
@@ -204,6 +205,7 @@ func (b *Base) publishLocked(change *store.Change) {
 		focus := &fhir.Entry{Type: state.Type, ID: state.ID, Method: change.Method, Resource: change.Current}
 		b.appendLocked(t, b.occurrence(t, focus, state, change.At), state)
 	}
+	b.publishClassicLocked(change, state)
 }
 
 // maxHeldBack bounds the subscriptions the journal names of those an event did

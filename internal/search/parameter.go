@@ -19,7 +19,7 @@ import (
 	"signalfhir/internal/fhir"
 )
 
-//go:generate go run ./gen R5
+//go:generate go run ./gen R5 R4B R4
 
 //go:embed tables/*.gz
 var tableFiles embed.FS

@@ -34,10 +34,16 @@ func builtin(t *testing.T) *seed.Seed {
 
 func TestBuiltin_IsValid(t *testing.T) {
 	t.Parallel()
-	for _, o := range builtin(t).Resources {
-		t.Run(o.Text("resourceType")+"/"+o.Text("id"), func(t *testing.T) {
-			fhirtest.Valid(t, fhir.R5, o.AppendJSON(nil))
-		})
+	for r, resources := range builtin(t).Resources {
+		for _, o := range resources {
+			t.Run(string(r)+"/"+o.Text("resourceType")+"/"+o.Text("id"), func(t *testing.T) {
+				in := r
+				if r == fhir.R4 && o.Text("resourceType") == "SubscriptionTopic" {
+					in = fhir.R5 // R4 has none
+				}
+				fhirtest.Valid(t, in, o.AppendJSON(nil))
+			})
+		}
 	}
 }
 
@@ -46,7 +52,7 @@ func TestBuiltin_ReferencesResolve(t *testing.T) {
 	t.Parallel()
 	s := builtin(t)
 	known := map[string]bool{}
-	for _, o := range s.Resources {
+	for _, o := range s.Resources[fhir.R5] {
 		known[o.Text("resourceType")+"/"+o.Text("id")] = true
 		if o.Text("resourceType") == "SubscriptionTopic" {
 			known[o.Text("url")] = true
@@ -77,7 +83,7 @@ func TestBuiltin_HasWhatIsPromised(t *testing.T) {
 	s := builtin(t)
 	count := map[string]int{}
 	levels := map[string]string{}
-	for _, o := range s.Resources {
+	for _, o := range s.Resources[fhir.R5] {
 		count[o.Text("resourceType")]++
 		if o.Text("resourceType") != "Subscription" {
 			continue
@@ -115,7 +121,7 @@ func TestBuiltin_HasWhatIsPromised(t *testing.T) {
 func topics(t *testing.T, s *seed.Seed) map[string]*topic.Topic {
 	t.Helper()
 	all := map[string]*topic.Topic{}
-	for _, o := range s.Resources {
+	for _, o := range s.Resources[fhir.R5] {
 		if o.Text("resourceType") != "SubscriptionTopic" {
 			continue
 		}
@@ -256,7 +262,7 @@ func TestBuiltin_FiltersCompile(t *testing.T) {
 func TestBuiltin_HasTheCastOfExamples(t *testing.T) {
 	t.Parallel()
 	got := map[string]*fhir.Object{}
-	for _, o := range builtin(t).Resources {
+	for _, o := range builtin(t).Resources[fhir.R5] {
 		got[o.Text("resourceType")+"/"+o.Text("id")] = o
 	}
 	for _, want := range synth.ExampleCast(time.Now()) {
@@ -288,7 +294,7 @@ func TestDocumentation_IsTrue(t *testing.T) {
 	}
 	s := builtin(t)
 	words := synth.Scenarios()
-	for _, o := range s.Resources {
+	for _, o := range s.Resources[fhir.R5] {
 		if word := o.Text("url"); word != "" {
 			words = append(words, word)
 			continue

@@ -6,6 +6,8 @@
 //	  "description": "what this room is for",
 //	  "random": 42,
 //	  "resources": [ FHIR R5 resources, each with its id, in load order ],
+//	  "R4B": {"resources": [ … ]},
+//	  "R4": {"resources": [ …, topics as SubscriptionTopic of R5 ]},
 //	  "generators": [
 //	    {"name": "ward", "scenario": "admission-to-discharge", "rate": "10/min",
 //	     "patients": 8, "seed": 7, "running": true}
@@ -36,8 +38,8 @@ import (
 type Seed struct {
 	Description string
 	Random      uint64
-	Resources   []*fhir.Object // R5, each with resourceType and id; read only
-	Generators  []synth.Spec   // each with its seed
+	Resources   map[fhir.Release][]*fhir.Object // each with resourceType and id; read only
+	Generators  []synth.Spec                    // each with its seed
 }
 
 // MaxIssues bounds how many mistakes one refusal tells of.
@@ -80,21 +82,20 @@ func (r *reader) known(o *fhir.Object, path string, names ...string) {
 }
 
 func (r *reader) seed(o *fhir.Object) *Seed {
-	r.known(o, "", "description", "random", "resources", "generators")
-	s := &Seed{Description: r.text(o, "", "description"), Random: r.seedNumber(o, "", "random")}
-	seen := map[string]int{}
-	for i, v := range r.array(o, "resources") {
-		path := "resources[" + strconv.Itoa(i) + "]"
-		resource, ok := v.(*fhir.Object)
-		if !ok {
-			r.wrong(path, "structure", "expected a resource, got %s", kind(v))
-			continue
+	r.known(o, "", "description", "random", "resources", "R4B", "R4", "generators")
+	s := &Seed{Description: r.text(o, "", "description"), Random: r.seedNumber(o, "", "random"), Resources: map[fhir.Release][]*fhir.Object{}}
+	s.Resources[fhir.R5] = r.resources(fhir.R5, o, "")
+	for _, release := range fhir.Releases {
+		name := string(release)
+		if part, ok := o.Get(name).(*fhir.Object); ok {
+			r.known(part, name+".", "resources")
+			s.Resources[release] = r.resources(release, part, name+".")
+		} else if o.Has(name) {
+			r.wrong(name, "structure", "expected an object with resources, got %s", kind(o.Get(name)))
 		}
-		r.resource(resource, path, i, seen)
-		s.Resources = append(s.Resources, resource)
 	}
 	names := map[string]int{}
-	for i, v := range r.array(o, "generators") {
+	for i, v := range r.array(o, "", "generators") {
 		path := "generators[" + strconv.Itoa(i) + "]"
 		generator, ok := v.(*fhir.Object)
 		if !ok {
@@ -117,11 +118,29 @@ func (r *reader) seed(o *fhir.Object) *Seed {
 	return s
 }
 
-// resource checks what a resource needs to be loaded: a type and an id.
-func (r *reader) resource(o *fhir.Object, path string, i int, seen map[string]int) {
+// resources reads the resources of a release.
+func (r *reader) resources(release fhir.Release, o *fhir.Object, place string) []*fhir.Object {
+	var list []*fhir.Object
+	seen := map[string]int{}
+	for i, v := range r.array(o, place, "resources") {
+		path := place + "resources[" + strconv.Itoa(i) + "]"
+		resource, ok := v.(*fhir.Object)
+		if !ok {
+			r.wrong(path, "structure", "expected a resource, got %s", kind(v))
+			continue
+		}
+		r.resource(release, resource, path, i, seen)
+		list = append(list, resource)
+	}
+	return list
+}
+
+// resource checks what a resource needs to be loaded: a type and an id. A topic
+// can be seeded on every release, in the form of R5 where it has none (TOP-1).
+func (r *reader) resource(release fhir.Release, o *fhir.Object, path string, i int, seen map[string]int) {
 	typ, id := o.Text("resourceType"), o.Text("id")
-	if !fhir.R5.IsResourceType(typ) {
-		r.wrong(path+".resourceType", "structure", "expected a resource type of FHIR R5, got %s", kind(o.Get("resourceType")))
+	if !release.IsResourceType(typ) && typ != "SubscriptionTopic" {
+		r.wrong(path+".resourceType", "structure", "expected a resource type of FHIR %s, got %s", release, kind(o.Get("resourceType")))
 		return
 	}
 	if !fhir.IsID(id) {
@@ -138,7 +157,7 @@ func (r *reader) resource(o *fhir.Object, path string, i int, seen map[string]in
 
 func (r *reader) generator(o *fhir.Object, path string) synth.Spec {
 	before := len(r.issues)
-	r.known(o, path, "name", "scenario", "rate", "patients", "seed", "running")
+	r.known(o, path, "name", "scenario", "rate", "patients", "seed", "running", "releases")
 	spec := synth.Spec{
 		Name:     r.text(o, path, "name"),
 		Scenario: r.text(o, path, "scenario"),
@@ -146,6 +165,13 @@ func (r *reader) generator(o *fhir.Object, path string) synth.Spec {
 		Patients: r.whole(o, path, "patients"),
 		Seed:     r.seedNumber(o, path, "seed"),
 		Running:  r.boolean(o, path, "running"),
+	}
+	for i, v := range r.array(o, path, "releases") {
+		name, ok := v.(string)
+		if !ok {
+			r.wrong(path+"releases["+strconv.Itoa(i)+"]", "structure", "expected a string, got %s", kind(v))
+		}
+		spec.Releases = append(spec.Releases, name)
 	}
 	if len(r.issues) > before {
 		return spec // its values are not what the file says
@@ -174,10 +200,10 @@ func (r *reader) boolean(o *fhir.Object, path, name string) bool {
 	return b
 }
 
-func (r *reader) array(o *fhir.Object, name string) []any {
+func (r *reader) array(o *fhir.Object, path, name string) []any {
 	values, ok := o.Get(name).([]any)
 	if !ok && o.Has(name) {
-		r.wrong(name, "structure", "expected an array, got %s", kind(o.Get(name)))
+		r.wrong(path+name, "structure", "expected an array, got %s", kind(o.Get(name)))
 	}
 	return values
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"signalfhir/internal/fhir"
 	"signalfhir/internal/seed"
 	"signalfhir/internal/synth"
 )
@@ -24,7 +25,7 @@ func TestRead_TakesEveryMember(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s.Description != "a room" || len(s.Resources) != 2 || s.Resources[1].Text("resourceType") != "Encounter" {
+	if s.Description != "a room" || len(s.Resources[fhir.R5]) != 2 || s.Resources[fhir.R5][1].Text("resourceType") != "Encounter" {
 		t.Errorf("got %+v", s)
 	}
 	want := []synth.Spec{
@@ -38,7 +39,7 @@ func TestRead_TakesEveryMember(t *testing.T) {
 
 func TestRead_TakesAnEmptyObject(t *testing.T) {
 	t.Parallel()
-	if s, err := seed.Read([]byte(`{}`)); err != nil || len(s.Resources)+len(s.Generators) > 0 {
+	if s, err := seed.Read([]byte(`{}`)); err != nil || len(s.Resources[fhir.R5])+len(s.Generators) > 0 {
 		t.Errorf("got %+v, %v", s, err)
 	}
 }
@@ -48,7 +49,7 @@ func TestRead_RefusesWithThePath(t *testing.T) {
 	tests := []struct{ name, file, path, text string }{
 		{"not JSON", `{`, "", "line 1"},
 		{"a member twice", `{"random":1,"random":2}`, "", "twice"},
-		{"unknown member", `{"topics":[]}`, "topics", "expected description, random, resources, generators"},
+		{"unknown member", `{"topics":[]}`, "topics", "expected description, random, resources, R4B, R4, generators"},
 		{"description", `{"description":1}`, "description", "expected a string, got the number 1"},
 		{"random", `{"random":-1}`, "random", "from 0 on, got the number -1"},
 		{"resources", `{"resources":{}}`, "resources", "expected an array, got an object"},
@@ -119,7 +120,7 @@ func FuzzRead(f *testing.F) {
 				t.Fatalf("accepts a generator that cannot run: %v", err)
 			}
 		}
-		for _, o := range s.Resources {
+		for _, o := range s.Resources[fhir.R5] {
 			if o.Text("resourceType") == "" || o.Text("id") == "" {
 				t.Fatalf("accepts %s", o.AppendJSON(nil))
 			}

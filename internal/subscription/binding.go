@@ -14,6 +14,7 @@ import (
 // the subscription.
 type binding struct {
 	socket Socket
+	voice  fhir.Voice
 	tokens map[string]time.Time // what holds it: expiry by token key
 	expiry clock.Timer          // ends it with the last token; nil where it outlives them
 	due    time.Time            // of its next heartbeat, where there are any
@@ -21,7 +22,7 @@ type binding struct {
 
 // bind registers a binding and sends its handshake in one step (WS-22). It
 // tells whether that made a new binding.
-func (s *subscription) bind(to Socket, tokenKey string, expires time.Time) (created bool, refused *fhir.Error) {
+func (s *subscription) bind(to Socket, voice fhir.Voice, tokenKey string, expires time.Time) (created bool, refused *fhir.Error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.stopped {
@@ -44,8 +45,9 @@ func (s *subscription) bind(to Socket, tokenKey string, expires time.Time) (crea
 	} else {
 		s.options.Observer.Renewed(s.id, to.ID(), tokenKey)
 	}
+	b.voice = voice
 	s.holdLocked(b, tokenKey, expires)
-	s.sendLocked([]*binding{b}, s.frameLocked(fhir.Handshake, nil))
+	s.sendLocked([]*binding{b}, s.wordLocked(fhir.Handshake, nil))
 	s.armHeartbeatLocked() // NB-22: the first one comes a period after the handshake
 	return created && s.bound[to] == b, nil
 }
@@ -226,7 +228,7 @@ func (s *subscription) sendHeartbeats() {
 		}
 	}
 	if len(silent) > 0 {
-		s.sendLocked(silent, s.frameLocked(fhir.Heartbeat, nil))
+		s.sendLocked(silent, s.wordLocked(fhir.Heartbeat, nil))
 	}
 	if s.beat == nil {
 		return // no binding was left

@@ -2,6 +2,7 @@ package subscription
 
 import (
 	"net/http"
+	"slices"
 	"time"
 
 	"signalfhir/internal/fhir"
@@ -66,6 +67,35 @@ func (r *Registry) Events(id string, since, until int64, content fhir.Content) (
 		n.Content = content
 	}
 	return n, nil
+}
+
+// Resend sends the retained events that selects picks again, in bundles of at
+// most maxCount, under their numbers and with the present total (OPR-1). It
+// answers how many there were and how many sockets are bound. It refuses with
+// not-found, and with business-rule where nothing is delivered anyway.
+func (r *Registry) Resend(id string, selects func(*fhir.Event) bool) (events, sockets int, refused *fhir.Error) {
+	s := r.get(id)
+	if s == nil {
+		return 0, 0, unknown(id)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.status != fhir.StatusActive {
+		return 0, 0, fhir.Refuse(http.StatusUnprocessableEntity, "business-rule", "Subscription/%s is %s, so nothing is delivered; $events has its events", id, s.status)
+	}
+	s.flushLocked()
+	var again []fhir.Event
+	for _, e := range s.log.between(0, -1) {
+		if selects(&e) {
+			again = append(again, e)
+		}
+	}
+	for batch := range slices.Chunk(again, s.batchSizeLocked()) {
+		w := s.wordLocked(fhir.EventNotification, batch)
+		w.notification.EventsSinceStart = s.counter
+		s.sendLocked(slices.Clone(s.bindings), w)
+	}
+	return len(again), len(s.bindings), nil
 }
 
 func (s *subscription) state() State {

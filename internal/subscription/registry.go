@@ -218,6 +218,11 @@ func (r *Registry) SetError(id, code, text string) {
 // entered-in-error. A socket that cannot take the handshake is not bound, which
 // is no refusal: it is closing.
 func (r *Registry) Bind(id string, to Socket, tokenKey string, expires time.Time) *fhir.Error {
+	return r.BindIn(fhir.Standard, id, to, tokenKey, expires)
+}
+
+// BindIn is [Registry.Bind] for a socket that wants its notifications in a voice.
+func (r *Registry) BindIn(voice fhir.Voice, id string, to Socket, tokenKey string, expires time.Time) *fhir.Error {
 	s := r.get(id)
 	if s == nil {
 		return unknown(id)
@@ -229,7 +234,7 @@ func (r *Registry) Bind(id string, to Socket, tokenKey string, expires time.Time
 	}
 	r.sockets[to][id]++
 	r.mu.Unlock()
-	created, err := s.bind(to, tokenKey, expires)
+	created, err := s.bind(to, voice, tokenKey, expires)
 	if !created {
 		r.forget(id, to)
 	}
@@ -237,11 +242,14 @@ func (r *Registry) Bind(id string, to Socket, tokenKey string, expires time.Time
 }
 
 // Unbind ends what a token holds on a socket, and the binding with it when no
-// other token holds it (WS-17).
-func (r *Registry) Unbind(id string, from Socket, tokenKey string) {
-	if s := r.get(id); s != nil && s.release(from, tokenKey) {
-		r.forget(id, from)
+// other token holds it (WS-17). It tells whether the binding ended by that.
+func (r *Registry) Unbind(id string, from Socket, tokenKey string) bool {
+	s := r.get(id)
+	if s == nil || !s.release(from, tokenKey) {
+		return false
 	}
+	r.forget(id, from)
+	return true
 }
 
 // Gone ends all bindings of a socket that closed.

@@ -27,6 +27,7 @@ type subscription struct {
 	counter  int64                    // number of the last event; never goes back (LC-13)
 	log      eventLog
 	pending  []fhir.Event // waiting to share a bundle; none without a binding
+	spare    []fhir.Event // the memory pending had before, to be used again
 	batch    clock.Timer  // flushes pending; nil while nothing waits
 	end      clock.Timer  // nil where there is no end
 	beat     clock.Timer  // next heartbeat of any binding; nil without bindings or heartbeats
@@ -61,7 +62,7 @@ func (s *subscription) put(spec Spec) []Socket {
 	s.armEndLocked()
 	if dormant(s.status) {
 		if len(s.bindings) > 0 {
-			s.sendLocked(s.bindings, s.frameLocked(fhir.Heartbeat, nil)) // WS-34
+			s.sendLocked(s.bindings, s.wordLocked(fhir.Heartbeat, nil)) // WS-34
 		}
 		return s.endBindingsLocked(SubscriptionOff)
 	}
@@ -219,34 +220,69 @@ func (s *subscription) flushLocked() {
 	if len(s.pending) == 0 {
 		return
 	}
-	f := s.frameLocked(fhir.EventNotification, s.pending)
-	clear(s.pending) // the log decides how long an occurrence is kept
-	s.pending = s.pending[:0]
-	s.sendLocked(s.bindings, f)
+	events := s.pending
+	s.pending = s.spare[:0] // nothing waits any more, also for who is told meanwhile
+	s.sendLocked(s.bindings, s.wordLocked(fhir.EventNotification, events))
+	clear(events) // the log decides how long an occurrence is kept
+	s.spare = events
 }
 
-// frameLocked encodes one notification, once for all sockets.
-func (s *subscription) frameLocked(kind fhir.NotificationType, events []fhir.Event) Frame {
-	sub := s.spec.Subscription
-	f := Frame{
-		Bytes:        sub.Release.EncodeNotification(s.notificationLocked(kind, events)),
-		Subscription: s.id,
-		Type:         kind,
-		Timeout:      sub.Timeout,
+// wording is one notification, encoded once for all sockets that want it in the
+// same voice.
+type wording struct {
+	notification *fhir.Notification
+	release      fhir.Release
+	frame        Frame                 // in the standard voice, once it has bytes
+	voices       map[fhir.Voice][]byte // what was encoded in others; nil where one has no word for it
+}
+
+// in answers the frame in a voice.
+func (w *wording) in(v fhir.Voice) Frame {
+	if v == fhir.Standard {
+		if w.frame.Bytes == nil {
+			w.frame.Bytes = w.release.EncodeNotification(w.notification)
+		}
+		return w.frame
 	}
-	if len(events) > 0 {
-		f.First, f.Last = events[0].Number, events[len(events)-1].Number
+	bytes, encoded := w.voices[v]
+	if !encoded {
+		bytes = w.release.EncodeFor(v, w.notification)
+		if w.voices == nil {
+			w.voices = map[fhir.Voice][]byte{}
+		}
+		w.voices[v] = bytes
 	}
+	f := w.frame
+	f.Bytes = bytes
 	return f
 }
 
-// sendLocked queues a frame on bindings and drops those whose socket cannot
-// take it.
-func (s *subscription) sendLocked(to []*binding, f Frame) {
+// wordLocked makes one notification. The events are encoded when the first
+// socket wants them, so they must not change until it is sent.
+func (s *subscription) wordLocked(kind fhir.NotificationType, events []fhir.Event) *wording {
+	sub := s.spec.Subscription
+	w := &wording{
+		notification: s.notificationLocked(kind, events),
+		release:      sub.Release,
+		frame:        Frame{Subscription: s.id, Type: kind, Timeout: sub.Timeout},
+	}
+	if len(events) > 0 {
+		w.frame.First, w.frame.Last = events[0].Number, events[len(events)-1].Number
+	}
+	return w
+}
+
+// sendLocked queues a notification on bindings and drops those whose socket
+// cannot take it.
+func (s *subscription) sendLocked(to []*binding, w *wording) {
 	now := s.options.Clock.Now()
-	f.At = now
+	w.frame.At = now
 	var lost []*binding
 	for _, b := range to {
+		f := w.in(b.voice)
+		if f.Bytes == nil {
+			continue
+		}
 		if !b.socket.Send(f) {
 			lost = append(lost, b)
 			s.options.Observer.NotSent(s.id, f.First, f.Last, "socket "+b.socket.ID()+" is closing or reads too slowly; $events has what it misses")

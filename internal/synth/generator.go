@@ -163,6 +163,7 @@ func (g *generator) write() (*fhir.Error, bool) {
 	}
 	now := g.clock.Now()
 	w := g.story.next(now)
+	w.Releases = g.state.Releases
 	err := g.writer.Apply(w)
 
 	g.mu.Lock()

@@ -18,6 +18,8 @@ type Spec struct {
 	Patients int    `json:"patients"` // size of the pool; 0: 8
 	Seed     uint64 `json:"seed"`     // the same seed gives the same sequence
 	Running  bool   `json:"running"`  // write on the clock; else only when stepped
+	// Releases are those it writes to, such as "R4"; none: the newest one offered.
+	Releases []string `json:"releases,omitempty"`
 }
 
 // The limits of a generator.
@@ -54,6 +56,11 @@ func (s Spec) Check() *fhir.Error {
 	}
 	if s.Patients < 0 || s.Patients > MaxPatients {
 		add("patients", fhir.Refuse(http.StatusBadRequest, "value", "got %d, expected 1 to %d, or 0 for %d", s.Patients, MaxPatients, DefaultPatients))
+	}
+	for _, name := range s.Releases {
+		if _, ok := fhir.ParseRelease(name); !ok {
+			add("releases", fhir.Refuse(http.StatusBadRequest, "value", "got %q, expected one of %v", name, fhir.Releases))
+		}
 	}
 	_, err := interval(s.Rate)
 	add("rate", err)

@@ -15,6 +15,7 @@ type Write struct {
 	Type, ID string       // what is written
 	Object   *fhir.Object // the resource, the receiver's to keep; nil on a DELETE
 	Note     string       // what it means in the story: "admitted"
+	Releases []string     // of the generator
 }
 
 // Writer takes the writes of generators. Calls for one generator come one after

@@ -21,6 +21,7 @@ export async function startServer(...options) {
   return {
     url: ready.url,
     fhir: ready.fhir.R5,
+    bases: ready.fhir, // of every release the server offers
     ws: ready.ws,
     log: () => log,
     // mock steers the server: reset, trigger, await.

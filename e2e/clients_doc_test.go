@@ -1,0 +1,29 @@
+package e2e
+
+import (
+	"os/exec"
+	"strings"
+	"testing"
+
+	"signalfhir/testkit"
+)
+
+// TestClientsDoc_SignInWorks runs the commands of docs/clients.md. Its programs
+// are run by e2e/clients, which has the clients they are about.
+func TestClientsDoc_SignInWorks(t *testing.T) {
+	t.Parallel()
+	if _, err := exec.LookPath("curl"); err != nil {
+		t.Skip("curl is not installed")
+	}
+	s := testkit.Start(t)
+	quiet(s)
+	var said strings.Builder
+	for _, block := range blocks(t, "../docs/clients.md", "sh") {
+		said.WriteString(shell(t, s, block))
+	}
+	for _, want := range []string{`"access_token":"`, `"reference":"Practitioner/dev"`, `"websocket-subscriptions"`} {
+		if !strings.Contains(said.String(), want) {
+			t.Errorf("nothing answered with %s", want)
+		}
+	}
+}

@@ -1,0 +1,160 @@
+package room
+
+import (
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"signalfhir/internal/fhir"
+	"signalfhir/internal/search"
+	"signalfhir/internal/store"
+	"signalfhir/internal/subscription"
+)
+
+// Classic subscriptions: those of R4 and R4B whose criteria is a search and not
+// a topic. They concern the new state of what is created or updated, never a
+// deletion (WSL-4, FLT-25).
+
+// classic is what a classic subscription looks for.
+type classic struct {
+	typ   string
+	query *search.Query // nil: every resource of the type
+	made  bool          // its id is the server's: nobody but its client knows it
+}
+
+// readCriteria reads the search of a classic subscription.
+func (b *Base) readCriteria(criteria string) (*classic, []fhir.Issue) {
+	const at = "Subscription.criteria"
+	typ, text, _ := strings.Cut(criteria, "?")
+	if err := b.Stores(typ); err != nil {
+		return nil, []fhir.Issue{rule("not-supported", at, err.Error())}
+	}
+	c := &classic{typ: typ}
+	if text != "" {
+		query, err := search.ParseQuery(b.release, typ, text)
+		if err != nil {
+			return nil, []fhir.Issue{rule("not-supported", at, err.Error())}
+		}
+		c.query = query
+	}
+	return c, nil
+}
+
+// publishClassicLocked gives the classic subscriptions a change concerns their
+// event, in order of their ids.
+func (b *Base) publishClassicLocked(change *store.Change, state *fhir.Resource) {
+	if len(b.classic) == 0 || change.Current == nil {
+		return
+	}
+	var occurrence *fhir.Occurrence
+	for _, id := range slices.Sorted(maps.Keys(b.classic)) {
+		c := b.classic[id]
+		if c.typ != state.Type {
+			continue
+		}
+		if c.query != nil {
+			if ok, err := c.query.Match(state); err != nil || !ok {
+				continue
+			}
+		}
+		if occurrence == nil {
+			occurrence = b.occurrence(nil, &fhir.Entry{Type: state.Type, ID: state.ID, Method: change.Method, Resource: change.Current}, state, change.At)
+		}
+		_, _ = b.room.subscriptions.AppendTo(id, occurrence) // one that is off takes none
+	}
+}
+
+// forever is beyond what a binding without a token lasts.
+const forever = 100 * 365 * 24 * time.Hour
+
+// legacyKey names the hold a binding without a token has.
+const legacyKey = "bind"
+
+// BindLegacy answers the R4 message "bind [id]" with "bound [id]" (WSL-2, WSL-3).
+// A subscription on a topic takes a token (WSL-6, WSL-8).
+func (r *Room) BindLegacy(s subscription.Socket, id string) *fhir.Error {
+	b, err := r.baseOf(id)
+	if err != nil {
+		return err
+	}
+	r.write.Lock()
+	isClassic := b.classic[id] != nil
+	r.write.Unlock()
+	if !isClassic {
+		return fhir.Refuse(http.StatusUnprocessableEntity, "business-rule",
+			"Subscription/%s is on a topic; take a token with Subscription/%[1]s/$get-ws-binding-token and send bind-with-token TOKEN", id)
+	}
+	return r.subscriptions.BindIn(fhir.Legacy, id, s, legacyKey, r.clock.Now().Add(forever))
+}
+
+// UnbindLegacy ends what BindLegacy began. It tells whether there was a binding.
+func (r *Room) UnbindLegacy(s subscription.Socket, id string) bool {
+	return r.subscriptions.Unbind(id, s, legacyKey)
+}
+
+// orphans remembers which subscriptions sockets were bound to in Medplum's
+// dialect. Its client makes a subscription for each connection and deletes none:
+// the server collects those nobody is bound to any more.
+type orphans struct {
+	mu     sync.Mutex // guards byHost
+	byHost map[subscription.Socket]map[string]struct{}
+}
+
+func (o *orphans) bound(s subscription.Socket, id string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.byHost == nil {
+		o.byHost = map[subscription.Socket]map[string]struct{}{}
+	}
+	if o.byHost[s] == nil {
+		o.byHost[s] = map[string]struct{}{}
+	}
+	o.byHost[s][id] = struct{}{}
+}
+
+// of answers what a socket was bound to: one subscription, or all where id is "".
+func (o *orphans) of(s subscription.Socket, id string) []string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	var ids []string
+	for held := range o.byHost[s] {
+		if id == "" || held == id {
+			ids = append(ids, held)
+		}
+	}
+	slices.Sort(ids)
+	return ids
+}
+
+func (o *orphans) forget(s subscription.Socket, id string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	delete(o.byHost[s], id)
+	if len(o.byHost[s]) == 0 {
+		delete(o.byHost, s)
+	}
+}
+
+// collect deletes the subscriptions a socket has left behind: classic ones with
+// an id of the server's that no socket is bound to.
+func (r *Room) collect(s subscription.Socket, id string) {
+	for _, id := range r.orphans.of(s, id) {
+		state, ok := r.subscriptions.State(id)
+		if slices.Contains(state.Sockets, s.ID()) {
+			continue // another token holds it
+		}
+		r.orphans.forget(s, id)
+		if !ok || len(state.Sockets) > 0 {
+			continue
+		}
+		b := r.Base(state.Release)
+		r.write.Lock()
+		if c := b.classic[id]; c != nil && c.made {
+			_ = b.deleteLocked("Subscription", id, Request{})
+		}
+		r.write.Unlock()
+	}
+}

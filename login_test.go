@@ -1,0 +1,173 @@
+package main
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+)
+
+const formType = "application/x-www-form-urlencoded"
+
+// signIn posts a form to the token route.
+func (s *testServer) signIn(form string, headers ...string) answered {
+	s.t.Helper()
+	return s.do("POST", "/oauth2/token", form, append([]string{"Content-Type", formType}, headers...)...)
+}
+
+// claims of a JWT, whose signature nobody checks.
+func claims(t *testing.T, token string) map[string]any {
+	t.Helper()
+	parts := strings.Split(token, ".")
+	if len(parts) != 3 {
+		t.Fatalf("%q is no JWT", token)
+	}
+	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	var c map[string]any
+	if err := json.Unmarshal(payload, &c); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func TestSignIn_AnswersWhatMedplumReads(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	a := s.signIn("grant_type=client_credentials&client_id=my-app&client_secret=anything")
+	if a.status != 200 || a.header.Get("Content-Type") != "application/json" || a.header.Get("Cache-Control") != "no-store" {
+		t.Fatalf("got %d %v\n%s", a.status, a.header, a.raw)
+	}
+	if a.body["token_type"] != "Bearer" || a.body["expires_in"] != 86400.0 {
+		t.Errorf("got %s", a.raw)
+	}
+	if got := a.body["profile"].(map[string]any)["reference"]; got != "Practitioner/dev" {
+		t.Errorf("profile is %v", got)
+	}
+	if got := a.body["project"].(map[string]any)["reference"]; got != "Project/dev" {
+		t.Errorf("project is %v", got)
+	}
+	c := claims(t, a.body["access_token"].(string))
+	if _, is := c["login_id"].(string); !is {
+		t.Error("login_id has to be a string, or Medplum's client does not know the server")
+	}
+	if c["client_id"] != "my-app" || c["iss"] != s.url || c["exp"] != float64(begin.Add(24*time.Hour).Unix()) {
+		t.Errorf("claims are %v", c)
+	}
+}
+
+// TestSignIn_TakesEveryGrant goes through the ways @medplum/core 4 and 5 sign in.
+func TestSignIn_TakesEveryGrant(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	basic := "Basic " + base64.StdEncoding.EncodeToString([]byte("in-header:secret"))
+	tests := map[string]struct {
+		form    string
+		headers []string
+		client  string
+	}{
+		"client credentials":       {form: "grant_type=client_credentials&client_id=a&client_secret=b", client: "a"},
+		"credentials in header":    {form: "grant_type=client_credentials", headers: []string{"Authorization", basic}, client: "in-header"},
+		"both":                     {form: "grant_type=client_credentials&client_id=a", headers: []string{"Authorization", basic}, client: "a"},
+		"code":                     {form: "grant_type=authorization_code&client_id=a&code=c&redirect_uri=http%3A%2F%2Flocalhost&code_verifier=v", client: "a"},
+		"refresh":                  {form: "grant_type=refresh_token&client_id=a&refresh_token=r", client: "a"},
+		"JWT bearer":               {form: "grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer&client_id=a&assertion=x&scope=openid", client: "a"},
+		"client assertion, no id":  {form: "grant_type=client_credentials&client_assertion_type=urn%3Aietf%3Aparams%3Aoauth%3Aclient-assertion-type%3Ajwt-bearer&client_assertion=x", client: ""},
+		"exchange of another JWT":  {form: "grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Atoken-exchange&client_id=a&subject_token=x&subject_token_type=urn%3Aietf%3Aparams%3Aoauth%3Atoken-type%3Aaccess_token", client: "a"},
+		"with an old bearer token": {form: "grant_type=client_credentials&client_id=a&client_secret=b", headers: []string{"Authorization", "Bearer stale"}, client: "a"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			a := s.signIn(test.form, test.headers...)
+			if a.status != 200 {
+				t.Fatalf("got %d %s", a.status, a.raw)
+			}
+			if got := claims(t, a.body["access_token"].(string))["client_id"]; got != test.client {
+				t.Errorf("client_id is %v, want %s", got, test.client)
+			}
+		})
+	}
+}
+
+func TestSignIn_SaysWhatIsMissing(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	for name, a := range map[string]answered{
+		"empty":     s.signIn(""),
+		"no grant":  s.signIn("client_id=a"),
+		"JSON":      s.do("POST", "/oauth2/token", `{"grant_type":"client_credentials"}`, "Content-Type", "application/json"),
+		"malformed": s.signIn("grant_type=%zz"),
+	} {
+		if a.status != 400 || a.body["error"] != "invalid_request" || a.body["error_description"] == "" {
+			t.Errorf("%s: got %d %s, want the error of RFC 6749", name, a.status, a.raw)
+		}
+	}
+}
+
+func TestSignIn_TellsWhoIsSignedIn(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	for name, headers := range map[string][]string{
+		"with the token":   {"Authorization", "Bearer " + s.signIn("grant_type=client_credentials&client_id=a").body["access_token"].(string)},
+		"with another":     {"Authorization", "Bearer whatever"},
+		"without any":      nil,
+		"with credentials": {"Authorization", "Basic YTpi"},
+	} {
+		a := s.do("GET", "/auth/me", nil, headers...)
+		if a.status != 200 {
+			t.Fatalf("%s: got %d %s", name, a.status, a.raw)
+		}
+		for member, typ := range map[string]string{"project": "Project", "membership": "ProjectMembership", "profile": "Practitioner", "config": "UserConfiguration"} {
+			resource, _ := a.body[member].(map[string]any)
+			if resource["resourceType"] != typ || resource["id"] == "" {
+				t.Errorf("%s: %s is %v", name, member, resource)
+			}
+		}
+		if features := asList(a.body["project"].(map[string]any)["features"]); len(features) != 1 || features[0] != "websocket-subscriptions" {
+			t.Errorf("%s: features are %v", name, features)
+		}
+	}
+	if a := s.do("POST", "/oauth2/logout", map[string]any{}); a.status != 200 {
+		t.Errorf("signing out: got %d %s", a.status, a.raw)
+	}
+}
+
+// TestSignIn_IsNotNeeded: no other route looks at Authorization.
+func TestSignIn_IsNotNeeded(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	for _, header := range []string{"Bearer nonsense", "Basic !!!", "Bearer " + devToken(s.url, "a", begin.Add(-48*time.Hour))} {
+		s.must(200, "GET", "metadata", nil, "Authorization", header)
+		s.must(200, "GET", "/mock/subscriptions", nil, "Authorization", header)
+	}
+}
+
+// TestSignIn_WorksFromAPage: Medplum's client sends credentials, so a browser
+// wants the very origin and every header named (clients.md, 1.3).
+func TestSignIn_WorksFromAPage(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	const origin = "http://localhost:3000"
+	for path, method := range map[string]string{"/oauth2/token": "POST", "/auth/me": "GET", "/fhir/R5/Subscription": "POST", "/fhir/R5/Subscription/a/$get-ws-binding-token": "GET"} {
+		a := s.do("OPTIONS", path, nil, "Origin", origin, "Access-Control-Request-Method", method, "Access-Control-Request-Headers", "authorization,content-type,x-medplum")
+		allowed := strings.ToLower(a.header.Get("Access-Control-Allow-Headers"))
+		if a.status != 204 || a.header.Get("Access-Control-Allow-Origin") != origin || a.header.Get("Access-Control-Allow-Credentials") != "true" {
+			t.Errorf("%s: got %d %v", path, a.status, a.header)
+		}
+		for _, header := range []string{"authorization", "content-type", "x-medplum"} {
+			if !strings.Contains(allowed, header) {
+				t.Errorf("%s: %s is not among %q", path, header, allowed)
+			}
+		}
+	}
+	a := s.must(200, "GET", "/auth/me", nil, "Origin", origin)
+	if a.header.Get("Access-Control-Allow-Origin") != origin || a.header.Get("Access-Control-Allow-Credentials") != "true" {
+		t.Errorf("got %v", a.header)
+	}
+	if a := s.do("GET", "/auth/me", nil, "Origin", "https://evil.example"); a.header.Get("Access-Control-Allow-Origin") != "" {
+		t.Error("a foreign page may read")
+	}
+}
