@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -149,6 +150,19 @@ func TestJournal_TellsHowThingsEnd(t *testing.T) {
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("got\n  %s\nwant\n  %s", strings.Join(got, "\n  "), strings.Join(want, "\n  "))
+	}
+}
+
+func TestJournal_EveryKindIsDescribed(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("docs/mock.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, kind := range journal.Kinds() {
+		if !strings.Contains(string(text), "`"+kind+"`") {
+			t.Errorf("docs/mock.md does not describe the kind %s", kind)
+		}
 	}
 }
 

@@ -1,12 +1,15 @@
 package main
 
 import (
+	"bytes"
+	"compress/gzip"
 	"crypto/sha256"
 	"embed"
 	"encoding/hex"
 	"mime"
 	"net/http"
 	"path"
+	"strings"
 
 	"github.com/labstack/echo/v4"
 )
@@ -23,27 +26,59 @@ func (s *server) page(c echo.Context) error { return s.asset(c, "index.html") }
 // assets answers /ui/….
 func (s *server) assets(c echo.Context) error { return s.asset(c, c.Param("*")) }
 
+// file is one embedded file as it is answered.
+type file struct {
+	plain, packed []byte // packed is gzipped
+	etag, kind    string
+}
+
+// file finds an embedded file. It is packed when it is first asked for: most
+// runs of the server never show the page.
+func (s *server) file(name string) (*file, error) {
+	name = path.Clean("/" + name)
+	if found, ok := s.files.Load(name); ok {
+		return found.(*file), nil
+	}
+	plain, err := web.ReadFile(path.Join("web", name))
+	if err != nil {
+		return nil, echo.ErrNotFound
+	}
+	var packed bytes.Buffer
+	w := gzip.NewWriter(&packed)
+	_, _ = w.Write(plain) // a buffer takes everything
+	_ = w.Close()
+	sum := sha256.Sum256(plain)
+	f := &file{plain: plain, packed: packed.Bytes(), etag: `W/"` + hex.EncodeToString(sum[:8]) + `"`, kind: mime.TypeByExtension(path.Ext(name))}
+	switch path.Ext(name) { // some systems' tables say otherwise
+	case ".js", ".mjs":
+		f.kind = "text/javascript; charset=utf-8"
+	case ".txt":
+		f.kind = "text/plain; charset=utf-8"
+	}
+	s.files.Store(name, f)
+	return f, nil
+}
+
 // asset answers one embedded file. Embedded files have no time of their own, so
 // a browser revalidates by content.
 func (s *server) asset(c echo.Context, name string) error {
-	data, err := web.ReadFile(path.Join("web", path.Clean("/"+name)))
+	f, err := s.file(name)
 	if err != nil {
-		return echo.ErrNotFound
+		return err
 	}
-	sum := sha256.Sum256(data)
-	etag := `"` + hex.EncodeToString(sum[:8]) + `"`
 	h := c.Response().Header()
-	h.Set("ETag", etag)
+	h.Set("ETag", f.etag)
 	h.Set("Cache-Control", "no-cache")
+	h.Set("Vary", "Accept-Encoding")
 	h.Set("Content-Security-Policy", contentSecurityPolicy)
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Referrer-Policy", "no-referrer")
-	if c.Request().Header.Get("If-None-Match") == etag {
+	if c.Request().Header.Get("If-None-Match") == f.etag {
 		return c.NoContent(http.StatusNotModified)
 	}
-	kind := mime.TypeByExtension(path.Ext(name))
-	if path.Ext(name) == ".js" {
-		kind = "text/javascript; charset=utf-8" // some systems' tables say otherwise
+	if strings.Contains(c.Request().Header.Get("Accept-Encoding"), "gzip") {
+		h.Set("Content-Encoding", "gzip")
+		return c.Blob(http.StatusOK, f.kind, f.packed)
 	}
-	return c.Blob(http.StatusOK, kind, data)
+	return c.Blob(http.StatusOK, f.kind, f.plain)
 }

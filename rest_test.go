@@ -400,7 +400,7 @@ func TestCORS_LetsLoopbackPagesRead(t *testing.T) {
 
 func TestControl_NamesTheMemberThatIsWrong(t *testing.T) {
 	t.Parallel()
-	s := vectorServer(t)
+	s := vectorServer(t, fhir.R5)
 	for body, want := range map[string][2]string{
 		`{"subscription":"full","count":"two"}`:     {"count", "count: got a JSON string, expected a whole number"},
 		`{"subscription":"full","count":1.5}`:       {"count", "count: got a JSON number 1.5, expected a whole number"},

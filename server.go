@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -38,6 +39,7 @@ type server struct {
 	metrics *metrics
 	live    atomic.Bool // requests are served; false again while stopping
 
+	files    sync.Map        // name → *file: the page, as it was asked for
 	instance string          // names this life of the server
 	stopping context.Context // ends when the server stops
 	stop     func()

@@ -1,9 +1,10 @@
 package e2e
 
 import (
+	"io"
 	"io/fs"
+	"net/http"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/chromedp/chromedp"
@@ -106,17 +107,36 @@ func TestPage_IsSmallAndTalksToNobody(t *testing.T) {
 	b := startBrowser(t)
 	s := testkit.Start(t)
 	quiet(s)
-	whole := int64(0)
+	// What goes over the wire, samples and all.
+	whole := 0
 	err := filepath.WalkDir("../web", func(path string, entry fs.DirEntry, err error) error {
-		if err != nil || entry.IsDir() || strings.HasPrefix(path, "../web/samples/") { // which are code to take along
+		if err != nil || entry.IsDir() {
 			return err
 		}
-		info, err := entry.Info()
-		whole += info.Size()
+		name, err := filepath.Rel("../web", path)
+		if err != nil {
+			return err
+		}
+		req, err := http.NewRequest(http.MethodGet, s.URL+"/ui/"+filepath.ToSlash(name), nil)
+		if err != nil {
+			return err
+		}
+		req.Header.Set("Accept-Encoding", "gzip")
+		res, err := http.DefaultTransport.RoundTrip(req)
+		if err != nil {
+			return err
+		}
+		defer res.Body.Close()
+		body, err := io.ReadAll(res.Body)
+		if res.StatusCode != http.StatusOK || res.Header.Get("Content-Encoding") != "gzip" {
+			t.Errorf("%s: got %s, encoded %q", name, res.Status, res.Header.Get("Content-Encoding"))
+		}
+		whole += len(body)
 		return err
 	})
+	t.Logf("%d bytes in all", whole)
 	if err != nil || whole == 0 || whole > 150_000 {
-		t.Errorf("the page is %d bytes in all (%v), want at most 150 000", whole, err)
+		t.Errorf("the page takes %d bytes in all (%v), want at most 150 000", whole, err)
 	}
 	for _, view := range []string{"/", "/timeline", "/try", "/trigger", "/resources"} {
 		b.open(t, s, view)

@@ -3,7 +3,6 @@ package journal_test
 import (
 	"bytes"
 	"encoding/json"
-	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -235,14 +234,6 @@ func TestEntries_FindText(t *testing.T) {
 		if e, found := j.Entry(seq); found != ok || ok && e.Seq != seq {
 			t.Errorf("Entry(%d): got %v %v", seq, e.Seq, found)
 		}
-	}
-}
-
-func TestEntry_KindsAreAllThereAre(t *testing.T) {
-	t.Parallel()
-	kinds := journal.Kinds()
-	if slices.Sort(kinds); len(slices.Compact(kinds)) != 18 {
-		t.Errorf("got %d kinds: %v", len(kinds), fmt.Sprint(kinds))
 	}
 }
 
