@@ -264,13 +264,18 @@ func (s *server) bases(root string) map[string]string {
 // banner greets a newcomer.
 func (s *server) banner(w io.Writer) {
 	root := s.root()
-	fmt.Fprintf(w, `signalfhir %s
-  page    %s/
-  fhir    %s/fhir/R5
-  socket  %s
-  start   curl -X POST '%s/fhir/R5/Subscription/admission-id-only/$get-ws-binding-token'
-  watch   signalfhir listen --server %s --subscription admission-id-only
-`, version(), root, root, socketURL(root), root, root)
+	fmt.Fprintf(w, "signalfhir %s\n  page    %s/\n", version(), root)
+	for _, r := range s.options.releases() {
+		fmt.Fprintf(w, "  fhir    %s/fhir/%s\n", root, r)
+	}
+	fmt.Fprintf(w, "  socket  %s\n", socketURL(root))
+	for _, sub := range s.room.Subscriptions() {
+		if sub.Content == string(fhir.IDOnly) { // a first step that shows something
+			fmt.Fprintf(w, "  start   curl -X POST '%s/fhir/%s/Subscription/%s/$get-ws-binding-token'\n", root, sub.Release, sub.ID)
+			fmt.Fprintf(w, "  watch   signalfhir listen --server %s/fhir/%s --subscription %s\n", root, sub.Release, sub.ID)
+			break
+		}
+	}
 }
 
 // root is the URL of the server where no request tells it.

@@ -285,14 +285,15 @@ type frame struct {
 }
 
 func (f frame) status() map[string]any {
-	for _, e := range asList(f.body["entry"]) {
-		status, _ := e.(map[string]any)["resource"].(map[string]any)
-		if status["resourceType"] == "Parameters" {
-			return statusOfParameters(status)
-		}
-		return status
+	entries := asList(f.body["entry"])
+	if len(entries) == 0 {
+		return map[string]any{}
 	}
-	return map[string]any{}
+	status, _ := entries[0].(map[string]any)["resource"].(map[string]any)
+	if status["resourceType"] == "Parameters" {
+		return statusOfParameters(status)
+	}
+	return status
 }
 
 func (f frame) kind() string {

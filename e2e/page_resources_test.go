@@ -203,3 +203,38 @@ func TestPageResources_ShowsHostileContentAsText(t *testing.T) {
 		t.Error("the page executed what a resource holds")
 	}
 }
+
+func TestPageResources_HasATabForEachRelease(t *testing.T) {
+	t.Parallel()
+	b := startBrowser(t)
+	s := testkit.Start(t)
+	quiet(s)
+	b.open(t, s, "/resources")
+	b.sees(t, ".tabs [aria-current]", "R5")
+	b.sees(t, ".types a", "SubscriptionTopic")
+	b.do(t, chromedp.Click(`//div[@aria-label="FHIR release"]//a[text()="R4"]`))
+	b.sees(t, ".lede", "/fhir/R4")
+	if status, answer := send(t, http.MethodPut, s.URL+"/fhir/R4/Patient/four", []byte(`{"resourceType":"Patient","id":"four","name":[{"text":"Four"}],"generalPractitioner":[{"reference":"Practitioner/lin"}]}`)); status != http.StatusCreated {
+		t.Fatalf("got %d %v", status, answer)
+	}
+	b.do(t, chromedp.Click(`//nav[@aria-label="Types"]//a[contains(., "Patient")]`))
+	b.do(t, chromedp.Click(`//ul[contains(@class, "rows-of-type")]//a[contains(., "four")]`))
+	b.sees(t, ".one .json", "Four")
+	var to string
+	b.evaluate(t, `document.querySelector(".one .json a").search`, &to)
+	if to != "?release=R4" {
+		t.Errorf("a reference of R4 leads to %q", to)
+	}
+	// Edit stays in the release.
+	b.do(t, chromedp.Click(`//section[@class="one"]//a[text()="Edit"]`))
+	b.sees(t, "[aria-label='Write a resource'] h3", "PUT /fhir/R4/Patient/four")
+	b.within(t, "the resource", chromedp.Poll(`document.querySelector("[aria-label='Write a resource'] textarea").value.includes('"Four"')`, nil))
+	b.accessible(t)
+
+	only := testkit.Start(t, testkit.WithArgs("--release", "R4"))
+	quiet(only)
+	b.open(t, only, "/resources")
+	b.sees(t, ".lede", "/fhir/R4")
+	b.open(t, only, "/trigger")
+	b.sees(t, "[aria-label='Write a resource'] h3", "/fhir/R4/Encounter")
+}

@@ -390,6 +390,29 @@ func TestPageTimeline_FiltersBySubscriptionAndSocket(t *testing.T) {
 	b.sees(t, "option:checked", "s99")
 }
 
+// A page whose first look at the journal fails says so and looks again.
+func TestPageTimeline_FillsOnceThereIsAConnection(t *testing.T) {
+	t.Parallel()
+	b := startBrowser(t)
+	b.tolerate("net::ERR_")
+	s := testkit.Start(t)
+	quiet(s)
+	b.open(t, s, "/resources")
+	b.do(t, chromedp.Evaluate(`import("/ui/views/timeline.js").then(() => 0)`, nil, awaits)) // is here, as after any look at it
+	address := s.URL[len("http://"):]
+	s.Stop()
+	b.within(t, "the lost connection", chromedp.WaitVisible("#link[data-state=lost]", chromedp.ByQuery))
+	b.do(t, chromedp.Click(`nav a[href="/timeline"]`, chromedp.ByQuery))
+	b.sees(t, ".row.note", "does not answer")
+	quiet(testkit.Start(t, testkit.WithArgs("--listen", address)))
+	b.sees(t, ".row", "reset")
+	var doubles int
+	b.evaluate(t, `[...document.querySelectorAll(".rows-space .row")].filter((r) => r.textContent.includes("reset")).length - 1`, &doubles)
+	if doubles != 0 {
+		t.Errorf("the reset is there %d times too often", doubles)
+	}
+}
+
 func TestPageTimeline_SaysThatAnEntryIsGone(t *testing.T) {
 	t.Parallel()
 	b := startBrowser(t)

@@ -163,7 +163,7 @@ func (b *Base) Stores(typ string) *fhir.Error {
 // the rules of the types the server itself acts on, the store, the events.
 func (b *Base) commitLocked(typ, id string, o *fhir.Object, q Request, put func(*fhir.Object) (*store.Change, *fhir.Error)) (*Written, *fhir.Error) {
 	var issues []fhir.Issue
-	accept := func(*store.Change) {}
+	var accept func(*store.Change)
 	var err *fhir.Error
 	if topic, ok := b.release.TopicOf(o); ok {
 		accept, issues, err = b.acceptTopicLocked(typ+"/"+id, topic, q)

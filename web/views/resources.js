@@ -15,15 +15,21 @@ let came = "";
 let asRaw = false;
 
 export function mount(root, path, query) {
+  let end;
+  const wait = on("state", ({ fhir }) => { end ??= show(root, path, query, Object.keys(fhir).at(-1)); });
+  return () => { wait(); end?.(); };
+}
+
+function show(root, path, query, newest) {
   const [type, id, version] = path;
-  const release = query.get("release") ?? "R5";
+  const release = query.get("release") ?? newest;
   const base = `/fhir/${release}`;
   const list = { find: query.get("find") ?? "", from: Number(query.get("from")) || 0 };
 
   /** here is the address of a type, a resource or a version; the list of the type stays as it is. */
   function here(...parts) {
     const q = new URLSearchParams();
-    if (release !== "R5") q.set("release", release);
+    if (release !== newest) q.set("release", release);
     if (parts[0] === type) for (const name in list) if (list[name]) q.set(name, list[name]);
     return `/${["resources", ...parts.map(encodeURIComponent)].join("/")}${q.size ? `?${q}` : ""}`;
   }
@@ -65,7 +71,7 @@ export function mount(root, path, query) {
     const key = JSON.stringify([mine, releases]);
     if (key === counted) return;
     counted = key;
-    draw(tabs, releases.length > 1 && releases.map((r) => h("a.tab", { href: r === "R5" ? "/resources" : `/resources?release=${r}`, "aria-current": r === release ? "true" : null }, r)));
+    draw(tabs, releases.length > 1 && releases.map((r) => h("a.tab", { href: `/resources?release=${r}`, "aria-current": r === release ? "true" : null }, r)));
     draw(types, h("ul", null, mine.map((t) => h("li", null, link([t.type], t.type === type, h("span.cut", null, t.type), h("span.num.quiet", null, count(t.count)))))),
       !mine.length && h("p.empty", null, "This release holds nothing yet. ", h("a", { href: "/trigger" }, "Write something"), "."));
   }

@@ -48,7 +48,7 @@ export function mount(root, path, query) {
   let life = ""; // of the server: the instance that counts
   let last = 0; // number of its newest entry here
   let early = []; // what came on the stream before the first fill
-  let failed = false; // the first fill did, and is tried again
+  let failed = false; // the first fill did
   let waiting = null; // what comes while paused
   let opened = null; // the item in the panel
   let dirty = false; // the filter changed, or entries were let go
@@ -61,7 +61,6 @@ export function mount(root, path, query) {
   const newer = h("button.small.newer", { type: "button", hidden: true, on: { click: () => { rows.toEnd(); rows.element.focus(); } } });
   const empty = h("p.empty", { hidden: true });
   const status = h("p.hint");
-  const problem = h("p.error", { role: "alert", hidden: true });
   const text = h("input", { type: "search", value: filter.text, placeholder: "Text, also in frames and bodies", "aria-label": "Text", on: { input: () => { filter.text = text.value; searched = 0; changed(); } } });
   const subscription = h("select", { "aria-label": "Subscription", on: { change: () => { filter.subscription = subscription.value; changed(); } } });
   const socket = h("select", { "aria-label": "Socket", on: { change: () => { filter.socket = socket.value; changed(); } } });
@@ -93,7 +92,7 @@ export function mount(root, path, query) {
 
   root.append(
     h("div.head", null,
-      h("div", null, h("h1", null, "Timeline"), status, problem),
+      h("div", null, h("h1", null, "Timeline"), status),
       h("div.actions", null, pause, clear, h("span.quiet", null, "Export"), har, ndjson)),
     h("div.filters", { role: "group", "aria-label": "Show only" }, text, subscription, socket, h("div.toggles", null, toggles)),
     h("div.timeline", null, h("div.list", null, rows.element, empty, newer), panel));
@@ -264,13 +263,10 @@ export function mount(root, path, query) {
     try {
       fill = await get(`/mock/journal?limit=${most - surplus}`);
     } catch (error) {
-      failed = true;
-      problem.hidden = false;
-      problem.textContent = error.message;
-      return;
+      failed = true; // and is tried again when there is a connection
+      return add({ note: error.message });
     }
     if (ended) return;
-    problem.hidden = true;
     life = fill.instance;
     const came = early.slice(early.findLastIndex((item) => item.restart === life) + 1);
     early = null;

@@ -13,6 +13,8 @@ export function writeSection(query) {
   const input = (name, props) => h("input", { autocomplete: "off", spellcheck: "false", ...props, on: { ...props.on, change: (event) => { set(name, event.target.value.trim()); if (draft[name]) load(); } } });
   const type = input("type", { list: "types-held" });
   const id = input("id", { list: "ids-held", placeholder: "the server chooses one", on: { focus: suggest, input: suggest } });
+  const release = h("select", { on: { change: () => { set("release", release.value); load(); } } });
+  const releases = field("Release", release);
   const types = h("datalist", { id: "types-held" });
   const ids = h("datalist", { id: "ids-held" });
   const box = editor("Resource", draft.text, 22, (text) => set("text", text));
@@ -29,7 +31,7 @@ export function writeSection(query) {
   const element = h("section.section.make", { "aria-label": "Write a resource" },
     h("form.do", { on: { submit: (event) => { event.preventDefault(); send(draft.id ? "PUT" : "POST"); } } },
       h("h2", null, "Write a resource"),
-      h("div.three", null, field("Type", type), field("Id", id)), types, ids,
+      h("div.three", null, field("Type", type), field("Id", id), releases), types, ids,
       box, h("div.actions", null, save, remove, button("Another example", () => load(true)), note)),
     h("div.wire", null, h("div", { role: "alert" }, issues), setOff, line, h("div.code", null, command, copyButton("Copy", () => command.textContent)), h("div.actions", null, deletion)));
 
@@ -120,25 +122,28 @@ export function writeSection(query) {
     box.refuse(!list.length ? error.message : list.length === 1 ? "The server refused it." : `The server refused it for ${list.length} reasons.`);
   }
 
-  let held = "";
+  /** start fills the editor at first: with what was typed before, what the address asks for, or an example. */
+  function start(offered) {
+    fill(release, offered.map((r) => new Option(r)));
+    releases.hidden = offered.length < 2;
+    const wanted = { release: query.get("release") ?? draft.release };
+    if (!offered.includes(wanted.release)) wanted.release = offered.at(-1);
+    if (query.get("type")) Object.assign(wanted, { type: query.get("type"), id: query.get("id") ?? "" });
+    const mine = draft.text && (!wanted.type || draft.text !== draft.loaded) && Object.entries(wanted).every(([name, value]) => draft[name] === value);
+    Object.assign(draft, wanted);
+    for (const [control, name] of [[release, "release"], [type, "type"], [id, "id"]]) control.value = draft[name];
+    if (!mine) load();
+    else if (draft.text !== draft.loaded) fill(note, "You typed this and did not save it. ", button("Load what is stored", () => load(), true));
+    if (wanted.type) requestAnimationFrame(() => element.scrollIntoView());
+    show();
+  }
+
+  let held;
   const ends = [after.end, () => { clearTimeout(asking); turn++; }, on("state", (state) => {
+    if (held === undefined) start(Object.keys(state.fhir));
     const mine = state.types.filter((t) => t.release === draft.release).map((t) => t.type);
     if (mine.join() !== held) fill(types, mine.map((t) => new Option(t)));
     held = mine.join();
   })];
-
-  const wanted = query.get("type") && { release: query.get("release") ?? "R5", type: query.get("type"), id: query.get("id") ?? "" };
-  if (wanted) {
-    const mine = draft.text !== draft.loaded && Object.entries(wanted).every(([name, value]) => draft[name] === value);
-    Object.assign(draft, wanted);
-    if (mine) fill(note, "You typed this and did not save it. ", button("Load what is stored", () => load(), true));
-    else load();
-    requestAnimationFrame(() => element.scrollIntoView());
-  } else if (!draft.text) {
-    load();
-  }
-  type.value = draft.type;
-  id.value = draft.id;
-  show();
   return { element, end: () => ends.forEach((end) => end()) };
 }
