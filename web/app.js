@@ -19,9 +19,18 @@ let unmount;
 let shown; // name of the view that is mounted
 let turn = 0;
 
+/** decode reads a segment of the address, which anybody may have typed. */
+function decode(segment) {
+  try {
+    return decodeURIComponent(segment);
+  } catch {
+    return segment;
+  }
+}
+
 async function show(focus) {
   const mine = ++turn;
-  const [name, ...rest] = location.pathname.split("/").filter(Boolean).map(decodeURIComponent);
+  const [name, ...rest] = location.pathname.split("/").filter(Boolean).map(decode);
   const key = views[name ?? ""] ? name ?? "" : "";
   const [title, load] = views[key];
   for (const a of document.querySelectorAll("nav a")) {

@@ -43,6 +43,7 @@ type Entry struct {
 	Socket       string
 	Topic        string // canonical URL
 	Resource     string // "Encounter/1"
+	Release      string // of Resource, "R5"
 	Interaction  string // create, update or delete
 	Type         string
 	Dialect      string
@@ -81,6 +82,7 @@ type wireEntry struct {
 	Socket       string        `json:"socket,omitempty"`
 	Topic        string        `json:"topic,omitempty"`
 	Resource     string        `json:"resource,omitempty"`
+	Release      string        `json:"release,omitempty"`
 	Interaction  string        `json:"interaction,omitempty"`
 	Type         string        `json:"type,omitempty"`
 	Dialect      string        `json:"dialect,omitempty"`
@@ -112,7 +114,7 @@ type wireExchange struct {
 func (e *Entry) JSON(bodies bool) []byte {
 	w := wireEntry{
 		Seq: e.Seq, Time: e.Time, Kind: e.Kind,
-		Subscription: e.Subscription, Socket: e.Socket, Topic: e.Topic, Resource: e.Resource,
+		Subscription: e.Subscription, Socket: e.Socket, Topic: e.Topic, Resource: e.Resource, Release: e.Release,
 		Interaction: e.Interaction, Type: e.Type, Dialect: e.Dialect, Token: e.Token,
 		Code: e.Code, First: e.First, Last: e.Last, Text: e.Text,
 		Size: e.Size, Dropped: e.Dropped,

@@ -202,7 +202,7 @@ func (r *Room) fireLocked(t Trigger, targets []target, method string) ([]Fired, 
 			}
 			return []Fired{{t.Subscription, number}}, nil
 		}
-		r.journal.Record(journal.Entry{Kind: journal.Fired, Type: "trigger", Topic: on.topic.URL(), Resource: state.Reference(), Interaction: cmp.Or(t.Interaction, "create")})
+		r.journal.Record(journal.Entry{Kind: journal.Fired, Type: "trigger", Topic: on.topic.URL(), Resource: state.Reference(), Release: string(on.base.release), Interaction: cmp.Or(t.Interaction, "create")})
 		fired = append(fired, on.base.appendLocked(on.topic, occurrence, state)...)
 	}
 	return fired, nil

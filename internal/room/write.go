@@ -189,7 +189,7 @@ func (b *Base) commitLocked(typ, id string, o *fhir.Object, q Request, put func(
 func (b *Base) publishLocked(change *store.Change) {
 	state := change.State()
 	record := func(kind, topic, text string) {
-		b.room.journal.Record(journal.Entry{Kind: kind, Topic: topic, Resource: state.Reference(), Interaction: string(change.Interaction), Text: text})
+		b.room.journal.Record(journal.Entry{Kind: kind, Topic: topic, Resource: state.Reference(), Release: string(b.release), Interaction: string(change.Interaction), Text: text})
 	}
 	record(journal.Change, "", "")
 	for _, t := range b.topics.ForType(state.Type) {
@@ -222,11 +222,11 @@ func (b *Base) appendLocked(t *topic.Topic, o *fhir.Occurrence, state *fhir.Reso
 			continue
 		}
 		if heldBack++; heldBack <= maxHeldBack {
-			b.room.journal.Record(journal.Entry{Kind: journal.NotSent, Subscription: d.Subscription, Topic: t.URL(), Resource: state.Reference(), Text: d.Why})
+			b.room.journal.Record(journal.Entry{Kind: journal.NotSent, Subscription: d.Subscription, Topic: t.URL(), Resource: state.Reference(), Release: string(b.release), Text: d.Why})
 		}
 	}
 	if more := heldBack - maxHeldBack; more > 0 {
-		b.room.journal.Record(journal.Entry{Kind: journal.NotSent, Topic: t.URL(), Resource: state.Reference(), Text: fmt.Sprintf("nor did it concern %d more subscriptions on the topic", more)})
+		b.room.journal.Record(journal.Entry{Kind: journal.NotSent, Topic: t.URL(), Resource: state.Reference(), Release: string(b.release), Text: fmt.Sprintf("nor did it concern %d more subscriptions on the topic", more)})
 	}
 	return fired
 }

@@ -63,11 +63,12 @@ export function curl(method, path, body, headers = {}) {
   const url = new URL(path, location.origin).href;
   const type = path.includes("/fhir/") ? "application/fhir+json" : "application/json";
   const parts = ["curl"];
-  if (method !== "GET") parts.push("-X", method);
+  if (method === "HEAD") parts.push("--head");
+  else if (method !== "GET") parts.push("-X", method);
   parts.push(quote(url));
   const all = body ? { "Content-Type": type, ...headers } : headers;
   for (const [name, value] of Object.entries(all)) parts.push("\\\n  -H", quote(`${name}: ${value}`));
-  if (body) parts.push("\\\n  -d", quote(typeof body === "string" ? body : JSON.stringify(body, null, 2)));
+  if (body) parts.push("\\\n  --data-raw", quote(typeof body === "string" ? body : JSON.stringify(body, null, 2)));
   return parts.join(" ");
 }
 

@@ -38,7 +38,7 @@ export async function detail(panel, item, { close, walk }) {
 export const focus = (panel, step) => panel.querySelector(step ? `[data-step="${step}"]` : "h2")?.focus();
 
 /** releaseOf is the FHIR release an entry is of, where it can be known. */
-const releaseOf = (e) => e.http?.path.match(/^\/fhir\/(R\w+)/)?.[1] ?? current()?.subscriptions.find((s) => s.id === e.subscription)?.release;
+const releaseOf = (e) => e.release ?? e.http?.path.match(/^\/fhir\/(R\w+)/)?.[1] ?? current()?.subscriptions.find((s) => s.id === e.subscription)?.release;
 
 /** resource links a reference to what this server holds of it. */
 function resource(reference, fallback) {
