@@ -210,6 +210,9 @@ func TestLegacy_BindAndPing(t *testing.T) {
 			}
 			ws.nothing() // WSL-4: also no word of what is deleted
 		}
+		if held := s.journal("?kind=not-sent&subscription=busy"); len(held) == 0 || !strings.Contains(held[0].Text, "Encounter?status=in-progress does not select it") {
+			t.Errorf("%s: the journal says %v of what was not selected", r, held)
+		}
 		ws := s.dial()
 		ws.send("bind abc") // WSL-6
 		ws.outcome("business-rule")

@@ -373,7 +373,12 @@ func TestPageTry_ShowsHostileContentAsText(t *testing.T) {
 	b.sees(t, ".result", "bound")
 	var state struct{ Subscriptions []struct{ ID, Topic string } }
 	getJSON(t, s.URL+"/mock/subscriptions", &state)
-	mine := state.Subscriptions[len(state.Subscriptions)-1].ID
+	mine := ""
+	for _, sub := range state.Subscriptions {
+		if sub.Topic == "http://example.org/hostile" {
+			mine = sub.ID
+		}
+	}
 	deep := any(map[string]any{"url": "http://example.org/e", "valueString": markup})
 	for range 25 {
 		deep = map[string]any{"url": "http://example.org/e", "extension": []any{deep}}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"signalfhir/internal/fhir"
+	"signalfhir/internal/journal"
 	"signalfhir/internal/search"
 	"signalfhir/internal/store"
 	"signalfhir/internal/subscription"
@@ -20,6 +21,7 @@ import (
 
 // classic is what a classic subscription looks for.
 type classic struct {
+	text  string // as it was written
 	typ   string
 	query *search.Query // nil: every resource of the type
 	made  bool          // its id is the server's: nobody but its client knows it
@@ -32,7 +34,7 @@ func (b *Base) readCriteria(criteria string) (*classic, []fhir.Issue) {
 	if err := b.Stores(typ); err != nil {
 		return nil, []fhir.Issue{rule("not-supported", at, err.Error())}
 	}
-	c := &classic{typ: typ}
+	c := &classic{text: criteria, typ: typ}
 	if text != "" {
 		query, err := search.ParseQuery(b.release, typ, text)
 		if err != nil {
@@ -44,10 +46,16 @@ func (b *Base) readCriteria(criteria string) (*classic, []fhir.Issue) {
 }
 
 // publishClassicLocked gives the classic subscriptions a change concerns their
-// event, in order of their ids.
+// event, in order of their ids, and tells the journal why others get none.
 func (b *Base) publishClassicLocked(change *store.Change, state *fhir.Resource) {
 	if len(b.classic) == 0 || change.Current == nil {
 		return
+	}
+	heldBack := 0
+	holdBack := func(id, why string) {
+		if heldBack++; heldBack <= maxHeldBack {
+			b.room.journal.Record(journal.Entry{Kind: journal.NotSent, Subscription: id, Resource: state.Reference(), Release: string(b.release), Text: why})
+		}
 	}
 	var occurrence *fhir.Occurrence
 	for _, id := range slices.Sorted(maps.Keys(b.classic)) {
@@ -56,14 +64,22 @@ func (b *Base) publishClassicLocked(change *store.Change, state *fhir.Resource) 
 			continue
 		}
 		if c.query != nil {
-			if ok, err := c.query.Match(state); err != nil || !ok {
+			ok, err := c.query.Match(state)
+			if err != nil {
+				holdBack(id, "criteria "+c.text+": "+err.Error())
+				continue
+			}
+			if !ok {
+				holdBack(id, "criteria "+c.text+" does not select it")
 				continue
 			}
 		}
 		if occurrence == nil {
 			occurrence = b.occurrence(nil, &fhir.Entry{Type: state.Type, ID: state.ID, Method: change.Method, Resource: change.Current}, state, change.At)
 		}
-		_, _ = b.room.subscriptions.AppendTo(id, occurrence) // one that is off takes none
+		if _, err := b.room.subscriptions.AppendTo(id, occurrence); err != nil {
+			holdBack(id, err.Error()) // it is off
+		}
 	}
 }
 

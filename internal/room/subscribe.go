@@ -69,9 +69,10 @@ func (b *Base) acceptSubscriptionLocked(id string, o *fhir.Object, q Request) (*
 	}
 	return o, func(c *store.Change) {
 		sub.ID = c.Current.ID
+		before := b.classic[sub.ID]
 		delete(b.classic, sub.ID)
 		if search != nil {
-			search.made = c.Method == http.MethodPost
+			search.made = c.Method == http.MethodPost || before != nil && before.made
 			b.classic[sub.ID] = search
 		}
 		if c.Interaction == store.Create {
