@@ -223,3 +223,15 @@ func (p *proxy) mend() {
 	defer p.mu.Unlock()
 	p.down = false
 }
+
+func TestListen_SpeaksEveryRelease(t *testing.T) {
+	t.Parallel()
+	s := testkit.Start(t)
+	quiet(s)
+	for _, release := range []string{"R5", "R4B", "R4"} {
+		client := listen(t, s.URL+"/fhir/"+release, "--topic", "http://example.org/FHIR/R5/SubscriptionTopic/admission", "--filter", "patient=Patient/example")
+		client.says("handshake")
+		s.Trigger(testkit.Trigger{Topic: "http://example.org/FHIR/R5/SubscriptionTopic/admission"})
+		client.says("#1  Encounter/")
+	}
+}

@@ -34,7 +34,75 @@ func (n *number) UnmarshalJSON(data []byte) error {
 	return err
 }
 
-// parseNotification reads a notification bundle.
+// status is the first resource of a notification: a SubscriptionStatus, or the
+// Parameters that stands for one in R4.
+type status struct {
+	ResourceType string      `json:"resourceType"`
+	Type         any         `json:"type"` // a code in the status, anything in other resources
+	Status       any         `json:"status"`
+	Total        number      `json:"eventsSinceSubscriptionStart"`
+	Event        []said      `json:"notificationEvent"`
+	Error        []concept   `json:"error"`
+	Parameter    []parameter `json:"parameter"`
+}
+
+type said struct {
+	Number    number    `json:"eventNumber"`
+	Timestamp string    `json:"timestamp"`
+	Focus     reference `json:"focus"`
+	Context   []any     `json:"additionalContext"`
+}
+
+type reference struct {
+	Reference string `json:"reference"`
+}
+
+type concept struct {
+	Text string `json:"text"`
+}
+
+type parameter struct {
+	Name      string      `json:"name"`
+	Code      string      `json:"valueCode"`
+	String    number      `json:"valueString"`
+	Instant   string      `json:"valueInstant"`
+	Reference reference   `json:"valueReference"`
+	Concept   concept     `json:"valueCodeableConcept"`
+	Part      []parameter `json:"part"`
+}
+
+// read takes the status over from the parameters that stand for it.
+func (s *status) read(parameters []parameter) {
+	for _, p := range parameters {
+		switch p.Name {
+		case "type":
+			s.Type = p.Code
+		case "status":
+			s.Status = p.Code
+		case "events-since-subscription-start":
+			s.Total = p.String
+		case "error":
+			s.Error = append(s.Error, p.Concept)
+		case "notification-event":
+			var e said
+			for _, part := range p.Part {
+				switch part.Name {
+				case "event-number":
+					e.Number = part.String
+				case "timestamp":
+					e.Timestamp = part.Instant
+				case "focus":
+					e.Focus = part.Reference
+				case "additional-context":
+					e.Context = append(e.Context, part.Reference)
+				}
+			}
+			s.Event = append(s.Event, e)
+		}
+	}
+}
+
+// parseNotification reads a notification bundle of any release.
 func parseNotification(data []byte) (notification, bool) {
 	var bundle struct {
 		ResourceType string `json:"resourceType"`
@@ -43,40 +111,34 @@ func parseNotification(data []byte) (notification, bool) {
 			Request struct {
 				Method string `json:"method"`
 			} `json:"request"`
-			Resource struct {
-				ResourceType string `json:"resourceType"`
-				Type         any    `json:"type"` // a code in the status, anything in others
-				Status       any    `json:"status"`
-				Total        number `json:"eventsSinceSubscriptionStart"`
-				Event        []struct {
-					Number    number `json:"eventNumber"`
-					Timestamp string `json:"timestamp"`
-					Focus     struct {
-						Reference string `json:"reference"`
-					} `json:"focus"`
-					Context []any `json:"additionalContext"`
-				} `json:"notificationEvent"`
-				Error []struct {
-					Text string `json:"text"`
-				} `json:"error"`
-			} `json:"resource"`
+			Resource json.RawMessage `json:"resource"`
 		} `json:"entry"`
 	}
 	if json.Unmarshal(data, &bundle) != nil || bundle.ResourceType != "Bundle" || len(bundle.Entry) == 0 {
 		return notification{}, false
 	}
-	status := bundle.Entry[0].Resource
-	if status.ResourceType != "SubscriptionStatus" {
+	var first status
+	if json.Unmarshal(bundle.Entry[0].Resource, &first) != nil {
+		return notification{}, false
+	}
+	switch first.ResourceType {
+	case "SubscriptionStatus":
+	case "Parameters":
+		first.read(first.Parameter)
+		if first.Type == nil { // of something else
+			return notification{}, false
+		}
+	default:
 		return notification{}, false
 	}
 	methods := map[string]string{}
 	for _, e := range bundle.Entry[1:] {
 		methods[e.FullURL] = e.Request.Method
 	}
-	n := notification{total: int64(status.Total)}
-	n.kind, _ = status.Type.(string)
-	n.status, _ = status.Status.(string)
-	for _, e := range status.Event {
+	n := notification{total: int64(first.Total)}
+	n.kind, _ = first.Type.(string)
+	n.status, _ = first.Status.(string)
+	for _, e := range first.Event {
 		n.events = append(n.events, event{
 			number:  int64(e.Number),
 			time:    e.Timestamp,
@@ -85,7 +147,7 @@ func parseNotification(data []byte) (notification, bool) {
 			context: len(e.Context),
 		})
 	}
-	for _, e := range status.Error {
+	for _, e := range first.Error {
 		n.errors = append(n.errors, e.Text)
 	}
 	return n, true

@@ -2,6 +2,7 @@ package listen
 
 import (
 	"encoding/json"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -187,4 +188,28 @@ func short(t *testing.T, n notification) []byte {
 		t.Fatal(err)
 	}
 	return data
+}
+
+// In R4 a Parameters stands for the SubscriptionStatus.
+func TestParseNotification_OfR4(t *testing.T) {
+	t.Parallel()
+	got, ok := parseNotification([]byte(`{"resourceType":"Bundle","type":"history","entry":[
+		{"fullUrl":"urn:uuid:1","resource":{"resourceType":"Parameters","parameter":[
+			{"name":"subscription","valueReference":{"reference":"http://x/fhir/R4/Subscription/a"}},
+			{"name":"status","valueCode":"active"},{"name":"type","valueCode":"event-notification"},
+			{"name":"events-since-subscription-start","valueString":"7"},
+			{"name":"notification-event","part":[
+				{"name":"event-number","valueString":"7"},{"name":"timestamp","valueInstant":"2026-01-01T10:00:00Z"},
+				{"name":"focus","valueReference":{"reference":"http://x/fhir/R4/Encounter/1"}},
+				{"name":"additional-context","valueReference":{"reference":"http://x/fhir/R4/Patient/1"}}]},
+			{"name":"error","valueCodeableConcept":{"text":"slow"}}]}},
+		{"fullUrl":"http://x/fhir/R4/Encounter/1","request":{"method":"PUT","url":"Encounter/1"}}]}`))
+	want := notification{kind: "event-notification", status: "active", total: 7, errors: []string{"slow"},
+		events: []event{{number: 7, time: "2026-01-01T10:00:00Z", focus: "Encounter/1", method: "PUT", context: 1}}}
+	if !ok || !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v %v, want %+v", got, ok, want)
+	}
+	if _, ok := parseNotification([]byte(`{"resourceType":"Bundle","entry":[{"resource":{"resourceType":"Parameters","parameter":[{"name":"token","valueString":"1"}]}}]}`)); ok {
+		t.Error("any Parameters is a notification")
+	}
 }

@@ -70,5 +70,37 @@ func (o *Options) resource() (map[string]any, error) {
 	if filters != nil {
 		sub["filterBy"] = filters
 	}
+	base, _ := o.base() // checked before
+	if base = strings.ToUpper(base); strings.HasSuffix(base, "/R4") || strings.HasSuffix(base, "/R4B") {
+		return backport(sub, o.Filters), nil
+	}
 	return sub, nil
+}
+
+// backport writes a subscription as R4 and R4B have it, by the backport guide.
+func backport(r5 map[string]any, filters []string) map[string]any {
+	const guide = "http://hl7.org/fhir/uv/subscriptions-backport/StructureDefinition/backport-"
+	extension := func(name, member string, value any) []any {
+		return []any{map[string]any{"url": guide + name, member: value}}
+	}
+	channel := map[string]any{
+		"type":     "websocket",
+		"payload":  r5["contentType"],
+		"_payload": map[string]any{"extension": extension("payload-content", "valueCode", r5["content"])},
+	}
+	if period, ok := r5["heartbeatPeriod"]; ok {
+		channel["extension"] = extension("heartbeat-period", "valueUnsignedInt", period)
+	}
+	sub := map[string]any{
+		"resourceType": "Subscription", "status": r5["status"], "reason": r5["reason"],
+		"criteria": r5["topic"], "channel": channel,
+	}
+	var criteria []any
+	for _, filter := range filters {
+		criteria = append(criteria, extension("filter-criteria", "valueString", filter)...)
+	}
+	if criteria != nil {
+		sub["_criteria"] = map[string]any{"extension": criteria}
+	}
+	return sub
 }

@@ -90,3 +90,22 @@ func TestOptions_ResourceRefusesAFilterWithoutValue(t *testing.T) {
 		t.Errorf("got %v, want the filter named and what is expected", err)
 	}
 }
+
+func TestOptions_ResourceOfAnOlderRelease(t *testing.T) {
+	t.Parallel()
+	for _, server := range []string{"http://x/fhir/R4", "http://x/fhir/r4b/"} {
+		o := Options{Server: server, Topic: "http://example.org/t", Content: "empty", Heartbeat: 5, Filters: []string{"patient=Patient/1"}}
+		sub, err := o.resource()
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, _ := json.Marshal(sub)
+		want := `{"_criteria":{"extension":[{"url":"http://hl7.org/fhir/uv/subscriptions-backport/StructureDefinition/backport-filter-criteria","valueString":"patient=Patient/1"}]},` +
+			`"channel":{"_payload":{"extension":[{"url":"http://hl7.org/fhir/uv/subscriptions-backport/StructureDefinition/backport-payload-content","valueCode":"empty"}]},` +
+			`"extension":[{"url":"http://hl7.org/fhir/uv/subscriptions-backport/StructureDefinition/backport-heartbeat-period","valueUnsignedInt":5}],` +
+			`"payload":"application/fhir+json","type":"websocket"},"criteria":"http://example.org/t","reason":"signalfhir listen","resourceType":"Subscription","status":"requested"}`
+		if string(got) != want {
+			t.Errorf("%s: got\n%s, want\n%s", server, got, want)
+		}
+	}
+}
