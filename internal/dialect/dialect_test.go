@@ -88,6 +88,8 @@ func TestParse_ReadsEverySpelling(t *testing.T) {
 		{"legacy bind", "bind aB3", []dialect.Command{legacy}},
 		{"legacy bind in capitals", "BIND aB3", []dialect.Command{legacy}},
 		{"legacy bind of a reference", "bind Subscription/aB3", []dialect.Command{legacy}},
+		{"legacy bind of several", "bind aB3,Subscription/aB3", []dialect.Command{legacy, legacy}},
+		{"legacy unbind", "Unbind aB3", []dialect.Command{{Verb: dialect.LegacyUnbind, ID: "aB3", Dialect: dialect.Legacy}}},
 	}
 	for _, row := range rows {
 		t.Run(row.name, func(t *testing.T) {
@@ -130,6 +132,7 @@ func TestParse_RefusesWithWhatWouldBeRight(t *testing.T) {
 		{"a ping with a colon", "ping:", dialect.IGColon, "not-supported", `unknown message "ping:"` + understood},
 		{"legacy bind of nothing", "bind", dialect.IG, "not-supported", `unknown message "bind"` + understood},
 		{"legacy bind of an empty reference", "bind Subscription/", dialect.IG, "not-supported", `unknown message "bind Subscription/"` + understood},
+		{"legacy bind of a list with a hole", "bind a,,b", dialect.IG, "not-supported", `unknown message "bind a,,b"` + understood},
 		{"legacy bind of two words", "bind a b", dialect.IG, "not-supported", `unknown message "bind a b"` + understood},
 		{"legacy bind with a colon", "bind: a", dialect.IGColon, "not-supported", `unknown message "bind: a"` + understood},
 		{"a long message is cut", strings.Repeat("x", 61), dialect.IG, "not-supported", `unknown message "` + strings.Repeat("x", 60) + `…"` + understood},
@@ -203,7 +206,7 @@ func TestPong_AnswersInTheDialectOfThePing(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	for _, seed := range []string{
 		"", " \n", "ping", "PING\nping x\n: \n", "bind-with-token", "bind-with-token a", "Bind-With-Token:\"a\"\r\n", "bind-with-token : :a",
-		"unbind-from-token a b", "unbind-with-token: \"\"a\"\"", "bind Subscription/", "bind a", "bİnd:İ", "bind-with-toKen a", "İİİİİ:x", "\xff:\xff", "::",
+		"unbind-from-token a b", "unbind-with-token: \"\"a\"\"", "bind Subscription/", "bind a,b", "unbind a", "bİnd:İ", "bind-with-toKen a", "İİİİİ:x", "\xff:\xff", "::",
 		`{"type":"ping"}`, `{"type":"bind-with-token","payload":{"token":"a b"}}`, `{"type":"unbind-from-token","payload":{"token":":\"a\u2028"}}`, `{"type":1}`, `{`,
 	} {
 		f.Add(seed)
@@ -213,8 +216,8 @@ func FuzzParse(f *testing.F) {
 		if blank := strings.TrimSpace(frame) == ""; blank != (len(commands) == 0) {
 			t.Fatalf("%q: got %d commands", frame, len(commands))
 		}
-		if most := strings.Count(frame, "\n") + 1; len(commands) > most {
-			t.Fatalf("%q: got %d commands of %d lines (WS-18)", frame, len(commands), most)
+		if most := strings.Count(frame, "\n") + strings.Count(frame, ",") + 1; len(commands) > most {
+			t.Fatalf("%q: got %d commands, of its lines and lists at most %d (WS-18, WSL-7)", frame, len(commands), most)
 		}
 		for _, command := range commands {
 			if err := sound(command); err != nil {
@@ -248,7 +251,7 @@ func sound(c dialect.Command) error {
 		if c.Token == "" || c.ID != "" {
 			return fmt.Errorf("not a token and only a token")
 		}
-	case dialect.LegacyBind:
+	case dialect.LegacyBind, dialect.LegacyUnbind:
 		if c.ID == "" || c.Token != "" || c.Dialect != dialect.Legacy {
 			return fmt.Errorf("not an id and only an id, in the legacy dialect")
 		}
