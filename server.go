@@ -201,6 +201,8 @@ func (s *server) routes() {
 	m.GET("/tokens", s.tokens)
 	m.DELETE("/tokens/:token", s.revokeToken)
 	m.GET("/resources", s.resources)
+	m.GET("/explain", s.explained)
+	m.POST("/explain", s.explain)
 	m.GET("/state", s.state)
 	m.GET("/journal", s.journal)
 	m.GET("/journal/stream", s.journalStream)

@@ -1,0 +1,181 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"signalfhir/internal/fhir"
+)
+
+type decision struct {
+	Subscription   string
+	Numbered, Sent bool
+	Sockets, Steps []string
+}
+
+type explanation struct {
+	Resource, Release, Interaction string
+	Topics                         []struct {
+		Topic, Status string
+		Fires         bool
+		Steps         []string
+		Subscriptions []decision
+	}
+	Criteria []decision
+}
+
+func (s *testServer) explain(previous, current map[string]any) explanation {
+	s.t.Helper()
+	body := map[string]any{"release": string(s.release)}
+	for member, o := range map[string]map[string]any{"previous": previous, "current": current} {
+		if o != nil {
+			_, body[member] = inRelease(s.release, "", o)
+		}
+	}
+	var e explanation
+	if err := json.Unmarshal(s.must(200, "POST", "/mock/explain", compact(body)).raw, &e); err != nil {
+		s.t.Fatal(err)
+	}
+	return e
+}
+
+func TestExplain_SaysWhatAChangeWouldDo(t *testing.T) {
+	eachRelease(t, func(t *testing.T, r fhir.Release) {
+		s := vectorServer(t, r) // abc: every admission
+		s.must(201, "PUT", "Subscription/one", websocketSubscription("one", admissionURL, "filterBy", []any{map[string]any{"filterParameter": "patient", "value": "Patient/123"}}))
+		s.must(201, "PUT", "Subscription/off", websocketSubscription("off", admissionURL, "status", "off"))
+		ws := s.bind("abc")
+		before := s.journal("")
+
+		planned, admitted := encounter("e", "planned", "subject", reference("Patient/9")), encounter("e", "in-progress", "subject", reference("Patient/9"))
+		e := s.explain(planned, admitted)
+		if e.Resource != "Encounter/e" || e.Interaction != "update" || e.Release != string(r) || len(e.Topics) != 1 || !e.Topics[0].Fires {
+			t.Fatalf("got %+v, want an update that fires the topic", e)
+		}
+		decisions := map[string]decision{}
+		for _, d := range e.Topics[0].Subscriptions {
+			decisions[d.Subscription] = d
+		}
+		if d := decisions["abc"]; !d.Numbered || !d.Sent || !slices.Equal(d.Sockets, []string{"s1"}) || !strings.Contains(strings.Join(d.Steps, "; "), "event 1, sent to 1 socket") {
+			t.Errorf("abc: got %+v", d)
+		}
+		if d := decisions["one"]; d.Numbered || d.Sent || !strings.Contains(strings.Join(d.Steps, "; "), "Patient/123") || !strings.Contains(strings.Join(d.Steps, "; "), "Patient/9") {
+			t.Errorf("one: got %+v, want how its filter compared", d)
+		}
+		if d := decisions["off"]; d.Numbered || !strings.Contains(strings.Join(d.Steps, "; "), "its status is off") {
+			t.Errorf("off: got %+v", d)
+		}
+
+		// What does not fire says why, and who would have been asked.
+		e = s.explain(admitted, admitted)
+		if e.Topics[0].Fires || len(e.Topics[0].Steps) == 0 || e.Topics[0].Subscriptions[0].Numbered || e.Topics[0].Subscriptions[0].Steps[0] != "the topic does not fire" {
+			t.Errorf("no change of status: got %+v", e.Topics)
+		}
+		if e = s.explain(nil, admitted); e.Interaction != "create" || !e.Topics[0].Fires {
+			t.Errorf("a create: got %+v", e)
+		}
+		if e = s.explain(admitted, nil); e.Interaction != "delete" || e.Topics[0].Fires {
+			t.Errorf("a delete: got %+v", e)
+		}
+
+		// Nothing happened by it.
+		ws.nothing()
+		s.must(404, "GET", "Encounter/e", nil)
+		for _, entry := range s.journal("")[len(before):] {
+			if entry.Kind != "http" && entry.Kind != "received" && entry.Kind != "sent" {
+				t.Errorf("explaining wrote %s to the journal", entry)
+			}
+		}
+	})
+}
+
+func TestExplain_OfAClassicSubscription(t *testing.T) {
+	t.Parallel()
+	s := start(t).on(fhir.R4)
+	s.must(201, "PUT", "Subscription/c", `{"resourceType":"Subscription","id":"c","status":"active","reason":"x","criteria":"Encounter?status=in-progress","channel":{"type":"websocket"}}`)
+	for status, numbered := range map[string]bool{"in-progress": true, "planned": false} {
+		e := s.explain(nil, encounter("e", status))
+		if len(e.Criteria) != 1 || e.Criteria[0].Numbered != numbered || !strings.Contains(e.Criteria[0].Steps[0], "Encounter?status=in-progress") {
+			t.Errorf("%s: got %+v", status, e.Criteria)
+		}
+	}
+	if e := s.explain(encounter("e", "in-progress"), nil); e.Criteria[0].Numbered {
+		t.Errorf("a deletion: got %+v", e.Criteria)
+	}
+}
+
+func TestExplain_SaysWhatHappened(t *testing.T) {
+	t.Parallel()
+	s := vectorServer(t, fhir.R5)
+	s.must(201, "PUT", "Subscription/one", websocketSubscription("one", admissionURL, "filterBy", []any{map[string]any{"filterParameter": "patient", "value": "Patient/123"}}))
+	ws := s.bind("abc")
+	s.must(201, "PUT", "Encounter/e", encounter("e", "in-progress", "subject", reference("Patient/9")))
+	ws.wantEvent("1")
+	s.must(200, "PUT", "Encounter/e", encounter("e", "completed", "subject", reference("Patient/9")))
+	s.must(201, "PUT", "Encounter/other", encounter("other", "in-progress"))
+	ws.wantEvent("2")
+	told := func(query string) []string {
+		t.Helper()
+		var body struct {
+			Changes []struct {
+				Resource, Interaction string
+				Steps                 []struct {
+					Kind, Subscription, Text string
+					First                    int64
+				}
+			}
+		}
+		if err := json.Unmarshal(s.must(200, "GET", "/mock/explain"+query, nil).raw, &body); err != nil {
+			t.Fatal(err)
+		}
+		var lines []string
+		for _, change := range body.Changes {
+			line := change.Interaction + " " + change.Resource
+			for _, step := range change.Steps {
+				line += ", " + step.Kind
+				if step.Subscription != "" {
+					line += fmt.Sprintf(" %s %d", step.Subscription, step.First)
+				}
+			}
+			lines = append(lines, line)
+		}
+		return lines
+	}
+	if got, want := told("?resource=Encounter/e"), []string{
+		"create Encounter/e, fired, appended abc 1, sent abc 1, not-sent one 0",
+		"update Encounter/e, not-fired",
+	}; !slices.Equal(got, want) {
+		t.Errorf("the encounter:\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+	if got := told("?resource=Encounter/e&subscription=one"); len(got) != 2 || got[0] != "create Encounter/e, fired, not-sent one 0" {
+		t.Errorf("for one: got %q", got)
+	}
+	if got := told("?subscription=abc"); got[len(got)-1] != "create Encounter/other, fired, appended abc 2, sent abc 2" {
+		t.Errorf("for abc: got %q", got)
+	}
+}
+
+func TestExplain_RefusesWhatItCannotImagine(t *testing.T) {
+	t.Parallel()
+	s := vectorServer(t, fhir.R5)
+	for name, body := range map[string]string{
+		"nothing":      `{}`,
+		"two types":    `{"previous":{"resourceType":"Patient"},"current":{"resourceType":"Encounter","status":"planned"}}`,
+		"not valid":    `{"current":{"resourceType":"Encounter"}}`,
+		"no release":   `{"release":"R9","current":{"resourceType":"Patient"}}`,
+		"no resource":  `{"current":{}}`,
+		"unknown name": `{"curent":{}}`,
+	} {
+		if a := s.do("POST", "/mock/explain", body); a.status != 400 && a.status != 404 || a.header.Get("Content-Type") != "application/problem+json" {
+			t.Errorf("%s: got %d %s, want a problem", name, a.status, a.raw)
+		}
+	}
+	for _, query := range []string{"", "?resorce=Encounter/e"} {
+		if a := s.do("GET", "/mock/explain"+query, nil); a.status != 400 {
+			t.Errorf("%q: got %d, want 400", query, a.status)
+		}
+	}
+}
