@@ -335,3 +335,31 @@ func TestPageTrigger_EditorIsUsedWithTheKeyboard(t *testing.T) {
 	b.sees(t, ".effect", "Saved Patient/mei as version 2")
 	b.sees(t, ":focus", "Save") // the keyboard goes on where it was
 }
+
+// What a save would set off is told before it is saved.
+func TestPageTrigger_TellsWhatASaveWouldDo(t *testing.T) {
+	t.Parallel()
+	b := startBrowser(t)
+	s := testkit.Start(t)
+	quiet(s)
+	client := listen(t, s.URL, "--subscription", "admission-full")
+	client.says("handshake")
+	b.open(t, s, "/trigger?type=Encounter&id=mateo")
+	editor := `document.querySelector("[aria-label='Write a resource'] textarea")`
+	b.within(t, "the encounter", chromedp.Poll(editor+`?.value.includes('"planned"')`, nil))
+	b.press(t, "What would it do?")
+	b.sees(t, ".effect", "nobody would be notified")
+	b.within(t, "the edit", chromedp.Evaluate(`(() => { const e = `+editor+`; e.value = e.value.replace('"planned"', '"in-progress"'); e.dispatchEvent(new Event("input", { bubbles: true })); })()`, nil))
+	b.press(t, "What would it do?")
+	b.sees(t, ".effect", "Topic admission would fire")
+	b.sees(t, ".effect", "admission-full it has no filters; its status is active; it gets event 1, sent to 1 socket")
+	b.accessible(t)
+	var stored map[string]any
+	getJSON(t, s.FHIR+"/Encounter/mateo", &stored)
+	if stored["status"] != "planned" {
+		t.Errorf("the encounter is %v, want it left alone", stored["status"])
+	}
+	b.press(t, "Save")
+	b.sees(t, ".effect", "Topic admission fired")
+	client.says("#1")
+}

@@ -26,10 +26,10 @@ func (r *Registry) Decide(topicKey string, state *fhir.Resource, fires bool) []D
 	for _, s := range on {
 		s.mu.Lock()
 		passes, why := true, []string{"it has no filters"}
-		if s.spec.Filter != nil {
+		if s.spec.Filter != nil && len(s.spec.Subscription.Filters) > 0 {
 			passes, why = s.spec.Filter.Match(state)
 			if len(why) == 0 {
-				why = []string{"none of its filters is about a " + state.Type}
+				why = []string{"none of its filters is about " + state.Type}
 			}
 		}
 		if !fires {

@@ -5,6 +5,7 @@ import { get, request, curl } from "../../kernel/api.js";
 import { on } from "../../kernel/stream.js";
 import { editor } from "./editor.js";
 import { effect } from "./effect.js";
+import { foretold } from "./foretold.js";
 import { kept } from "./kept.js";
 import { lineOf, problemOf } from "./scan.js";
 
@@ -32,7 +33,7 @@ export function writeSection(query) {
     h("form.do", { on: { submit: (event) => { event.preventDefault(); send(draft.id ? "PUT" : "POST"); } } },
       h("h2", null, "Write a resource"),
       h("div.three", null, field("Type", type), field("Id", id), releases), types, ids,
-      box, h("div.actions", null, save, remove, button("Another example", () => load(true)), note)),
+      box, h("div.actions", null, save, remove, button("What would it do?", imagine), button("Another example", () => load(true)), note)),
     h("div.wire", null, h("div", { role: "alert" }, issues), setOff, line, h("div.code", null, command, copyButton("Copy", () => command.textContent)), h("div.actions", null, deletion)));
 
   const path = () => `/fhir/${[draft.release, draft.type, draft.id].filter(Boolean).map(encodeURIComponent).join("/")}`;
@@ -110,6 +111,23 @@ export function writeSection(query) {
       refuse(error);
     }
     busy = false;
+  }
+
+  /** imagine asks what a save would set off, without saving. */
+  async function imagine() {
+    const { text } = draft;
+    const problem = problemOf(text);
+    fill(issues);
+    fill(setOff);
+    box.refuse(problem);
+    if (problem) return box.control.focus();
+    try {
+      const previous = draft.id && await get(path()).catch((error) => { if (![404, 410].includes(error.status)) throw error; });
+      const { body } = await request("POST", "/mock/explain", { release: draft.release, ...(previous && { previous }), current: JSON.parse(text) });
+      fill(setOff, h("h3", null, "What it would set off"), foretold(body));
+    } catch (error) {
+      refuse(error);
+    }
   }
 
   /** refuse lists what the server refused, with the line of each where it can be found. */
