@@ -11,7 +11,7 @@ import (
 )
 
 // The development sign-in. Medplum's client subscribes only when somebody is
-// signed in (issue 4, 7), so there is a door for it. It is open to everybody:
+// signed in, so there is a door for it. It is open to everybody:
 // nothing is checked, neither here nor elsewhere, and an Authorization header
 // means nothing to any other route.
 

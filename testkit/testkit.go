@@ -116,6 +116,10 @@ func Start(t testing.TB, options ...Option) *Server {
 			PID  int               `json:"pid"`
 		}
 		if err := json.Unmarshal([]byte(line), &ready); err != nil {
+			// It has ended, or is about to; only then the log has its last words.
+			s.stopped = true
+			s.stdin.Close()
+			_ = s.command.Wait()
 			t.Fatalf("testkit: the server did not become ready; it said %q\n%s", line, s.log)
 		}
 		s.URL, s.FHIR, s.WS, s.PID = ready.URL, ready.FHIR["R5"], ready.WS, ready.PID
