@@ -79,6 +79,7 @@ func TestPageLive_SurvivesARestart(t *testing.T) {
 	s := testkit.Start(t)
 	quiet(s)
 	b.open(t, s, "/")
+	b.sees(t, ".station", "admission-full")
 	address := s.URL[len("http://"):]
 	s.Stop()
 	b.within(t, "the lost connection", chromedp.WaitVisible("#link[data-state=lost]", chromedp.ByQuery))
@@ -163,4 +164,23 @@ func TestPage_IsSmallAndTalksToNobody(t *testing.T) {
 			t.Errorf("%s asks elsewhere: %v", view, got.Foreign)
 		}
 	}
+}
+
+// A server that goes away while a view is being fetched is as good as one that
+// goes away later.
+func TestPage_LoadsItsViewOnceTheServerIsBack(t *testing.T) {
+	t.Parallel()
+	b := startBrowser(t)
+	b.tolerate("net::ERR_")
+	s := testkit.Start(t)
+	quiet(s)
+	b.open(t, s, "/")
+	b.sees(t, ".station", "admission-full")
+	address := s.URL[len("http://"):]
+	s.Stop()
+	b.within(t, "the lost connection", chromedp.WaitVisible("#link[data-state=lost]", chromedp.ByQuery))
+	b.do(t, chromedp.Click(`//nav//a[text()="Resources"]`))
+	b.sees(t, ".empty", "could not be loaded")
+	quiet(testkit.Start(t, testkit.WithArgs("--listen", address)))
+	b.sees(t, ".types a", "Patient")
 }

@@ -18,6 +18,7 @@ const notice = document.querySelector("#notice");
 let unmount;
 let shown; // name of the view that is mounted
 let turn = 0;
+let broken = false; // a view could not be loaded
 
 /** decode reads a segment of the address, which anybody may have typed. */
 function decode(segment) {
@@ -44,6 +45,7 @@ async function show(focus) {
     view = await load();
   } catch (error) {
     if (mine === turn) fill(root, h("p.empty", null, `This view could not be loaded: ${error.message}`));
+    broken = true; // the server went away half-way; a module that failed is not fetched again
     return;
   }
   if (mine !== turn) return;
@@ -76,6 +78,7 @@ const words = { connecting: "connecting", live: "live", lost: "connection lost, 
 on("link", (state) => {
   link.dataset.state = state;
   link.textContent = words[state];
+  if (broken && state === "live") location.reload();
 });
 let quiet;
 function say(text) {
