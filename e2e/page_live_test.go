@@ -182,5 +182,6 @@ func TestPage_LoadsItsViewOnceTheServerIsBack(t *testing.T) {
 	b.do(t, chromedp.Click(`//nav//a[text()="Resources"]`))
 	b.sees(t, ".empty", "could not be loaded")
 	quiet(testkit.Start(t, testkit.WithArgs("--listen", address)))
-	b.sees(t, ".types a", "Patient")
+	// The page loads itself anew, which a poll does not survive.
+	b.within(t, "the view", chromedp.WaitVisible(`//nav[@aria-label="Types"]//a[contains(., "Patient")]`))
 }
