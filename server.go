@@ -77,6 +77,8 @@ func newServer(o *serveOptions, addr net.Addr, log *slog.Logger) (*server, error
 		TokenTTL:    o.TokenTTL,
 		BatchWindow: o.BatchWindow,
 		Strict:      o.Strict,
+		PreferQuery: o.PreferQuery,
+		AnyFilter:   o.AnyFilter,
 		JournalSize: cmp.Or(o.JournalSize, -1),
 		Releases:    o.releases(),
 		URL:         base,

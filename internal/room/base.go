@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"signalfhir/internal/fhir"
+	"signalfhir/internal/search"
 	"signalfhir/internal/store"
 	"signalfhir/internal/topic"
 )
@@ -35,6 +36,39 @@ func (r *Room) newBase(release fhir.Release) *Base {
 		classic: map[string]*classic{},
 	}
 }
+
+// scope is where queries on the base are asked.
+func (b *Base) scope() search.Scope { return search.Scope{Release: b.release, Source: stored{b.store}} }
+
+// compile compiles a topic of the base as the room's options say.
+func (b *Base) compile(read *fhir.Topic) (*topic.Topic, []fhir.Issue) {
+	var options []topic.Option
+	if b.room.options.PreferQuery {
+		options = append(options, topic.PreferQuery())
+	}
+	if b.room.options.AnyFilter {
+		options = append(options, topic.AnyFilter())
+	}
+	return topic.Compile(b.scope(), read, options...)
+}
+
+// stored is what a store holds, as queries look it up. It implements
+// search.Source.
+type stored struct{ store *store.Store }
+
+// Lookup finds the current version of a relative reference, nil where there is
+// none.
+func (s stored) Lookup(reference string) *fhir.Resource {
+	typ, id, _ := strings.Cut(reference, "/")
+	res, err := s.store.Read(typ, id)
+	if err != nil {
+		return nil
+	}
+	return res
+}
+
+// List answers the current resources of a type in order of their creation.
+func (s stored) List(typ string) []*fhir.Resource { return s.store.List(typ) }
 
 // Base answers what the room holds in a release; nil where it is not offered.
 func (r *Room) Base(release fhir.Release) *Base {

@@ -36,7 +36,7 @@ func (b *Base) readCriteria(criteria string) (*classic, []fhir.Issue) {
 	}
 	c := &classic{text: criteria, typ: typ}
 	if text != "" {
-		query, err := search.ParseQuery(b.release, typ, text)
+		query, err := b.scope().Query(typ, text)
 		if err != nil {
 			return nil, []fhir.Issue{rule("not-supported", at, err.Error())}
 		}

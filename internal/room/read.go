@@ -93,7 +93,7 @@ func (b *Base) Search(typ string, params url.Values, strict bool) (*Page, *fhir.
 
 	var queries []*search.Query
 	for _, condition := range conditions {
-		query, err := search.ParseQuery(b.release, typ, condition)
+		query, err := b.scope().Query(typ, condition)
 		if err != nil {
 			if strict || !unknownParameter(b.release, typ, condition) {
 				err.Status = http.StatusBadRequest

@@ -35,6 +35,8 @@ type Options struct {
 	LogSize          int            // events kept per subscription for $events; 1000 (OPE-2)
 	JournalSize      int            // journal entries kept; 10 000. Below zero they are only counted
 	Strict           bool           // leniency becomes an error
+	PreferQuery      bool           // queryCriteria decides before fhirPathCriteria (TOP-8)
+	AnyFilter        bool           // every search parameter is a filter, offered or not (FLT-4)
 	Releases         []fhir.Release // offered; all
 	URL              string         // root of the server, used where no request tells another, no trailing slash
 	Seed             *seed.Seed     // what a new or reset room holds; nil: nothing

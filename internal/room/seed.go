@@ -9,7 +9,6 @@ import (
 	"signalfhir/internal/fhir"
 	"signalfhir/internal/journal"
 	"signalfhir/internal/synth"
-	"signalfhir/internal/topic"
 )
 
 // load puts the seed into the room, through the same checks as a client's
@@ -65,7 +64,7 @@ func (b *Base) loadTopicLocked(id string, o *fhir.Object) *fhir.Error {
 		return err
 	}
 	read, issues := b.release.ReadTopic(o)
-	compiled, more := topic.Compile(b.release, read)
+	compiled, more := b.compile(read)
 	if err := fhir.RefuseAll(append(issues, more...)); err != nil {
 		return err
 	}

@@ -121,7 +121,7 @@ func dormant(status string) bool {
 // the resource, ending in / where the store will choose the id.
 func (b *Base) acceptTopicLocked(reference string, o *fhir.Object, q Request) (func(*store.Change), []fhir.Issue, *fhir.Error) {
 	read, issues := b.release.ReadTopic(o)
-	compiled, more := topic.Compile(b.release, read)
+	compiled, more := b.compile(read)
 	issues = append(issues, more...)
 	if other, taken := b.topics.Holder(read.URL, read.Version); taken && other != reference {
 		issues = append(issues, rule("duplicate", "SubscriptionTopic.url",

@@ -258,22 +258,9 @@ func (r *Room) stopTriggersLocked() {
 func (b *Base) occurrence(t *topic.Topic, focus *fhir.Entry, state *fhir.Resource, at time.Time) *fhir.Occurrence {
 	var context []fhir.Entry
 	if t != nil && state.Object != nil {
-		for _, res := range t.Context(state, b.lookup, b.store.List) {
+		for _, res := range t.Context(state) {
 			context = append(context, fhir.Entry{Type: res.Type, ID: res.ID, Method: http.MethodGet, Resource: res})
 		}
 	}
 	return fhir.NewOccurrence(at, focus, context)
-}
-
-// lookup finds the current version of a relative reference, nil where there is none.
-func (b *Base) lookup(reference string) *fhir.Resource {
-	typ, id, ok := strings.Cut(reference, "/")
-	if !ok {
-		return nil
-	}
-	res, err := b.store.Read(typ, id)
-	if err != nil {
-		return nil
-	}
-	return res
 }

@@ -7,7 +7,6 @@ import (
 
 	"signalfhir/internal/fhir"
 	"signalfhir/internal/journal"
-	"signalfhir/internal/search"
 	"signalfhir/internal/store"
 	"signalfhir/internal/topic"
 )
@@ -36,7 +35,7 @@ func (b *Base) Create(typ string, o *fhir.Object, ifNoneExist string, q Request)
 	b.room.write.Lock()
 	defer b.room.write.Unlock()
 	if ifNoneExist != "" {
-		query, err := search.ParseQuery(b.release, typ, ifNoneExist)
+		query, err := b.scope().Query(typ, ifNoneExist)
 		if err != nil {
 			return nil, err
 		}

@@ -91,12 +91,15 @@ func spanOf(v any) (span, bool) {
 // prefixes are the comparators of dates, numbers and quantities.
 var prefixes = []string{"eq", "ne", "gt", "lt", "ge", "le", "sa", "eb", "ap"}
 
+// Comparators lists the comparators there are.
+func Comparators() []string { return slices.Clone(prefixes) }
+
 // Prefixes lists the comparators a search value of the parameter has written
 // before its alternatives, as in "ge2020,lt2010"; none for a parameter whose
 // values have no order.
 func (p *Parameter) Prefixes(value string) []string {
 	var found []string
-	if p.Type != "date" && p.Type != "number" && p.Type != "quantity" {
+	if !p.ordered() {
 		return nil
 	}
 	for _, alternative := range splitEscaped(value, ',') {

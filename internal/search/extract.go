@@ -14,8 +14,12 @@ import (
 type extractor func(*fhir.Resource) ([]any, error)
 
 // Values answers the values of a resource the parameter stands for: strings,
-// numbers, booleans and objects of its tree.
+// numbers, booleans and objects of its tree; none where it is about the resource
+// as a whole, as _text is.
 func (p *Parameter) Values(res *fhir.Resource) ([]any, error) {
+	if aboutResource[p.Name] != nil {
+		return nil, nil
+	}
 	p.once.Do(func() { p.values, p.failed = compile(p.Release, p.Resource, p.expression) })
 	if p.failed != nil {
 		return nil, p.failed

@@ -42,7 +42,7 @@ func TestParseQuery_NamesTheNearestParameter(t *testing.T) {
 		"staus": "did you mean status?", "Status": "did you mean status?", "paitent": "did you mean patient?", "lastUpdated": "did you mean _lastUpdated?",
 		"favouriteColour": "has no search parameter", strings.Repeat("x", 5000): "has no search parameter",
 	} {
-		_, err := search.ParseQuery(fhir.R5, "Encounter", written+"=x")
+		_, err := r5.Query("Encounter", written+"=x")
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%.40s: got %v, want %q", written, err, want)
 		}
@@ -111,7 +111,7 @@ func BenchmarkMatch(b *testing.B) {
 		"status=in-progress", "status:not=planned", "patient=Patient/123", "type=http://snomed.info/sct|270427003", "date=ge2026", "status=in-progress&patient=Patient/123",
 	} {
 		b.Run(query, func(b *testing.B) {
-			q, refused := search.ParseQuery(fhir.R5, "Encounter", query)
+			q, refused := r5.Query("Encounter", query)
 			if refused != nil {
 				b.Fatal(refused)
 			}
@@ -125,7 +125,7 @@ func BenchmarkMatch(b *testing.B) {
 	}
 	b.Run("through the engine", func(b *testing.B) {
 		patient := parse(b, "Patient", `"deceasedBoolean":true`)
-		q, refused := search.ParseQuery(fhir.R5, "Patient", "deceased=true")
+		q, refused := r5.Query("Patient", "deceased=true")
 		if refused != nil {
 			b.Fatal(refused)
 		}

@@ -40,12 +40,26 @@ type Parameter struct {
 }
 
 // Supported tells whether this server can evaluate the parameter.
-func (p *Parameter) Supported() bool {
-	switch p.Type {
-	case "token", "reference", "string", "date", "uri":
-		return p.expression != "" && p.Name != "_in"
+func (p *Parameter) Supported() bool { return p.why() == "" }
+
+// why says why the parameter cannot be evaluated; "" where it can.
+func (p *Parameter) why() string {
+	switch {
+	case aboutResource[p.Name] != nil:
+		return ""
+	case p.Name == "_has":
+		return "it is written _has:Type:reference:parameter"
+	case p.expression == "":
+		return "HL7 gives it no expression for " + p.Resource
+	case p.Type == "composite" && partsOf(p) == nil, p.Type == "special" && special[p.Name] == nil:
+		return "what it means is not written down in a form this server has"
 	}
-	return false
+	return ""
+}
+
+// ordered tells that the values of the parameter can be compared by comparators.
+func (p *Parameter) ordered() bool {
+	return p.Type == "date" || p.Type == "number" || p.Type == "quantity"
 }
 
 // catalogue is the table of one release.

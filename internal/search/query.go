@@ -1,9 +1,9 @@
 package search
 
 import (
-	"cmp"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"signalfhir/internal/fhir"
@@ -14,21 +14,23 @@ type Query struct{ conditions []*Condition }
 
 // Condition is one parameter with its values, of which one has to match.
 type Condition struct {
-	parameter *Parameter
-	text      string // as it was written, "status:not=in-progress"
-	modifier  string
-	missing   bool // of the modifier missing
-	values    []valueMatcher
+	text string // as it was written, "status:not=in-progress"
+	test func(*fhir.Resource) (holds bool, compared []any, err error)
+
+	// Of a plain comparison with references or tokens, what it looks at and what
+	// of that has to be there; see [Condition.Keys].
+	indexed *Parameter
+	keys    []string
 }
 
-// ParseQuery reads a search string about a resource type. A leading "/" and
+// Query reads a search string about a resource type. A leading "/" and
 // "Type?" may be there or not, and it may be URL-encoded or not (TOP-13): what
-// decodes is decoded, and "+" is a space except in a date. What cannot be
+// decodes is decoded, and "+" is a space except before a time zone. What cannot be
 // evaluated is refused, never ignored: 422 not-supported for a parameter, modifier
 // or type of parameter, value for a value that does not fit.
-func ParseQuery(r fhir.Release, typ, raw string) (*Query, *fhir.Error) {
+func (s Scope) Query(typ, raw string) (*Query, *fhir.Error) {
 	text := strings.TrimPrefix(strings.TrimSpace(raw), "/")
-	if head, rest, ok := strings.Cut(text, "?"); ok && (head == "" || head == typ || r.IsResourceType(head)) {
+	if head, rest, ok := strings.Cut(text, "?"); ok && (head == "" || head == typ || s.Release.IsResourceType(head)) {
 		if head != "" && head != typ {
 			return nil, fhir.Refuse(http.StatusUnprocessableEntity, "value", "the query %q is about %s, expected one about %s", raw, head, typ)
 		}
@@ -46,21 +48,24 @@ func ParseQuery(r fhir.Release, typ, raw string) (*Query, *fhir.Error) {
 		if !ok {
 			return nil, fhir.Refuse(http.StatusUnprocessableEntity, "value", "%q is no search condition; expected parameter=value", part)
 		}
-		name, modifier, _ := strings.Cut(decoded(name), ":")
-		p, refused := find(r, typ, name)
-		if refused != nil {
-			return nil, refused
-		}
-		if p.Type != "date" {
+		name = decoded(name)
+		if !s.takesTime(typ, name) {
 			value = strings.ReplaceAll(value, "+", " ")
 		}
-		c, refused := NewCondition(p, modifier, "", decoded(value))
+		c, refused := s.Condition(typ, name, "", decoded(value))
 		if refused != nil {
 			return nil, refused
 		}
 		q.conditions = append(q.conditions, c)
 	}
 	return q, nil
+}
+
+// takesTime tells whether a "+" in the value of a parameter is one: before a time
+// zone, or in a number.
+func (s Scope) takesTime(typ, name string) bool {
+	name, _, _ = strings.Cut(name, ":")
+	return slices.ContainsFunc(Named(s.Release, typ, name), func(p *Parameter) bool { return p.ordered() || p.Type == "composite" })
 }
 
 // decoded removes percent encoding where it decodes cleanly and leaves the rest
@@ -76,89 +81,152 @@ func find(r fhir.Release, typ, name string) (*Parameter, *fhir.Error) {
 	if p, ok := Lookup(r, typ, name); ok {
 		return p, nil
 	}
-	if strings.Contains(name, ".") {
-		return nil, fhir.Refuse(http.StatusUnprocessableEntity, "not-supported", "the chained search parameter %q is not supported yet", name)
-	}
 	var names []string
 	for _, p := range Parameters(r, typ) {
 		if p.Supported() {
 			names = append(names, p.Name)
 		}
 	}
-	hint := ""
+	hint := ";"
 	if nearest := nearest(name, names); nearest != "" {
 		hint = "; did you mean " + nearest + "?"
 	}
-	return nil, fhir.Refuse(http.StatusUnprocessableEntity, "not-supported", "%s has no search parameter %q%s it has %s", typ, name, cmp.Or(hint, ";"), strings.Join(names, ", "))
+	return nil, fhir.Refuse(http.StatusUnprocessableEntity, "not-supported", "%s has no search parameter %q%s it has %s", typ, name, hint, strings.Join(names, ", "))
 }
 
-// nearest is the name that takes the fewest changes of a letter to become what
-// was written, "" where none takes few.
-func nearest(written string, names []string) string {
-	best, least := "", 1+len(written)/3
-	for _, name := range names {
-		if d := distance(strings.ToLower(written), strings.ToLower(name)); d < least || d == least && best == "" {
-			best, least = name, d
-		}
+// Condition makes a condition of a name as it stands in a search before the "="
+// (with a modifier behind ":", chained with ".", or reversed by "_has"), a
+// comparator (a search prefix, "" for none or one inside value) and a value.
+func (s Scope) Condition(typ, name, comparator, value string) (*Condition, *fhir.Error) {
+	if hops(name) > maxHops {
+		return nil, fhir.Refuse(http.StatusUnprocessableEntity, "too-costly", "%s follows %d references; at most %d are", name, hops(name), maxHops)
 	}
-	return best
+	switch {
+	case strings.HasPrefix(name, "_has:"):
+		return s.reversed(name, comparator, value)
+	case strings.Contains(name, "."):
+		return s.chained(typ, name, comparator, value)
+	}
+	name, modifier, _ := strings.Cut(name, ":")
+	p, refused := find(s.Release, typ, name)
+	if refused != nil {
+		return nil, refused
+	}
+	return s.ConditionOn(p, modifier, comparator, value)
 }
 
-// distance is the number of letters to insert, remove or replace to make b of a.
-func distance(a, b string) int {
-	if max(len(a), len(b)) > 64 {
-		return max(len(a), len(b)) // not a name; the answer does not matter
-	}
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			replaced := diagonal
-			if a[i] != b[j] {
-				replaced++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(replaced, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
-}
-
-// NewCondition makes a condition of a parameter, a search modifier ("" for
-// none), a comparator (a search prefix, "" for none or one inside value) and a
-// value as it is legal in a search: a comma separates alternatives unless
-// escaped.
-func NewCondition(p *Parameter, modifier, comparator, value string) (*Condition, *fhir.Error) {
-	c := &Condition{parameter: p, modifier: modifier, text: p.Name}
+// ConditionOn makes a condition of a parameter, a search modifier ("" for none), a
+// comparator and a value as it is legal in a search: a comma separates
+// alternatives unless escaped.
+func (s Scope) ConditionOn(p *Parameter, modifier, comparator, value string) (*Condition, *fhir.Error) {
+	c := &Condition{text: p.Name}
 	if modifier != "" {
 		c.text += ":" + modifier
 	}
 	c.text += "=" + comparator + value
 	if !p.Supported() {
-		return nil, fhir.Refuse(http.StatusUnprocessableEntity, "not-supported", "the search parameter %s of %s has type %s, which this server does not evaluate yet", p.Name, p.Resource, p.Type)
+		return nil, fhir.Refuse(http.StatusUnprocessableEntity, "not-supported", "the search parameter %s of %s cannot be evaluated: %s", p.Name, p.Resource, p.why())
 	}
-	if comparator != "" && p.Type != "date" {
+	if comparator != "" && !p.ordered() {
 		return nil, fhir.Refuse(http.StatusUnprocessableEntity, "not-supported", "%s: a comparator goes with dates, numbers and quantities; %s is a %s", c.text, p.Name, p.Type)
 	}
-	if modifier == "missing" {
+	if modifier == "missing" && aboutResource[p.Name] == nil {
 		if value != "true" && value != "false" {
 			return nil, fhir.Refuse(http.StatusUnprocessableEntity, "value", "%s: expected true or false", c.text)
 		}
-		c.missing = value == "true"
+		c.test = func(res *fhir.Resource) (bool, []any, error) {
+			values, err := p.Values(res)
+			return (len(values) == 0) == (value == "true"), values, err
+		}
 		return c, nil
 	}
-	for _, alternative := range splitEscaped(value, ',') {
-		m, refused := newMatcher(p, modifier, comparator+alternative)
+	alternatives := splitEscaped(value, ',')
+	var refused *fhir.Error
+	switch {
+	case aboutResource[p.Name] != nil:
+		c.test, refused = s.testResource(p, modifier, alternatives)
+	case p.Type == "composite":
+		c.test, refused = s.testComposite(p, modifier, alternatives)
+	default:
+		c.test, refused = s.testValues(p, modifier, comparator, alternatives)
+		c.indexed, c.keys = keysOf(p, modifier, alternatives)
+	}
+	if refused != nil {
+		return nil, refused
+	}
+	return c, nil
+}
+
+// test is how a condition is tested on a resource: whether it holds, and what was
+// looked at.
+type test = func(*fhir.Resource) (bool, []any, error)
+
+func (s Scope) testValues(p *Parameter, modifier, comparator string, alternatives []string) (test, *fhir.Error) {
+	var matchers []valueMatcher
+	for _, alternative := range alternatives {
+		m, refused := s.newMatcher(p, modifier, comparator+alternative)
 		if refused != nil {
 			return nil, refused
 		}
-		c.values = append(c.values, m)
+		matchers = append(matchers, m)
 	}
-	return c, nil
+	// Not is about the whole set: it holds where no value is among those named,
+	// also where there is no value at all.
+	negated := modifier == "not" || modifier == "not-in"
+	return func(res *fhir.Resource) (bool, []any, error) {
+		values, err := p.Values(res)
+		return err == nil && anyMatches(matchers, values) != negated, values, err
+	}, nil
+}
+
+func anyMatches(matchers []valueMatcher, values []any) bool {
+	for _, m := range matchers {
+		if slices.ContainsFunc(values, m) {
+			return true
+		}
+	}
+	return false
+}
+
+func (s Scope) testComposite(p *Parameter, modifier string, alternatives []string) (test, *fhir.Error) {
+	if modifier != "" {
+		_, refused := s.newMatcher(p, modifier, alternatives[0]+" ")
+		return nil, refused
+	}
+	var matchers []func(*fhir.Resource, any) bool
+	for _, alternative := range alternatives {
+		m, refused := s.matchComposite(p, alternative)
+		if refused != nil {
+			return nil, refused
+		}
+		matchers = append(matchers, m)
+	}
+	return func(res *fhir.Resource) (bool, []any, error) {
+		values, err := p.Values(res)
+		return err == nil && slices.ContainsFunc(values, func(v any) bool {
+			return slices.ContainsFunc(matchers, func(m func(*fhir.Resource, any) bool) bool { return m(res, v) })
+		}), values, err
+	}, nil
+}
+
+func (s Scope) testResource(p *Parameter, modifier string, alternatives []string) (test, *fhir.Error) {
+	if modifier != "" {
+		return nil, fhir.Refuse(http.StatusUnprocessableEntity, "not-supported", "the modifier :%s is not supported for %s, which takes none", modifier, p.Name)
+	}
+	var tests []func(*fhir.Resource) bool
+	for _, alternative := range alternatives {
+		if alternative == "" {
+			return nil, fhir.Refuse(http.StatusUnprocessableEntity, "value", "%s: a value is missing", p.Name)
+		}
+		one, refused := aboutResource[p.Name](s, p, literal(alternative))
+		if refused != nil {
+			return nil, refused
+		}
+		tests = append(tests, one)
+	}
+	return func(res *fhir.Resource) (bool, []any, error) {
+		return slices.ContainsFunc(tests, func(one func(*fhir.Resource) bool) bool { return one(res) }), []any{res.Reference()}, nil
+	}, nil
 }
 
 // splitEscaped splits at a separator that is not escaped with \.
@@ -185,7 +253,7 @@ func literal(text string) string {
 // Match tells whether every condition holds for a resource.
 func (q *Query) Match(res *fhir.Resource) (bool, error) {
 	for _, c := range q.conditions {
-		if ok, _, err := c.match(res); !ok || err != nil {
+		if ok, _, err := c.test(res); !ok || err != nil {
 			return false, err
 		}
 	}
@@ -209,7 +277,7 @@ func (q *Query) Empty() bool { return len(q.conditions) == 0 }
 // Match tells whether the condition holds for a resource, and in words what was
 // compared. A resource it cannot be evaluated on does not match.
 func (c *Condition) Match(res *fhir.Resource) (bool, string) {
-	ok, values, err := c.match(res)
+	ok, values, err := c.test(res)
 	if err != nil {
 		return false, c.text + " could not be evaluated: " + err.Error()
 	}
@@ -218,27 +286,6 @@ func (c *Condition) Match(res *fhir.Resource) (bool, string) {
 
 // String is the condition as it was written.
 func (c *Condition) String() string { return c.text }
-
-func (c *Condition) match(res *fhir.Resource) (bool, []any, error) {
-	values, err := c.parameter.Values(res)
-	if err != nil {
-		return false, nil, err
-	}
-	if c.modifier == "missing" {
-		return (len(values) == 0) == c.missing, values, nil
-	}
-	found := false
-	for _, m := range c.values {
-		for _, v := range values {
-			if m(v) {
-				found = true
-			}
-		}
-	}
-	// Not is about the whole set: it holds where no value is among those named,
-	// also where there is no value at all.
-	return found != (c.modifier == "not"), values, nil
-}
 
 // describe shows values in a sentence, shortened.
 func describe(values []any) string {

@@ -26,7 +26,7 @@ func TestParseQuery_AcceptsEveryForm(t *testing.T) {
 			t.Errorf("%q does not match", query)
 		}
 	}
-	if q, err := search.ParseQuery(fhir.R5, "Encounter", "Encounter?"); err != nil || !q.Empty() {
+	if q, err := r5.Query("Encounter", "Encounter?"); err != nil || !q.Empty() {
 		t.Errorf("a query without condition: got %v, %v", q, err)
 	}
 }
@@ -43,18 +43,40 @@ func TestParseQuery_Refuses(t *testing.T) {
 		{"status:exact=a", "not-supported", ":exact"},
 		{"status:missing=maybe", "value", "true or false"},
 		{"subject:Colour=1", "not-supported", ":Colour"},
-		{"subject.name=x", "not-supported", "chained"},
-		{"subject:Patient.name=x", "not-supported", ""},
+		{"subject.colour=x", "not-supported", "no search parameter"},
+		{"subject:Device.name=x", "value", "never to a Device"},
+		{"status.name=x", "not-supported", "only a reference"},
+		{"subject:Patient.birthdate=soon", "value", "2026"},
+		{"part-of.part-of.part-of.part-of.part-of.part-of.status=planned", "too-costly", "at most 5"},
 		{"date=yesterday", "value", "2026"},
 		{"date=xx2026", "value", "prefix"},
 		{"date=2026-13", "value", "date"},
 		{"date:contains=2026", "not-supported", ":contains"},
 		{"identifier:of-type=7", "value", "system|code|value"},
-		{"length=5", "not-supported", "quantity"},
-		{"_has:Observation:subject:code=x", "not-supported", ""},
+		{"length=long", "value", "number|system|code"},
+		{"length=5|h", "value", "number|system|code"},
+		{"length:exact=5", "not-supported", ":exact"},
+		{"length=1e999999999", "value", "quantity"},
+		{"_has:Observation:code=x", "value", "_has:Type:reference:parameter"},
+		{"_has:Colour:subject:code=x", "value", "Colour"},
+		{"_has:Observation:code:code=x", "value", "not a reference"},
+		{"_has:Observation:encounter:colour=x", "not-supported", "colour"},
+		{"_has=x", "not-supported", "_has:Type:reference:parameter"},
+		{"_filter=status eq x", "not-supported", "no expression"},
+		{"location-period=Location/1", "value", "joined by $"},
+		{"location-period=Location/1$soon", "value", "2026"},
+		{"location-period:not=Location/1$2026", "not-supported", ":not"},
+		{"class:in=http://x/ValueSet/none", "not-supported", "store it first"},
+		{"class:below=http://x|a", "not-supported", "store it first"},
+		{"class:below=a", "value", "system|code"},
+		{"subject:in=Group/none", "not-supported", "store it first"},
+		{"_in=Group/none", "not-supported", "store it first"},
+		{"_list=none", "not-supported", "store it first"},
+		{"_text=", "value", "missing"},
+		{"_content:exact=x", "not-supported", ":exact"},
 	}
 	for _, tt := range tests {
-		_, err := search.ParseQuery(fhir.R5, "Encounter", tt.query)
+		_, err := r5.Query("Encounter", tt.query)
 		if err == nil {
 			t.Errorf("%s is accepted", tt.query)
 			continue
@@ -69,7 +91,7 @@ func TestNewCondition_Comparator(t *testing.T) { // FLT-9
 	t.Parallel()
 	born := parse(t, "Patient", `"birthDate":"1950-06-01"`)
 	p, _ := search.Lookup(fhir.R5, "Patient", "birthdate")
-	c, err := search.NewCondition(p, "", "le", "1950,1940")
+	c, err := r5.ConditionOn(p, "", "le", "1950,1940")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,7 +100,7 @@ func TestNewCondition_Comparator(t *testing.T) { // FLT-9
 		t.Errorf("%s: got %v, %q", c, ok, reason)
 	}
 	p, _ = search.Lookup(fhir.R5, "Patient", "gender")
-	if _, err := search.NewCondition(p, "", "le", "male"); err == nil || err.Code() != "not-supported" {
+	if _, err := r5.ConditionOn(p, "", "le", "male"); err == nil || err.Code() != "not-supported" {
 		t.Errorf("a comparator on a token: got %v", err)
 	}
 }
@@ -124,7 +146,7 @@ func FuzzParseQuery(f *testing.F) {
 	res := parse(f, "Encounter", `"status":"in-progress","subject":{"reference":"Patient/1"},"actualPeriod":{"start":"2026-01-01"},
 		"identifier":[{"system":"http://s","value":"v"}],"type":[{"coding":[{"code":"c"}],"text":"t"}]`)
 	f.Fuzz(func(t *testing.T, text string) {
-		q, refused := search.ParseQuery(fhir.R5, "Encounter", text)
+		q, refused := r5.Query("Encounter", text)
 		if refused != nil {
 			if refused.Status/100 != 4 || refused.Error() == "" {
 				t.Fatalf("%q is refused with %d %q", text, refused.Status, refused)

@@ -8,6 +8,9 @@ import (
 	"signalfhir/internal/search"
 )
 
+// r5 is a scope without other resources.
+var r5 = search.Scope{Release: fhir.R5}
+
 // parse makes a resource of its members without resourceType: "Encounter",
 // `"status":"planned"`.
 func parse(t testing.TB, typ, members string) *fhir.Resource {
@@ -25,7 +28,7 @@ func parse(t testing.TB, typ, members string) *fhir.Resource {
 
 func matches(t testing.TB, res *fhir.Resource, query string) bool {
 	t.Helper()
-	q, refused := search.ParseQuery(fhir.R5, res.Type, query)
+	q, refused := r5.Query(res.Type, query)
 	if refused != nil {
 		t.Fatalf("%s?%s is refused: %v", res.Type, query, refused)
 	}

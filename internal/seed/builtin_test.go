@@ -12,6 +12,7 @@ import (
 	"signalfhir/internal/fhir"
 	"signalfhir/internal/fhir/fhirtest"
 	"signalfhir/internal/random"
+	"signalfhir/internal/search"
 	"signalfhir/internal/seed"
 	"signalfhir/internal/store"
 	"signalfhir/internal/synth"
@@ -118,7 +119,7 @@ func TestBuiltin_HasWhatIsPromised(t *testing.T) {
 }
 
 // topics compiles the topics of the seed, by id.
-func topics(t *testing.T, s *seed.Seed) map[string]*topic.Topic {
+func topics(t *testing.T, s *seed.Seed, stored search.Source) map[string]*topic.Topic {
 	t.Helper()
 	all := map[string]*topic.Topic{}
 	for _, o := range s.Resources[fhir.R5] {
@@ -126,7 +127,7 @@ func topics(t *testing.T, s *seed.Seed) map[string]*topic.Topic {
 			continue
 		}
 		read, issues := fhir.R5.ReadTopic(o)
-		compiled, more := topic.Compile(fhir.R5, read)
+		compiled, more := topic.Compile(search.Scope{Release: fhir.R5, Source: stored}, read)
 		if issues = append(issues, more...); len(issues) > 0 {
 			t.Fatalf("%s: %v", o.Text("id"), issues)
 		}
@@ -140,14 +141,9 @@ func topics(t *testing.T, s *seed.Seed) map[string]*topic.Topic {
 func TestBuiltin_TopicsFireForTheGenerators(t *testing.T) {
 	t.Parallel()
 	s := builtin(t)
-	all := topics(t, s)
 	c := clock.NewManual(time.Date(2026, 1, 12, 12, 0, 0, 0, time.UTC))
 	st := store.New(fhir.R5, c, random.Seeded(1), store.Options{})
-	lookup := func(reference string) *fhir.Resource {
-		typ, id, _ := strings.Cut(reference, "/")
-		res, _ := st.Read(typ, id)
-		return res
-	}
+	all := topics(t, s, inStore{st})
 	fired := map[string]int{}
 	set := synth.NewSet(c, writer(func(w synth.Write) *fhir.Error {
 		change, err := st.Update(w.Type, w.ID, w.Object, "")
@@ -164,7 +160,7 @@ func TestBuiltin_TopicsFireForTheGenerators(t *testing.T) {
 			}
 			fired[id]++
 			patient := false
-			for _, res := range of.Context(change.State(), lookup, st.List) {
+			for _, res := range of.Context(change.State()) {
 				patient = patient || res.Type == "Patient"
 			}
 			if !patient {
@@ -190,6 +186,15 @@ func TestBuiltin_TopicsFireForTheGenerators(t *testing.T) {
 			t.Errorf("%s fired %d times only", id, fired[id])
 		}
 	}
+}
+
+// inStore looks resources up in a store.
+type inStore struct{ *store.Store }
+
+func (s inStore) Lookup(reference string) *fhir.Resource {
+	typ, id, _ := strings.Cut(reference, "/")
+	res, _ := s.Read(typ, id)
+	return res
 }
 
 type writer func(synth.Write) *fhir.Error
@@ -236,7 +241,7 @@ func TestBuiltin_ShowsEveryKindOfEventSoon(t *testing.T) {
 // Every filter the topics offer works with a value of the seed.
 func TestBuiltin_FiltersCompile(t *testing.T) {
 	t.Parallel()
-	all := topics(t, builtin(t))
+	all := topics(t, builtin(t), nil)
 	for _, tt := range []struct {
 		topic  string
 		filter fhir.Filter

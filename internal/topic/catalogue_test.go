@@ -11,7 +11,7 @@ import (
 
 func versioned(t testing.TB, url, version, trigger string) *topic.Topic {
 	t.Helper()
-	compiled, issues := topic.Compile(fhir.R5, &fhir.Topic{URL: url, Version: version, Status: "active", Triggers: []fhir.Trigger{{Resource: trigger}}})
+	compiled, issues := topic.Compile(r5, &fhir.Topic{URL: url, Version: version, Status: "active", Triggers: []fhir.Trigger{{Resource: trigger}}})
 	if len(issues) > 0 {
 		t.Fatal(issues)
 	}

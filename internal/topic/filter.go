@@ -98,6 +98,9 @@ func (t *Topic) offers(f fhir.Filter) []fhir.CanFilterBy {
 			offered = append(offered, c)
 		}
 	}
+	if t.anyFilter {
+		offered = append(offered, fhir.CanFilterBy{Resource: f.ResourceType, Parameter: f.Parameter, Comparators: search.Comparators(), Modifiers: []string{f.Modifier}})
+	}
 	return offered
 }
 
@@ -141,11 +144,11 @@ func (t *Topic) appliesTo(f fhir.Filter, offered []fhir.CanFilterBy) []string {
 func (t *Topic) focusTypes(f fhir.Filter, offered []fhir.CanFilterBy) []string {
 	all := t.Resources()
 	if slices.ContainsFunc(t.triggers, func(g trigger) bool { return isAny(g.Resource) }) {
-		all = t.release.ResourceTypes()
+		all = t.scope.Release.ResourceTypes()
 	}
 	var types []string
 	for _, typ := range all {
-		if _, ok := t.parameter(typ, f, offered); ok {
+		if len(t.parameters(typ, f, offered)) > 0 {
 			types = append(types, typ)
 		}
 	}
@@ -158,18 +161,31 @@ func (t *Topic) focusTypes(f fhir.Filter, offered []fhir.CanFilterBy) []string {
 	return []string{"Resource"}
 }
 
-// parameter finds the search parameter a filter stands for on one type: the one
-// the topic defines the name by, else the one of that name (FLT-5).
-func (t *Topic) parameter(typ string, f fhir.Filter, offered []fhir.CanFilterBy) (*search.Parameter, bool) {
+// defined finds the search parameter the topic defines the name of a filter by on
+// one type, or the one whose URL the name is; nil where there is none (FLT-5).
+func (t *Topic) defined(typ string, f fhir.Filter, offered []fhir.CanFilterBy) *search.Parameter {
 	for _, c := range offered {
 		if c.Definition == "" || c.Resource != "" && c.Resource != typ && !isAny(c.Resource) {
 			continue
 		}
-		if p, ok := search.Lookup(t.release, typ, c.Definition); ok {
-			return p, true
+		if p, ok := search.Lookup(t.scope.Release, typ, c.Definition); ok {
+			return p
 		}
 	}
-	return search.Lookup(t.release, typ, f.Parameter)
+	if strings.Contains(f.Parameter, "/") {
+		p, _ := search.Lookup(t.scope.Release, typ, f.Parameter)
+		return p
+	}
+	return nil
+}
+
+// parameters are those a filter stands for on one type: the one the topic defines
+// its name by, else those of that name, at the end of its chain (FLT-5, FLT-7).
+func (t *Topic) parameters(typ string, f fhir.Filter, offered []fhir.CanFilterBy) []*search.Parameter {
+	if p := t.defined(typ, f, offered); p != nil {
+		return []*search.Parameter{p}
+	}
+	return search.Named(t.scope.Release, typ, f.Parameter)
 }
 
 // condition makes the search condition a filter stands for on one type.
@@ -178,13 +194,11 @@ func (t *Topic) condition(typ string, f fhir.Filter, offered []fhir.CanFilterBy)
 		issue := broken(code, f.Expression+"."+member, text)
 		return nil, &issue
 	}
-	p, ok := t.parameter(typ, f, offered)
-	if !ok {
-		if strings.Contains(f.Parameter, ".") {
-			return refuse("not-supported", "filterParameter", "the chained parameter "+f.Parameter+" is not supported yet")
-		}
+	parameters := t.parameters(typ, f, offered)
+	if len(parameters) == 0 {
 		return refuse("not-supported", "filterParameter", f.Parameter+" is no search parameter of "+typ+" this server knows, and the topic names no definition it knows (FLT-6)")
 	}
+	p := parameters[0]
 	if f.Comparator != "" && len(p.Prefixes(f.Value)) > 0 {
 		issue := broken("value", f.Expression+".value", "the comparator "+f.Comparator+" and the prefix of "+f.Value+" say it twice; keep one")
 		issue.Rule = false // a question of form: 400 (FLT-9)
@@ -196,7 +210,7 @@ func (t *Topic) condition(typ string, f fhir.Filter, offered []fhir.CanFilterBy)
 			return refuse("not-supported", "value", notOffered("comparator", prefix, f.Parameter, comparators(offered))+" (FLT-11)")
 		}
 	}
-	condition, refused := search.NewCondition(p, f.Modifier, f.Comparator, f.Value)
+	condition, refused := t.search(typ, f, offered)
 	if refused != nil {
 		member := "filterParameter"
 		switch {
@@ -208,6 +222,18 @@ func (t *Topic) condition(typ string, f fhir.Filter, offered []fhir.CanFilterBy)
 		return refuse(refused.Code(), member, refused.Error())
 	}
 	return condition, nil
+}
+
+// search makes the condition of a filter that was checked.
+func (t *Topic) search(typ string, f fhir.Filter, offered []fhir.CanFilterBy) (*search.Condition, *fhir.Error) {
+	if p := t.defined(typ, f, offered); p != nil {
+		return t.scope.ConditionOn(p, f.Modifier, f.Comparator, f.Value)
+	}
+	name := f.Parameter
+	if f.Modifier != "" {
+		name += ":" + f.Modifier
+	}
+	return t.scope.Condition(typ, name, f.Comparator, f.Value)
 }
 
 // Match tells whether a resource passes every filter that applies to its type

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"signalfhir/internal/fhir"
+	"signalfhir/internal/search/searchtest"
 	"signalfhir/internal/topic"
 )
 
@@ -85,6 +86,52 @@ func TestFilters_Match(t *testing.T) {
 	}
 }
 
+// Filters that look at other resources than the focus (FLT-7, FLT-12), and by
+// every type of parameter (FLT-8, FLT-9).
+func TestFilters_OverStoredResources(t *testing.T) {
+	t.Parallel()
+	stored := searchtest.Source{
+		parse(t, "Patient", `"id":"123","gender":"male","managingOrganization":{"reference":"Organization/1"}`),
+		parse(t, "Organization", `"id":"1","name":"Acme"`),
+		parse(t, "Group", `"id":"ward","member":[{"entity":{"reference":"Patient/123"}}]`),
+		parse(t, "ValueSet", `"id":"inpatient","url":"http://example.org/inpatient","compose":{"include":[{"system":"http://c","concept":[{"code":"IMP"}]}]}`),
+	}
+	focus := parse(t, "Encounter", `"id":"2","subject":{"reference":"Patient/123"},"class":[{"coding":[{"system":"http://c","code":"IMP"}]}],"length":{"value":90,"unit":"min"}`)
+	const offered = `{"resource":"Encounter","filterParameter":"patient.gender","modifier":["not"]},
+		{"resource":"Encounter","filterParameter":"patient.organization.name"},
+		{"resource":"Encounter","filterParameter":"patient","modifier":["in","not-in"]},
+		{"resource":"Encounter","filterParameter":"class","modifier":["in","not-in"]},
+		{"resource":"Encounter","filterParameter":"length","comparator":["gt","lt"]}`
+	compiled := mustCompileOver(t, stored, `"resourceTrigger":[{"resource":"Encounter"}],"canFilterBy":[`+offered+`]`)
+	tests := []struct {
+		filter fhir.Filter
+		want   bool
+		says   string
+	}{
+		{by("Encounter", "patient.gender", "", "", "male"), true, "Patient/123 with male"},
+		{by("Encounter", "patient.gender", "", "", "female"), false, "Patient/123 with male"},
+		{by("Encounter", "patient.gender", "", "not", "female"), true, "patient.gender:not=female"},
+		{by("Encounter", "patient.organization.name", "", "", "acme"), true, "Organization/1 with Acme"},
+		{by("Encounter", "patient", "", "in", "Group/ward"), true, "patient:in=Group/ward compared with Patient/123"},
+		{by("Encounter", "patient", "", "not-in", "Group/ward"), false, "Patient/123"},
+		{by("Encounter", "class", "", "in", "http://example.org/inpatient"), true, "http://c|IMP"},
+		{by("Encounter", "class", "", "not-in", "http://example.org/inpatient"), false, "http://c|IMP"},
+		{by("Encounter", "length", "gt", "", "60||min"), true, "length=gt60||min compared with 90 min"},
+		{by("Encounter", "length", "lt", "", "60||min"), false, "90 min"},
+	}
+	for _, tt := range tests {
+		filters, issues := compiled.CompileFilters([]fhir.Filter{tt.filter})
+		if len(issues) > 0 {
+			t.Errorf("%+v: refused: %+v", tt.filter, issues)
+			continue
+		}
+		got, reasons := filters.Match(focus)
+		if got != tt.want || !strings.Contains(strings.Join(reasons, "; "), tt.says) {
+			t.Errorf("%s:%s=%s%s: got %v %q, want %v that says %q", tt.filter.Parameter, tt.filter.Modifier, tt.filter.Comparator, tt.filter.Value, got, reasons, tt.want, tt.says)
+		}
+	}
+}
+
 // A topic about any type: a filter applies to each that has its parameter (FLT-2).
 func TestFilters_OnATopicAboutAnyType(t *testing.T) {
 	t.Parallel()
@@ -134,7 +181,8 @@ func TestCompileFilters_Refuses(t *testing.T) {
 		{"FLT-4: by another spelling of the same", by("Encounter", clinicalPatient, "", "", "1"), "not-supported", "filterParameter", true},
 		{"FLT-6: a label without definition", by("Encounter", "mood", "", "", "x"), "not-supported", "filterParameter", true},
 		{"FLT-6: a label with an unknown one", by("Encounter", "mood2", "", "", "x"), "not-supported", "filterParameter", true},
-		{"FLT-7: a chain", by("Encounter", "patient.gender", "", "", "male"), "not-supported", "filterParameter", true},
+		{"FLT-7: a chain that leads nowhere", by("Encounter", "patient.colour", "", "", "red"), "not-supported", "filterParameter", true},
+		{"FLT-7: a chain through what is no reference", by("Encounter", "status.name", "", "", "x"), "not-supported", "filterParameter", true},
 		{"FLT-9: comparator and prefix", by("Encounter", "date", "ge", "", "lt2026"), "value", "value", false},
 		{"FLT-10: type", by("Encounter", "subject", "", "type", "Patient/1"), "not-supported", "modifier", true},
 		{"FLT-11: comparator not listed", by("Encounter", "date", "lt", "", "2026"), "not-supported", "comparator", true},
@@ -142,8 +190,8 @@ func TestCompileFilters_Refuses(t *testing.T) {
 		{"FLT-11: a prefix not listed", by("Encounter", "date", "", "", "lt2026"), "not-supported", "value", true},
 		{"FLT-11: modifier not listed", by("Encounter", "status", "", "missing", "true"), "not-supported", "modifier", true},
 		{"FLT-11: no modifier listed", by("Encounter", "patient", "", "identifier", "1"), "not-supported", "modifier", true},
-		{"FLT-12: a modifier not implemented", by("Encounter", "subject", "", "in", "Group/1"), "not-supported", "modifier", true},
-		{"FLT-12: a type not implemented", by("Encounter", "length", "gt", "", "5"), "not-supported", "filterParameter", true},
+		{"FLT-12: in a group that is not stored", by("Encounter", "subject", "", "in", "Group/1"), "not-supported", "modifier", true},
+		{"FLT-8: no quantity", by("Encounter", "length", "gt", "", "long"), "value", "value", true},
 		{"FLT-8: no date", by("Encounter", "date", "ge", "", "soon"), "value", "value", true},
 		{"FLT-8: no value", by("Encounter", "patient", "", "", ""), "value", "value", true},
 	}
@@ -159,6 +207,25 @@ func TestCompileFilters_Refuses(t *testing.T) {
 				t.Errorf("got %+v, want %s at %s, rule %v", got, tt.code, tt.member, tt.rule)
 			}
 		})
+	}
+}
+
+// FLT-4: what is not offered may be allowed all the same, but not what does not exist.
+func TestAnyFilter(t *testing.T) {
+	t.Parallel()
+	compiled, _ := topic.Compile(r5, read(t, `"resourceTrigger":[{"resource":"Encounter"}],"canFilterBy":[{"resource":"Encounter","filterParameter":"patient"}]`), topic.AnyFilter())
+	for _, f := range []fhir.Filter{
+		by("Encounter", "status", "", "not", "planned"), by("", "status", "", "", "planned"), by("Encounter", "date", "ge", "", "2026"),
+		by("Encounter", "date", "", "", "lt2026"), by("Encounter", "patient", "", "identifier", "1"), by("Encounter", "patient.gender", "", "", "male"),
+	} {
+		if _, issues := compiled.CompileFilters([]fhir.Filter{f}); len(issues) > 0 {
+			t.Errorf("%s: %+v", f.Parameter, issues)
+		}
+	}
+	for _, f := range []fhir.Filter{by("Encounter", "colour", "", "", "red"), by("Encounter", "status", "", "exact", "x"), by("Encounter", "status", "ge", "", "x")} {
+		if _, issues := compiled.CompileFilters([]fhir.Filter{f}); len(issues) != 1 {
+			t.Errorf("%s: got %+v, want it refused", f.Parameter, issues)
+		}
 	}
 }
 

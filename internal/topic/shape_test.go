@@ -4,15 +4,13 @@ import (
 	"strings"
 	"testing"
 
-	"signalfhir/internal/fhir"
+	"signalfhir/internal/search/searchtest"
 )
 
 // NB-12: what a notificationShape adds to an event.
 func TestContext(t *testing.T) {
 	t.Parallel()
-	stored := map[string]*fhir.Resource{}
-	var order []string
-	for _, res := range []*fhir.Resource{
+	stored := searchtest.Source{
 		parse(t, "Patient", `"id":"123","generalPractitioner":[{"reference":"Practitioner/9"}],"link":[{"other":{"reference":"Patient/124"}}]`),
 		parse(t, "Patient", `"id":"124"`),
 		parse(t, "Practitioner", `"id":"1"`),
@@ -22,14 +20,10 @@ func TestContext(t *testing.T) {
 		parse(t, "Observation", `"id":"o2","encounter":{"reference":"http://h/fhir/R5/Encounter/2/_history/1"}`),
 		parse(t, "Observation", `"id":"o3","encounter":{"reference":"Encounter/3"}`),
 		parse(t, "Encounter", `"id":"3","partOf":{"reference":"Encounter/2"}`),
-	} {
-		stored[res.Reference()] = res
-		order = append(order, res.Reference())
 	}
 	focus := parse(t, "Encounter", `"id":"2","subject":{"reference":"Patient/123"},"partOf":{"reference":"Encounter/2"},
 		"participant":[{"actor":{"reference":"Practitioner/1"}},{"actor":{"reference":"Practitioner/8"}},{"actor":{"reference":"Device/1"}},{"actor":{"reference":"#x"}}]`)
-	stored[focus.Reference()] = focus
-	order = append(order, focus.Reference())
+	stored = append(stored, focus)
 	tests := []struct{ name, shapes, want string }{
 		{"no shape", ``, ``},
 		{"include", `{"resource":"Encounter","include":["Encounter:patient"]}`, `Patient/123`},
@@ -53,18 +47,8 @@ func TestContext(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			compiled := mustCompile(t, onEncounter("")+`,"notificationShape":[`+tt.shapes+`]`)
-			context := compiled.Context(focus,
-				func(reference string) *fhir.Resource { return stored[reference] },
-				func(typ string) []*fhir.Resource {
-					var list []*fhir.Resource
-					for _, reference := range order {
-						if strings.HasPrefix(reference, typ+"/") {
-							list = append(list, stored[reference])
-						}
-					}
-					return list
-				})
+			compiled := mustCompileOver(t, stored, onEncounter("")+`,"notificationShape":[`+tt.shapes+`]`)
+			context := compiled.Context(focus)
 			var got []string
 			for _, res := range context {
 				got = append(got, res.Reference())

@@ -5,9 +5,14 @@ import (
 	"testing"
 
 	"signalfhir/internal/fhir"
+	"signalfhir/internal/search"
+	"signalfhir/internal/search/searchtest"
 	"signalfhir/internal/store"
 	"signalfhir/internal/topic"
 )
+
+// r5 is a scope without other resources.
+var r5 = search.Scope{Release: fhir.R5}
 
 // parse makes a resource of its members without resourceType.
 func parse(t testing.TB, typ, members string) *fhir.Resource {
@@ -47,6 +52,12 @@ func change(previous, current *fhir.Resource) *store.Change {
 // compile makes a topic of its members besides resourceType, url and status.
 func compile(t testing.TB, members string) (*topic.Topic, []fhir.Issue) {
 	t.Helper()
+	return topic.Compile(r5, read(t, members))
+}
+
+// read reads a topic of its members besides resourceType, url and status.
+func read(t testing.TB, members string) *fhir.Topic {
+	t.Helper()
 	text := `"url":"http://example.org/topic","status":"active"`
 	if members != "" {
 		text += "," + members
@@ -57,12 +68,18 @@ func compile(t testing.TB, members string) (*topic.Topic, []fhir.Issue) {
 			t.Fatalf("the topic cannot be read: %s", issue.Diagnostics)
 		}
 	}
-	return topic.Compile(fhir.R5, read)
+	return read
 }
 
 func mustCompile(t testing.TB, members string) *topic.Topic {
 	t.Helper()
-	compiled, issues := compile(t, members)
+	return mustCompileOver(t, nil, members)
+}
+
+// mustCompileOver is mustCompile where other resources are stored.
+func mustCompileOver(t testing.TB, stored searchtest.Source, members string) *topic.Topic {
+	t.Helper()
+	compiled, issues := topic.Compile(search.Scope{Release: fhir.R5, Source: stored}, read(t, members))
 	if len(issues) > 0 {
 		t.Fatalf("the topic does not compile: %+v", issues)
 	}

@@ -21,12 +21,13 @@ import (
 // Topic is a compiled SubscriptionTopic. It is immutable once it is in a
 // [Catalogue].
 type Topic struct {
-	release  fhir.Release
+	scope    search.Scope
 	topic    *fhir.Topic
 	key      string
 	triggers []trigger
 
 	preferQuery bool // where a trigger has both kinds of criteria
+	anyFilter   bool // also what canFilterBy does not offer
 }
 
 // trigger is one compiled resourceTrigger.
@@ -44,10 +45,14 @@ type Option func(*Topic)
 // instead of the other way round (TOP-8).
 func PreferQuery() Option { return func(t *Topic) { t.preferQuery = true } }
 
-// Compile compiles a topic of a release. Each problem is an issue with its
-// place; a topic with one of severity error must not be used.
-func Compile(r fhir.Release, t *fhir.Topic, options ...Option) (*Topic, []fhir.Issue) {
-	compiled := &Topic{release: r, topic: t}
+// AnyFilter lets subscriptions filter by every search parameter of a type, with
+// every comparator and modifier, whether the topic offers it or not (FLT-4).
+func AnyFilter() Option { return func(t *Topic) { t.anyFilter = true } }
+
+// Compile compiles a topic, to be evaluated in a scope. Each problem is an issue
+// with its place; a topic with one of severity error must not be used.
+func Compile(scope search.Scope, t *fhir.Topic, options ...Option) (*Topic, []fhir.Issue) {
+	compiled := &Topic{scope: scope, topic: t}
 	for _, option := range options {
 		option(compiled)
 	}
@@ -70,7 +75,7 @@ func Compile(r fhir.Release, t *fhir.Topic, options ...Option) (*Topic, []fhir.I
 				if text == "" {
 					return nil
 				}
-				query, refused := search.ParseQuery(r, source.Resource, text)
+				query, refused := scope.Query(source.Resource, text)
 				if refused != nil {
 					issues = append(issues, broken(refused.Code(), source.Expression+".queryCriteria."+member, refused.Error()))
 				} else if query.Empty() {
@@ -110,7 +115,7 @@ func (t *Topic) Status() string { return t.topic.Status }
 func (t *Topic) Resources() []string {
 	var types []string
 	add := func(typ string) {
-		if t.release.IsResourceType(typ) && !slices.Contains(types, typ) {
+		if t.scope.Release.IsResourceType(typ) && !slices.Contains(types, typ) {
 			types = append(types, typ)
 		}
 	}

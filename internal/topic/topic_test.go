@@ -207,10 +207,10 @@ func TestMatch_FHIRPathBeforeQuery(t *testing.T) {
 	fired(t, compiled, change(nil, e), true)
 
 	both := &fhir.Topic{Triggers: []fhir.Trigger{{Resource: "Encounter", Query: &fhir.QueryCriteria{Current: "status=completed"}, FHIRPath: "true"}}}
-	compiled, _ = topic.Compile(fhir.R5, both, topic.PreferQuery())
+	compiled, _ = topic.Compile(r5, both, topic.PreferQuery())
 	fired(t, compiled, change(nil, e), false)
 	both.Triggers[0].Query = nil
-	compiled, _ = topic.Compile(fhir.R5, both, topic.PreferQuery())
+	compiled, _ = topic.Compile(r5, both, topic.PreferQuery())
 	fired(t, compiled, change(nil, e), true)
 }
 
@@ -266,7 +266,7 @@ func TestCompile_OfficialTopics(t *testing.T) {
 			t.Fatal(refused)
 		}
 		read, issues := fhir.R5.ReadTopic(o)
-		compiled, more := topic.Compile(fhir.R5, read)
+		compiled, more := topic.Compile(r5, read)
 		for _, issue := range append(issues, more...) {
 			t.Errorf("%s: %s %s", name, issue.Severity, issue.Diagnostics)
 		}

@@ -1,0 +1,115 @@
+package search
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+
+	"signalfhir/internal/fhir"
+)
+
+// Include is a link between resources, as _include and _revinclude name it.
+type Include struct {
+	Source string // type that refers; "" for every one
+	Target string // type that is referred to; "" for every one
+	name   string // of the parameter, "*" for every reference
+}
+
+// ParseInclude reads "Encounter:patient", "Encounter:patient:Patient",
+// "Encounter:*" and "*". It refuses what names no reference of the release.
+func (s Scope) ParseInclude(text string) (Include, *fhir.Error) {
+	refuse := func(why string) (Include, *fhir.Error) {
+		return Include{}, fhir.Refuse(http.StatusBadRequest, "value", "%q: %s; expected Type:parameter or Type:parameter:Target, as in Encounter:patient", text, why)
+	}
+	f := strings.Split(text, ":")
+	switch {
+	case text == "*":
+		return Include{name: "*"}, nil
+	case len(f) < 2 || len(f) > 3:
+		return refuse("it is no include")
+	case !s.Release.IsResourceType(f[0]):
+		return refuse(f[0] + " is not a resource type of FHIR " + string(s.Release))
+	}
+	i := Include{Source: f[0], name: f[1]}
+	if len(f) == 3 {
+		i.Target = f[2]
+		if !s.Release.IsResourceType(i.Target) {
+			return refuse(i.Target + " is not a resource type of FHIR " + string(s.Release))
+		}
+	}
+	if i.name == "*" {
+		return i, nil
+	}
+	p, ok := Lookup(s.Release, i.Source, i.name)
+	if !ok {
+		return refuse(i.Source + " has no search parameter " + i.name)
+	}
+	if p.Type != "reference" || !p.Supported() {
+		return refuse(i.name + " is a " + p.Type + ", not a reference")
+	}
+	return i, nil
+}
+
+// parameters are the reference parameters of a type the include is about.
+func (i Include) parameters(r fhir.Release, typ string) []*Parameter {
+	if i.Source != "" && i.Source != typ {
+		return nil
+	}
+	if i.name != "*" {
+		p, ok := Lookup(r, typ, i.name)
+		if !ok {
+			return nil
+		}
+		return []*Parameter{p}
+	}
+	return slices.DeleteFunc(Parameters(r, typ), func(p *Parameter) bool {
+		return p.Type != "reference" || !p.Supported() || aboutResource[p.Name] != nil
+	})
+}
+
+// Included answers the stored resources res refers to by the include, in the
+// order of the references.
+func (s Scope) Included(i Include, res *fhir.Resource) []*fhir.Resource {
+	var found []*fhir.Resource
+	for _, p := range i.parameters(s.Release, res.Type) {
+		values, err := p.Values(res)
+		if err != nil {
+			continue
+		}
+		for _, v := range values {
+			if o, isObject := v.(*fhir.Object); isObject && strings.HasPrefix(o.Text("reference"), "#") {
+				continue // it goes along anyway
+			}
+			if other := s.resolve(res, v, p.Target); other != nil && (i.Target == "" || other.Type == i.Target) {
+				found = append(found, other)
+			}
+		}
+	}
+	return found
+}
+
+// Including answers the stored resources that refer to res by the include.
+func (s Scope) Including(i Include, res *fhir.Resource) []*fhir.Resource {
+	if i.Target != "" && i.Target != res.Type {
+		return nil
+	}
+	types := []string{i.Source}
+	if i.Source == "" {
+		types = s.Release.ResourceTypes()
+	}
+	var found []*fhir.Resource
+	for _, typ := range types {
+		stored := s.list(typ)
+		if len(stored) == 0 {
+			continue
+		}
+		for _, p := range i.parameters(s.Release, typ) {
+			for _, other := range stored {
+				if slices.Contains(p.References(other), res.Reference()) {
+					found = append(found, other)
+				}
+			}
+		}
+	}
+	return found
+}

@@ -1,0 +1,193 @@
+package search
+
+import (
+	"encoding/json"
+	"math/big"
+	"net/http"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"signalfhir/internal/fhir"
+)
+
+// interval is a stretch of numbers with both ends in it; nil is open.
+type interval struct{ low, high *big.Rat }
+
+// decimalForm bounds exponents: 1e999999999 is a number of a gigabyte.
+var decimalForm = regexp.MustCompile(`^[+-]?[0-9]{1,40}(\.([0-9]{1,40}))?([eE]([+-]?[0-9]{1,2}))?$`)
+
+// parseDecimal reads a number and half the unit of its last digit: "5.40" stands
+// for everything from 5.395 up to but not including 5.405.
+func parseDecimal(text string) (n, half *big.Rat, ok bool) {
+	m := decimalForm.FindStringSubmatch(text)
+	if m == nil {
+		return nil, nil, false
+	}
+	n, ok = new(big.Rat).SetString(strings.TrimPrefix(text, "+"))
+	if !ok {
+		return nil, nil, false
+	}
+	exponent, _ := strconv.Atoi(m[4]) // "" is none
+	exponent -= len(m[2])
+	unit := new(big.Rat).SetInt(new(big.Int).Exp(big.NewInt(10), big.NewInt(int64(max(exponent, -exponent))), nil))
+	if exponent < 0 {
+		unit.Inv(unit)
+	}
+	return n, unit.Quo(unit, big.NewRat(2, 1)), true
+}
+
+// intervalOf is what a value covers: a number one point, a Quantity with a
+// comparator all beyond it, a Range what lies between its ends, SampledData what
+// its limits say.
+func intervalOf(v any) (interval, bool) {
+	point := func(text string) (interval, bool) {
+		n, _, ok := parseDecimal(text)
+		return interval{n, n}, ok
+	}
+	switch v := v.(type) {
+	case json.Number:
+		return point(string(v))
+	case string: // of the FHIRPath engine
+		return point(v)
+	case *fhir.Object:
+		switch {
+		case v.Has("value"):
+			n, ok := v.Get("value").(json.Number)
+			if !ok {
+				return interval{}, false
+			}
+			at, ok := point(string(n))
+			switch v.Text("comparator") {
+			case "<", "<=":
+				at.low = nil
+			case ">", ">=":
+				at.high = nil
+			}
+			return at, ok
+		case v.Has("low"), v.Has("high"):
+			low, hasLow := intervalOf(v.Object("low"))
+			high, hasHigh := intervalOf(v.Object("high"))
+			return interval{low.low, high.high}, hasLow || hasHigh
+		case v.Has("lowerLimit"), v.Has("upperLimit"):
+			var limits interval
+			if n, ok := v.Get("lowerLimit").(json.Number); ok {
+				limits.low, _, _ = parseDecimal(string(n))
+			}
+			if n, ok := v.Get("upperLimit").(json.Number); ok {
+				limits.high, _, _ = parseDecimal(string(n))
+			}
+			return limits, true
+		}
+	}
+	return interval{}, false
+}
+
+// compareNumbers makes the comparison a prefix stands for. eq, ne and ap are
+// about the precision that was written, the others about the exact number.
+func compareNumbers(prefix, number string) (func(interval) bool, bool) {
+	n, half, ok := parseDecimal(number)
+	if !ok {
+		return nil, false
+	}
+	least, beyond := new(big.Rat).Sub(n, half), new(big.Rat).Add(n, half)
+	within := func(got interval) bool {
+		return got.low != nil && got.high != nil && got.low.Cmp(least) >= 0 && got.high.Cmp(beyond) < 0
+	}
+	above := func(got interval) bool { return got.high == nil || got.high.Cmp(n) > 0 }
+	below := func(got interval) bool { return got.low == nil || got.low.Cmp(n) < 0 }
+	switch prefix {
+	case "", "eq":
+		return within, true
+	case "ne":
+		return func(got interval) bool { return !within(got) }, true
+	case "gt":
+		return above, true
+	case "lt":
+		return below, true
+	case "ge":
+		return func(got interval) bool { return above(got) || got.high.Cmp(n) == 0 }, true
+	case "le":
+		return func(got interval) bool { return below(got) || got.low.Cmp(n) == 0 }, true
+	case "sa":
+		return func(got interval) bool { return got.low != nil && got.low.Cmp(n) > 0 }, true
+	case "eb":
+		return func(got interval) bool { return got.high != nil && got.high.Cmp(n) < 0 }, true
+	case "ap": // a tenth of the value, or its precision where that is more
+		by := new(big.Rat).Abs(new(big.Rat).Quo(n, big.NewRat(10, 1)))
+		if by.Cmp(half) < 0 {
+			by = half
+		}
+		from, to := new(big.Rat).Sub(n, by), new(big.Rat).Add(n, by)
+		return func(got interval) bool {
+			return (got.high == nil || got.high.Cmp(from) >= 0) && (got.low == nil || got.low.Cmp(to) <= 0)
+		}, true
+	}
+	return nil, false
+}
+
+// cutPrefix takes the two letters of a comparator off a number.
+func cutPrefix(text string) (prefix, rest string) {
+	if len(text) > 2 && text[0] >= 'a' && text[0] <= 'z' && text[1] >= 'a' && text[1] <= 'z' {
+		return text[:2], text[2:]
+	}
+	return "", text
+}
+
+func noNumber(p *Parameter, written, form string) *fhir.Error {
+	return fhir.Refuse(http.StatusUnprocessableEntity, "value", "%s: %q is no %s; expected %s, with a prefix eq, ne, gt, lt, ge, le, sa, eb or ap before it", p.Name, written, p.Type, form)
+}
+
+// matchNumber reads a number with a prefix.
+func matchNumber(p *Parameter, text string) (valueMatcher, *fhir.Error) {
+	prefix, number := cutPrefix(literal(text))
+	compare, ok := compareNumbers(prefix, number)
+	if !ok {
+		return nil, noNumber(p, text, "one such as 100, 5.40 or 1e2")
+	}
+	return func(v any) bool {
+		got, ok := intervalOf(v)
+		return ok && compare(got)
+	}, nil
+}
+
+// matchQuantity reads number, number|system|code and number||code, of which the
+// last takes a unit too. Units are compared as they are written: nothing is
+// converted.
+func matchQuantity(p *Parameter, text string) (valueMatcher, *fhir.Error) {
+	parts := splitEscaped(text, '|')
+	prefix, number := cutPrefix(literal(parts[0]))
+	compare, ok := compareNumbers(prefix, number)
+	if !ok || len(parts) == 2 || len(parts) > 3 {
+		return nil, noNumber(p, text, "number, number|system|code or number||unit")
+	}
+	system, code := "", ""
+	if len(parts) == 3 {
+		system, code = literal(parts[1]), literal(parts[2])
+	}
+	return func(v any) bool {
+		got, ok := intervalOf(v)
+		return ok && compare(got) && (code == "" && system == "" || hasUnit(v, system, code))
+	}, nil
+}
+
+// hasUnit tells whether a quantity, or what a Range or SampledData is made of, has
+// a unit.
+func hasUnit(v any, system, code string) bool {
+	o, _ := v.(*fhir.Object)
+	switch {
+	case o == nil:
+		return false
+	case o.Has("low"):
+		return hasUnit(o.Object("low"), system, code)
+	case o.Has("high"):
+		return hasUnit(o.Object("high"), system, code)
+	case o.Has("origin"):
+		return hasUnit(o.Object("origin"), system, code)
+	case o.Has("currency"): // Money
+		return o.Text("currency") == code && (system == "" || system == "urn:iso:std:iso:4217")
+	case system == "":
+		return o.Text("code") == code || o.Text("unit") == code
+	}
+	return o.Text("system") == system && (code == "" || o.Text("code") == code)
+}

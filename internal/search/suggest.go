@@ -1,0 +1,39 @@
+package search
+
+import "strings"
+
+// nearest is the name that takes the fewest changes of a letter to become what
+// was written, "" where none takes few.
+func nearest(written string, names []string) string {
+	best, least := "", 1+len(written)/3
+	for _, name := range names {
+		if d := distance(strings.ToLower(written), strings.ToLower(name)); d < least || d == least && best == "" {
+			best, least = name, d
+		}
+	}
+	return best
+}
+
+// distance is the number of letters to insert, remove or replace to make b of a.
+func distance(a, b string) int {
+	if max(len(a), len(b)) > 64 {
+		return max(len(a), len(b)) // not a name; the answer does not matter
+	}
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			replaced := diagonal
+			if a[i] != b[j] {
+				replaced++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(replaced, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}

@@ -1,0 +1,74 @@
+package search
+
+import (
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"golang.org/x/text/runes"
+	"golang.org/x/text/transform"
+	"golang.org/x/text/unicode/norm"
+
+	"signalfhir/internal/fhir"
+)
+
+// matchString compares the texts of a value: a string, or every part of a
+// HumanName or Address.
+func matchString(modifier, text string) valueMatcher {
+	wanted := fold(text)
+	return func(v any) bool {
+		for _, s := range stringsOf(v) {
+			switch {
+			case modifier == "exact":
+				if s == text {
+					return true
+				}
+			case modifier == "contains":
+				if strings.Contains(fold(s), wanted) {
+					return true
+				}
+			case strings.HasPrefix(fold(s), wanted):
+				return true
+			}
+		}
+		return false
+	}
+}
+
+func stringsOf(v any) []string {
+	switch v := v.(type) {
+	case string:
+		return []string{v}
+	case *fhir.Object:
+		var all []string
+		for _, name := range v.Names() {
+			if name == "use" || name == "type" || name == "id" || strings.HasPrefix(name, "_") {
+				continue // codes and ids are no text of a name or address
+			}
+			switch inner := v.Get(name).(type) {
+			case string:
+				all = append(all, inner)
+			case []any:
+				for _, item := range inner {
+					if s, isString := item.(string); isString {
+						all = append(all, s)
+					}
+				}
+			}
+		}
+		return all
+	}
+	return nil
+}
+
+// fold makes texts equal that differ in case, accents or white space only.
+func fold(text string) string {
+	if !strings.ContainsFunc(text, func(r rune) bool { return r >= utf8.RuneSelf }) {
+		return strings.ToLower(strings.Join(strings.Fields(text), " "))
+	}
+	plain, _, err := transform.String(transform.Chain(norm.NFD, runes.Remove(runes.In(unicode.Mn)), norm.NFC), text)
+	if err != nil {
+		plain = text
+	}
+	return strings.ToLower(strings.Join(strings.Fields(plain), " "))
+}

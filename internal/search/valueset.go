@@ -1,0 +1,207 @@
+package search
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+
+	"signalfhir/internal/fhir"
+)
+
+// matchInValueSet reads the canonical or id of a stored ValueSet. Its content is
+// that of its expansion, or else of its compose as far as that lists codes, whole
+// systems and other stored ValueSets.
+func (s Scope) matchInValueSet(p *Parameter, text string) (valueMatcher, *fhir.Error) {
+	name := literal(text)
+	set := s.canonical("ValueSet", name)
+	if set == nil {
+		return nil, fhir.Refuse(http.StatusUnprocessableEntity, "not-supported", "%s: this server has no ValueSet %s; store it first", p.Name, name)
+	}
+	if part := notEnumerated(set.Object); part != "" {
+		return nil, fhir.Refuse(http.StatusUnprocessableEntity, "not-supported", "%s: ValueSet %s has %s, which this server does not expand; give it an expansion", p.Name, name, part)
+	}
+	return func(v any) bool {
+		set := s.canonical("ValueSet", name) // as it is now
+		return set != nil && slices.ContainsFunc(tokensOf(v), func(t token) bool { return t.code != "" && s.inValueSet(set, t, nil) })
+	}, nil
+}
+
+// notEnumerated names the part of a compose that would need a terminology server,
+// "" for none.
+func notEnumerated(set *fhir.Object) string {
+	if set.Has("expansion") {
+		return ""
+	}
+	compose := set.Object("compose")
+	for _, member := range []string{"include", "exclude"} {
+		for _, item := range compose.Array(member) {
+			if part, ok := item.(*fhir.Object); ok && part.Has("filter") {
+				return "a compose." + member + ".filter"
+			}
+		}
+	}
+	return ""
+}
+
+// inValueSet tells whether a code is in a ValueSet; seen are those being asked.
+func (s Scope) inValueSet(set *fhir.Resource, t token, seen []string) bool {
+	if slices.Contains(seen, set.ID) {
+		return false
+	}
+	seen = append(seen, set.ID)
+	if expansion := set.Object.Object("expansion"); expansion != nil {
+		return inExpansion(expansion, t)
+	}
+	in := func(member string) bool {
+		for _, item := range set.Object.Object("compose").Array(member) {
+			if part, ok := item.(*fhir.Object); ok && s.inPart(part, t, seen) {
+				return true
+			}
+		}
+		return false
+	}
+	return in("include") && !in("exclude")
+}
+
+// inPart tells whether a code is in one include or exclude: in its system and
+// codes, and in each ValueSet it names.
+func (s Scope) inPart(part *fhir.Object, t token, seen []string) bool {
+	if system := part.Text("system"); system != "" && !sameSystem(system, t) {
+		return false
+	}
+	if concepts := part.Array("concept"); len(concepts) > 0 && !slices.ContainsFunc(concepts, func(c any) bool {
+		concept, ok := c.(*fhir.Object)
+		return ok && concept.Text("code") == t.code
+	}) {
+		return false
+	}
+	for _, canonical := range part.Array("valueSet") {
+		url, _ := canonical.(string)
+		set := s.canonical("ValueSet", url)
+		if set == nil || !s.inValueSet(set, t, seen) {
+			return false
+		}
+	}
+	return true
+}
+
+// sameSystem compares systems; that of a plain code is implied by its element.
+func sameSystem(system string, t token) bool { return t.system == system || t.system == "" }
+
+func inExpansion(part *fhir.Object, t token) bool {
+	for _, item := range part.Array("contains") {
+		c, ok := item.(*fhir.Object)
+		if !ok {
+			continue
+		}
+		if c.Text("code") == t.code && sameSystem(c.Text("system"), t) && c.Get("abstract") != true || inExpansion(c, t) {
+			return true
+		}
+	}
+	return false
+}
+
+// matchHierarchy reads system|code and compares by the concepts of the stored
+// CodeSystem: below is the code and all under it, above the code and all over it.
+func (s Scope) matchHierarchy(p *Parameter, modifier, text string) (valueMatcher, *fhir.Error) {
+	parts := splitEscaped(text, '|')
+	if len(parts) != 2 || parts[0] == "" || parts[1] == "" {
+		return nil, fhir.Refuse(http.StatusUnprocessableEntity, "value", "%s:%s: expected system|code, got %q", p.Name, modifier, text)
+	}
+	system, code := literal(parts[0]), literal(parts[1])
+	if s.canonical("CodeSystem", system) == nil {
+		return nil, fhir.Refuse(http.StatusUnprocessableEntity, "not-supported", "%s:%s: this server has no CodeSystem %s; store it first", p.Name, modifier, system)
+	}
+	return func(v any) bool {
+		cs := s.canonical("CodeSystem", system)
+		return cs != nil && slices.ContainsFunc(tokensOf(v), func(t token) bool {
+			if t.code == "" || !sameSystem(system, t) {
+				return false
+			}
+			upper, lower := code, t.code
+			if modifier == "above" {
+				upper, lower = t.code, code
+			}
+			return upper == lower || isUnder(cs.Object, upper, lower, false)
+		})
+	}, nil
+}
+
+// isUnder tells whether a concept lies under another; inside says that the walk
+// is below the upper one already.
+func isUnder(o *fhir.Object, upper, lower string, inside bool) bool {
+	for _, item := range o.Array("concept") {
+		c, ok := item.(*fhir.Object)
+		if !ok {
+			continue
+		}
+		if inside && c.Text("code") == lower || isUnder(c, upper, lower, inside || c.Text("code") == upper) {
+			return true
+		}
+	}
+	return false
+}
+
+// groupTypes are the resources that list members, with where they do.
+var groupTypes = []struct{ typ, list, member string }{
+	{"Group", "member", "entity"},
+	{"CareTeam", "participant", "member"},
+	{"List", "entry", "item"},
+}
+
+// group finds the Group, CareTeam or List a reference or bare id names.
+func (s Scope) group(reference string) *fhir.Resource {
+	if typ, id := splitReference(reference); typ != "" {
+		return s.lookup(typ + "/" + id)
+	}
+	for _, g := range groupTypes {
+		if res := s.lookup(g.typ + "/" + reference); res != nil {
+			return res
+		}
+	}
+	return nil
+}
+
+// isMember tells whether a Group, CareTeam or List has a member that is active.
+func isMember(group *fhir.Resource, typ, id string) bool {
+	for _, g := range groupTypes {
+		if g.typ != group.Type {
+			continue
+		}
+		for _, item := range group.Object.Array(g.list) {
+			entry, ok := item.(*fhir.Object)
+			if !ok || entry.Get("inactive") == true || entry.Get("deleted") == true {
+				continue
+			}
+			if gotType, gotID := splitReference(entry.Object(g.member).Text("reference")); gotType == typ && gotID == id {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func (s Scope) noGroup(p *Parameter, name string) *fhir.Error {
+	return fhir.Refuse(http.StatusUnprocessableEntity, "not-supported", "%s: this server has no Group, CareTeam or List %s; store it first", p.Name, strings.TrimSpace(name))
+}
+
+// matchInGroup reads the reference of a stored Group, CareTeam or List the
+// reference has to point to a member of.
+func (s Scope) matchInGroup(p *Parameter, text string) (valueMatcher, *fhir.Error) {
+	name := literal(text)
+	if s.group(name) == nil {
+		return nil, s.noGroup(p, name)
+	}
+	return func(v any) bool {
+		group := s.group(name)
+		o, _ := v.(*fhir.Object)
+		if group == nil || o == nil {
+			return false
+		}
+		if inner := o.Object("reference"); inner != nil {
+			o = inner
+		}
+		typ, id := splitReference(o.Text("reference"))
+		return typ != "" && isMember(group, typ, id)
+	}, nil
+}
