@@ -207,25 +207,28 @@ func (b *Base) publishLocked(change *store.Change) {
 	b.publishClassicLocked(change, state)
 }
 
-// maxHeldBack bounds the subscriptions the journal names of those an event did
-// not concern.
-const maxHeldBack = 20
-
 // appendLocked gives the subscriptions on a topic their events, and tells the
 // journal whom it did not concern and why.
 func (b *Base) appendLocked(t *topic.Topic, o *fhir.Occurrence, state *fhir.Resource) []Fired {
-	fired, heldBack := []Fired{}, 0
-	for _, d := range b.room.subscriptions.Append(b.topicKey(t), o, state) {
+	fired := []Fired{}
+	notSent := func(subscription, why string) {
+		b.room.journal.Record(journal.Entry{Kind: journal.NotSent, Subscription: subscription, Topic: t.URL(), Resource: state.Reference(), Release: string(b.release), Text: why})
+	}
+	deliveries, others := b.room.subscriptions.Append(b.topicKey(t), o, state)
+	heldBack := 0
+	for _, d := range deliveries {
 		if d.Number > 0 {
 			fired = append(fired, Fired{d.Subscription, d.Number})
-			continue
-		}
-		if heldBack++; heldBack <= maxHeldBack {
-			b.room.journal.Record(journal.Entry{Kind: journal.NotSent, Subscription: d.Subscription, Topic: t.URL(), Resource: state.Reference(), Release: string(b.release), Text: d.Why})
+		} else if heldBack++; heldBack <= maxHeldBack {
+			notSent(d.Subscription, d.Why)
 		}
 	}
-	if more := heldBack - maxHeldBack; more > 0 {
-		b.room.journal.Record(journal.Entry{Kind: journal.NotSent, Topic: t.URL(), Resource: state.Reference(), Release: string(b.release), Text: fmt.Sprintf("nor did it concern %d more subscriptions on the topic", more)})
+	if others += max(0, heldBack-maxHeldBack); others > 0 {
+		notSent("", fmt.Sprintf("nor did it concern %d more subscriptions on the topic; /mock/explain tells why, of each", others))
 	}
 	return fired
 }
+
+// maxHeldBack bounds the subscriptions the journal names of those an event did
+// not concern.
+const maxHeldBack = 20

@@ -23,7 +23,7 @@ import (
 // Options bound a store. Zero means the default.
 type Options struct {
 	MaxVersions  int // kept per resource, the oldest go first; 100
-	MaxResources int // that are not deleted; 100 000
+	MaxResources int // that are not deleted; 200 000
 	MaxDeleted   int // remembered after their deletion, the oldest go first; 10 000
 }
 
@@ -61,7 +61,7 @@ type Version struct {
 // New makes an empty store.
 func New(release fhir.Release, c clock.Clock, r *random.Source, o Options) *Store {
 	o.MaxVersions = orDefault(o.MaxVersions, 100)
-	o.MaxResources = orDefault(o.MaxResources, 100_000)
+	o.MaxResources = orDefault(o.MaxResources, 200_000)
 	o.MaxDeleted = orDefault(o.MaxDeleted, 10_000)
 	s := &Store{release: release, clock: c, random: r, options: o}
 	s.resetLocked() // nobody else has it yet

@@ -2,10 +2,12 @@ package subscription_test
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
 
+	"signalfhir/internal/fhir"
 	"signalfhir/internal/subscription"
 )
 
@@ -58,6 +60,73 @@ func BenchmarkAppend_SubscriptionsOfOneTopic(b *testing.B) {
 				r.bind(b, id, &sink{id})
 			}
 			benchmarkAppend(b, r)
+		})
+	}
+}
+
+// byPatient is a filter that is found by its value, as one by a reference is.
+type byPatient string
+
+func (f byPatient) Match(res *fhir.Resource) (bool, []string) {
+	got, _ := f.Values(res)
+	return slices.Contains(got, string(f)), []string{"patient=" + string(f)}
+}
+
+func (f byPatient) Index() (string, []string) { return "patient", []string{string(f)} }
+
+func (byPatient) Values(res *fhir.Resource) ([]string, bool) {
+	return []string{res.Object.Object("subject").Text("reference")}, true
+}
+
+// What an event costs that one of many subscriptions on its topic filters for:
+// finding that one must not grow with the others. Baseline is a filter that is
+// not found by a value, so that each subscription is asked.
+func BenchmarkAppend_OneOfManyMatches(b *testing.B) {
+	for _, found := range []bool{true, false} {
+		for _, many := range []int{100, 10_000, 100_000} {
+			b.Run(fmt.Sprintf("indexed=%v/%d", found, many), func(b *testing.B) {
+				r := newRig(b, silent)
+				for i := range many {
+					patient := byPatient(fmt.Sprint("Patient/", i))
+					r.Put(spec(strconv.Itoa(i), func(s *subscription.Spec) {
+						s.Filter = patient
+						if !found {
+							s.Filter = filterFunc(patient.Match)
+						}
+					}))
+				}
+				o := fhir.NewObject("resourceType", "Encounter", "id", "e", "subject", fhir.NewObject("reference", "Patient/7"))
+				res := fhir.NewResource(fhir.R5, o)
+				b.ReportAllocs()
+				for b.Loop() {
+					if got, _ := r.Append("t", occurrence(), res); !slices.ContainsFunc(got, func(d subscription.Delivery) bool { return d.Subscription == "7" && d.Number > 0 }) {
+						b.Fatalf("got %v, want an event of 7", got)
+					}
+				}
+			})
+		}
+	}
+}
+
+// What an event costs each subscription it concerns, of many on its topic: the
+// same whatever their number.
+func BenchmarkAppend_ManyMatch(b *testing.B) {
+	for _, matching := range []int{1, 100, 10_000} {
+		b.Run(strconv.Itoa(matching), func(b *testing.B) {
+			r := newRig(b, silent)
+			for i := range 10_000 {
+				patient := "Patient/1"
+				if i >= matching {
+					patient = "Patient/2"
+				}
+				r.Put(spec(strconv.Itoa(i), func(s *subscription.Spec) { s.Filter = byPatient(patient) }))
+			}
+			res := fhir.NewResource(fhir.R5, fhir.NewObject("resourceType", "Encounter", "id", "e", "subject", fhir.NewObject("reference", "Patient/1")))
+			b.ReportAllocs()
+			for b.Loop() {
+				r.Append("t", occurrence(), res)
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(matching), "ns/matching")
 		})
 	}
 }

@@ -2,7 +2,6 @@ package subscription
 
 import (
 	"fmt"
-	"slices"
 
 	"signalfhir/internal/fhir"
 )
@@ -20,7 +19,10 @@ type Decision struct {
 // resource, where the topic fires. Nothing changes.
 func (r *Registry) Decide(topicKey string, state *fhir.Resource, fires bool) []Decision {
 	r.mu.RLock()
-	on := slices.Clone(r.byTopic[topicKey])
+	var on []*subscription
+	if index := r.byTopic[topicKey]; index != nil {
+		on = index.all
+	}
 	r.mu.RUnlock()
 	decisions := []Decision{}
 	for _, s := range on {

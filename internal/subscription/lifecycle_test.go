@@ -353,6 +353,10 @@ type filterFunc func(*fhir.Resource) (bool, []string)
 
 func (f filterFunc) Match(res *fhir.Resource) (bool, []string) { return f(res) }
 
+func (filterFunc) Index() (string, []string) { return "", nil }
+
+func (filterFunc) Values(*fhir.Resource) ([]string, bool) { return nil, false }
+
 // Vector 6: what a filter keeps back is not counted (FLT-16).
 func TestAppend_FiltersBeforeItCounts(t *testing.T) {
 	t.Parallel()
@@ -366,12 +370,12 @@ func TestAppend_FiltersBeforeItCounts(t *testing.T) {
 			return pass, []string{"no", "never"}
 		})
 	}))
-	if got := r.Append("t", occurrence(), state); !slices.Equal(got, []subscription.Delivery{{Subscription: "s", Why: "no; never"}}) {
+	if got, _ := r.Append("t", occurrence(), state); !slices.Equal(got, []subscription.Delivery{{Subscription: "s", Why: "no; never"}}) {
 		t.Errorf("got %v, want no event and why", got)
 	}
 	r.wantTold(t, "s is active")
 	pass = true
-	if got := r.Append("t", occurrence(), state); len(got) != 1 || got[0] != (subscription.Delivery{Subscription: "s", Number: 1}) {
+	if got, _ := r.Append("t", occurrence(), state); len(got) != 1 || got[0] != (subscription.Delivery{Subscription: "s", Number: 1}) {
 		t.Errorf("got %v, want event 1 of s", got)
 	}
 	pass = false
@@ -387,7 +391,7 @@ func TestAppend_ReachesEachSubscriptionOnTheTopicOnly(t *testing.T) {
 	r.Put(spec("other", onTopic("u")))
 	r.Put(spec("s2"))
 	r.Put(spec("off", inStatus(fhir.StatusOff)))
-	got := r.Append("t", occurrence(), state)
+	got, _ := r.Append("t", occurrence(), state)
 	if !slices.Equal(got, []subscription.Delivery{{Subscription: "s1", Number: 1}, {Subscription: "s2", Number: 1}, {Subscription: "off", Why: "the subscription is off"}}) {
 		t.Errorf("got %v, want event 1 of s1 and s2, and that the third is off", got)
 	}

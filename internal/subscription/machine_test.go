@@ -216,7 +216,8 @@ func TestRegistry_AnySequenceKeepsThePromises(t *testing.T) {
 					}
 				}
 				took := 0
-				for _, d := range m.reg.Append("t", occurrence(), state) {
+				deliveries, _ := m.reg.Append("t", occurrence(), state)
+				for _, d := range deliveries {
 					if (d.Number > 0) == (d.Why != "") {
 						t.Fatalf("%+v: want a number or a reason", d)
 					}

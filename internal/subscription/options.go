@@ -76,6 +76,15 @@ func (o Observer) complete() Observer {
 type Filter interface {
 	// Match answers whether a resource passes and how each condition compared.
 	Match(*fhir.Resource) (bool, []string)
+
+	// Index answers a name of what the filter looks at first and the values of
+	// which a resource has to have one there; "" where it has to be asked about
+	// every resource. Filters on one topic with one name look at the same thing.
+	Index() (name string, values []string)
+
+	// Values answers what a resource has where Index looks; applies is false
+	// where the filter has to be asked about it.
+	Values(*fhir.Resource) (values []string, applies bool)
 }
 
 // Spec is a subscription as the registry takes it. What it points to must not

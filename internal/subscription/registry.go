@@ -40,7 +40,8 @@ type Registry struct {
 
 	mu      sync.RWMutex // guards all below
 	byID    map[string]*subscription
-	byTopic map[string][]*subscription // in order of creation; a slice that was read never changes
+	byTopic map[string]*topicIndex
+	created uint64 // subscriptions ever
 	// sockets counts, by socket and id, the bindings there are and the binds
 	// under way, so that Gone finds them without a walk.
 	sockets map[Socket]map[string]int
@@ -60,7 +61,7 @@ func New(o Options) *Registry {
 
 func (r *Registry) clearLocked() {
 	r.byID = map[string]*subscription{}
-	r.byTopic = map[string][]*subscription{}
+	r.byTopic = map[string]*topicIndex{}
 	r.sockets = map[Socket]map[string]int{}
 }
 
@@ -76,29 +77,39 @@ func (r *Registry) Put(spec Spec) {
 	}
 	id, key := spec.Subscription.ID, spec.TopicKey
 	s := r.byID[id]
+	place := placeOf(spec.Filter)
 	switch {
 	case s == nil:
 		s = newSubscription(r, id)
+		r.created++
+		s.order = r.created
 		r.byID[id] = s
-		r.byTopic[key] = append(r.byTopic[key], s)
-	case s.topic != key:
+		r.topicLocked(s, key, place, spec.Filter)
+	case s.topic != key || !s.place.equal(place):
 		r.untopicLocked(s)
-		r.byTopic[key] = append(r.byTopic[key], s)
+		r.topicLocked(s, key, place, spec.Filter)
 	}
-	s.topic = key
 	for _, socket := range s.put(spec) {
 		r.forgetLocked(id, socket)
 	}
 }
 
+// topicLocked puts s into the index by topic.
+func (r *Registry) topicLocked(s *subscription, key string, at place, filter Filter) {
+	if r.byTopic[key] == nil {
+		r.byTopic[key] = &topicIndex{groups: map[string]*group{}}
+	}
+	s.topic, s.place = key, at
+	r.byTopic[key].add(s, filter)
+}
+
 // untopicLocked takes s out of the index by topic.
 func (r *Registry) untopicLocked(s *subscription) {
-	rest := slices.DeleteFunc(slices.Clone(r.byTopic[s.topic]), func(other *subscription) bool { return other == s })
-	if len(rest) == 0 {
+	on := r.byTopic[s.topic]
+	on.remove(s)
+	if len(on.all) == 0 {
 		delete(r.byTopic, s.topic)
-		return
 	}
-	r.byTopic[s.topic] = rest
 }
 
 // Remove ends a subscription: its bindings, its log, its timers (LC-14). One
@@ -157,7 +168,7 @@ func (r *Registry) Len() int {
 func (r *Registry) HasTopic(key string) bool {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	return len(r.byTopic[key]) > 0
+	return r.byTopic[key] != nil
 }
 
 // Delivery is what became of an occurrence in one subscription on its topic.
@@ -167,22 +178,37 @@ type Delivery struct {
 	Why          string // none was: the subscription is off, or how its filters compared
 }
 
+// maxTold bounds the subscriptions [Registry.Append] asks only to tell why an
+// event does not concern them.
+const maxTold = 20
+
 // Append gives every subscription on a topic the event of an occurrence that
 // its filters let pass; state is the resource they look at (FLT-14). What does
 // not pass is not numbered (FLT-16), nor is anything where the subscription is
-// off or entered-in-error. The cost grows with the subscriptions on this topic
-// and the sockets bound to them, not with those on others.
-func (r *Registry) Append(topicKey string, o *fhir.Occurrence, state *fhir.Resource) []Delivery {
+// off or entered-in-error. The cost grows with the subscriptions that look for
+// what the resource has and the sockets bound to them, not with the others on
+// this topic or those on others. Of the others it answers why the event does not
+// concern them, or, where they are more than a few, their number.
+func (r *Registry) Append(topicKey string, o *fhir.Occurrence, state *fhir.Resource) (deliveries []Delivery, others int) {
 	r.mu.RLock()
-	on := r.byTopic[topicKey]
+	var asked, told []*subscription
+	if on := r.byTopic[topicKey]; on != nil {
+		asked = on.candidates(state)
+		told, others = on.others(asked, maxTold)
+	}
 	r.mu.RUnlock()
-	var deliveries []Delivery
-	for _, s := range on {
+	for _, s := range asked {
 		if number, why := s.append(topicKey, o, state); number > 0 || why != "" {
 			deliveries = append(deliveries, Delivery{s.id, number, why})
 		}
 	}
-	return deliveries
+	for _, s := range told {
+		// It may have changed since the index was asked, so it is asked itself.
+		if number, why := s.append(topicKey, o, state); number > 0 || why != "" {
+			deliveries = append(deliveries, Delivery{s.id, number, why})
+		}
+	}
+	return deliveries, others - len(told)
 }
 
 // AppendTo gives one subscription an event, whatever its topic and filters, and

@@ -18,7 +18,9 @@ type subscription struct {
 	registry *Registry
 	options  *Options // of the registry
 	id       string
+	order    uint64 // of creation
 	topic    string // key it is indexed by; guarded by the registry's lock
+	place    place  // where it is in that index; likewise
 
 	mu       sync.Mutex // guards all below
 	spec     Spec

@@ -2,6 +2,7 @@ package topic
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -250,4 +251,49 @@ func (f *Filters) Match(state *fhir.Resource) (bool, []string) {
 		reasons = append(reasons, "filter "+reason)
 	}
 	return passes, reasons
+}
+
+// Index answers a name of what the filters look at first, and the values of which
+// an event's resource has to have one there to pass. The name is "" where events
+// cannot be told apart that way: then each has to be asked with Match. Filters of
+// one topic whose name is the same look at the same thing.
+func (f *Filters) Index() (name string, values []string) {
+	if i := f.indexed(); i >= 0 {
+		for _, typ := range slices.Sorted(maps.Keys(f.filters[i].conditions)) {
+			p, keys, _ := f.filters[i].conditions[typ].Keys()
+			name += typ + "." + p.Name + " "
+			values = append(values, keys...)
+		}
+	}
+	slices.Sort(values)
+	return name, slices.Compact(values)
+}
+
+// indexed is the place of the first filter that looks for plain values whatever
+// the type of the focus, -1 where there is none.
+func (f *Filters) indexed() int {
+	return slices.IndexFunc(f.filters, func(one filter) bool {
+		for _, condition := range one.conditions {
+			if _, _, ok := condition.Keys(); !ok {
+				return false
+			}
+		}
+		return len(one.conditions) > 0
+	})
+}
+
+// Values answers what a resource has where Index looks; applies is false where
+// that says nothing about it, so that Match has to be asked (FLT-3).
+func (f *Filters) Values(state *fhir.Resource) (values []string, applies bool) {
+	i := f.indexed()
+	if i < 0 {
+		return nil, false
+	}
+	condition := f.filters[i].conditions[state.Type]
+	if condition == nil {
+		return nil, false
+	}
+	p, _, _ := condition.Keys()
+	values, err := p.Keys(state)
+	return values, err == nil
 }

@@ -1,0 +1,110 @@
+package subscription_test
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"signalfhir/internal/fhir"
+	"signalfhir/internal/subscription"
+)
+
+// looking is a filter by any of some values of one of two members; of no values it
+// lets everything pass and is not found by any.
+type looking struct {
+	member string
+	values []string
+}
+
+func (f looking) Match(res *fhir.Resource) (bool, []string) {
+	got, applies := f.Values(res)
+	passes := len(f.values) == 0 || !applies || slices.ContainsFunc(f.values, func(v string) bool { return slices.Contains(got, v) })
+	return passes, []string{fmt.Sprint(f.member, f.values)}
+}
+
+func (f looking) Index() (string, []string) {
+	if len(f.values) == 0 {
+		return "", nil
+	}
+	return f.member, f.values
+}
+
+func (f looking) Values(res *fhir.Resource) ([]string, bool) {
+	var values []string
+	for _, v := range res.Object.Array(f.member) {
+		values = append(values, v.(string))
+	}
+	return values, res.Type == "Encounter"
+}
+
+// However subscriptions come, change, move and go: an event reaches those whose
+// filters let it pass, once each, in order of creation, and the others are told of
+// or counted.
+func TestAppend_FindsExactlyThoseWhoseFiltersPass(test *testing.T) {
+	test.Parallel()
+	rapid.Check(test, func(t *rapid.T) {
+		r := newRig(test, silent)
+		filters := map[string]looking{}
+		var order []string
+		values := rapid.SliceOfNDistinct(rapid.SampledFrom([]string{"a", "b", "c"}), 0, 3, rapid.ID)
+		for range rapid.IntRange(1, 60).Draw(t, "steps") {
+			id := strconv.Itoa(rapid.IntRange(1, 30).Draw(t, "id"))
+			switch rapid.SampledFrom([]string{"put", "put", "put", "move", "remove", "append", "append"}).Draw(t, "step") {
+			case "put":
+				f := looking{rapid.SampledFrom([]string{"x", "y"}).Draw(t, "member"), values.Draw(t, "values")}
+				slices.Sort(f.values)
+				if _, known := filters[id]; !known {
+					order = append(order, id)
+				}
+				filters[id] = f
+				r.Put(spec(id, func(s *subscription.Spec) { s.Filter = f }))
+			case "move": // to another topic, which is to none of this
+				if _, known := filters[id]; known {
+					r.Put(spec(id, onTopic("u")))
+					r.Append("u", occurrence(), state)
+					r.Put(spec(id, func(s *subscription.Spec) { s.Filter = filters[id] }))
+				}
+			case "remove":
+				r.Remove(id)
+				delete(filters, id)
+				order = slices.DeleteFunc(order, func(other string) bool { return other == id })
+			case "append":
+				res := fhir.NewResource(fhir.R5, fhir.NewObject("resourceType", rapid.SampledFrom([]string{"Encounter", "Patient"}).Draw(t, "type"), "id", "1",
+					"x", list(values.Draw(t, "x")), "y", list(values.Draw(t, "y"))))
+				var want []string
+				for _, id := range order {
+					if passes, _ := filters[id].Match(res); passes {
+						want = append(want, id)
+					}
+				}
+				var got []string
+				told := 0
+				deliveries, others := r.Append("t", occurrence(), res)
+				for _, d := range deliveries {
+					if d.Number > 0 {
+						got = append(got, d.Subscription)
+					} else {
+						told++
+					}
+				}
+				if !slices.Equal(got, want) {
+					t.Fatalf("the event reached %v, want %v", got, want)
+				}
+				if len(got)+told+others != len(order) {
+					t.Fatalf("%d got it, of %d is told why not, %d more: want %d in all", len(got), told, others, len(order))
+				}
+			}
+		}
+	})
+}
+
+func list(values []string) []any {
+	all := []any{}
+	for _, v := range values {
+		all = append(all, v)
+	}
+	return all
+}
