@@ -103,66 +103,100 @@ func (s *server) readVersion(c echo.Context) error {
 
 // create answers POST [type].
 func (s *server) create(c echo.Context) error {
-	typ := c.Param("type")
 	body, err := s.body(c)
 	if err != nil {
 		return err
 	}
-	written, refused := s.on(c).Create(typ, body, c.Request().Header.Get("If-None-Exist"), s.request(c))
-	if refused != nil {
-		return refused
-	}
-	return s.written(c, written)
+	return s.perform(c, room.Operation{Method: http.MethodPost, Type: c.Param("type"), Object: body, Search: c.Request().Header.Get("If-None-Exist")})
 }
 
-// update answers PUT [type]/[id].
+// update answers PUT [type]/[id] and, conditionally, PUT [type]?search.
 func (s *server) update(c echo.Context) error {
-	typ, id := c.Param("type"), c.Param("id")
-	if err := plainID(c, typ, id); err != nil {
-		return err
-	}
-	body, err := s.body(c)
+	o, err := s.target(c)
 	if err != nil {
 		return err
 	}
-	written, refused := s.on(c).Update(typ, id, body, s.request(c))
-	if refused != nil {
-		return refused
+	if o.Object, err = s.body(c); err != nil {
+		return err
 	}
-	return s.written(c, written)
+	return s.perform(c, o)
 }
 
-// patch answers PATCH [type]/[id] with a JSON Patch.
+// patch answers PATCH [type]/[id] and PATCH [type]?search with a JSON Patch or a
+// FHIRPath Patch.
 func (s *server) patch(c echo.Context) error {
-	typ, id := c.Param("type"), c.Param("id")
-	if err := plainID(c, typ, id); err != nil {
+	o, err := s.target(c)
+	if err != nil {
 		return err
 	}
 	kind, _, _ := mime.ParseMediaType(c.Request().Header.Get("Content-Type"))
-	if kind != "application/json-patch+json" {
-		return fhir.Refuse(http.StatusUnsupportedMediaType, "not-supported", "Content-Type %q: a patch is application/json-patch+json", c.Request().Header.Get("Content-Type"))
+	switch {
+	case kind == "application/json-patch+json":
+		data, err := io.ReadAll(c.Request().Body)
+		if err != nil {
+			return err
+		}
+		o.Patch = room.JSONPatch(data)
+	case isJSON(kind):
+		body, err := s.body(c)
+		if err != nil {
+			return err
+		}
+		if body.Text("resourceType") != "Parameters" {
+			return fhir.Refuse(http.StatusUnsupportedMediaType, "not-supported", "Content-Type %q goes with a FHIRPath Patch, which is a Parameters resource; a JSON Patch is application/json-patch+json", kind)
+		}
+		o.Patch = s.on(c).FHIRPathPatch(body)
+	default:
+		return fhir.Refuse(http.StatusUnsupportedMediaType, "not-supported", "Content-Type %q: a patch is application/json-patch+json, or application/fhir+json for a FHIRPath Patch", c.Request().Header.Get("Content-Type"))
 	}
-	data, err := io.ReadAll(c.Request().Body)
+	return s.perform(c, o)
+}
+
+// delete answers DELETE [type]/[id] and DELETE [type]?search.
+func (s *server) delete(c echo.Context) error {
+	o, err := s.target(c)
 	if err != nil {
 		return err
 	}
-	written, refused := s.on(c).Patch(typ, id, data, s.request(c))
+	if _, refused := s.on(c).Write(o, s.request(c)); refused != nil {
+		return refused
+	}
+	return c.NoContent(http.StatusNoContent)
+}
+
+// target reads which resource a PUT, PATCH or DELETE is about: the one of its
+// address, or the one its search selects.
+func (s *server) target(c echo.Context) (room.Operation, error) {
+	r := c.Request()
+	o := room.Operation{Method: r.Method, Type: c.Param("type"), ID: c.Param("id"), IfMatch: r.Header.Get("If-Match")}
+	if o.ID != "" {
+		return o, plainID(c, o.Type, o.ID)
+	}
+	if o.Search = searchOf(r.URL.RawQuery); o.Search == "" {
+		c.Response().Header().Set("Allow", "GET, HEAD, POST, OPTIONS")
+		return o, fhir.Refuse(http.StatusMethodNotAllowed, "not-supported", "%s %s needs an id, as in %s/123, or a search that selects one, as in %s?identifier=123; a new one is created by POST to %s", r.Method, o.Type, o.Type, o.Type, o.Type)
+	}
+	return o, nil
+}
+
+// searchOf is a query without what is about the answer.
+func searchOf(query string) string {
+	var kept []string
+	for part := range strings.SplitSeq(query, "&") {
+		if name, _, _ := strings.Cut(part, "="); part != "" && name != "_format" && name != "_pretty" {
+			kept = append(kept, part)
+		}
+	}
+	return strings.Join(kept, "&")
+}
+
+// perform does one write and answers what became of it.
+func (s *server) perform(c echo.Context, o room.Operation) error {
+	written, refused := s.on(c).Write(o, s.request(c))
 	if refused != nil {
 		return refused
 	}
 	return s.written(c, written)
-}
-
-// delete answers DELETE [type]/[id].
-func (s *server) delete(c echo.Context) error {
-	typ, id := c.Param("type"), c.Param("id")
-	if err := plainID(c, typ, id); err != nil {
-		return err
-	}
-	if err := s.on(c).Delete(typ, id, s.request(c)); err != nil {
-		return err
-	}
-	return c.NoContent(http.StatusNoContent)
 }
 
 // search answers GET [type] and POST [type]/_search.
@@ -584,7 +618,7 @@ func (s *server) base(c echo.Context) string {
 }
 
 func (s *server) request(c echo.Context) room.Request {
-	return room.Request{Base: s.base(c), Strict: s.strict(c), IfMatch: c.Request().Header.Get("If-Match")}
+	return room.Request{Base: s.base(c), Strict: s.strict(c)}
 }
 
 // lenient tells the journal and the log what was taken that strictly is wrong.

@@ -169,6 +169,9 @@ func (s *server) routes() {
 
 	f.GET("/:type", s.search)
 	f.POST("/:type", s.create)
+	f.PUT("/:type", s.update)
+	f.PATCH("/:type", s.patch)
+	f.DELETE("/:type", s.delete)
 	f.POST("/:type/_search", s.search)
 	f.GET("/:type/:id", s.read)
 	f.POST("/:type/:id", s.postedToInstance)

@@ -72,6 +72,12 @@ func (m PathModel) ChoiceTypes(path string) []string {
 	return e.types
 }
 
+// IsList tells whether an element may repeat.
+func (m PathModel) IsList(path string) bool {
+	e := m.element(path)
+	return e != nil && e.many
+}
+
 // TypeOf is the type of the element at a path, "" where it is not known, one of
 // several, or a resource, which says itself what it is.
 func (m PathModel) TypeOf(path string) string {

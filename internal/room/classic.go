@@ -169,7 +169,7 @@ func (r *Room) collect(s subscription.Socket, id string) {
 		b := r.Base(state.Release)
 		r.write.Lock()
 		if c := b.classic[id]; c != nil && c.made {
-			_ = b.deleteLocked("Subscription", id, Request{})
+			_ = b.writeLocked(Operation{Method: http.MethodDelete, Type: "Subscription", ID: id}, Request{})
 		}
 		r.write.Unlock()
 	}

@@ -44,7 +44,7 @@ func (b *Base) loadLocked(resources []*fhir.Object) *fhir.Error {
 			if topics && !b.release.IsResourceType(typ) {
 				err = b.loadTopicLocked(id, o)
 			} else if err = b.check(typ, o); err == nil {
-				_, err = b.updateLocked(typ, id, o.Clone(), Request{Base: b.url()})
+				err = b.writeLocked(Operation{Method: http.MethodPut, Type: typ, ID: id, Object: o.Clone()}, Request{Base: b.url()})
 			}
 			if err != nil {
 				for j := range err.Issues {
@@ -111,7 +111,8 @@ func (g generatorWrites) Apply(w synth.Write) *fhir.Error {
 func (b *Base) apply(w synth.Write) *fhir.Error {
 	q := Request{Base: b.url()}
 	if w.Method == http.MethodDelete {
-		return b.Delete(w.Type, w.ID, q)
+		_, err := b.Write(Operation{Method: http.MethodDelete, Type: w.Type, ID: w.ID}, q)
+		return err
 	}
 	o, err := b.release.Adapt(w.Object), (*fhir.Error)(nil)
 	if w.Method == http.MethodPost {

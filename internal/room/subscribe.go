@@ -118,8 +118,9 @@ func dormant(status string) bool {
 }
 
 // acceptTopicLocked compiles the topic a resource defines; reference is that of
-// the resource, ending in / where the store will choose the id.
-func (b *Base) acceptTopicLocked(reference string, o *fhir.Object, q Request) (func(*store.Change), []fhir.Issue, *fhir.Error) {
+// the resource, ending in / where the store will choose the id. It answers what
+// puts the topic into force.
+func (b *Base) acceptTopicLocked(reference string, o *fhir.Object, q Request) (func(reference string), []fhir.Issue, *fhir.Error) {
 	read, issues := b.release.ReadTopic(o)
 	compiled, more := b.compile(read)
 	issues = append(issues, more...)
@@ -133,10 +134,7 @@ func (b *Base) acceptTopicLocked(reference string, o *fhir.Object, q Request) (f
 	if err := fhir.RefuseAll(issues); err != nil {
 		return nil, nil, err
 	}
-	return func(c *store.Change) {
-		b.topics.Put(c.Current.Reference(), compiled)
-		b.retopicLocked()
-	}, issues, nil
+	return func(reference string) { b.topics.Put(reference, compiled) }, issues, nil
 }
 
 // retopicLocked resolves every subscription anew after the set of topics

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"signalfhir/internal/fhir"
+	"signalfhir/internal/fhirpatch"
 	"signalfhir/internal/journal"
 	"signalfhir/internal/store"
 	"signalfhir/internal/topic"
@@ -13,121 +14,72 @@ import (
 
 // Request is what a write needs to know of the request that asked for it.
 type Request struct {
-	Base    string // absolute FHIR base the client used, no trailing slash
-	Strict  bool   // Prefer: handling=strict or the server's option
+	Base   string // absolute FHIR base the client used, no trailing slash
+	Strict bool   // Prefer: handling=strict or the server's option
+}
+
+// Operation is one write a client asks for.
+type Operation struct {
+	Method string // POST, PUT, PATCH or DELETE
+	Type   string
+	ID     string       // "" for a POST, and where Search selects the resource
+	Object *fhir.Object // of a POST or PUT
+	Patch  Patch        // of a PATCH
+
+	// Search of a conditional interaction, as in If-None-Exist or behind the "?"
+	// of a PUT, PATCH or DELETE. "" for none.
+	Search  string
 	IfMatch string // If-Match header
+
+	// Of an entry of a transaction: what the others refer to it by, and its place,
+	// "Bundle.entry[2]".
+	FullURL, Place string
+}
+
+// Patch makes the next state of a resource of the one it has, which it must not
+// modify.
+type Patch func(current *fhir.Object) (*fhir.Object, *fhir.Error)
+
+// JSONPatch is the [Patch] of an RFC 6902 document.
+func JSONPatch(document []byte) Patch {
+	return func(current *fhir.Object) (*fhir.Object, *fhir.Error) { return store.Patch(current, document) }
+}
+
+// FHIRPathPatch is the [Patch] of a Parameters resource.
+func (b *Base) FHIRPathPatch(parameters *fhir.Object) Patch {
+	return func(current *fhir.Object) (*fhir.Object, *fhir.Error) {
+		return fhirpatch.Apply(b.release, current, parameters)
+	}
 }
 
 // Written is the outcome of a write that was accepted.
 type Written struct {
-	Resource *fhir.Resource // as stored; nil after a delete
-	Created  bool           // false: an existing resource was changed, or If-None-Exist found it
-	Issues   []fhir.Issue   // warnings
+	Type, ID  string         // "" where a conditional delete found nothing
+	Resource  *fhir.Resource // as stored; nil after a delete
+	VersionID string         // "" where there was nothing to delete
+	Created   bool           // false: an existing resource was changed, or If-None-Exist found it
+	Issues    []fhir.Issue   // warnings
+}
+
+// Write does one write.
+func (b *Base) Write(o Operation, q Request) (*Written, *fhir.Error) {
+	written, err := b.Transaction([]Operation{o}, q)
+	if err != nil {
+		return nil, err
+	}
+	return written[0], nil
 }
 
 // Create stores a new resource of type typ. ifNoneExist is the search of a
 // conditional create, "" for none: where it finds one resource, that one is
 // returned and nothing is written (412 where it finds several).
 func (b *Base) Create(typ string, o *fhir.Object, ifNoneExist string, q Request) (*Written, *fhir.Error) {
-	if err := b.check(typ, o); err != nil {
-		return nil, err
-	}
-	b.room.write.Lock()
-	defer b.room.write.Unlock()
-	if ifNoneExist != "" {
-		query, err := b.scope().Query(typ, ifNoneExist)
-		if err != nil {
-			return nil, err
-		}
-		found, err := b.matching(typ, query)
-		if err != nil {
-			return nil, err
-		}
-		switch len(found) {
-		case 0:
-		case 1:
-			return &Written{Resource: found[0]}, nil
-		default:
-			return nil, fhir.Refuse(http.StatusPreconditionFailed, "multiple-matches",
-				"If-None-Exist: %d resources of type %s match %q; make the search select at most one", len(found), typ, ifNoneExist)
-		}
-	}
-	return b.commitLocked(typ, "", o, q, func(o *fhir.Object) (*store.Change, *fhir.Error) {
-		return b.store.Create(typ, "", o)
-	})
+	return b.Write(Operation{Method: http.MethodPost, Type: typ, Object: o, Search: ifNoneExist}, q)
 }
 
 // Update stores o as the next version of typ/id, or as its first one.
 func (b *Base) Update(typ, id string, o *fhir.Object, q Request) (*Written, *fhir.Error) {
-	if err := b.check(typ, o); err != nil {
-		return nil, err
-	}
-	switch in := o.Text("id"); in {
-	case id:
-	case "":
-		return nil, fhir.Refuse(http.StatusBadRequest, "invalid", "the body has no id; an update needs the id of its URL: %q", id).At(typ + ".id")
-	default:
-		return nil, fhir.Refuse(http.StatusBadRequest, "invalid", "the body has id %q, the URL %q; they must be the same", in, id).At(typ + ".id")
-	}
-	b.room.write.Lock()
-	defer b.room.write.Unlock()
-	return b.updateLocked(typ, id, o, q)
-}
-
-func (b *Base) updateLocked(typ, id string, o *fhir.Object, q Request) (*Written, *fhir.Error) {
-	return b.commitLocked(typ, id, o, q, func(o *fhir.Object) (*store.Change, *fhir.Error) {
-		return b.store.Update(typ, id, o, q.IfMatch)
-	})
-}
-
-// Patch applies a JSON Patch to the current version of typ/id.
-func (b *Base) Patch(typ, id string, patch []byte, q Request) (*Written, *fhir.Error) {
-	b.room.write.Lock()
-	defer b.room.write.Unlock()
-	current, err := b.store.Read(typ, id)
-	if err != nil {
-		return nil, err
-	}
-	o, err := store.Patch(current.Object, patch)
-	if err != nil {
-		return nil, err
-	}
-	if err := b.check(typ, o); err != nil {
-		// The patch was well formed; what it makes of the resource is not (7.1).
-		err.Status = http.StatusUnprocessableEntity
-		return nil, err
-	}
-	return b.updateLocked(typ, id, o, q)
-}
-
-// Delete removes typ/id. Deleting what is not there is no error, unless strict.
-func (b *Base) Delete(typ, id string, q Request) *fhir.Error {
-	b.room.write.Lock()
-	defer b.room.write.Unlock()
-	return b.deleteLocked(typ, id, q)
-}
-
-func (b *Base) deleteLocked(typ, id string, q Request) *fhir.Error {
-	change, err := b.store.Delete(typ, id, q.IfMatch)
-	if err != nil {
-		return err
-	}
-	if change == nil {
-		if q.Strict {
-			return fhir.Refuse(http.StatusNotFound, "not-found", "there is no %s/%s to delete", typ, id)
-		}
-		return nil
-	}
-	switch typ {
-	case "Subscription":
-		b.room.subscriptions.Remove(id)
-		b.room.lives.Delete(id)
-		delete(b.classic, id)
-	default:
-		b.dropTopicLocked(typ + "/" + id)
-	}
-	b.publishLocked(change)
-	return nil
+	return b.Write(Operation{Method: http.MethodPut, Type: typ, ID: id, Object: o}, q)
 }
 
 // check refuses a resource that is not of the type or form its place asks for.
@@ -156,31 +108,6 @@ func (b *Base) Stores(typ string) *fhir.Error {
 		return fhir.Refuse(http.StatusNotFound, "not-supported", "%q is not a resource type of FHIR %s", typ, b.release)
 	}
 	return nil
-}
-
-// commitLocked runs the part of a write that create, update and patch share:
-// the rules of the types the server itself acts on, the store, the events.
-func (b *Base) commitLocked(typ, id string, o *fhir.Object, q Request, put func(*fhir.Object) (*store.Change, *fhir.Error)) (*Written, *fhir.Error) {
-	var issues []fhir.Issue
-	var accept func(*store.Change)
-	var err *fhir.Error
-	if topic, ok := b.release.TopicOf(o); ok {
-		accept, issues, err = b.acceptTopicLocked(typ+"/"+id, topic, q)
-	} else if typ == "Subscription" {
-		o, accept, issues, err = b.acceptSubscriptionLocked(id, o, q)
-	} else {
-		accept = func(c *store.Change) { b.dropTopicLocked(c.Current.Reference()) } // one it may have defined before
-	}
-	if err != nil {
-		return nil, err
-	}
-	change, err := put(o)
-	if err != nil {
-		return nil, err
-	}
-	accept(change)
-	b.publishLocked(change)
-	return &Written{Resource: change.Current, Created: change.Interaction == store.Create, Issues: issues}, nil
 }
 
 // publishLocked turns a change into events: every topic of its type decides

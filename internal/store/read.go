@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"net/http"
 	"slices"
 	"strconv"
@@ -64,6 +65,36 @@ func (s *Store) History(typ, id string) ([]Version, *fhir.Error) {
 	versions := slices.Clone(r.versions)
 	slices.Reverse(versions)
 	return versions, nil
+}
+
+// Entry is a version together with the resource it is of.
+type Entry struct {
+	Type, ID string
+	Version
+}
+
+// Log answers the versions that are kept of the resources of a type, or of all
+// types for "", as far as they came to be at or after since: newest first,
+// deletions with them. It skips the first offset and answers at most limit, and
+// how many there are in all.
+func (s *Store) Log(typ string, since time.Time, offset, limit int) (entries []Entry, total int) {
+	s.mu.RLock()
+	for name, c := range s.types {
+		if typ != "" && name != typ {
+			continue
+		}
+		for id, r := range c.byID {
+			for _, v := range r.versions {
+				if !v.At.Before(since) {
+					entries = append(entries, Entry{name, id, v})
+				}
+			}
+		}
+	}
+	s.mu.RUnlock()
+	slices.SortFunc(entries, func(a, b Entry) int { return cmp.Compare(b.order, a.order) })
+	total = len(entries)
+	return entries[min(offset, total):min(offset+limit, total)], total
 }
 
 // List answers the current resources of a type in order of their creation. One

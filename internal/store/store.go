@@ -35,6 +35,7 @@ type Store struct {
 	options Options
 
 	mu      sync.RWMutex // guards all below and everything reached through it
+	commits uint64       // versions ever stored
 	types   map[string]*collection
 	count   int        // resources that are not deleted
 	deleted *list.List // of *record, oldest deletion first
@@ -56,6 +57,8 @@ type Version struct {
 	Created   bool   // the write brought the resource into being
 	At        time.Time
 	Resource  *fhir.Resource // nil: deleted
+
+	order uint64 // among all versions of the store
 }
 
 // New makes an empty store.
@@ -98,55 +101,113 @@ func (r *record) current() Version { return r.versions[len(r.versions)-1] }
 // exists tells that r is there and not deleted; r may be nil.
 func (r *record) exists() bool { return r != nil && r.current().Resource != nil }
 
-// Create stores a new resource under id, or under one the store makes up where
-// it is "". The store takes o over and puts resourceType, id and meta in place.
-// It refuses with 409 conflict where id is taken (one that was deleted is free,
-// and its numbering goes on) and with 429 too-costly where the store is full.
-func (s *Store) Create(typ, id string, o *fhir.Object) (*Change, *fhir.Error) {
+// Write is one step of a commit.
+type Write struct {
+	Method   string // POST, PUT or DELETE
+	Type, ID string // of a POST with ID "" the store makes one up
+	Object   *fhir.Object
+	IfMatch  string
+}
+
+// Commit does several writes in their order, or none of them, in one step to
+// every reader. It takes their objects over and puts resourceType, id and meta in
+// place. It answers the change of each write, nil where there was nothing to
+// delete. Where it refuses it names the write it refuses:
+//
+//   - A POST, with 409 conflict, where its id is taken. One that was deleted is
+//     free, and its numbering goes on. A PUT to an id that is free is a create.
+//   - A PUT or DELETE, with 412 conflict, where IfMatch (an ETag, a bare version, a
+//     list of them, or *) is not empty and does not name the current version (7.1).
+//   - All that create, with 429 too-costly, where the store would be too full.
+//
+// No two writes of a commit may be about one resource.
+func (s *Store) Commit(writes ...Write) (changes []*Change, refusedAt int, refused *fhir.Error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if r := s.recordLocked(typ, id); r.exists() {
-		return nil, fhir.Refuse(http.StatusConflict, "conflict", "%s/%s exists, as version %d; update it, or create without an id", typ, id, r.last)
-	}
-	for id == "" {
-		if made := s.random.ID(); s.recordLocked(typ, made) == nil {
-			id = made
+	more := 0
+	for i, w := range writes {
+		r := s.recordLocked(w.Type, w.ID)
+		switch {
+		case w.Method == http.MethodPost && r.exists():
+			return nil, i, fhir.Refuse(http.StatusConflict, "conflict", "%s/%s exists, as version %d; update it, or create without an id", w.Type, w.ID, r.last)
+		case w.Method != http.MethodPost:
+			if err := s.matchLocked(w.Type, w.ID, w.IfMatch); err != nil {
+				return nil, i, err
+			}
+		}
+		switch {
+		case w.Method == http.MethodDelete && r.exists():
+			more--
+		case w.Method != http.MethodDelete && !r.exists():
+			if more++; s.count+more > s.options.MaxResources {
+				return nil, i, fhir.Refuse(http.StatusTooManyRequests, "too-costly", "the server holds %d resources, and at most %d; delete some, or reset the room", s.count, s.options.MaxResources)
+			}
 		}
 	}
-	return s.putLocked(typ, id, http.MethodPost, o)
+	for _, w := range writes {
+		if w.Method == http.MethodDelete {
+			changes = append(changes, s.deleteLocked(w.Type, w.ID))
+			continue
+		}
+		if w.ID == "" {
+			w.ID = s.newIDLocked(w.Type)
+		}
+		changes = append(changes, s.putLocked(w.Type, w.ID, w.Method, w.Object))
+	}
+	return changes, 0, nil
 }
 
-// Update stores the next version of typ/id, or its first one: then the change
-// is a create by PUT. The store takes o over as Create does. A non-empty ifMatch
-// (an ETag, a bare version, a list of them, or *) has to name the current
-// version, else it is refused with 412 conflict (7.1).
+// NewID makes up an id no resource of a type has or had.
+func (s *Store) NewID(typ string) string {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.newIDLocked(typ)
+}
+
+func (s *Store) newIDLocked(typ string) string {
+	for {
+		if id := s.random.ID(); s.recordLocked(typ, id) == nil {
+			return id
+		}
+	}
+}
+
+// Create is a [Store.Commit] of one POST.
+func (s *Store) Create(typ, id string, o *fhir.Object) (*Change, *fhir.Error) {
+	return s.commitOne(Write{Method: http.MethodPost, Type: typ, ID: id, Object: o})
+}
+
+// Update is a [Store.Commit] of one PUT.
 func (s *Store) Update(typ, id string, o *fhir.Object, ifMatch string) (*Change, *fhir.Error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if err := s.matchLocked(typ, id, ifMatch); err != nil {
-		return nil, err
-	}
-	return s.putLocked(typ, id, http.MethodPut, o)
+	return s.commitOne(Write{Method: http.MethodPut, Type: typ, ID: id, Object: o, IfMatch: ifMatch})
 }
 
-// Delete removes typ/id; ifMatch is as for Update. It answers nil, nil where
-// there is nothing to remove.
+// Delete is a [Store.Commit] of one DELETE. It answers nil, nil where there is
+// nothing to remove.
 func (s *Store) Delete(typ, id, ifMatch string) (*Change, *fhir.Error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if err := s.matchLocked(typ, id, ifMatch); err != nil {
+	return s.commitOne(Write{Method: http.MethodDelete, Type: typ, ID: id, IfMatch: ifMatch})
+}
+
+func (s *Store) commitOne(w Write) (*Change, *fhir.Error) {
+	changes, _, err := s.Commit(w)
+	if err != nil {
 		return nil, err
 	}
+	return changes[0], nil
+}
+
+// deleteLocked removes a resource and answers the change, nil where there is none.
+func (s *Store) deleteLocked(typ, id string) *Change {
 	r := s.recordLocked(typ, id)
 	if !r.exists() {
-		return nil, nil
+		return nil
 	}
 	change := &Change{Interaction: Delete, Method: http.MethodDelete, Previous: r.current().Resource, At: s.nextTimeLocked(r)}
 	s.appendLocked(r, Version{Method: change.Method, At: change.At})
 	s.types[typ].remove(r)
 	s.count--
 	s.buryLocked(r)
-	return change, nil
+	return change
 }
 
 // buryLocked remembers that r was deleted, and forgets the deletion longest ago
@@ -177,12 +238,9 @@ func (s *Store) matchLocked(typ, id, ifMatch string) *fhir.Error {
 	return fhir.Refuse(http.StatusPreconditionFailed, "conflict", "If-Match %s: the current version of %s/%s is %s; read it again and redo the change", ifMatch, typ, id, current)
 }
 
-func (s *Store) putLocked(typ, id, method string, o *fhir.Object) (*Change, *fhir.Error) {
+func (s *Store) putLocked(typ, id, method string, o *fhir.Object) *Change {
 	r := s.recordLocked(typ, id)
 	existed := r.exists()
-	if !existed && s.count >= s.options.MaxResources {
-		return nil, fhir.Refuse(http.StatusTooManyRequests, "too-costly", "the server holds %d resources, its limit; delete some, or reset the room", s.count)
-	}
 	if r == nil {
 		r = &record{typ: typ, id: id}
 	}
@@ -195,7 +253,7 @@ func (s *Store) putLocked(typ, id, method string, o *fhir.Object) (*Change, *fhi
 	if !existed {
 		s.enterLocked(r)
 	}
-	return change, nil
+	return change
 }
 
 // enterLocked makes r, new or deleted before, one of the resources that exist.
@@ -226,6 +284,8 @@ func (s *Store) nextTimeLocked(r *record) time.Time {
 func (s *Store) appendLocked(r *record, v Version) {
 	r.last++
 	v.VersionID = strconv.Itoa(r.last)
+	s.commits++
+	v.order = s.commits
 	r.versions = append(r.versions, v)
 	if over := len(r.versions) - s.options.MaxVersions; over > 0 {
 		r.versions = slices.Delete(r.versions, 0, over)

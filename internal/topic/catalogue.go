@@ -2,6 +2,7 @@ package topic
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -25,6 +26,11 @@ func NewCatalogue() *Catalogue {
 // Clear removes every topic.
 func (c *Catalogue) Clear() {
 	c.byKey, c.order, c.byType = map[string]*Topic{}, nil, map[string][]*Topic{}
+}
+
+// Clone is a catalogue of the same topics that can be changed by itself.
+func (c *Catalogue) Clone() *Catalogue {
+	return &Catalogue{byKey: maps.Clone(c.byKey), order: slices.Clone(c.order), byType: map[string][]*Topic{}}
 }
 
 // Put adds a topic under the id of its resource, or replaces it.

@@ -1,0 +1,178 @@
+// Package fhirpatch applies FHIRPath Patches: a Parameters resource whose
+// operations add, insert, delete, replace and move elements they name by FHIRPath.
+//
+// The FHIRPath engine answers values, not where they stand, so the paths are
+// walked here: members, choice elements, indexes, first(), last(), ofType(),
+// extension(url) and where(condition), of which the engine evaluates the
+// condition. That is what a patch can sensibly name; other functions are refused.
+package fhirpatch
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"signalfhir/internal/fhir"
+)
+
+// maxOperations bounds a patch.
+const maxOperations = 1000
+
+// operation is one step of a patch.
+type operation struct {
+	kind, path, name           string
+	value                      any
+	hasValue                   bool
+	valueType                  string // "CodeableConcept" of valueCodeableConcept, "" of parts
+	index, source, destination int
+	place                      string
+}
+
+// Is tells whether a document is a FHIRPath Patch rather than a JSON Patch.
+func Is(document *fhir.Object) bool { return document.Text("resourceType") == "Parameters" }
+
+// Apply applies a patch to a copy of a resource. What is no patch is refused with
+// 400; an operation that cannot be done with 422, and then nothing is changed. So
+// is a patch that changes the resource's type or id. The result is not validated.
+func Apply(release fhir.Release, current, patch *fhir.Object) (*fhir.Object, *fhir.Error) {
+	operations, refused := read(patch)
+	if refused != nil {
+		return nil, refused
+	}
+	p := &patching{release: release, root: current.Clone()}
+	for _, o := range operations {
+		if err := p.apply(o); err != nil {
+			return nil, fhir.Refuse(http.StatusUnprocessableEntity, "processing", "%s: %v; nothing was changed", o.kind+" "+o.path, err).At(o.place)
+		}
+	}
+	for _, name := range []string{"resourceType", "id"} {
+		if p.root.Text(name) != current.Text(name) {
+			return nil, fhir.Refuse(http.StatusUnprocessableEntity, "business-rule", "a patch may not change %s: it is %q and would be %q", name, current.Text(name), p.root.Text(name)).
+				At(current.Text("resourceType") + "." + name)
+		}
+	}
+	return p.root, nil
+}
+
+// read reads the operations of a patch.
+func read(patch *fhir.Object) ([]operation, *fhir.Error) {
+	parameters := patch.Array("parameter")
+	if len(parameters) == 0 || len(parameters) > maxOperations {
+		return nil, fhir.Refuse(http.StatusBadRequest, "structure", "a FHIRPath Patch has 1 to %d parameters named operation, got %d", maxOperations, len(parameters)).At("Parameters.parameter")
+	}
+	var operations []operation
+	for i, item := range parameters {
+		place := fmt.Sprintf("Parameters.parameter[%d]", i)
+		parameter, _ := item.(*fhir.Object)
+		if parameter.Text("name") != "operation" {
+			return nil, fhir.Refuse(http.StatusBadRequest, "invalid", "got the parameter %q, expected operation", parameter.Text("name")).At(place + ".name")
+		}
+		o, err := readOperation(parameter)
+		if err != nil {
+			return nil, fhir.Refuse(http.StatusBadRequest, "invalid", "%v", err).At(place)
+		}
+		o.place = place
+		operations = append(operations, o)
+	}
+	return operations, nil
+}
+
+func readOperation(parameter *fhir.Object) (operation, error) {
+	var o operation
+	given := map[string]bool{}
+	for _, item := range parameter.Array("part") {
+		part, _ := item.(*fhir.Object)
+		name := part.Text("name")
+		if given[name] {
+			return o, fmt.Errorf("the part %s is given twice", name)
+		}
+		given[name] = true
+		var err error
+		switch name {
+		case "type":
+			o.kind = part.Text("valueCode")
+		case "path":
+			o.path = part.Text("valueString")
+		case "name":
+			o.name = part.Text("valueString")
+		case "index":
+			o.index, err = whole(part)
+		case "source":
+			o.source, err = whole(part)
+		case "destination":
+			o.destination, err = whole(part)
+		case "value":
+			o.value, o.valueType, o.hasValue = valueOf(part)
+		default:
+			err = fmt.Errorf("an operation has no part %q; it has type, path, name, value, index, source and destination", name)
+		}
+		if err != nil {
+			return o, err
+		}
+	}
+	needs := map[string][]string{
+		"add": {"path", "name", "value"}, "insert": {"path", "value", "index"}, "delete": {"path"},
+		"replace": {"path", "value"}, "move": {"path", "source", "destination"},
+	}
+	needed, known := needs[o.kind]
+	if !known {
+		return o, fmt.Errorf("got the type %q, expected add, insert, delete, replace or move", o.kind)
+	}
+	for _, name := range needed {
+		if !given[name] || name == "value" && !o.hasValue {
+			return o, fmt.Errorf("an operation of type %s needs the part %s", o.kind, name)
+		}
+	}
+	return o, nil
+}
+
+func whole(part *fhir.Object) (int, error) {
+	n, ok := part.Get("valueInteger").(json.Number)
+	if !ok {
+		return 0, fmt.Errorf("the part %s needs a valueInteger", part.Text("name"))
+	}
+	i, err := n.Int64()
+	if err != nil || i < 0 || i > 1<<20 {
+		return 0, fmt.Errorf("the part %s: got %s, expected a whole number from 0 on", part.Text("name"), n)
+	}
+	return int(i), nil
+}
+
+// valueOf answers the value of a part: its value[x], its resource, or, for an
+// element that has no type of its own, an object of its parts.
+func valueOf(part *fhir.Object) (value any, typ string, ok bool) {
+	for _, name := range part.Names() {
+		if typ, isValue := strings.CutPrefix(name, "value"); isValue && typ != "" {
+			return part.Get(name), typ, true
+		}
+	}
+	if resource := part.Object("resource"); resource != nil {
+		return resource, "", true
+	}
+	parts := part.Array("part")
+	if len(parts) == 0 {
+		return nil, "", false
+	}
+	o := &fhir.Object{}
+	for _, item := range parts {
+		inner, _ := item.(*fhir.Object)
+		v, innerType, ok := valueOf(inner)
+		if !ok {
+			continue
+		}
+		name := inner.Text("name")
+		if base, choice := strings.CutSuffix(name, "[x]"); choice {
+			name = base + innerType
+		}
+		if before, exists := o.Get(name), o.Has(name); exists { // a part that is repeated is a list
+			list, isList := before.([]any)
+			if !isList {
+				list = []any{before}
+			}
+			v = append(list, v)
+		}
+		o.Set(name, v)
+	}
+	return o, "", true
+}

@@ -1,0 +1,166 @@
+package fhirpatch_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"signalfhir/internal/fhir"
+	"signalfhir/internal/fhirpatch"
+)
+
+// operation makes one operation of its parts, "name=value" each; a value that is
+// JSON with its type before it is value[x].
+func operation(parts ...string) string {
+	var list []string
+	for _, part := range parts {
+		name, value, _ := strings.Cut(part, "=")
+		member := fmt.Sprintf(`"valueString":%q`, value)
+		switch name {
+		case "type":
+			member = fmt.Sprintf(`"valueCode":%q`, value)
+		case "index", "source", "destination":
+			member = `"valueInteger":` + value
+		case "value":
+			typ, json, _ := strings.Cut(value, ":")
+			member = fmt.Sprintf(`"value%s":%s`, typ, json)
+			if typ == "part" {
+				member = `"part":` + json
+			}
+		}
+		list = append(list, fmt.Sprintf(`{"name":%q,%s}`, name, member))
+	}
+	return `{"name":"operation","part":[` + strings.Join(list, ",") + `]}`
+}
+
+func apply(t testing.TB, resource string, operations ...string) (string, *fhir.Error) {
+	t.Helper()
+	current, err := fhir.Parse([]byte(resource))
+	if err != nil {
+		t.Fatal(err)
+	}
+	patch, err := fhir.Parse([]byte(`{"resourceType":"Parameters","parameter":[` + strings.Join(operations, ",") + `]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	patched, refused := fhirpatch.Apply(fhir.R5, current, patch)
+	if string(current.AppendJSON(nil)) != resource {
+		t.Errorf("the resource itself was changed to %s", current.AppendJSON(nil))
+	}
+	if refused != nil {
+		return "", refused
+	}
+	return string(patched.AppendJSON(nil)), nil
+}
+
+const patient = `{"resourceType":"Patient","id":"p","name":[{"family":"A","given":["x","y"]},{"use":"old","family":"B"}],"telecom":[{"system":"phone","value":"1"},{"system":"email","value":"2"}],"birthDate":"1950-06-01"}`
+
+func TestApply(t *testing.T) {
+	t.Parallel()
+	tests := []struct{ name, resource, operation, want string }{
+		{"add to a list", patient, operation("type=add", "path=Patient", "name=name", `value=HumanName:{"family":"C"}`), `{"use":"old","family":"B"},{"family":"C"}]`},
+		{"add a list that is not there", patient, operation("type=add", "path=Patient", "name=address", `value=Address:{"city":"C"}`), `"address":[{"city":"C"}]`},
+		{"add what can be once", patient, operation("type=add", "path=Patient", "name=gender", `value=Code:"male"`), `"gender":"male"`},
+		{"add a choice", patient, operation("type=add", "path=Patient", "name=deceased", `value=Boolean:true`), `"deceasedBoolean":true`},
+		{"add a choice with brackets", patient, operation("type=add", "path=Patient", "name=deceased[x]", `value=DateTime:"2020"`), `"deceasedDateTime":"2020"`},
+		{"add to an element", patient, operation("type=add", "path=Patient.name[0]", "name=given", `value=String:"z"`), `"given":["x","y","z"]`},
+		{"add what has no type of its own", patient, operation("type=add", "path=Patient", "name=contact", `value=part:[{"name":"gender","valueCode":"male"},{"name":"name","valueHumanName":{"family":"K"}}]`), `"contact":[{"gender":"male","name":{"family":"K"}}]`},
+		{"insert", patient, operation("type=insert", "path=Patient.name[0].given", `value=String:"z"`, "index=1"), `"given":["x","z","y"]`},
+		{"insert at the end", patient, operation("type=insert", "path=Patient.name", `value=HumanName:{"family":"C"}`, "index=2"), `"family":"B"},{"family":"C"}]`},
+		{"insert into what is not there", patient, operation("type=insert", "path=Patient.address", `value=Address:{"city":"C"}`, "index=0"), `"address":[{"city":"C"}]`},
+		{"delete a member", patient, operation("type=delete", "path=Patient.birthDate"), `"value":"2"}]}`},
+		{"delete from a list", patient, operation("type=delete", "path=Patient.name[0]"), `"name":[{"use":"old","family":"B"}]`},
+		{"delete the last of a list", patient, operation("type=delete", "path=Patient.name[0].given[1]"), `"given":["x"]`},
+		{"delete by a condition", patient, operation("type=delete", "path=Patient.telecom.where(system='phone')"), `"telecom":[{"system":"email","value":"2"}]`},
+		{"delete what is not there", patient, operation("type=delete", "path=Patient.gender"), patient},
+		{"replace", patient, operation("type=replace", "path=Patient.birthDate", `value=Date:"1951"`), `"birthDate":"1951"`},
+		{"replace in a list", patient, operation("type=replace", "path=Patient.name[1].family", `value=String:"Z"`), `"family":"Z"`},
+		{"replace by a condition", patient, operation("type=replace", "path=Patient.telecom.where(system = 'email' and value = '2').value", `value=String:"3"`), `{"system":"email","value":"3"}`},
+		{"replace with last()", patient, operation("type=replace", "path=Patient.name.last().use", `value=Code:"usual"`), `"use":"usual"`},
+		{"replace with first() and an index", patient, operation("type=replace", "path=Patient.name.first().given[0]", `value=String:"q"`), `"given":["q","y"]`},
+		{"replace a choice by another", `{"resourceType":"Patient","id":"p","deceasedBoolean":true}`, operation("type=replace", "path=Patient.deceased", `value=DateTime:"2020"`), `"deceasedDateTime":"2020"}`},
+		{"inside a choice", `{"resourceType":"Observation","id":"o","valueCodeableConcept":{"text":"a"}}`, operation("type=add", "path=Observation.value", "name=coding", `value=Coding:{"code":"c"}`), `"coding":[{"code":"c"}]`},
+		{"ofType", `{"resourceType":"Observation","id":"o","valueQuantity":{"value":1}}`, operation("type=replace", "path=Observation.value.ofType(Quantity).value", `value=Decimal:2.50`), `"value":2.50`},
+		{"an extension", `{"resourceType":"Patient","id":"p","extension":[{"url":"http://a","valueCode":"x"},{"url":"http://b.c/d","valueCode":"y"}]}`, operation("type=delete", "path=Patient.extension.where(url='http://b.c/d')"), `"extension":[{"url":"http://a","valueCode":"x"}]`},
+		{"move", patient, operation("type=move", "path=Patient.name", "source=1", "destination=0"), `"name":[{"use":"old","family":"B"},{"family":"A","given":["x","y"]}]`},
+		{"a primitive with its sibling", `{"resourceType":"Patient","id":"p","name":[{"given":["a","b"],"_given":[null,{"id":"q"}]}]}`, operation("type=delete", "path=Patient.name[0].given[0]"), `{"given":["b"],"_given":[{"id":"q"}]}`},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			got, err := apply(t, tt.resource, tt.operation)
+			if err != nil || !strings.Contains(got, tt.want) {
+				t.Errorf("got %s, %v, want %s in it", got, err, tt.want)
+			}
+		})
+	}
+	if got, err := apply(t, patient, operation("type=delete", "path=Patient.name[0]"), operation("type=replace", "path=Patient.name[0].family", `value=String:"Z"`)); err != nil || !strings.Contains(got, `"name":[{"use":"old","family":"Z"}]`) {
+		t.Errorf("two operations in order: got %s, %v", got, err)
+	}
+}
+
+func TestApply_Refuses(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name, operation string
+		status          int
+		says            string
+	}{
+		{"no operation", `{"name":"other"}`, 400, "expected operation"},
+		{"unknown type", operation("type=swap", "path=Patient"), 400, "add, insert, delete, replace or move"},
+		{"a part that is missing", operation("type=replace", "path=Patient.birthDate"), 400, "needs the part value"},
+		{"an unknown part", operation("type=delete", "path=Patient.birthDate", "where=x"), 400, "no part"},
+		{"a part given twice", operation("type=delete", "path=Patient.birthDate", "path=Patient.name"), 400, "twice"},
+		{"no whole number", operation("type=insert", "path=Patient.name", `value=HumanName:{"family":"C"}`, "index=-1"), 400, "whole number"},
+		{"replace selects nothing", operation("type=replace", "path=Patient.gender", `value=Code:"male"`), 422, "selects 0"},
+		{"replace selects several", operation("type=replace", "path=Patient.name", `value=HumanName:{"family":"C"}`), 422, "selects 2"},
+		{"delete selects several", operation("type=delete", "path=Patient.name.given"), 422, "selects 2"},
+		{"add to several", operation("type=add", "path=Patient.name", "name=given", `value=String:"z"`), 422, "selects 2"},
+		{"add what is there", operation("type=add", "path=Patient", "name=birthDate", `value=Date:"1951"`), 422, "replace it"},
+		{"add to a plain value", operation("type=add", "path=Patient.birthDate", "name=x", `value=Date:"1951"`), 422, "plain value"},
+		{"insert too far", operation("type=insert", "path=Patient.name", `value=HumanName:{"family":"C"}`, "index=3"), 422, "beyond"},
+		{"insert into no list", operation("type=insert", "path=Patient.gender", `value=Code:"male"`, "index=0"), 422, "no list"},
+		{"move too far", operation("type=move", "path=Patient.name", "source=0", "destination=2"), 422, "among the 2"},
+		{"move nothing", operation("type=move", "path=Patient.address", "source=0", "destination=0"), 422, "nothing"},
+		{"a function that has no place", operation("type=delete", "path=Patient.name.skip(1)"), 422, "skip()"},
+		{"a condition that does not compile", operation("type=delete", "path=Patient.name.where(use = = 'x')"), 422, "does not compile"},
+		{"the id", operation("type=replace", "path=Patient.id", `value=Id:"q"`), 422, "may not change id"},
+		{"no path", operation("type=delete", "path="), 422, "names no element"},
+		{"of the whole", operation("type=delete", "path=Patient"), 422, "names no element"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			_, err := apply(t, patient, tt.operation)
+			if err == nil || err.Status != tt.status || !strings.Contains(err.Error(), tt.says) || !strings.Contains(err.Error(), "Parameters.parameter[0]") && !strings.Contains(err.Error(), "may not change") {
+				t.Errorf("got %v, want %d that says %q and where", err, tt.status, tt.says)
+			}
+		})
+	}
+	if _, err := apply(t, patient); err == nil || err.Status != 400 {
+		t.Errorf("no operations: got %v", err)
+	}
+}
+
+// Whatever the path, a patch is refused or applied, and the resource stays whole.
+func FuzzApply(f *testing.F) {
+	for _, path := range []string{"Patient.name[0].given", "Patient.telecom.where(system='phone').value", "Patient..name", "Patient.name[", "Patient.extension('a.b').value", "Patient.name.first().last()[0]", "Patient.where('", "."} {
+		for _, kind := range []string{"add", "insert", "delete", "replace", "move"} {
+			f.Add(kind, path)
+		}
+	}
+	f.Fuzz(func(t *testing.T, kind, path string) {
+		current, _ := fhir.Parse([]byte(patient))
+		part := func(name, member string, value any) any { return fhir.NewObject("name", name, member, value) }
+		patch := fhir.NewObject("resourceType", "Parameters", "parameter", []any{fhir.NewObject("name", "operation", "part", []any{
+			part("type", "valueCode", kind), part("path", "valueString", path), part("name", "valueString", "given"), part("value", "valueString", "v"),
+		})})
+		patched, err := fhirpatch.Apply(fhir.R5, current, patch)
+		if (patched == nil) == (err == nil) {
+			t.Fatalf("%s %q: got %v, %v", kind, path, patched, err)
+		}
+		if string(current.AppendJSON(nil)) != patient {
+			t.Fatalf("%s %q changed the resource itself", kind, path)
+		}
+	})
+}

@@ -1,0 +1,361 @@
+package room
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+
+	"signalfhir/internal/fhir"
+	"signalfhir/internal/store"
+)
+
+// step is one operation of a transaction on its way to the store.
+type step struct {
+	Operation
+	write  store.Write
+	accept func(*store.Change) // what to do once it is stored
+	issues []fhir.Issue        // warnings
+	found  *fhir.Resource      // of a conditional create that found one: nothing is written
+	none   bool                // of a conditional delete that found none: likewise
+}
+
+func newStep(o Operation) *step {
+	return &step{Operation: o, write: store.Write{Method: o.Method, Type: o.Type, ID: o.ID, Object: o.Object, IfMatch: o.IfMatch}}
+}
+
+// Transaction does several writes or none of them. All are checked first, against
+// what is stored and the topics among them; then they are stored in one step to
+// every reader, in the order DELETE, POST, PUT and PATCH, and only then do their
+// changes make events, in that order. It answers what became of each, in the order
+// they were given. A refusal names the entry it is about.
+func (b *Base) Transaction(operations []Operation, q Request) ([]*Written, *fhir.Error) {
+	steps := make([]*step, len(operations))
+	for i, o := range operations {
+		steps[i] = newStep(o)
+	}
+	// The form of a resource does not depend on what is stored. One that is to
+	// have references replaced is checked once it has.
+	if len(steps) == 1 && steps[0].Object != nil {
+		if err := b.check(steps[0].Type, steps[0].Object); err != nil {
+			return nil, steps[0].at(err)
+		}
+	}
+	b.room.write.Lock()
+	defer b.room.write.Unlock()
+	return b.runLocked(steps, q)
+}
+
+func (b *Base) runLocked(steps []*step, q Request) ([]*Written, *fhir.Error) {
+	for _, s := range steps {
+		if err := b.selectLocked(s); err != nil {
+			return nil, s.at(err)
+		}
+	}
+	if err := unlikeEachOther(steps); err != nil {
+		return nil, err
+	}
+	if err := b.linkLocked(steps); err != nil {
+		return nil, err
+	}
+	ordered := inOrder(steps)
+	if err := b.acceptLocked(ordered, q); err != nil {
+		return nil, err
+	}
+	changes, err := b.commitLocked(ordered, q)
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range ordered {
+		if c := changes[s]; c != nil && s.accept != nil {
+			s.accept(c)
+		}
+	}
+	for _, s := range ordered {
+		if c := changes[s]; c != nil {
+			b.publishLocked(c)
+		}
+	}
+	written := make([]*Written, len(steps))
+	for i, s := range steps {
+		written[i] = s.written(b.store, changes[s])
+	}
+	return written, nil
+}
+
+// writeLocked does one write whose form was checked.
+func (b *Base) writeLocked(o Operation, q Request) *fhir.Error {
+	_, err := b.runLocked([]*step{newStep(o)}, q)
+	return err
+}
+
+// at names the entry a refusal is about.
+func (s *step) at(err *fhir.Error) *fhir.Error {
+	if s.Place == "" {
+		return err
+	}
+	for i := range err.Issues {
+		issue := &err.Issues[i]
+		issue.Diagnostics = fmt.Sprintf("%s (%s %s): %s", s.Place, s.Method, s.Type, issue.Diagnostics)
+		places := []string{}
+		for _, place := range issue.Expression {
+			if rest, inside := strings.CutPrefix(place, s.Type+"."); inside {
+				place = s.Place + ".resource." + rest
+			}
+			places = append(places, place)
+		}
+		if issue.Expression = places; len(places) == 0 {
+			issue.Expression = []string{s.Place}
+		}
+	}
+	return err
+}
+
+// written is what became of a step.
+func (s *step) written(from *store.Store, c *store.Change) *Written {
+	w := &Written{Type: s.write.Type, ID: s.write.ID, Issues: s.issues}
+	switch {
+	case s.found != nil:
+		w.Resource = s.found
+	case c == nil:
+		return w
+	case c.Current == nil:
+		if versions, err := from.History(w.Type, w.ID); err == nil {
+			w.VersionID = versions[0].VersionID
+		}
+		return w
+	default:
+		w.Resource, w.Created = c.Current, c.Interaction == store.Create
+	}
+	w.ID, w.VersionID = w.Resource.ID, w.Resource.VersionID
+	return w
+}
+
+// selectLocked finds out which resource a step is about, and whether there is
+// anything to write.
+func (b *Base) selectLocked(s *step) *fhir.Error {
+	if err := b.Stores(s.Type); err != nil {
+		return err
+	}
+	if s.Search != "" {
+		if err := b.searchLocked(s); err != nil || s.found != nil || s.none {
+			return err
+		}
+	}
+	switch s.Method {
+	case http.MethodPost:
+		if s.write.ID == "" && s.Place != "" {
+			s.write.ID = b.store.NewID(s.Type) // others may refer to it
+		}
+	case http.MethodPut:
+		return s.identify()
+	}
+	return nil
+}
+
+// searchLocked applies the search of a conditional interaction.
+func (b *Base) searchLocked(s *step) *fhir.Error {
+	query, err := b.scope().Query(s.Type, s.Search)
+	if err != nil {
+		return err
+	}
+	if query.Empty() {
+		return fhir.Refuse(http.StatusPreconditionFailed, "required", "the conditional %s has no condition; name at least one search parameter", s.Method)
+	}
+	found, err := b.matching(s.Type, query)
+	if err != nil {
+		return err
+	}
+	if len(found) > 1 {
+		what := "the search"
+		if s.Method == http.MethodPost {
+			what = "If-None-Exist"
+		}
+		return fhir.Refuse(http.StatusPreconditionFailed, "multiple-matches",
+			"%s: %d resources of type %s match %q; make the search select at most one", what, len(found), s.Type, s.Search)
+	}
+	switch {
+	case len(found) == 1 && s.Method == http.MethodPost:
+		s.found = found[0]
+	case len(found) == 1:
+		s.write.ID = found[0].ID
+	case s.Method == http.MethodPatch:
+		return fhir.Refuse(http.StatusNotFound, "not-found", "no %s matches %q; a patch needs one to start from", s.Type, s.Search)
+	case s.Method == http.MethodDelete:
+		s.none = true
+	case s.Method == http.MethodPut && s.Object.Text("id") == "":
+		s.write.Method, s.write.ID = http.MethodPost, b.store.NewID(s.Type)
+		s.Object = s.Object.Clone()
+		s.Object.Set("id", s.write.ID)
+	case s.Method == http.MethodPut:
+		// R4 and later: a client that names the id of what it did not find creates it.
+		s.write.ID = s.Object.Text("id")
+		if _, err := b.store.Read(s.Type, s.write.ID); err == nil {
+			return fhir.Refuse(http.StatusConflict, "conflict", "%s/%s exists, but does not match %q; update it by its id", s.Type, s.write.ID, s.Search)
+		}
+	}
+	return nil
+}
+
+// identify checks that the body of a PUT names the resource it is for.
+func (s *step) identify() *fhir.Error {
+	switch in := s.Object.Text("id"); {
+	case in == s.write.ID:
+	case in == "" && s.Search != "":
+		s.Object = s.Object.Clone()
+		s.Object.Set("id", s.write.ID)
+	case in == "":
+		return fhir.Refuse(http.StatusBadRequest, "invalid", "the body has no id; an update needs the id of its URL: %q", s.ID).At(s.Type + ".id")
+	case s.Search != "":
+		return fhir.Refuse(http.StatusBadRequest, "invalid", "the body has id %q, but %q selects %q; they must be the same", in, s.Search, s.write.ID).At(s.Type + ".id")
+	default:
+		return fhir.Refuse(http.StatusBadRequest, "invalid", "the body has id %q, the URL %q; they must be the same", in, s.ID).At(s.Type + ".id")
+	}
+	return nil
+}
+
+// unlikeEachOther refuses two steps about one resource.
+func unlikeEachOther(steps []*step) *fhir.Error {
+	seen := map[string]*step{}
+	for _, s := range steps {
+		if s.found != nil || s.none || s.write.ID == "" {
+			continue
+		}
+		reference := s.write.Type + "/" + s.write.ID
+		if first := seen[reference]; first != nil {
+			return s.at(fhir.Refuse(http.StatusBadRequest, "invalid", "it is about %s, as %s is; a transaction may change a resource once", reference, first.Place))
+		}
+		seen[reference] = s
+	}
+	return nil
+}
+
+// inOrder is the order a transaction is processed in.
+func inOrder(steps []*step) []*step {
+	order := []string{http.MethodDelete, http.MethodPost, http.MethodPut, http.MethodPatch}
+	ordered := slices.Clone(steps)
+	slices.SortStableFunc(ordered, func(a, b *step) int {
+		return slices.Index(order, a.Method) - slices.Index(order, b.Method)
+	})
+	return ordered
+}
+
+// acceptLocked checks every resource that is to be stored: its form, and of the
+// types the server acts on their rules. Subscriptions see the topics as they will
+// be.
+func (b *Base) acceptLocked(steps []*step, q Request) *fhir.Error {
+	now := b.topics
+	if len(steps) > 1 {
+		b.topics = now.Clone()
+		defer func() { b.topics = now }()
+	}
+	subscriptions := 0
+	for _, topics := range []bool{true, false} {
+		for _, s := range steps {
+			if s.found != nil || s.none || (topics != (s.Type == "SubscriptionTopic" || s.Type == "Basic")) {
+				continue
+			}
+			if err := b.acceptOneLocked(s, q, len(steps) > 1); err != nil {
+				return s.at(err)
+			}
+			if s.Type == "Subscription" && s.write.Method == http.MethodPost {
+				subscriptions++
+			}
+		}
+	}
+	if most := b.room.options.MaxSubscriptions; subscriptions > 1 && b.room.subscriptions.Len()+subscriptions > most {
+		return fhir.Refuse(http.StatusTooManyRequests, "too-costly", "with these %d subscriptions the server would hold more than %d, its limit; delete some first", subscriptions, most)
+	}
+	return nil
+}
+
+func (b *Base) acceptOneLocked(s *step, q Request, several bool) *fhir.Error {
+	reference := s.write.Type + "/" + s.write.ID
+	if s.Method == http.MethodDelete {
+		if several {
+			b.topics.Remove(reference)
+		}
+		s.accept = func(*store.Change) { b.forgetLocked(s.write.Type, s.write.ID) }
+		return nil
+	}
+	if s.Method == http.MethodPatch {
+		if err := b.patchLocked(s); err != nil {
+			return err
+		}
+	} else if several {
+		if err := b.check(s.Type, s.Object); err != nil {
+			return err
+		}
+	}
+	s.write.Object = s.Object
+	var err *fhir.Error
+	if read, ok := b.release.TopicOf(s.Object); ok {
+		var put func(reference string)
+		put, s.issues, err = b.acceptTopicLocked(reference, read, q)
+		if err == nil && several {
+			put(reference)
+		}
+		s.accept = func(c *store.Change) { put(c.Current.Reference()); b.retopicLocked() }
+	} else if s.Type == "Subscription" {
+		s.write.Object, s.accept, s.issues, err = b.acceptSubscriptionLocked(s.write.ID, s.Object, q)
+	} else {
+		s.accept = func(c *store.Change) { b.dropTopicLocked(c.Current.Reference()) } // one it may have defined before
+	}
+	return err
+}
+
+// patchLocked makes the next state of the resource a PATCH is about.
+func (b *Base) patchLocked(s *step) *fhir.Error {
+	current, err := b.store.Read(s.write.Type, s.write.ID)
+	if err != nil {
+		return err
+	}
+	if s.Object, err = s.Patch(current.Object); err != nil {
+		return err
+	}
+	if err := b.check(s.Type, s.Object); err != nil {
+		// The patch was well formed; what it makes of the resource is not (7.1).
+		err.Status = http.StatusUnprocessableEntity
+		return err
+	}
+	s.write.Method = http.MethodPut
+	return nil
+}
+
+// commitLocked stores what is to be stored, and answers the change of each step.
+func (b *Base) commitLocked(steps []*step, q Request) (map[*step]*store.Change, *fhir.Error) {
+	var writes []store.Write
+	var of []*step
+	for _, s := range steps {
+		if s.found == nil && !s.none {
+			writes, of = append(writes, s.write), append(of, s)
+		}
+	}
+	for i, w := range writes {
+		if q.Strict && w.Method == http.MethodDelete {
+			if _, err := b.store.Read(w.Type, w.ID); err != nil {
+				return nil, of[i].at(fhir.Refuse(http.StatusNotFound, "not-found", "there is no %s/%s to delete", w.Type, w.ID))
+			}
+		}
+	}
+	done, at, err := b.store.Commit(writes...)
+	if err != nil {
+		return nil, of[at].at(err)
+	}
+	changes := make(map[*step]*store.Change, len(of))
+	for i, s := range of {
+		changes[s] = done[i]
+	}
+	return changes, nil
+}
+
+// forgetLocked ends what the server did for a resource that was deleted.
+func (b *Base) forgetLocked(typ, id string) {
+	if typ != "Subscription" {
+		b.dropTopicLocked(typ + "/" + id)
+		return
+	}
+	b.room.subscriptions.Remove(id)
+	b.room.lives.Delete(id)
+	delete(b.classic, id)
+}
