@@ -51,7 +51,7 @@ func (w headWriter) Write(b []byte) (int, error) { return len(b), nil }
 // request ends only with the socket.
 func (s *server) requestLog() echo.MiddlewareFunc {
 	return middleware.RequestLoggerWithConfig(middleware.RequestLoggerConfig{
-		Skipper:     func(c echo.Context) bool { return c.Path() == "/ws" },
+		Skipper:     func(c echo.Context) bool { return c.Path() == "/ws" || isInner(c.Request()) },
 		LogStatus:   true,
 		LogMethod:   true,
 		LogLatency:  true,

@@ -674,7 +674,7 @@ func (s *server) resource(c echo.Context, status int, res *fhir.Resource) error 
 }
 
 func setVersion(h http.Header, res *fhir.Resource) {
-	h.Set("ETag", `W/"`+res.VersionID+`"`)
+	h.Set("ETag", etag(res.VersionID))
 	h.Set("Last-Modified", res.LastUpdated.UTC().Format(http.TimeFormat))
 }
 

@@ -23,7 +23,7 @@ const recordMost = 64 << 10
 func (s *server) record(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		path := c.Request().URL.Path
-		if !strings.HasPrefix(path, "/fhir/") && !strings.HasPrefix(path, "/mock/") || strings.HasPrefix(path, "/mock/journal") || path == "/mock/state" || path == "/mock/resources" {
+		if !strings.HasPrefix(path, "/fhir/") && !strings.HasPrefix(path, "/mock/") || strings.HasPrefix(path, "/mock/journal") || path == "/mock/state" || path == "/mock/resources" || isInner(c.Request()) {
 			return next(c)
 		}
 		start := time.Now()

@@ -165,6 +165,7 @@ func (s *server) routes() {
 	e.GET("/auth/me", s.authMe)
 
 	f := e.Group("/fhir/:release")
+	f.POST("", s.bundle)
 	f.GET("/metadata", s.metadata)
 
 	f.GET("/:type", s.search)
