@@ -60,7 +60,7 @@ func (e *Expr) UnitesConditions() bool { return e.unites }
 
 // Eval evaluates the expression on a resource, given as JSON. vars are resources
 // the expression may name as %name; nil stands for the empty collection. It gives
-// up after 100 ms.
+// up after a second.
 func (e *Expr) Eval(release fhir.Release, resource []byte, vars map[string][]byte) (result types.Collection, err error) {
 	defer recovered(&err)
 	deadline, cancel := context.WithTimeout(context.Background(), maxTime)
