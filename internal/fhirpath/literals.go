@@ -42,3 +42,23 @@ func unescape(quoted string) string {
 	}
 	return text.String()
 }
+
+// constant is a variable of which the name tells the value.
+type constant struct {
+	*grammar.ExternalConstantContext
+	url string
+}
+
+// Accept implements antlr.ParseTree.
+func (n constant) Accept(antlr.ParseTreeVisitor) any { return types.Collection{types.NewString(n.url)} }
+
+// named is the value of %`vs-name` and %`ext-name`, "" of any other variable.
+func named(variable string) string {
+	if name, ok := strings.CutPrefix(variable, "vs-"); ok {
+		return "http://hl7.org/fhir/ValueSet/" + name
+	}
+	if name, ok := strings.CutPrefix(variable, "ext-"); ok {
+		return "http://hl7.org/fhir/StructureDefinition/" + name
+	}
+	return ""
+}

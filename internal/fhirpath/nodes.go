@@ -58,6 +58,10 @@ func (o Options) replacement(node antlr.Tree) antlr.Tree {
 		return polarity{n}
 	case *grammar.StringLiteralContext:
 		return literal{n, unescape(n.GetText())}
+	case *grammar.ExternalConstantContext:
+		if url := named(variableName(n)); url != "" {
+			return constant{n, url}
+		}
 	case *grammar.InvocationExpressionContext:
 		if takesArguments(n.Invocation()) {
 			return call{n}
