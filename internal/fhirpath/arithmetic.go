@@ -16,11 +16,18 @@ const maxDigits = 1000
 // manageable refuses a number of too many digits.
 func manageable(items ...types.Value) error {
 	for _, item := range items {
-		n, ok := item.(types.Decimal)
-		if !ok {
-			continue
+		number := types.Integer{}.ToDecimal().Value()
+		switch v := item.(type) {
+		case types.Decimal:
+			number = v.Value()
+		case types.Quantity:
+			number = v.Value()
+		case *types.ObjectValue:
+			if q, ok := v.ToQuantity(); ok {
+				number = q.Value()
+			}
 		}
-		if d := n.Value(); d.NumDigits() > maxDigits || max(d.Exponent(), -d.Exponent()) > maxDigits {
+		if number.NumDigits() > maxDigits || max(number.Exponent(), -number.Exponent()) > maxDigits {
 			return fmt.Errorf("numbers of more than %d digits are not calculated with", maxDigits)
 		}
 	}
@@ -126,6 +133,9 @@ func (n polarity) Accept(v antlr.ParseTreeVisitor) any {
 		return eval.SingletonError(len(items))
 	case n.GetChild(0).(antlr.ParseTree).GetText() == "+":
 		return items
+	}
+	if err := manageable(items[0]); err != nil {
+		return err
 	}
 	if q, ok := items[0].(types.Quantity); ok {
 		return types.Collection{types.NewQuantityFromDecimal(q.Value().Neg(), q.Unit())}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/gofhir/fhirpath/eval"
@@ -76,6 +77,11 @@ func bound(name string, fn eval.FuncImpl) eval.FuncImpl {
 				return nil, fmt.Errorf("%s() would make a string of more than %d characters", name, maxText)
 			}
 		}
+		if slices.Contains(calculating, name) {
+			if err := manageable(input...); err != nil {
+				return nil, fmt.Errorf("%s(): %w", name, err)
+			}
+		}
 		if name == "round" && len(args) == 1 {
 			if digits, ok := args[0].(types.Collection); ok && len(digits) == 1 && len(digits[0].String()) > 2 {
 				return nil, fmt.Errorf("round() keeps at most 99 digits, got %s", digits[0])
@@ -90,6 +96,12 @@ func bound(name string, fn eval.FuncImpl) eval.FuncImpl {
 		}
 		return result, ctx.CheckCollectionSize(result)
 	}
+}
+
+// calculating are the functions that calculate with the numbers of their input.
+var calculating = []string{
+	"abs", "avg", "ceiling", "exp", "floor", "highBoundary", "ln", "log", "lowBoundary", "max", "min", "power", "round", "sqrt", "sum",
+	"toBoolean", "toInteger", "toQuantity", "truncate", "convertsToBoolean", "convertsToInteger", "convertsToQuantity",
 }
 
 // textLength is the number of bytes in the strings of a collection.

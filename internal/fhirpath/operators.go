@@ -2,6 +2,7 @@ package fhirpath
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/antlr4-go/antlr/v4"
 	"github.com/gofhir/fhirpath/eval"
@@ -20,6 +21,13 @@ func (n operation) Accept(v antlr.ParseTreeVisitor) any {
 	left, right, err := operands(v, n)
 	if err != nil {
 		return err
+	}
+	if len(left)+len(right) > 100 { // may take its time, and stand in a where()
+		if ctx, err := contextOf(v); err != nil {
+			return err
+		} else if err := ctx.CheckCancellation(); err != nil {
+			return err
+		}
 	}
 	result, err := n.apply(left, right)
 	if err != nil {
@@ -125,7 +133,7 @@ func equalItems(a, b types.Value) (same, known bool) {
 func quantities(a, b types.Value) (p, q types.Quantity, ok bool) {
 	_, first := a.(types.Quantity)
 	_, second := b.(types.Quantity)
-	if !first && !second {
+	if !first && !second || manageable(a, b) != nil {
 		return p, q, false
 	}
 	p, first = quantityOf(a)
@@ -218,13 +226,13 @@ func compare(a, b types.Value) (order int, known bool, err error) {
 		order, known = first.compare(second)
 		return order, known, nil
 	}
+	if err := manageable(a, b); err != nil {
+		return 0, false, err
+	}
 	p, isQuantity := quantityOf(a)
 	if q, ok := quantityOf(b); ok && isQuantity {
 		order, err := p.Compare(q)
 		return order, err == nil, nil // of units that have nothing in common
-	}
-	if err := manageable(a, b); err != nil {
-		return 0, false, err
 	}
 	order, err = eval.Compare(a, b)
 	return order, true, err
@@ -244,7 +252,8 @@ func membership(n grammar.IExpressionContext) operation {
 		if len(one) > 1 {
 			return nil, eval.SingletonError(len(one))
 		}
-		return boolean(within(one, all)), nil
+		key := keyOf(one[0], exact)
+		return boolean(slices.ContainsFunc(all, func(item types.Value) bool { return keyOf(item, exact) == key })), nil
 	}}
 }
 
