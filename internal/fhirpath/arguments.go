@@ -3,6 +3,7 @@ package fhirpath
 import (
 	"errors"
 	"slices"
+	"strings"
 
 	"github.com/antlr4-go/antlr/v4"
 	"github.com/gofhir/fhirpath/eval"
@@ -42,6 +43,8 @@ func asArgument(parent antlr.Tree, place int, n grammar.IExpressionContext) antl
 		return deferred{n}
 	case name == "iif" && place == 0:
 		return criterion{n}
+	case name == "is" || name == "as" || name == "ofType":
+		return typeName{n}
 	case slices.Contains(perItem, name):
 		return n
 	}
@@ -104,6 +107,13 @@ func (n criterion) Accept(v antlr.ParseTreeVisitor) any {
 	}
 	return items
 }
+
+// typeName is an argument that names a type. The library takes it as it is written,
+// in its backquotes.
+type typeName struct{ grammar.IExpressionContext }
+
+// GetText implements antlr.ParseTree.
+func (n typeName) GetText() string { return strings.ReplaceAll(n.IExpressionContext.GetText(), "`", "") }
 
 // deferred is an argument that reaches its function as it is, not evaluated.
 type deferred struct{ grammar.IExpressionContext }

@@ -19,6 +19,7 @@
 //   - It divides by no zero, no decimal with div and mod, and negates no quantity; it
 //     takes any number of digits (arithmetic.go).
 //   - It evaluates the argument of a function on the input of that (arguments.go).
+//   - It does not look for the extensions of a primitive value (extensions.go).
 //   - It does not read \u0041 and reads \\n as an end of line (literals.go).
 //   - Its resolve() cannot see the type of a logical reference, its single() fails
 //     on nothing, and its repeat() does not repeat (functions.go).

@@ -1,6 +1,8 @@
 package fhirpath
 
 import (
+	"cmp"
+
 	"github.com/antlr4-go/antlr/v4"
 	"github.com/gofhir/fhirpath/eval"
 	"github.com/gofhir/fhirpath/parser/grammar"
@@ -63,8 +65,15 @@ func (o Options) replacement(node antlr.Tree) antlr.Tree {
 			return constant{n, url}
 		}
 	case *grammar.InvocationExpressionContext:
+		var corrected grammar.IExpressionContext
 		if takesArguments(n.Invocation()) {
-			return call{n}
+			corrected = call{n}
+		}
+		if beside := o.extensionsBeside(n); beside != nil {
+			return extended{cmp.Or[grammar.IExpressionContext](corrected, n), beside}
+		}
+		if corrected != nil {
+			return corrected
 		}
 	case *grammar.InvocationTermContext:
 		if takesArguments(n.Invocation()) {
