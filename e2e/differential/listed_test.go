@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"signalfhir/internal/fhir"
 )
 
 // known is a difference that is listed, and why there is one.
@@ -15,14 +17,28 @@ type known struct {
 	cause string
 }
 
+// list is the known differences by "<release> <url> <kind>".
+type list map[string]known
+
+// of is the part of a list that is about a release.
+func (l list) of(r fhir.Release) list {
+	part := list{}
+	for key, one := range l {
+		if strings.HasPrefix(key, string(r)+" ") {
+			part[key] = one
+		}
+	}
+	return part
+}
+
 // listed reads a list of differences: lines of "<release> <url> <kind> <pairs>"
 // under lines that begin with # and tell their cause.
-func listed(t *testing.T, path string) map[string]known {
+func listed(t *testing.T, path string) list {
 	data, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	all := map[string]known{}
+	all := list{}
 	cause, inCause := "", false
 	for number, line := range strings.Split(string(data), "\n") {
 		text, isCause := strings.CutPrefix(line, "#")
@@ -32,6 +48,7 @@ func listed(t *testing.T, path string) map[string]known {
 		case isCause:
 			cause = strings.TrimSpace(text)
 		case line == "":
+			cause = ""
 		default:
 			var release, url, kind string
 			var pairs int
@@ -39,8 +56,8 @@ func listed(t *testing.T, path string) map[string]known {
 				t.Fatalf("%s:%d: %v", path, number+1, err)
 			}
 			key := fmt.Sprintf("%s %s %s", release, url, kind)
-			if _, twice := all[key]; twice || cause == "" {
-				t.Fatalf("%s:%d: listed twice, or without a cause", path, number+1)
+			if _, twice := all[key]; twice || cause == "" || !slices.Contains(fhir.Releases, fhir.Release(release)) {
+				t.Fatalf("%s:%d: listed twice, without a cause, or of no release", path, number+1)
 			}
 			all[key] = known{pairs, cause}
 		}
@@ -51,7 +68,7 @@ func listed(t *testing.T, path string) map[string]known {
 
 // compare fails t for what is found and not listed, and for what is listed and
 // found no more. It logs how many pairs each cause accounts for.
-func (d differences) compare(t *testing.T, list map[string]known) {
+func (d differences) compare(t *testing.T, list list) {
 	byCause := map[string]int{}
 	for _, key := range slices.Sorted(maps.Keys(d)) {
 		one, found := d[key], list[key]

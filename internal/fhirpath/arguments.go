@@ -113,7 +113,9 @@ func (n criterion) Accept(v antlr.ParseTreeVisitor) any {
 type typeName struct{ grammar.IExpressionContext }
 
 // GetText implements antlr.ParseTree.
-func (n typeName) GetText() string { return strings.ReplaceAll(n.IExpressionContext.GetText(), "`", "") }
+func (n typeName) GetText() string {
+	return strings.ReplaceAll(n.IExpressionContext.GetText(), "`", "")
+}
 
 // deferred is an argument that reaches its function as it is, not evaluated.
 type deferred struct{ grammar.IExpressionContext }
