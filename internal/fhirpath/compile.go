@@ -187,12 +187,16 @@ func functionName(n grammar.IFunctionContext) string {
 }
 
 func (r *reading) checkVariable(n *grammar.ExternalConstantContext) error {
-	name := strings.Trim(strings.TrimPrefix(n.GetText(), "%"), "`'")
+	name := variableName(n)
 	known := append([]string{"resource", "rootResource", "context"}, r.options.Variables...)
-	if _, constant := constants[name]; constant || slices.Contains(known, name) {
+	if _, constant := constants[name]; constant || slices.Contains(known, name) || named(name) != "" {
 		return nil
 	}
 	return place(n, "unknown variable %%%s; known are %%%s", name, strings.Join(known, ", %"))
+}
+
+func variableName(n *grammar.ExternalConstantContext) string {
+	return strings.Trim(strings.TrimPrefix(n.GetText(), "%"), "`'")
 }
 
 func mentionsTotal(node antlr.Tree) bool {

@@ -185,7 +185,8 @@ func TestEval_IsBounded(t *testing.T) {
 		"(1|2).select($this + 1).repeat($this + 1)",
 		"1.5.round(100000000)",
 		"'" + strings.Repeat("a", 1000) + "'" + strings.Repeat(".replace('a', '"+strings.Repeat("a", 400)+"')", 5),
-		"'" + strings.Repeat("a", 1000) + "'.toChars().select($this)" + strings.Repeat(".combine($this)", 60),
+		"'" + strings.Repeat("a", 1000) + "'.toChars()" + strings.Repeat(".select('"+strings.Repeat("a", 10)+"'.toChars())", 20),
+		"(1|2|3|4|5|6|7|8|9|10).aggregate($total * $this * 1.5 * $total, 3.1)",
 	} {
 		start := time.Now()
 		got, err := eval(t, text, fhirpath.Options{})

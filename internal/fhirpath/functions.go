@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/gofhir/fhirpath/eval"
@@ -26,6 +27,9 @@ type registry struct{}
 
 // Get implements eval.FuncRegistry.
 func (registry) Get(name string) (eval.FuncDef, bool) {
+	if name == contextFunction {
+		return eval.FuncDef{Name: name, Fn: holdContext}, true
+	}
 	def, ok := published(name)
 	if !ok {
 		return def, false
@@ -37,6 +41,22 @@ func (registry) Get(name string) (eval.FuncDef, bool) {
 		def.Fn = single
 	case "repeat":
 		def.Fn = repeat
+	case "not":
+		def.Fn = not
+	case "distinct":
+		def.Fn = func(_ *eval.Context, input types.Collection, _ []any) (types.Collection, error) {
+			return distinct(input), nil
+		}
+	case "isDistinct":
+		def.Fn = func(_ *eval.Context, input types.Collection, _ []any) (types.Collection, error) {
+			return boolean(len(distinct(input)) == len(input)), nil
+		}
+	case "union", "intersect", "exclude", "subsetOf", "supersetOf":
+		def.Fn = ofTwo(name)
+	case "toString", "convertsToString":
+		def.Fn = ofText(name, def.Fn)
+	case "abs":
+		def.Fn = ofQuantity(def.Fn)
 	case "trace": // the library's writes what it sees to standard error
 		def.Fn = func(_ *eval.Context, input types.Collection, _ []any) (types.Collection, error) { return input, nil }
 	}
@@ -57,6 +77,11 @@ func bound(name string, fn eval.FuncImpl) eval.FuncImpl {
 				return nil, fmt.Errorf("%s() would make a string of more than %d characters", name, maxText)
 			}
 		}
+		if slices.Contains(calculating, name) {
+			if err := manageable(input...); err != nil {
+				return nil, fmt.Errorf("%s(): %w", name, err)
+			}
+		}
 		if name == "round" && len(args) == 1 {
 			if digits, ok := args[0].(types.Collection); ok && len(digits) == 1 && len(digits[0].String()) > 2 {
 				return nil, fmt.Errorf("round() keeps at most 99 digits, got %s", digits[0])
@@ -71,6 +96,12 @@ func bound(name string, fn eval.FuncImpl) eval.FuncImpl {
 		}
 		return result, ctx.CheckCollectionSize(result)
 	}
+}
+
+// calculating are the functions that calculate with the numbers of their input.
+var calculating = []string{
+	"abs", "avg", "ceiling", "exp", "floor", "highBoundary", "ln", "log", "lowBoundary", "max", "min", "power", "round", "sqrt", "sum",
+	"toBoolean", "toInteger", "toQuantity", "truncate", "convertsToBoolean", "convertsToInteger", "convertsToQuantity",
 }
 
 // textLength is the number of bytes in the strings of a collection.
@@ -92,6 +123,70 @@ func single(_ *eval.Context, input types.Collection, _ []any) (types.Collection,
 	return input, nil
 }
 
+// not is the opposite of a condition.
+func not(_ *eval.Context, input types.Collection, _ []any) (types.Collection, error) {
+	one, err := condition(input)
+	if err != nil {
+		return nil, fmt.Errorf("not(): %w", err)
+	}
+	return eval.Not(one), nil
+}
+
+// ofTwo is a function about its input and another collection.
+func ofTwo(name string) eval.FuncImpl {
+	return func(_ *eval.Context, input types.Collection, args []any) (types.Collection, error) {
+		other, ok := args[0].(types.Collection)
+		if !ok {
+			return nil, fmt.Errorf("%s() needs a collection", name)
+		}
+		switch name {
+		case "intersect":
+			return distinct(sharing(input, other, true)), nil
+		case "exclude":
+			return sharing(input, other, false), nil
+		case "subsetOf":
+			return boolean(within(input, other)), nil
+		case "supersetOf":
+			return boolean(within(other, input)), nil
+		}
+		return distinct(input.Combine(other)), nil
+	}
+}
+
+// ofText is toString() or convertsToString() of the library, which do not know of
+// quantities and temporal values.
+func ofText(name string, library eval.FuncImpl) eval.FuncImpl {
+	return func(ctx *eval.Context, input types.Collection, args []any) (types.Collection, error) {
+		switch {
+		case len(input) == 0:
+			return input, nil
+		case len(input) > 1:
+			return nil, eval.SingletonError(len(input))
+		}
+		q, isQuantity := input[0].(types.Quantity)
+		_, isMoment := momentOf(input[0])
+		switch {
+		case name == "convertsToString" && (isQuantity || isMoment):
+			return types.TrueCollection, nil
+		case isQuantity:
+			return types.Collection{types.NewString(quantityText(q))}, nil
+		}
+		return library(ctx, input, args)
+	}
+}
+
+// ofQuantity is a function of the library about a number, for quantities too.
+func ofQuantity(library eval.FuncImpl) eval.FuncImpl {
+	return func(ctx *eval.Context, input types.Collection, args []any) (types.Collection, error) {
+		if len(input) == 1 {
+			if q, ok := input[0].(types.Quantity); ok {
+				return types.Collection{types.NewQuantityFromDecimal(q.Value().Abs(), q.Unit())}, nil
+			}
+		}
+		return library(ctx, input, args)
+	}
+}
+
 // repeat evaluates its argument on the input, on what that gives, and so on, and
 // answers all that is new on the way.
 func repeat(ctx *eval.Context, input types.Collection, args []any) (types.Collection, error) {
@@ -99,7 +194,7 @@ func repeat(ctx *eval.Context, input types.Collection, args []any) (types.Collec
 	if !ok {
 		return nil, errors.New("repeat() has no argument to repeat")
 	}
-	result := types.Collection{}
+	result, seen := types.Collection{}, set{}
 	for queue := input; len(queue) > 0; queue = queue[1:] {
 		if err := errors.Join(ctx.CheckCancellation(), ctx.CheckCollectionSize(result)); err != nil {
 			return nil, err
@@ -109,7 +204,8 @@ func repeat(ctx *eval.Context, input types.Collection, args []any) (types.Collec
 			return nil, err
 		}
 		for _, item := range found {
-			if !result.Contains(item) {
+			if key := keyOf(item, exact); !seen[key] {
+				seen[key] = true
 				result = append(result, item)
 				queue = append(queue, item)
 			}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -49,6 +50,7 @@ func TestSuite_OfHL7(t *testing.T) {
 	}
 	inputs := map[string][]byte{"": []byte(`{}`)}
 	var failing strings.Builder
+	causes := readCauses(t)
 	total, failed := 0, 0
 	for _, group := range all.Groups {
 		for i, test := range group.Tests {
@@ -64,11 +66,14 @@ func TestSuite_OfHL7(t *testing.T) {
 			total++
 			if wrong := run(inputs[name], test.Expression.Text, test.Expression.Invalid, test.Predicate, test.Outputs); wrong != "" {
 				failed++
-				fmt.Fprintf(&failing, "%s/%d %s: %s\n", group.Name, i, test.Name, wrong)
+				title := fmt.Sprintf("%s/%d %s", group.Name, i, test.Name)
+				fmt.Fprintf(&failing, "%s: %s\n", title, wrong)
+				causes.account(t, title)
 			}
 		}
 	}
 	t.Logf("%d of %d tests pass", total-failed, total)
+	causes.checkUsed(t)
 	path := filepath.Join("testdata", "suite-failing.txt")
 	if *update {
 		if err := os.WriteFile(path, []byte(failing.String()), 0o644); err != nil {
@@ -81,6 +86,64 @@ func TestSuite_OfHL7(t *testing.T) {
 	}
 	if diff := cmp.Diff(strings.Split(string(want), "\n"), strings.Split(failing.String(), "\n")); diff != "" {
 		t.Errorf("other tests fail than before (-before +now; -update writes it):\n%s", diff)
+	}
+}
+
+// cause is why some tests fail: those of which the names match.
+type cause struct {
+	match *regexp.Regexp
+	text  string
+	tests int
+}
+
+type causes []*cause
+
+// readCauses reads lines of regular expressions under lines that begin with # and
+// tell what their tests fail for.
+func readCauses(t *testing.T) causes {
+	data, err := os.ReadFile(filepath.Join("testdata", "causes.txt"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all causes
+	text := ""
+	for line := range strings.Lines(string(data)) {
+		line = strings.TrimSpace(line)
+		comment, isText := strings.CutPrefix(line, "# ")
+		switch {
+		case line == "":
+			text = ""
+		case isText:
+			text = strings.TrimSpace(text + " " + comment)
+		case text == "":
+			t.Errorf("causes.txt: %s has no cause", line)
+		default:
+			all = append(all, &cause{match: regexp.MustCompile("^" + line + "$"), text: text})
+		}
+	}
+	return all
+}
+
+// account finds the one cause of a failing test.
+func (all causes) account(t *testing.T, title string) {
+	found := 0
+	for _, c := range all {
+		if c.match.MatchString(title) {
+			c.tests++
+			found++
+		}
+	}
+	if found != 1 {
+		t.Errorf("%s fails and has %d causes in causes.txt, want one", title, found)
+	}
+}
+
+func (all causes) checkUsed(t *testing.T) {
+	for _, c := range all {
+		if c.tests == 0 {
+			t.Errorf("causes.txt: %s fails no more", c.match)
+		}
+		t.Logf("%d: %s", c.tests, c.text)
 	}
 }
 
