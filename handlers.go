@@ -204,6 +204,10 @@ func (s *server) search(c echo.Context) error {
 	typ := c.Param("type")
 	params := c.QueryParams()
 	if c.Request().Method == http.MethodPost {
+		kind, _, _ := mime.ParseMediaType(c.Request().Header.Get("Content-Type"))
+		if kind != "" && kind != echo.MIMEApplicationForm {
+			return fhir.Refuse(http.StatusUnsupportedMediaType, "not-supported", "Content-Type %q: a search by POST takes application/x-www-form-urlencoded", kind)
+		}
 		form, err := c.FormParams()
 		if err != nil {
 			return fhir.Refuse(http.StatusBadRequest, "structure", "the search parameters in the body could not be read: %v; send application/x-www-form-urlencoded", err)
@@ -216,16 +220,20 @@ func (s *server) search(c echo.Context) error {
 	}
 	base := s.base(c)
 	result := &fhir.SearchResult{
-		ID:      s.room.NewID(),
-		At:      s.room.Clock().Now(),
-		Base:    base,
-		Self:    link(base+"/"+typ, page.Self),
-		Total:   page.Total,
-		Matches: page.Matches,
-		Issues:  page.Issues,
+		ID:       s.room.NewID(),
+		At:       s.room.Clock().Now(),
+		Base:     base,
+		Self:     link(base+"/"+typ, page.Self),
+		Total:    page.Total,
+		Matches:  page.Matches,
+		Included: page.Included,
+		Subset:   page.Subset,
+		Issues:   page.Issues,
 	}
-	if page.Next != nil {
-		result.Links = []fhir.Link{{Relation: "next", URL: link(base+"/"+typ, page.Next)}}
+	for _, relation := range []string{"first", "previous", "next", "last"} {
+		if params := page.Links[relation]; params != nil {
+			result.Links = append(result.Links, fhir.Link{Relation: relation, URL: link(base+"/"+typ, params)})
+		}
 	}
 	return s.write(c, http.StatusOK, release(c).EncodeSearchset(result))
 }
@@ -253,6 +261,50 @@ func (s *server) history(c echo.Context) error {
 		h.Entries = append(h.Entries, historyEntry(typ, id, v))
 	}
 	return s.write(c, http.StatusOK, release(c).EncodeHistory(h))
+}
+
+// historyOfAll answers GET [type]/_history and GET _history: what happened to all
+// resources, newest first.
+func (s *server) historyOfAll(c echo.Context) error {
+	since, err := instant(given(c, "_since"))
+	if err != nil {
+		return err
+	}
+	count, err := eventNumber(given(c, "_count"), historyPage)
+	if err != nil {
+		return err
+	}
+	offset, err := eventNumber(given(c, "_offset"), 0)
+	if err != nil {
+		return err
+	}
+	count, offset = min(count, historyPage), min(offset, 1<<30)
+	typ := c.Param("type")
+	entries, total := s.on(c).Log(typ, since, int(offset), int(count))
+	h := &fhir.History{ID: s.room.NewID(), At: s.room.Clock().Now(), Base: s.base(c), Total: total}
+	address := s.rootOf(c) + c.Request().URL.Path
+	h.Self = link(address, c.QueryParams())
+	if next := offset + count; count > 0 && next < int64(total) {
+		params := maps.Clone(c.QueryParams())
+		params.Set("_offset", strconv.FormatInt(next, 10))
+		h.Links = append(h.Links, fhir.Link{Relation: "next", URL: link(address, params)})
+	}
+	for _, e := range entries {
+		h.Entries = append(h.Entries, historyEntry(e.Type, e.ID, e.Version))
+	}
+	return s.write(c, http.StatusOK, release(c).EncodeHistory(h))
+}
+
+// historyPage is the number of versions on a page of a history, at most.
+const historyPage = 1000
+
+// given is a parameter of the query, as many times as it is there.
+func given(c echo.Context, name string) []fhir.Param {
+	var params []fhir.Param
+	for _, value := range c.QueryParams()[name] {
+		params = append(params, fhir.Param{Name: name, Value: value, Expression: name})
+	}
+	return params
 }
 
 func historyEntry(typ, id string, v store.Version) fhir.HistoryEntry {
@@ -285,6 +337,9 @@ func (s *server) metadata(c echo.Context) error {
 		for _, p := range search.Parameters(r, typ) {
 			if p.Supported() {
 				resource.SearchParams = append(resource.SearchParams, fhir.CapabilitySearchParam{Name: p.Name, Definition: p.URL, Type: p.Type})
+				if p.Type == "reference" && p.Name != "_in" {
+					resource.Includes = append(resource.Includes, typ+":"+p.Name)
+				}
 			}
 		}
 		capability.Resources = append(capability.Resources, resource)

@@ -16,9 +16,10 @@ type SearchResult struct {
 	Base     string // absolute URL of the FHIR base, no trailing slash
 	Self     string // absolute URL of the search as it was understood
 	Links    []Link // besides self
-	Total    int
+	Total    int    // -1: not told
 	Matches  []*Resource
 	Included []*Resource
+	Subset   *Subset // what is wanted of each; nil: all
 	Issues   []Issue // what the client should know about the search; an entry of mode outcome
 }
 
@@ -35,10 +36,10 @@ func (r Release) EncodeSearchset(s *SearchResult) []byte {
 	dst := appendBundleHead(make([]byte, 0, size), "searchset", s.ID, s.At, s.Total, s.Self, s.Links)
 	entries := entryList{}
 	for _, res := range s.Matches {
-		dst = appendFound(entries.next(dst), s.Base, res, "match")
+		dst = s.appendFound(entries.next(dst), res, "match")
 	}
 	for _, res := range s.Included {
-		dst = appendFound(entries.next(dst), s.Base, res, "include")
+		dst = s.appendFound(entries.next(dst), res, "include")
 	}
 	if len(s.Issues) > 0 {
 		// bdl-15 wants a fullUrl here too. The outcome is stored nowhere, so it
@@ -50,9 +51,13 @@ func (r Release) EncodeSearchset(s *SearchResult) []byte {
 	return append(entries.end(dst), '}')
 }
 
-func appendFound(dst []byte, base string, res *Resource, mode string) []byte {
-	dst = appendURL(append(dst, `{"fullUrl":`...), base, res.Type, res.ID)
-	dst = append(append(dst, `,"resource":`...), res.JSON...)
+func (s *SearchResult) appendFound(dst []byte, res *Resource, mode string) []byte {
+	content := res.JSON
+	if s.Subset != nil {
+		content = s.Subset.JSON(res)
+	}
+	dst = appendURL(append(dst, `{"fullUrl":`...), s.Base, res.Type, res.ID)
+	dst = append(append(dst, `,"resource":`...), content...)
 	dst = appendString(append(dst, `,"search":{"mode":`...), mode)
 	return append(dst, "}}"...)
 }
@@ -139,7 +144,9 @@ func appendBundleHead(dst []byte, kind, id string, at time.Time, total int, self
 	dst = appendString(append(dst, `{"resourceType":"Bundle","id":`...), id)
 	dst = appendString(append(dst, `,"type":`...), kind)
 	dst = appendInstant(append(dst, `,"timestamp":`...), at)
-	dst = strconv.AppendInt(append(dst, `,"total":`...), int64(total), 10)
+	if total >= 0 {
+		dst = strconv.AppendInt(append(dst, `,"total":`...), int64(total), 10)
+	}
 	all := links
 	if self != "" {
 		all = append([]Link{{"self", self}}, links...)

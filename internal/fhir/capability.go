@@ -18,6 +18,7 @@ type Capability struct {
 type CapabilityResource struct {
 	Type         string
 	SearchParams []CapabilitySearchParam // no name twice (cpb-12)
+	Includes     []string                // "Encounter:patient"
 }
 
 // CapabilitySearchParam is one search parameter of a type.
@@ -37,10 +38,10 @@ const websocketExtension = "http://hl7.org/fhir/StructureDefinition/capabilityst
 // caller lists it: it has no endpoint (SST-8).
 func (r Release) CapabilityStatement(c *Capability) []byte {
 	var interactions []codedMember
-	for _, code := range []string{"read", "vread", "update", "patch", "delete", "history-instance", "create", "search-type"} {
+	for _, code := range []string{"read", "vread", "update", "patch", "delete", "history-instance", "history-type", "create", "search-type"} {
 		interactions = append(interactions, codedMember{code})
 	}
-	server := capabilityRest{Mode: "server"}
+	server := capabilityRest{Mode: "server", Interaction: []codedMember{{"transaction"}, {"batch"}, {"history-system"}}}
 	if c.WebsocketURL != "" {
 		server.Extension = []uriExtension{{websocketExtension, c.WebsocketURL}}
 	}
@@ -50,7 +51,8 @@ func (r Release) CapabilityStatement(c *Capability) []byte {
 		}
 		res := capabilityResource{
 			Type: listed.Type, Interaction: interactions, Versioning: "versioned",
-			ReadHistory: true, UpdateCreate: true, ConditionalCreate: true,
+			ReadHistory: true, UpdateCreate: true, ConditionalCreate: true, ConditionalUpdate: true, ConditionalDelete: "single",
+			SearchInclude: listed.Includes,
 		}
 		for _, p := range listed.SearchParams {
 			res.SearchParam = append(res.SearchParam, namedMember{Name: p.Name, Definition: p.Definition, Type: p.Type})
@@ -73,7 +75,7 @@ func (r Release) CapabilityStatement(c *Capability) []byte {
 		Implementation: describedMember{"in memory, for development and tests", c.Base},
 		FHIRVersion:    r.Version(),
 		Format:         []string{"application/fhir+json", "json"},
-		PatchFormat:    []string{"application/json-patch+json"},
+		PatchFormat:    []string{"application/json-patch+json", "application/fhir+json"},
 		Rest:           []capabilityRest{server},
 	}
 	r.codec().capability(s, c)
@@ -102,6 +104,8 @@ type capabilityRest struct {
 	Extension []uriExtension       `json:"extension,omitempty"`
 	Mode      string               `json:"mode"`
 	Resource  []capabilityResource `json:"resource,omitempty"`
+
+	Interaction []codedMember `json:"interaction,omitempty"`
 }
 
 type capabilityResource struct {
@@ -113,6 +117,9 @@ type capabilityResource struct {
 	ReadHistory       bool                 `json:"readHistory"`
 	UpdateCreate      bool                 `json:"updateCreate"`
 	ConditionalCreate bool                 `json:"conditionalCreate"`
+	ConditionalUpdate bool                 `json:"conditionalUpdate"`
+	ConditionalDelete string               `json:"conditionalDelete"`
+	SearchInclude     []string             `json:"searchInclude,omitempty"`
 	SearchParam       []namedMember        `json:"searchParam,omitempty"`
 	Operation         []namedMember        `json:"operation,omitempty"`
 }

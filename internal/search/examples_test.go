@@ -159,6 +159,7 @@ func agree(t *testing.T, r fhir.Release) {
 // The engine keeps no more of a time than milliseconds, and writes UTC as Z.
 var (
 	finer = regexp.MustCompile(`(:\d\d\.\d\d\d)\d+`)
+	zeros = regexp.MustCompile(`(\d\.\d*?)0+([,}])`) // of equal decimals a union has one
 	utc   = regexp.MustCompile(`(T[0-9:.]+)[+-]00:00$`)
 )
 
@@ -169,7 +170,7 @@ func canonical(values []any) []string {
 	for _, v := range values {
 		switch v := v.(type) {
 		case *fhir.Object:
-			texts = append(texts, string(v.AppendJSON(nil)))
+			texts = append(texts, zeros.ReplaceAllString(string(v.AppendJSON(nil)), "$1$2"))
 		case string:
 			texts = append(texts, utc.ReplaceAllString(finer.ReplaceAllString(v, "$1"), "${1}Z"))
 		case json.Number:

@@ -1,0 +1,256 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"signalfhir/internal/fhir"
+	"signalfhir/internal/fhir/fhirtest"
+)
+
+// entryOf is an entry of a batch or transaction: method and url, then pairs of
+// members of the entry or, with a "request." before their name, of its request.
+func entryOf(method, url string, pairs ...any) map[string]any {
+	request := map[string]any{"method": method, "url": url}
+	entry := map[string]any{"request": request}
+	for i := 0; i < len(pairs); i += 2 {
+		name := pairs[i].(string)
+		if inside, ok := strings.CutPrefix(name, "request."); ok {
+			request[inside] = pairs[i+1]
+		} else {
+			entry[name] = pairs[i+1]
+			if resource, ok := pairs[i+1].(map[string]any); ok && resource["id"] == "" {
+				delete(resource, "id") // the server is to choose one
+			}
+		}
+	}
+	return entry
+}
+
+func bundleOf(kind string, entries ...any) map[string]any {
+	return map[string]any{"resourceType": "Bundle", "type": kind, "entry": entries}
+}
+
+// base posts a bundle to the FHIR base.
+func (s *testServer) base(status int, bundle map[string]any, headers ...string) answered {
+	s.t.Helper()
+	return s.must(status, "POST", s.fhir, compact(bundle), headers...)
+}
+
+// answers are the responses of a bundle: "201 Created", …
+func answers(a answered) []string {
+	var all []string
+	for _, e := range asList(a.body["entry"]) {
+		all = append(all, e.(map[string]any)["response"].(map[string]any)["status"].(string))
+	}
+	return all
+}
+
+func TestBatch_EachEntryIsARequestOfItsOwn(t *testing.T) {
+	eachRelease(t, func(t *testing.T, r fhir.Release) {
+		s := start(t).on(r)
+		s.must(201, "PUT", "Patient/p", patient("p", "A"))
+		a := s.base(200, bundleOf("batch",
+			entryOf("POST", "Patient", "resource", patient("", "New")),
+			entryOf("PUT", "Patient/q", "resource", patient("wrong", "Q")),
+			entryOf("GET", "Patient/p"),
+			entryOf("GET", "Patient?family=a"),
+			entryOf("GET", "/Patient/p", "request.ifNoneMatch", `W/"1"`),
+			entryOf("GET", s.fhir+"/Patient/p/_history/1"),
+			entryOf("GET", "Klingon/1"),
+			entryOf("GET", "Subscription/$status"),
+			entryOf("DELETE", "Patient/p", "request.ifMatch", `W/"7"`),
+			entryOf("PATCH", "Patient/p", "resource", map[string]any{"resourceType": "Binary", "contentType": "application/json-patch+json", "data": "W3sib3AiOiJyZXBsYWNlIiwicGF0aCI6Ii9uYW1lLzAvZmFtaWx5IiwidmFsdWUiOiJCIn1d"}),
+			entryOf("DELETE", "Patient/p"),
+		))
+		want := "201 Created|400 Bad Request|200 OK|200 OK|304 Not Modified|200 OK|404 Not Found|200 OK|412 Precondition Failed|200 OK|204 No Content"
+		if got := strings.Join(answers(a), "|"); got != want {
+			t.Errorf("got  %s\nwant %s", got, want)
+		}
+		fhirtest.Valid(t, r, a.raw)
+		entries := asList(a.body["entry"])
+		if e := compact(entries[1]); !strings.Contains(e, "the body has id") || !strings.Contains(e, "OperationOutcome") {
+			t.Errorf("the refused entry does not say why: %s", e)
+		}
+		if e := compact(entries[9]); !strings.Contains(e, `"family":"B"`) {
+			t.Errorf("the patch did not work: %s", e)
+		}
+		s.must(410, "GET", "Patient/p", nil)
+		s.must(404, "GET", "Patient/q", nil)
+	})
+}
+
+func TestTransaction_ResolvesReferencesAndFiresInOrderAfterwards(t *testing.T) {
+	eachRelease(t, func(t *testing.T, r fhir.Release) {
+		s := vectorServer(t, r)
+		ws := s.bind("abc")
+		s.must(201, "PUT", "Patient/gone", patient("gone", "X"))
+		s.must(201, "PUT", "Encounter/old", encounter("old", "planned", "subject", reference("Patient/gone")))
+		s.must(201, "PUT", "Organization/acme", map[string]any{"resourceType": "Organization", "id": "acme", "identifier": []any{map[string]any{"system": "urn:o", "value": "1"}}, "name": "Acme"})
+		const urn = "urn:uuid:11111111-1111-4111-8111-111111111111"
+		_, first := inRelease(r, "Encounter", encounter("", "in-progress", "subject", reference(urn), "serviceProvider", reference("Organization?identifier=urn:o|1")))
+		_, second := inRelease(r, "Encounter/old", encounter("old", "in-progress", "subject", reference(urn)))
+		a := s.base(200, bundleOf("transaction",
+			entryOf("PUT", "Encounter/old", "resource", second),
+			entryOf("POST", "Encounter", "resource", first),
+			entryOf("GET", "Encounter?status=in-progress"),
+			entryOf("POST", "Patient", "resource", patient("", "New"), "fullUrl", urn),
+			entryOf("DELETE", "Patient/gone"),
+		), "Prefer", "return=representation")
+		fhirtest.Valid(t, r, a.raw)
+		if got := strings.Join(answers(a), "|"); got != "200 OK|201 Created|200 OK|201 Created|204 No Content" {
+			t.Fatalf("got %s", got)
+		}
+		entries := asList(a.body["entry"])
+		made := entries[3].(map[string]any)["resource"].(map[string]any)["id"].(string)
+		created := entries[1].(map[string]any)["resource"].(map[string]any)
+		if got := compact(created["subject"]) + compact(created["serviceProvider"]); got != compact(reference("Patient/"+made))+compact(reference("Organization/acme")) {
+			t.Errorf("the references became %s", got)
+		}
+		if e := compact(entries[2]); !strings.Contains(e, `"total":2`) {
+			t.Errorf("the search does not see the writes: %s", e)
+		}
+		// DELETE, POST, PUT: the created encounter comes before the changed one.
+		one, two := ws.wantEvent("1"), ws.wantEvent("2")
+		if !strings.Contains(string(one.raw), "/Encounter/"+created["id"].(string)) || !strings.Contains(string(two.raw), "/Encounter/old") {
+			t.Errorf("the events came in another order:\n%s\n%s", one.raw, two.raw)
+		}
+		s.must(410, "GET", "Patient/gone", nil)
+	})
+}
+
+// Topic, subscription and the change it is about in one transaction: whatever
+// their order, the topic is there first, and the subscription hears of the change.
+func TestTransaction_TakesTopicSubscriptionAndChangeTogether(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	s.base(200, bundleOf("transaction",
+		entryOf("PUT", "Encounter/e", "resource", encounter("e", "in-progress")),
+		entryOf("PUT", "Subscription/abc", "resource", websocketSubscription("abc", admissionURL)),
+		entryOf("PUT", "SubscriptionTopic/admission", "resource", admissionTopic()),
+	))
+	s.bind("abc")
+	if a := s.must(200, "GET", "Subscription/abc/$status", nil); !strings.Contains(string(a.raw), `"eventsSinceSubscriptionStart":"1"`) {
+		t.Errorf("the subscription did not hear of the change: %s", a.raw)
+	}
+	// And the topic goes with the subscriptions that need it.
+	s.base(200, bundleOf("transaction", entryOf("DELETE", "SubscriptionTopic/admission"), entryOf("DELETE", "Subscription/abc")))
+	s.must(410, "GET", "Subscription/abc", nil)
+}
+
+func TestTransaction_IsAllOrNothing(t *testing.T) {
+	t.Parallel()
+	good := entryOf("POST", "Patient", "resource", patient("", "Good"))
+	tests := []struct {
+		name   string
+		bad    map[string]any
+		status int
+		code   string
+		says   string
+	}{
+		{"an invalid resource", entryOf("POST", "Patient", "resource", map[string]any{"resourceType": "Patient", "colour": "red"}), 400, "structure", "Bundle.entry[1].resource.colour"},
+		{"an id that differs", entryOf("PUT", "Patient/x", "resource", patient("y", "A")), 400, "invalid", "must be the same"},
+		{"If-Match that does not", entryOf("PUT", "Patient/p", "resource", patient("p", "A"), "request.ifMatch", `W/"9"`), 412, "conflict", "If-Match"},
+		{"a patch of nothing", entryOf("PATCH", "Patient/none", "resource", map[string]any{"resourceType": "Parameters", "parameter": []any{}}), 404, "not-found", "Patient/none"},
+		{"a patch that is none", entryOf("PATCH", "Patient/p", "resource", patient("", "x")), 400, "value", "Binary"},
+		{"a condition that selects several", entryOf("PUT", "Patient?active=true", "resource", map[string]any{"resourceType": "Patient", "active": true}), 412, "multiple-matches", "at most one"},
+		{"an unknown type", entryOf("POST", "Klingon", "resource", map[string]any{"resourceType": "Klingon"}), 404, "not-supported", "Klingon"},
+		{"the same resource twice", entryOf("DELETE", "Patient/p", "fullUrl", "x"), 0, "", ""},
+		{"a subscription to no topic", entryOf("POST", "Subscription", "resource", websocketSubscription("", "http://example.org/none")), 422, "not-supported", "no topic"},
+		{"a reference to several", entryOf("POST", "Encounter", "resource", encounter("", "planned", "subject", reference("Patient?active=true"))), 412, "multiple-matches", "selects 2"},
+		{"a reference to none", entryOf("POST", "Encounter", "resource", encounter("", "planned", "subject", reference("Patient?family=nobody"))), 412, "multiple-matches", "selects 0"},
+		{"no request", map[string]any{"resource": patient("", "x")}, 400, "required", "request"},
+		{"a method there is not", entryOf("BREW", "Patient"), 400, "code-invalid", "BREW"},
+		{"a write without resource", entryOf("POST", "Patient"), 400, "required", "resource"},
+		{"an address elsewhere", entryOf("GET", "http://example.org/Patient/1"), 400, "value", "below the base"},
+		{"an operation", entryOf("POST", "Subscription/abc/$status", "resource", map[string]any{"resourceType": "Parameters"}), 400, "not-supported", "use a batch"},
+		{"neither id nor search", entryOf("DELETE", "Patient"), 400, "value", "needs an id"},
+		{"no id", entryOf("DELETE", "Patient/a b"), 400, "value", "not an id"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			s := start(t)
+			s.must(201, "PUT", "Patient/p", map[string]any{"resourceType": "Patient", "id": "p", "active": true})
+			s.must(201, "PUT", "Patient/q", map[string]any{"resourceType": "Patient", "id": "q", "active": true})
+			bundle := bundleOf("transaction", good, tt.bad)
+			if tt.status == 0 { // twice
+				bundle = bundleOf("transaction", entryOf("PUT", "Patient/p", "resource", patient("p", "A")), tt.bad)
+				tt.status, tt.code, tt.says = 400, "invalid", "once"
+			}
+			before := string(s.must(200, "GET", "_history", nil).raw)
+			a := s.base(tt.status, bundle)
+			code, diagnostics, expression := a.issue()
+			if code != tt.code || !strings.Contains(string(a.raw), tt.says) || diagnostics == "" || len(expression) == 0 || !strings.HasPrefix(expression[0], "Bundle.entry[1]") {
+				t.Errorf("got %s %q at %v, want %s that says %q and where", code, diagnostics, expression, tt.code, tt.says)
+			}
+			if after := string(s.must(200, "GET", "_history", nil).raw); withoutHead(after) != withoutHead(before) {
+				t.Errorf("something was written: %s", after)
+			}
+		})
+	}
+}
+
+// withoutHead is a bundle from its first entry on: its own id changes each time.
+func withoutHead(bundle string) string {
+	_, entries, _ := strings.Cut(bundle, `"entry"`)
+	return entries
+}
+
+func TestBundle_RefusesWhatIsNoBatch(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	for body, code := range map[string]string{
+		compact(patient("p", "A")):            "invalid",
+		compact(bundleOf("collection")):       "code-invalid",
+		`{"resourceType":"Bundle"}`:           "code-invalid",
+		`{"resourceType":"Bundle",`:           "structure",
+		compact(bundleOf("batch", "nothing")): "required",
+	} {
+		if a := s.must(400, "POST", s.fhir, body); func() string { c, _, _ := a.issue(); return c }() != code {
+			t.Errorf("%s: got %s, want %s", body, a.raw, code)
+		}
+	}
+	if a := s.base(200, bundleOf("batch")); len(asList(a.body["entry"])) != 0 {
+		t.Errorf("a batch of nothing: got %s", a.raw)
+	}
+	s.base(200, bundleOf("transaction"))
+	many := slices.Repeat([]any{entryOf("GET", "Patient/p")}, maxEntries+1)
+	s.base(413, bundleOf("batch", many...))
+	s.must(405, "GET", s.fhir, nil)
+}
+
+func TestTransaction_ConditionalEntries(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	identified := func(family string) map[string]any {
+		return map[string]any{"resourceType": "Patient", "identifier": []any{map[string]any{"system": "urn:x", "value": "1"}}, "name": []any{map[string]any{"family": family}}}
+	}
+	const urn, condition = "urn:uuid:22222222-2222-4222-8222-222222222222", "identifier=urn:x|1"
+	for round, want := range []string{"201 Created|201 Created", "200 OK|201 Created"} {
+		a := s.base(200, bundleOf("transaction",
+			entryOf("POST", "Patient", "resource", identified("A"), "request.ifNoneExist", condition, "fullUrl", urn),
+			entryOf("POST", "Encounter", "resource", encounter("", "planned", "subject", reference(urn)))))
+		if got := strings.Join(answers(a), "|"); got != want {
+			t.Errorf("round %d: got %s, want %s", round, got, want)
+		}
+	}
+	if a := s.must(200, "GET", "Patient?_total=accurate", nil); fmt.Sprint(a.body["total"]) != "1" {
+		t.Errorf("got %s, want one patient", a.raw)
+	}
+	if a := s.must(200, "GET", "Encounter?patient.identifier=1", nil); fmt.Sprint(a.body["total"]) != "2" {
+		t.Errorf("got %s, want both encounters to refer to the one patient", a.raw)
+	}
+	a := s.base(200, bundleOf("transaction",
+		entryOf("PUT", "Patient?"+condition, "resource", identified("B")),
+		entryOf("DELETE", "Encounter?status=finished")))
+	if got := strings.Join(answers(a), "|"); got != "200 OK|204 No Content" {
+		t.Errorf("got %s", got)
+	}
+	a = s.base(200, bundleOf("transaction", entryOf("POST", "Encounter", "resource", encounter("", "planned", "subject", reference("urn:uuid:33333333-3333-4333-8333-333333333333")))))
+	if !strings.Contains(string(a.raw), "no entry of the bundle has the fullUrl") {
+		t.Errorf("a reference to no entry is not told of: %s", a.raw)
+	}
+}

@@ -1,0 +1,299 @@
+package room
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	"signalfhir/internal/fhir"
+	"signalfhir/internal/search"
+)
+
+// Page is one page of a type search.
+type Page struct {
+	Matches  []*fhir.Resource
+	Included []*fhir.Resource // by _include and _revinclude, each once
+	Total    int              // -1 where the client does not want it
+	Subset   *fhir.Subset     // what the client wants of each resource; nil: all
+	Self     url.Values       // the parameters that were used
+	Links    map[string]url.Values
+	Issues   []fhir.Issue
+}
+
+// The number of matches on a page where _count does not say, and at most; and the
+// number of resources _include may add.
+const (
+	pageSize    = 100
+	maxPageSize = 1000
+	maxIncluded = 5000
+)
+
+// wanted is a search as its parameters ask for it.
+type wanted struct {
+	base   *Base
+	typ    string
+	strict bool
+
+	queries           []*search.Query
+	order             *search.Order
+	count, offset     int
+	onlyTotal, noTot  bool
+	includes, reverse []included
+	page              *Page
+}
+
+// included is one _include or _revinclude.
+type included struct {
+	search.Include
+	iterate bool
+}
+
+// Search answers a type search. Parameters it does not know are left out of
+// Self and warned of, or refused where strict.
+func (b *Base) Search(typ string, params url.Values, strict bool) (*Page, *fhir.Error) {
+	w := &wanted{base: b, typ: typ, strict: strict, count: pageSize, page: &Page{Self: url.Values{}, Links: map[string]url.Values{}}}
+	w.order, _ = b.scope().Order(typ, "_lastUpdated")
+	for _, name := range slices.Sorted(mapKeys(params)) {
+		for _, value := range params[name] {
+			used, err := w.read(name, value)
+			if err != nil {
+				return nil, err
+			}
+			if used {
+				w.page.Self.Add(name, value)
+			}
+		}
+	}
+	found, err := b.matching(typ, w.queries...)
+	if err != nil {
+		return nil, err
+	}
+	w.order.Sort(found)
+	w.cut(found)
+	return w.page, nil
+}
+
+// read takes one parameter; used is false where it was ignored.
+func (w *wanted) read(name, value string) (used bool, err *fhir.Error) {
+	plain, modifier, _ := strings.Cut(name, ":")
+	switch plain {
+	case "_format", "_pretty":
+		return false, nil
+	case "_count":
+		w.count, err = whole(name, value, maxPageSize)
+		w.onlyTotal = w.onlyTotal || w.count == 0
+	case "_offset":
+		w.offset, err = whole(name, value, 1<<30)
+	case "_total":
+		w.noTot = value == "none"
+		err = oneOf(name, value, "none", "estimate", "accurate")
+	case "_summary":
+		return w.summary(value)
+	case "_elements":
+		w.page.Subset = w.base.release.Elements(strings.Split(value, ","))
+	case "_sort":
+		w.order, err = w.base.scope().Order(w.typ, value)
+	case "_include", "_revinclude":
+		err = w.include(plain, modifier, value)
+	case "_contained", "_containedType", "_score", "_maxresults":
+		return false, w.ignore(name, fhir.Refuse(http.StatusBadRequest, "not-supported", "the search parameter %s is not supported", name))
+	default:
+		return w.condition(name, value)
+	}
+	if err != nil {
+		err.Status = http.StatusBadRequest
+		return false, err.At("Bundle.link.where(relation='self')")
+	}
+	return true, nil
+}
+
+func oneOf(name, value string, known ...string) *fhir.Error {
+	if slices.Contains(known, value) {
+		return nil
+	}
+	return fhir.Refuse(http.StatusBadRequest, "value", "%s=%s: expected one of %s", name, value, strings.Join(known, ", "))
+}
+
+// ignore warns of a parameter that is left out, or refuses it where strict.
+func (w *wanted) ignore(name string, why *fhir.Error) *fhir.Error {
+	if w.strict {
+		why.Status = http.StatusBadRequest
+		return why
+	}
+	issue := why.Issues[0]
+	issue.Severity = "warning"
+	w.page.Issues = append(w.page.Issues, issue)
+	return nil
+}
+
+func (w *wanted) summary(value string) (used bool, err *fhir.Error) {
+	switch value {
+	case "count":
+		w.onlyTotal = true
+	case "false":
+	case "text":
+		w.page.Subset = w.base.release.Elements([]string{"text"})
+	case "data":
+		w.page.Subset = w.base.release.Without("text")
+	case "true":
+		return false, w.ignore("_summary", fhir.Refuse(http.StatusBadRequest, "not-supported", "_summary=true: this server does not know which elements are of the summary, so it answers all; _elements names them"))
+	default:
+		return false, oneOf("_summary", value, "true", "text", "data", "count", "false")
+	}
+	return true, nil
+}
+
+func (w *wanted) include(name, modifier, value string) *fhir.Error {
+	if modifier != "" && modifier != "iterate" && modifier != "recurse" {
+		return fhir.Refuse(http.StatusBadRequest, "not-supported", "%s takes the modifier :iterate, got :%s", name, modifier)
+	}
+	one, err := w.base.scope().ParseInclude(value)
+	if err != nil {
+		return err
+	}
+	if name == "_include" {
+		w.includes = append(w.includes, included{one, modifier != ""})
+	} else {
+		w.reverse = append(w.reverse, included{one, modifier != ""})
+	}
+	return nil
+}
+
+func (w *wanted) condition(name, value string) (used bool, err *fhir.Error) {
+	text := url.QueryEscape(name) + "=" + url.QueryEscape(value)
+	query, err := w.base.scope().Query(w.typ, text)
+	if err == nil {
+		w.queries = append(w.queries, query)
+		return true, nil
+	}
+	// Only a parameter the type does not have may be ignored, not one whose value
+	// is wrong.
+	plain, _, _ := strings.Cut(name, ":")
+	if _, known := search.Lookup(w.base.release, w.typ, plain); known || strings.Contains(name, ".") || strings.HasPrefix(name, "_has:") {
+		err.Status = http.StatusBadRequest
+		return false, err
+	}
+	return false, w.ignore(name, err)
+}
+
+// cut makes the page of what was found.
+func (w *wanted) cut(found []*fhir.Resource) {
+	p := w.page
+	p.Total = len(found)
+	if w.noTot && !w.onlyTotal {
+		p.Total = -1
+	}
+	if w.onlyTotal {
+		return
+	}
+	from := min(w.offset, len(found))
+	to := min(from+w.count, len(found))
+	p.Matches = found[from:to]
+	at := func(offset int) url.Values {
+		link := url.Values{}
+		for name, values := range p.Self {
+			link[name] = values
+		}
+		link.Del("_offset")
+		if offset > 0 {
+			link.Set("_offset", strconv.Itoa(offset))
+		}
+		return link
+	}
+	if len(found) > w.count || from > 0 {
+		p.Links["first"] = at(0)
+		p.Links["last"] = at((max(len(found), 1) - 1) / w.count * w.count)
+	}
+	if from > 0 {
+		p.Links["previous"] = at(max(0, from-w.count))
+	}
+	if to < len(found) {
+		p.Links["next"] = at(to)
+	}
+	w.addIncluded()
+}
+
+// addIncluded finds what _include and _revinclude add, those with :iterate to
+// what they added themselves too.
+func (w *wanted) addIncluded() {
+	if len(w.includes)+len(w.reverse) == 0 {
+		return
+	}
+	scope := w.base.scope()
+	seen := map[string]bool{}
+	for _, res := range w.page.Matches {
+		seen[res.Reference()] = true
+	}
+	for from, first := w.page.Matches, true; len(from) > 0; first = false {
+		var more []*fhir.Resource
+		add := func(found []*fhir.Resource) {
+			for _, res := range found {
+				if seen[res.Reference()] {
+					continue
+				}
+				seen[res.Reference()] = true
+				if len(w.page.Included)+len(more) < maxIncluded {
+					more = append(more, res)
+				}
+			}
+		}
+		for _, res := range from {
+			for _, i := range w.includes {
+				if first || i.iterate {
+					add(scope.Included(i.Include, res))
+				}
+			}
+			for _, i := range w.reverse {
+				if first || i.iterate {
+					add(scope.Including(i.Include, res))
+				}
+			}
+		}
+		w.page.Included = append(w.page.Included, more...)
+		from = more
+		if len(w.page.Included) >= maxIncluded {
+			w.page.Issues = append(w.page.Issues, fhir.Issue{Severity: "warning", Code: "too-costly", Diagnostics: fmt.Sprintf("no more than %d resources are included", maxIncluded)})
+			return
+		}
+	}
+}
+
+func mapKeys(v url.Values) func(func(string) bool) {
+	return func(yield func(string) bool) {
+		for k := range v {
+			if !yield(k) {
+				return
+			}
+		}
+	}
+}
+
+func whole(name, value string, most int) (int, *fhir.Error) {
+	n, err := strconv.Atoi(value)
+	if err != nil || n < 0 {
+		return 0, fhir.Refuse(http.StatusBadRequest, "value", "%s=%s: expected a whole number from 0 on", name, value)
+	}
+	return min(n, most), nil
+}
+
+// matching lists the current resources of a type that every query selects.
+func (b *Base) matching(typ string, queries ...*search.Query) ([]*fhir.Resource, *fhir.Error) {
+	var found []*fhir.Resource
+next:
+	for _, res := range b.store.List(typ) {
+		for _, query := range queries {
+			ok, err := query.Match(res)
+			if err != nil {
+				return nil, fhir.Refuse(http.StatusInternalServerError, "exception", "searching %s: %v", res.Reference(), err)
+			}
+			if !ok {
+				continue next
+			}
+		}
+		found = append(found, res)
+	}
+	return found, nil
+}

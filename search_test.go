@@ -1,0 +1,300 @@
+package main
+
+import (
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+
+	"signalfhir/internal/fhir"
+	"signalfhir/internal/fhir/fhirtest"
+)
+
+// found lists what a searchset has, "Type/id" or with its mode "include:Type/id".
+func found(a answered) string {
+	var all []string
+	for _, e := range asList(a.body["entry"]) {
+		entry := e.(map[string]any)
+		res := entry["resource"].(map[string]any)
+		name := fmt.Sprint(res["resourceType"], "/", res["id"])
+		if mode := entry["search"].(map[string]any)["mode"].(string); mode != "match" {
+			name = mode + ":" + name
+		}
+		if res["resourceType"] == "OperationOutcome" {
+			name = "outcome"
+		}
+		all = append(all, name)
+	}
+	return strings.Join(all, " ")
+}
+
+// searched is a server with a few resources that refer to each other.
+func searched(t *testing.T, r fhir.Release) *testServer {
+	s := start(t).on(r)
+	s.must(201, "PUT", "Organization/o1", map[string]any{"resourceType": "Organization", "id": "o1", "name": "Acme"})
+	s.must(201, "PUT", "Patient/p1", with(with(patient("p1", "Smith"), "birthDate", "1950-06-01"), "managingOrganization", reference("Organization/o1")))
+	s.must(201, "PUT", "Patient/p2", with(patient("p2", "Adams"), "birthDate", "1940"))
+	s.must(201, "PUT", "Patient/p3", patient("p3", "Miller"))
+	s.must(201, "PUT", "Encounter/e1", encounter("e1", "planned", "subject", reference("Patient/p1")))
+	s.must(201, "PUT", "Observation/b1", map[string]any{"resourceType": "Observation", "id": "b1", "status": "final", "code": map[string]any{"text": "x"}, "subject": reference("Patient/p1"), "encounter": reference("Encounter/e1"),
+		"valueQuantity": map[string]any{"value": 120, "unit": "mmHg"}, "text": map[string]any{"status": "generated", "div": `<div xmlns="http://www.w3.org/1999/xhtml">high pressure</div>`}})
+	return s
+}
+
+func TestSearch_Results(t *testing.T) {
+	eachRelease(t, func(t *testing.T, r fhir.Release) {
+		s := searched(t, r)
+		for query, want := range map[string]string{
+			"Patient?_sort=family":                     "Patient/p2 Patient/p3 Patient/p1",
+			"Patient?_sort=-family":                    "Patient/p1 Patient/p3 Patient/p2",
+			"Patient?_sort=birthdate":                  "Patient/p2 Patient/p1 Patient/p3",
+			"Patient?_sort=-birthdate,_id":             "Patient/p1 Patient/p2 Patient/p3",
+			"Patient?_sort=_id&_count=2":               "Patient/p1 Patient/p2",
+			"Observation?_include=Observation:subject": "Observation/b1 include:Patient/p1",
+			"Observation?_include=Observation:subject&_include:iterate=Patient:organization": "Observation/b1 include:Patient/p1 include:Organization/o1",
+			"Observation?_include=Observation:subject&_include=Patient:organization":         "Observation/b1 include:Patient/p1",
+			"Observation?_include=*": "Observation/b1 include:Encounter/e1 include:Patient/p1",
+			"Patient?family=smith&_revinclude=Encounter:patient&_revinclude:iterate=Observation:encounter": "Patient/p1 include:Encounter/e1 include:Observation/b1",
+			"Patient?_has:Observation:patient:value-quantity=gt100":                                        "Patient/p1",
+			"Encounter?patient.organization.name=acme":                                                     "Encounter/e1",
+			"Observation?value-quantity=lt100":                                                             "",
+			"Observation?_content=pressure":                                                                "Observation/b1",
+			"Patient?_summary=count":                                                                       "",
+			"Patient?_id=p1,p3&_sort=_id":                                                                  "Patient/p1 Patient/p3",
+			"Patient?birthdate:missing=true":                                                               "Patient/p3",
+			"Patient?colour=red&family=smith":                                                              "Patient/p1 outcome",
+			"Patient?family=smith&_summary=true":                                                           "Patient/p1 outcome",
+			"Patient?family=smith&_contained=both":                                                         "Patient/p1 outcome",
+		} {
+			a := s.must(200, "GET", query, nil)
+			got := strings.Split(found(a), " ")
+			if strings.Contains(query, "include=*") { // of several references each stands somewhere
+				got = []string{got[0], "include:Encounter/e1", "include:Patient/p1"}
+			}
+			if strings.Join(got, " ") != want {
+				t.Errorf("%s: got %q, want %q", query, found(a), want)
+			}
+			fhirtest.Valid(t, r, a.raw)
+		}
+	})
+}
+
+func TestSearch_ByPostIsTheSameAsByGet(t *testing.T) {
+	t.Parallel()
+	s := searched(t, fhir.R5)
+	const query = "family=smith&_revinclude=Encounter:patient"
+	get := s.must(200, "GET", "Patient?"+query, nil)
+	post := s.must(200, "POST", "Patient/_search", query, "Content-Type", "application/x-www-form-urlencoded")
+	mixed := s.must(200, "POST", "Patient/_search?family=smith", "_revinclude=Encounter:patient", "Content-Type", "application/x-www-form-urlencoded")
+	if found(get) == "" || found(get) != found(post) || found(get) != found(mixed) || compact(get.body["link"]) != compact(post.body["link"]) {
+		t.Errorf("got %s by GET, %s by POST, %s by both", found(get), found(post), found(mixed))
+	}
+	s.must(415, "POST", "Patient/_search", `{"resourceType":"Parameters"}`, "Content-Type", "application/fhir+json")
+}
+
+func TestSearch_Pages(t *testing.T) {
+	t.Parallel()
+	s := searched(t, fhir.R5)
+	links := func(a answered) map[string]string {
+		all := map[string]string{}
+		for _, l := range asList(a.body["link"]) {
+			link := l.(map[string]any)
+			all[link["relation"].(string)] = link["url"].(string)
+		}
+		return all
+	}
+	first := s.must(200, "GET", "Patient?_sort=_id&_count=1", nil)
+	if got := links(first); got["previous"] != "" || got["next"] == "" || got["first"] != got["self"] || got["last"] == "" {
+		t.Fatalf("page 1 has the links %v", got)
+	}
+	seen := []string{found(first)}
+	page := first
+	for links(page)["next"] != "" {
+		page = s.must(200, "GET", links(page)["next"], nil)
+		seen = append(seen, found(page))
+		if fmt.Sprint(page.body["total"]) != "3" {
+			t.Errorf("a page says %v in all, want 3", page.body["total"])
+		}
+	}
+	if got := strings.Join(seen, " "); got != "Patient/p1 Patient/p2 Patient/p3" {
+		t.Errorf("the pages have %s", got)
+	}
+	if links(first)["last"] != links(page)["self"] {
+		t.Errorf("last is %s, but the last page is %s", links(first)["last"], links(page)["self"])
+	}
+	if back := s.must(200, "GET", links(page)["previous"], nil); found(back) != "Patient/p2" {
+		t.Errorf("previous has %s", found(back))
+	}
+	if a := s.must(200, "GET", "Patient?_total=none", nil); a.body["total"] != nil {
+		t.Errorf("_total=none: got %v", a.body["total"])
+	}
+	if got := links(s.must(200, "GET", "Patient", nil)); len(got) != 1 {
+		t.Errorf("one page has the links %v, want self only", got)
+	}
+}
+
+func TestSearch_PartsOfResources(t *testing.T) {
+	t.Parallel()
+	s := searched(t, fhir.R5)
+	for query, want := range map[string]string{
+		"_elements=subject":           "code id meta resourceType status subject",
+		"_elements=Observation.value": "code id meta resourceType status valueQuantity",
+		"_summary=text":               "code id meta resourceType status text",
+		"_summary=data":               "code encounter id meta resourceType status subject valueQuantity",
+	} {
+		a := s.must(200, "GET", "Observation?"+query, nil)
+		res := asList(a.body["entry"])[0].(map[string]any)["resource"].(map[string]any)
+		var names []string
+		for name := range res {
+			names = append(names, name)
+		}
+		if got := sorted(names); got != want || !strings.Contains(compact(res["meta"]), "SUBSETTED") {
+			t.Errorf("%s: got %s, want %s, tagged as a subset", query, got, want)
+		}
+	}
+	if a := s.must(200, "GET", "Observation/b1", nil); strings.Contains(string(a.raw), "SUBSETTED") {
+		t.Error("the subset is stored")
+	}
+}
+
+func TestSearch_Refuses(t *testing.T) {
+	t.Parallel()
+	s := searched(t, fhir.R5)
+	for query, says := range map[string]string{
+		"Patient?_sort=colour":                       "colour",
+		"Patient?_sort=,":                            "separated by commas",
+		"Location?_sort=near":                        "cannot be sorted",
+		"Patient?_include=Patient":                   "it is no include",
+		"Patient?_include=Patient:name":              "not a reference",
+		"Patient?_include:wild=Patient:organization": ":iterate",
+		"Patient?_revinclude=Klingon:patient":        "Klingon",
+		"Patient?_total=some":                        "none, estimate, accurate",
+		"Patient?_summary=brief":                     "one of",
+		"Patient?_count=-1":                          "whole number",
+		"Patient?organization.colour=red":            "colour",
+		"Patient?_has:Observation:patient=1":         "_has:Type",
+		"Patient?birthdate=soon":                     "2026",
+	} {
+		a := s.must(400, "GET", query, nil)
+		if _, diagnostics, _ := a.issue(); !strings.Contains(diagnostics, says) {
+			t.Errorf("%s: got %q, want it to say %q", query, diagnostics, says)
+		}
+	}
+	for _, query := range []string{"Patient?colour=red", "Patient?_summary=true", "Patient?_contained=both"} {
+		s.must(200, "GET", query, nil)
+		s.must(400, "GET", query, nil, "Prefer", "handling=strict")
+	}
+}
+
+func TestREST_ConditionalUpdate(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	identified := func(id, value, family string) map[string]any {
+		p := patient(id, family)
+		if id == "" {
+			delete(p, "id")
+		}
+		return with(p, "identifier", []any{map[string]any{"system": "urn:x", "value": value}})
+	}
+	made := s.must(201, "PUT", "Patient?identifier=urn:x|1", identified("", "1", "A"))
+	id := made.body["id"].(string)
+	if again := s.must(200, "PUT", "Patient?identifier=urn:x|1&_format=json", identified("", "1", "B")); again.body["id"] != id || again.header.Get("ETag") != `W/"2"` {
+		t.Errorf("got %s, want version 2 of the same", again.raw)
+	}
+	s.must(200, "PUT", "Patient?identifier=urn:x|1", identified(id, "1", "C"))
+	s.must(400, "PUT", "Patient?identifier=urn:x|1", identified("other", "1", "C"))
+	s.must(412, "PUT", "Patient?identifier=urn:x|1", identified("", "1", "C"), "If-Match", `W/"1"`)
+	s.must(201, "PUT", "Patient?identifier=urn:x|2", identified("mine", "2", "D"))
+	s.must(409, "PUT", "Patient?identifier=urn:x|3", identified("mine", "3", "D"))
+	s.must(201, "POST", "Patient", identified("", "1", "twin"))
+	s.must(412, "PUT", "Patient?identifier=urn:x|1", identified("", "1", "C"))
+	s.must(422, "PUT", "Patient?colour=red", identified("", "1", "C"))
+	s.must(405, "PUT", "Patient", identified("", "1", "C"))
+	s.must(405, "PUT", "Patient?_format=json", identified("", "1", "C"))
+}
+
+func TestREST_ConditionalPatchAndDelete(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	s.must(201, "PUT", "Patient/p", patient("p", "A"))
+	s.must(201, "PUT", "Patient/q", patient("q", "Ab"))
+	const patch = `[{"op":"replace","path":"/name/0/family","value":"B"}]`
+	s.must(412, "PATCH", "Patient?family=a", patch, "Content-Type", "application/json-patch+json")
+	s.must(404, "PATCH", "Patient?family=z", patch, "Content-Type", "application/json-patch+json")
+	if a := s.must(200, "PATCH", "Patient?family:exact=A", patch, "Content-Type", "application/json-patch+json"); a.body["id"] != "p" {
+		t.Errorf("got %s", a.raw)
+	}
+	s.must(412, "DELETE", "Patient?_id=p,q", nil)
+	s.must(204, "DELETE", "Patient?family=nobody", nil)
+	s.must(204, "DELETE", "Patient?family="+url.QueryEscape("B"), nil)
+	s.must(410, "GET", "Patient/p", nil)
+	s.must(405, "DELETE", "Patient", nil)
+	s.must(200, "GET", "Patient/q", nil)
+}
+
+func TestREST_FHIRPathPatch(t *testing.T) {
+	eachRelease(t, func(t *testing.T, r fhir.Release) {
+		s := start(t).on(r)
+		s.must(201, "PUT", "Patient/p", patient("p", "A"))
+		patch := func(kind, path string, more string) string {
+			return fmt.Sprintf(`{"resourceType":"Parameters","parameter":[{"name":"operation","part":[{"name":"type","valueCode":%q},{"name":"path","valueString":%q}%s]}]}`, kind, path, more)
+		}
+		a := s.must(200, "PATCH", "Patient/p", patch("replace", "Patient.name[0].family", `,{"name":"value","valueString":"B"}`), "Content-Type", "application/fhir+json")
+		if compact(a.body["name"]) != `[{"family":"B"}]` {
+			t.Errorf("got %s", a.raw)
+		}
+		s.must(422, "PATCH", "Patient/p", patch("replace", "Patient.gender", `,{"name":"value","valueCode":"male"}`), "Content-Type", "application/fhir+json")
+		s.must(422, "PATCH", "Patient/p", patch("add", "Patient", `,{"name":"name","valueString":"gender"},{"name":"value","valueCode":"robot"}`), "Content-Type", "application/fhir+json")
+		s.must(400, "PATCH", "Patient/p", patch("swap", "Patient.name", ""), "Content-Type", "application/fhir+json")
+		s.must(415, "PATCH", "Patient/p", compact(patient("p", "C")), "Content-Type", "application/fhir+json")
+		s.must(415, "PATCH", "Patient/p", "x", "Content-Type", "text/plain")
+		if a := s.must(200, "GET", "Patient/p", nil); a.header.Get("ETag") != `W/"2"` {
+			t.Errorf("a refused patch made a version: %s", a.raw)
+		}
+	})
+}
+
+func TestHistory_OfTypeAndSystem(t *testing.T) {
+	eachRelease(t, func(t *testing.T, r fhir.Release) {
+		s := start(t).on(r)
+		s.must(201, "PUT", "Patient/p", patient("p", "A"))
+		s.must(201, "PUT", "Organization/o", map[string]any{"resourceType": "Organization", "id": "o", "name": "O"})
+		s.clock.Advance(60e9)
+		s.must(200, "PUT", "Patient/p", patient("p", "B"))
+		s.must(204, "DELETE", "Organization/o", nil)
+		versions := func(a answered) string {
+			fhirtest.Valid(t, r, a.raw)
+			var all []string
+			for _, e := range asList(a.body["entry"]) {
+				entry := e.(map[string]any)
+				request := entry["request"].(map[string]any)
+				all = append(all, fmt.Sprint(request["method"], " ", request["url"], " ", entry["response"].(map[string]any)["etag"]))
+			}
+			return strings.Join(all, ", ")
+		}
+		for path, want := range map[string]string{
+			"_history":                             `DELETE Organization/o W/"2", PUT Patient/p W/"2", PUT Organization/o W/"1", PUT Patient/p W/"1"`,
+			"Patient/_history":                     `PUT Patient/p W/"2", PUT Patient/p W/"1"`,
+			"_history?_count=1":                    `DELETE Organization/o W/"2"`,
+			"_history?_count=1&_offset=3":          `PUT Patient/p W/"1"`,
+			"_history?_since=2026-01-01T10:00:30Z": `DELETE Organization/o W/"2", PUT Patient/p W/"2"`,
+			"Encounter/_history":                   ``,
+		} {
+			if got := versions(s.must(200, "GET", path, nil)); got != want {
+				t.Errorf("%s: got %s, want %s", path, got, want)
+			}
+		}
+		if a := s.must(200, "GET", "_history?_count=3", nil); fmt.Sprint(a.body["total"]) != "4" || !strings.Contains(compact(a.body["link"]), `"next"`) {
+			t.Errorf("the first of two pages: got %s", a.raw)
+		}
+		s.must(400, "GET", "_history?_since=yesterday", nil)
+		s.must(400, "GET", "Patient/_history?_count=x", nil)
+		s.must(404, "GET", "Klingon/_history", nil)
+	})
+}
+
+func sorted(names []string) string {
+	slices.Sort(names)
+	return strings.Join(names, " ")
+}
