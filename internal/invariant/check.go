@@ -1,0 +1,144 @@
+// Package invariant checks the invariants HL7's definitions put on the elements of
+// a resource, those of severity error.
+//
+// They are FHIRPath expressions, and the engine of internal/fhirpath answers most.
+// Some are answered here, in Go (native.go): the ones on every element and on the
+// commonest types, because each write pays for them, and the ones the engine gets
+// wrong. Those that cannot be evaluated refuse nothing; [Unevaluated] lists them.
+//
+// What [fhir.Release.Validate] sees is not repeated here: that an extension has a
+// value or extensions (ext-1), that no object is empty, that what is contained
+// contains nothing (dom-2).
+package invariant
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"signalfhir/internal/fhir"
+	"signalfhir/internal/fhirpath"
+)
+
+// The bounds of one check.
+const (
+	maxTime   = time.Second // of all evaluations together
+	maxIssues = 200
+)
+
+// Check evaluates the invariants of a resource of which Validate found the
+// structure right, of every element in it, of contained resources and of those in
+// a Bundle or Parameters. It answers an issue for each that does not hold, with
+// its key, its expression and the place.
+//
+// An invariant that gives nothing, neither true nor false, does not hold: that is
+// how HL7's own validator reads them, and how their authors do.
+func Check(release fhir.Release, o *fhir.Object) []fhir.Issue {
+	issues, _ := check(release, o, nil)
+	return issues
+}
+
+// failure is an evaluation the engine gave up.
+type failure struct {
+	key, place string
+	err        error
+}
+
+// check is [Check]. Where it is asked to compare it also puts to the engine what
+// is answered natively, and reports where the answers differ.
+func check(release fhir.Release, o *fhir.Object, compare func(*rule, *focus, verdict, verdict, error)) ([]fhir.Issue, []failure) {
+	w := &walk{table: tableOf(release)}
+	w.resource(o, nil)
+	deadline, cancel := context.WithTimeout(context.Background(), maxTime)
+	defer cancel()
+	e := &evaluation{release: release, text: w.text, deadline: deadline}
+	var issues []fhir.Issue
+	var failures []failure
+	more := 0
+	for _, f := range w.foci {
+		for _, r := range f.rules {
+			var v verdict
+			var err error
+			if r.answer != nil {
+				v = r.answer(f)
+			} else {
+				v, err = e.ask(r, f)
+			}
+			if compare != nil {
+				asked, err := e.ask(r, f)
+				compare(r, f, v, asked, err)
+			}
+			switch {
+			case err != nil:
+				failures = append(failures, failure{r.key, place(o, f.at), err})
+			case v != broken:
+			case len(issues) == maxIssues:
+				more++
+			default:
+				issues = append(issues, fhir.Issue{
+					Severity: "error", Code: "invariant", Rule: true,
+					Diagnostics: fmt.Sprintf("%s does not hold: %s", r.key, r.expression),
+					Expression:  []string{place(o, f.at)},
+				})
+			}
+		}
+	}
+	if more > 0 {
+		issues = append(issues, fhir.Issue{Severity: "error", Code: "too-costly", Diagnostics: fmt.Sprintf("and %d more invariants that do not hold", more), Rule: true})
+	}
+	return issues, failures
+}
+
+// evaluation asks the engine about the elements of one resource.
+type evaluation struct {
+	release  fhir.Release
+	text     []byte
+	deadline context.Context //nolint:containedctx // the evaluation is one call
+}
+
+// ask lets FHIRPath answer a rule.
+func (e *evaluation) ask(r *rule, f *focus) (verdict, error) {
+	expr, err := r.compile()
+	if err != nil {
+		return unknown, nil //nolint:nilerr // listed by Unevaluated
+	}
+	if reason := unfit[r.expression]; reason != "" {
+		return unknown, nil
+	}
+	root := f.scope.root
+	if root.engine == nil {
+		root.engine = fhirpath.NewScope(e.deadline, e.release, e.text[root.start:root.end])
+	}
+	var within fhirpath.Element
+	if f.scope != root {
+		within = fhirpath.Object(e.text[f.scope.start:f.scope.end], f.scope.object.Text("resourceType"))
+	}
+	on, ok := e.element(f)
+	if !ok {
+		return unknown, nil
+	}
+	result, err := root.engine.Eval(expr, on, within)
+	switch {
+	case err != nil || len(result) > 1:
+		return unknown, err
+	case fhirpath.True(result):
+		return holds, nil
+	}
+	return broken, nil
+}
+
+// element is a focus as the engine has it.
+func (e *evaluation) element(f *focus) (fhirpath.Element, bool) {
+	if f.object != nil {
+		return fhirpath.Object(e.text[f.start:f.end], f.typ), true
+	}
+	value := f.at.object.Get(f.at.name)
+	if list, isList := value.([]any); isList {
+		value = list[f.at.index]
+	}
+	values := fhirpath.Object(fhir.NewObject("value", value).AppendJSON(nil), "").Member("value", f.typ)
+	if len(values) != 1 {
+		return fhirpath.Element{}, false
+	}
+	return values[0], true
+}
