@@ -16,6 +16,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/gofhir/fhirpath/types"
+
 	"signalfhir/internal/fhir"
 	"signalfhir/internal/fhirpath"
 )
@@ -98,12 +100,27 @@ type evaluation struct {
 
 // ask lets FHIRPath answer a rule.
 func (e *evaluation) ask(r *rule, f *focus) (verdict, error) {
+	if unfit[r.expression] != "" {
+		return unknown, nil
+	}
+	result, evaluated, err := e.eval(r, f)
+	switch {
+	case !evaluated || err != nil || len(result) > 1:
+		return unknown, err
+	case fhirpath.True(result):
+		return holds, nil
+	}
+	return broken, nil
+}
+
+func (e *evaluation) eval(r *rule, f *focus) (result types.Collection, evaluated bool, err error) {
 	expr, err := r.compile()
 	if err != nil {
-		return unknown, nil //nolint:nilerr // listed by Unevaluated
+		return nil, false, nil //nolint:nilerr // listed by Unevaluated
 	}
-	if reason := unfit[r.expression]; reason != "" {
-		return unknown, nil
+	on, ok := e.element(f)
+	if !ok {
+		return nil, false, nil
 	}
 	root := f.scope.root
 	if root.engine == nil {
@@ -113,18 +130,8 @@ func (e *evaluation) ask(r *rule, f *focus) (verdict, error) {
 	if f.scope != root {
 		within = fhirpath.Object(e.text[f.scope.start:f.scope.end], f.scope.object.Text("resourceType"))
 	}
-	on, ok := e.element(f)
-	if !ok {
-		return unknown, nil
-	}
-	result, err := root.engine.Eval(expr, on, within)
-	switch {
-	case err != nil || len(result) > 1:
-		return unknown, err
-	case fhirpath.True(result):
-		return holds, nil
-	}
-	return broken, nil
+	result, err = root.engine.Eval(expr, on, within)
+	return result, true, err
 }
 
 // element is a focus as the engine has it.

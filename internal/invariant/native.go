@@ -1,6 +1,7 @@
 package invariant
 
 import (
+	"strconv"
 	"strings"
 
 	"signalfhir/internal/fhir"
@@ -24,6 +25,7 @@ var native = map[string]func(*focus) verdict{
 	// ref-1
 	"reference.startsWith('#').not() or (reference.substring(1).trace('url') in %rootResource.contained.id.trace('ids'))":                                                                              containedReference,
 	"reference.exists() implies (reference.startsWith('#').not() or (reference.substring(1).trace('url') in %rootResource.contained.id.trace('ids')) or (reference='#' and %rootResource!=%resource))": containedReference,
+	"reference.startsWith('#').not() or (reference.substring(1).trace('url') in %rootResource.contained.id.trace('ids')) or (reference='#' and %rootResource!=%resource)":                              containedReference,
 	// ref-2
 	"reference.exists() or identifier.exists() or display.exists() or extension.exists()": func(f *focus) verdict {
 		return is(has(f.object, "reference") || has(f.object, "identifier") || has(f.object, "display") || f.object.Has("extension"))
@@ -42,6 +44,11 @@ var native = map[string]func(*focus) verdict{
 	"lowNumerator.empty() or highNumerator.empty() or (lowNumerator <= highNumerator)": func(f *focus) verdict { return ascending(f, "lowNumerator", "highNumerator", false) },
 	"low.value.empty() or high.value.empty() or low.lowBoundary().comparable(high.highBoundary()).not() or (low.lowBoundary() <= high.highBoundary())": func(f *focus) verdict {
 		return ascending(f, "low", "high", true)
+	},
+	// md-1, to whose letter a focus without a max gives nothing
+	"max='*' or (max.toInteger() > 0)": func(f *focus) verdict {
+		most, err := strconv.Atoi(f.object.Text("max"))
+		return is(err != nil || most > 0)
 	},
 	// bdl-8 of R4, to whose letter an entry without a fullUrl gives nothing
 	"fullUrl.contains('/_history/').not()": func(f *focus) verdict { return is(!strings.Contains(f.object.Text("fullUrl"), "/_history/")) },
