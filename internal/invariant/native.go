@@ -1,6 +1,7 @@
 package invariant
 
 import (
+	"encoding/json"
 	"strconv"
 	"strings"
 
@@ -45,6 +46,10 @@ var native = map[string]func(*focus) verdict{
 	"low.value.empty() or high.value.empty() or low.lowBoundary().comparable(high.highBoundary()).not() or (low.lowBoundary() <= high.highBoundary())": func(f *focus) verdict {
 		return ascending(f, "low", "high", true)
 	},
+	// ras-2: the engine takes a decimal without a point for an integer
+	"probability is decimal implies (probability as decimal) <= 100":                              probable,
+	"probability.exists($this is decimal) implies (probability as decimal) <= 100":                probable,
+	"probability.empty() or ((probability is decimal) implies ((probability as decimal) <= 100))": probable,
 	// md-1, to whose letter a focus without a max gives nothing
 	"max='*' or (max.toInteger() > 0)": func(f *focus) verdict {
 		most, err := strconv.Atoi(f.object.Text("max"))
@@ -137,6 +142,13 @@ func local(value any, found map[string]bool) {
 			local(item, found)
 		}
 	}
+}
+
+// probable answers ras-2: a probability is at most 100.
+func probable(f *focus) verdict {
+	text, _ := f.object.Get("probabilityDecimal").(json.Number)
+	value, err := strconv.ParseFloat(string(text), 64)
+	return is(err != nil || value <= 100)
 }
 
 // noContained tells that no contained resource has meta of a kind.

@@ -13,10 +13,45 @@ import (
 type Skipped struct{ Path, Key, Cause string }
 
 // unfit are the expressions that compile and are not evaluated all the same, with
-// the reason.
+// the cause. An answer would be no more than an accident.
 var unfit = map[string]string{
-	"composition.exists() implies (composition.resolve().section.entry.reference.where(resolve() is Observation) in (result.reference|result.reference.resolve().hasMember.reference))": "is about the content of other resources, which a write does not read",
-	"lowNumerator.hasValue().not() or highNumerator.hasValue().not() or (lowNumerator.lowBoundary() <= highNumerator.highBoundary())":                                                   "always holds: a Quantity is no primitive, so it has no value in the sense of hasValue()",
+	// dgr-1
+	"composition.exists() implies (composition.resolve().section.entry.reference.where(resolve() is Observation) in (result.reference|result.reference.resolve().hasMember.reference))": "it is about the content of other resources, which a write does not read",
+	// ratrng-2
+	"lowNumerator.hasValue().not() or highNumerator.hasValue().not() or (lowNumerator.lowBoundary() <= highNumerator.highBoundary())": "it always holds: a Quantity is no primitive, which is what hasValue() asks for",
+	// sdf-24
+	"element.where(type.where(code='Reference').exists() and path.endsWith('.reference') and type.targetProfile.exists() and (path.substring(0,$this.path.length()-10) in %context.element.where(type.where(code='CodeableReference').exists()).path)).exists().not()": "the engine evaluates the arguments of substring() on the text, not on the element",
+	// sdf-25
+	"element.where(type.where(code='CodeableConcept').exists() and path.endsWith('.concept') and binding.exists() and (path.substring(0,$this.path.length()-8) in %context.element.where(type.where(code='CodeableReference').exists()).path)).exists().not()": "the engine evaluates the arguments of substring() on the text, not on the element",
+	// sdf-24
+	"element.where(type.code='Reference' and id.endsWith('.reference') and type.targetProfile.exists() and id.substring(0,$this.length()-10) in %context.element.where(type.code='CodeableReference').id).exists().not()": "the engine evaluates the arguments of substring() on the text, not on the element",
+	// sdf-25
+	"element.where(type.code='CodeableConcept' and id.endsWith('.concept') and binding.exists() and id.substring(0,$this.length()-8) in %context.element.where(type.code='CodeableReference').id).exists().not()": "the engine evaluates the arguments of substring() on the text, not on the element",
+	// eld-19
+	`path.matches('^[^\\s\\.,:;\\\'"\\/|?!@#$%&*()\\[\\]{}]{1,64}(\\.[^\\s\\.,:;\\\'"\\/|?!@#$%&*()\\[\\]{}]{1,64}(\\[x\\])?(\\:[^\\s\\.]+)?)*$')`: "the engine takes its regular expression for a dangerous one",
+	// eld-19
+	`path.matches('[^\\s\\.,:;\\\'"\\/|?!@#$%&*()\\[\\]{}]{1,64}(\\.[^\\s\\.,:;\\\'"\\/|?!@#$%&*()\\[\\]{}]{1,64}(\\[x\\])?(\\:[^\\s\\.]+)?)*')`: "the engine takes its regular expression for a dangerous one",
+	// qrs-2
+	"repeat(answer|item).select(item.where(answer.value.exists()).linkId.isDistinct()).allTrue()": "the engine does not evaluate repeat() of a union",
+	// eld-28
+	"mustHaveValue.value implies valueAlternatives.empty()": "it asks a primitive for its member value, which the engine does not have",
+	// ing-1
+	"(Ingredient.allergenicIndicator.where(value='true').count() + Ingredient.substance.code.reference.count()) < 2": "it asks a primitive for its member value, which the engine does not have",
+	// nsd-3
+	"uniqueId.where(authoritative = 'true').select(type.toString() & period.start.toString() & period.end.toString()).isDistinct()": "it compares a boolean with the text 'true', so that it always holds",
+	// bdl-16
+	"issues.exists() implies (issues.issue.severity = 'information' or issues.issue.severity = 'warning')": "two issues that are both allowed break it: a list is never equal to one word",
+	// bdl-14
+	"type = 'history' implies entry.request.method != 'PATCH'": "a history with no entries breaks it, and two entries never do: a list is never equal to one word",
+}
+
+// lenient are the expressions that give nothing, neither true nor false, for what
+// is right, with what then is the case. Nothing is taken for true there.
+var lenient = map[string]string{
+	// ctm-1 of R5
+	"onBehalfOf.exists() implies (member.resolve() is Practitioner)": "the reference does not tell the type of its target",
+	// tim-9 of R4
+	"offset.empty() or (when.exists() and ((when in ('C' | 'CM' | 'CD' | 'CV')).not()))": "there are several when, and in takes one",
 }
 
 // Unevaluated lists the invariants of a release that [Check] does not evaluate, in
