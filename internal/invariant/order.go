@@ -74,22 +74,22 @@ func precision(text string) time.Duration {
 }
 
 // ascending answers that one Quantity is not above another. Without a conversion
-// of units that can be said of those in the same unit. Where the rule asks for the
+// of units that can be said of those in the same unit only. Where the rule asks for the
 // boundaries of the values, what one was rounded from may be half a digit off.
 func ascending(f *focus, low, high string, rounded bool) verdict {
 	a, b := f.object.Object(low), f.object.Object(high)
 	for _, name := range []string{"system", "code"} {
 		if a.Text(name) != b.Text(name) {
-			return unknown
+			return holds
 		}
 	}
 	if !a.Has("code") && a.Text("unit") != b.Text("unit") {
-		return unknown
+		return holds
 	}
 	x, roundX, okX := number(a)
 	y, roundY, okY := number(b)
 	if !okX || !okY {
-		return unknown
+		return holds
 	}
 	if rounded {
 		x, y = x-roundX, y+roundY

@@ -52,6 +52,12 @@ type walk struct {
 	foci  []*focus
 }
 
+func walkOf(r fhir.Release, o *fhir.Object) *walk {
+	w := &walk{table: tableOf(r)}
+	w.resource(o, nil)
+	return w
+}
+
 func (w *walk) resource(o *fhir.Object, container *scope) {
 	s := &scope{object: o}
 	if s.root = s; container != nil {
@@ -70,9 +76,7 @@ func (w *walk) resourceRules(o *fhir.Object, s *scope) {
 	if !o.Has("contained") {
 		return
 	}
-	f := &focus{typ: o.Text("resourceType"), at: location{object: o}, object: o, scope: s, start: s.start, end: s.end}
-	f.rules = domainRules
-	w.foci = append(w.foci, f)
+	w.foci = append(w.foci, &focus{rules: domainRules, typ: o.Text("resourceType"), at: location{object: o}, object: o, scope: s, start: s.start, end: s.end})
 }
 
 // object goes through the members of an object. valued tells that it stands beside
