@@ -3,6 +3,7 @@ package fhirpath
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/gofhir/fhirpath/eval"
 	"github.com/gofhir/fhirpath/types"
@@ -49,7 +50,7 @@ func NewScope(ctx context.Context, release fhir.Release, resource []byte) *Scope
 	s.ctx.SetContext(ctx)
 	s.ctx.SetLimit("maxDepth", maxDepth)
 	s.ctx.SetLimit("maxCollectionSize", maxItems)
-	s.ctx.SetModel(release.Model())
+	s.ctx.SetModel(exactModel{release.Model()})
 	for name, url := range constants {
 		s.ctx.SetVariable(name, types.Collection{types.NewString(url)})
 	}
@@ -75,4 +76,25 @@ func (s *Scope) Eval(e *Expr, on, within Element) (result types.Collection, err 
 		return nil, fmt.Errorf("evaluating %q: %w", e.source, err)
 	}
 	return result, nil
+}
+
+// exactModel tells the engine of a member that is no choice that it is none. Of a
+// member that is not there, and for which the model knows no choice, the engine
+// would look for every type FHIR has: forty times through the whole object.
+type exactModel struct{ fhir.PathModel }
+
+// noChoice is a type no member ends in, as the engine takes an empty list for one
+// that is not known.
+var noChoice = []string{"-"}
+
+// ChoiceTypes lists the types a choice element may have.
+func (m exactModel) ChoiceTypes(path string) []string {
+	if types := m.PathModel.ChoiceTypes(path); types != nil {
+		return types
+	}
+	owner := path[:max(0, strings.LastIndexByte(path, '.'))]
+	if m.TypeOf(owner+".id") == "" { // of a type that is not known, anything goes
+		return nil
+	}
+	return noChoice
 }

@@ -45,7 +45,9 @@ type scope struct {
 // The text is not quite the resource. FHIR puts the extensions of a primitive
 // beside it, and the engine only looks at the value: a start that is an extension
 // telling why it is not known would not exist, and start.exists() be wrong. So
-// where there is no value the object with the extensions stands in its place.
+// where there is no value the object with the extensions stands in its place. And a
+// narrative, often the longest part and in no rule that is evaluated, is left out:
+// the engine reads through the text again for every member it looks for.
 type walk struct {
 	table *table
 	text  []byte
@@ -180,6 +182,9 @@ func (w *walk) value(value any, at location, m *member, s *scope) {
 	case !isObject:
 		if len(m.rules) > 0 && value != nil {
 			w.foci = append(w.foci, &focus{rules: m.rules, at: at, typ: m.typ, scope: s})
+		}
+		if m.typ == "xhtml" {
+			value = "<div/>"
 		}
 		w.primitive(value)
 	case m.shape != nil:
