@@ -16,8 +16,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/gofhir/fhirpath/types"
-
 	"signalfhir/internal/fhir"
 	"signalfhir/internal/fhirpath"
 )
@@ -82,29 +80,29 @@ func (e *evaluation) answer(r *rule, f *focus) verdict {
 	return v
 }
 
-// ask lets FHIRPath answer a rule.
+// ask lets FHIRPath answer a rule, where it is one that FHIRPath can.
 func (e *evaluation) ask(r *rule, f *focus) (verdict, error) {
 	if unfit[r.expression] != "" {
 		return unknown, nil
 	}
-	result, evaluated, err := e.eval(r, f)
+	v, err := e.eval(r, f)
 	switch {
-	case !evaluated || err != nil || len(result) > 1:
-		return unknown, err
-	case fhirpath.True(result), len(result) == 0 && lenient[r.expression] != "":
-		return holds, nil
+	case v == silent && lenient[r.expression] != "":
+		return holds, err
+	case v == silent:
+		return broken, err
 	}
-	return broken, nil
+	return v, err
 }
 
-func (e *evaluation) eval(r *rule, f *focus) (result types.Collection, evaluated bool, err error) {
+func (e *evaluation) eval(r *rule, f *focus) (verdict, error) {
 	expr, err := r.compile()
 	if err != nil {
-		return nil, false, nil // listed by Unevaluated
+		return unknown, nil // listed by Unevaluated
 	}
 	on, ok := e.element(f)
 	if !ok {
-		return nil, false, nil
+		return unknown, nil
 	}
 	root := f.scope.root
 	if root.engine == nil {
@@ -114,8 +112,14 @@ func (e *evaluation) eval(r *rule, f *focus) (result types.Collection, evaluated
 	if f.scope != root {
 		within = fhirpath.Object(e.text[f.scope.start:f.scope.end], f.scope.object.Text("resourceType"))
 	}
-	result, err = root.engine.Eval(expr, on, within)
-	return result, true, err
+	result, err := root.engine.Eval(expr, on, within)
+	switch {
+	case err != nil || len(result) > 1:
+		return unknown, err
+	case len(result) == 0:
+		return silent, nil
+	}
+	return is(fhirpath.True(result)), nil
 }
 
 // element is a focus as the engine has it.

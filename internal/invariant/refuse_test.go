@@ -209,3 +209,25 @@ func TestCheck_SeesElementsWithoutAValue(t *testing.T) {
 		}
 	}
 }
+
+// What is right, and what an expression read to the letter would refuse.
+func TestCheck_HoldsWhereAnExpressionIsSilent(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		release fhir.Release
+		text    string
+	}{
+		{"R4", `{"resourceType":"Patient","managingOrganization":{"identifier":{"value":"1"}}}`},
+		{"R4", `{"resourceType":"Bundle","type":"collection","entry":[{"resource":{"resourceType":"Patient"}}]}`},
+		{"R5", `{"resourceType":"Bundle","type":"history"}`},
+		{"R5", `{"resourceType":"CareTeam","participant":[{"member":{"reference":"urn:uuid:5f1b1a52-0000-0000-0000-000000000000"},"onBehalfOf":{"display":"x"}}]}`},
+		{"R4", `{"resourceType":"RiskAssessment","status":"final","subject":{"reference":"Patient/1"},"prediction":[{"outcome":{"text":"x"}}]}`},
+		{"R4", `{"resourceType":"Patient","extension":[{"url":"http://x.org/a","valueTiming":{"repeat":{"offset":10,"when":["ACM","ACD"]}}}]}`},
+		{"R4B", `{"resourceType":"MessageDefinition","status":"active","date":"2026","eventUri":"http://x.org/e","focus":[{"code":"Patient","min":0}]}`},
+		{"R5", `{"resourceType":"Observation","status":"final","code":{"text":"x"},"valueRange":{"low":{"value":5,"unit":"cm"},"high":{"value":3,"unit":"m"}}}`},
+	} {
+		if issues := Check(c.release, accepted(t, c.release, c.text)); len(issues) != 0 {
+			t.Errorf("%s %s: %v", c.release, c.text, issues)
+		}
+	}
+}

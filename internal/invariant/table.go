@@ -30,6 +30,7 @@ type verdict int
 const (
 	holds verdict = iota
 	broken
+	silent  // the expression gives nothing, neither true nor false
 	unknown // not evaluated, which refuses nothing
 )
 

@@ -3,8 +3,10 @@ package invariant
 import (
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -35,6 +37,13 @@ func TestUnevaluated_Golden(t *testing.T) {
 				t.Errorf("%s %s of %s: no cause", r, s.Key, s.Path)
 			}
 			fmt.Fprintf(&b, "\t%s %s: %s\n", s.Path, s.Key, s.Cause)
+		}
+		for _, path := range slices.Sorted(maps.Keys(tableOf(r).rules)) {
+			for _, rule := range tableOf(r).rules[path] {
+				if what := lenient[rule.expression]; what != "" {
+					fmt.Fprintf(&b, "\t%s %s: evaluated, and holds where %s\n", path, rule.key, what)
+				}
+			}
 		}
 		b.WriteByte('\n')
 	}
