@@ -1,0 +1,30 @@
+package invariant
+
+import (
+	"testing"
+
+	"signalfhir/internal/fhir"
+)
+
+// What the check costs, beside that of the structure which each write pays anyway.
+func BenchmarkWrite(b *testing.B) {
+	for _, name := range []string{"encounter-example", "encounter-example-f203-20130311", "observation-example-bmi-using-related", "patient-example-c", "notification-full-resource", "medicationrequest0302"} {
+		for _, x := range examples(b) {
+			if x.file != name || x.release != fhir.R5 {
+				continue
+			}
+			b.Run(name+"/Validate", func(b *testing.B) {
+				b.ReportAllocs()
+				for b.Loop() {
+					x.release.Validate(x.object)
+				}
+			})
+			b.Run(name+"/Check", func(b *testing.B) {
+				b.ReportAllocs()
+				for b.Loop() {
+					Check(x.release, x.object)
+				}
+			})
+		}
+	}
+}

@@ -1,0 +1,139 @@
+// Package invariant checks the invariants HL7's definitions put on the elements of
+// a resource, those of severity error.
+//
+// They are FHIRPath expressions, and the engine of internal/fhirpath answers most.
+// Some are answered here, in Go (native.go): the ones on every element and on the
+// commonest types, because each write pays for them, and the ones the engine gets
+// wrong. Those that cannot be evaluated refuse nothing; [Unevaluated] lists them.
+//
+// What [fhir.Release.Validate] sees is not repeated here: that an extension has a
+// value or extensions (ext-1), that no object is empty, that what is contained
+// contains nothing (dom-2).
+package invariant
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"signalfhir/internal/fhir"
+	"signalfhir/internal/fhirpath"
+)
+
+// The bounds of one check.
+const (
+	maxTime   = time.Second // of all evaluations together
+	maxIssues = 200
+)
+
+// Check evaluates the invariants of a resource of which Validate found the
+// structure right, of every element in it, of contained resources and of those in
+// a Bundle or Parameters. It answers an issue for each that does not hold, with
+// its key, its expression and the place.
+//
+// An invariant that gives nothing, neither true nor false, does not hold: that is
+// how HL7's own validator reads them, and how their authors do. The few that give
+// nothing for what is right are in lenient.
+func Check(release fhir.Release, o *fhir.Object) []fhir.Issue {
+	deadline, cancel := context.WithTimeout(context.Background(), maxTime)
+	defer cancel()
+	w := walkOf(release, o)
+	e := &evaluation{release: release, text: w.text, deadline: deadline}
+	var issues []fhir.Issue
+	more := 0
+	for _, f := range w.foci {
+		for _, r := range f.rules {
+			switch {
+			case e.answer(r, f) != broken:
+			case len(issues) == maxIssues:
+				more++
+			default:
+				issues = append(issues, fhir.Issue{
+					Severity: "error", Code: "invariant", Rule: true,
+					Diagnostics: r.key + " does not hold: " + r.expression,
+					Expression:  []string{place(o, f.at)},
+				})
+			}
+		}
+	}
+	if more > 0 {
+		issues = append(issues, fhir.Issue{Severity: "error", Code: "too-costly", Diagnostics: fmt.Sprintf("and %d more invariants that do not hold", more), Rule: true})
+	}
+	return issues
+}
+
+// evaluation asks the engine about the elements of one resource.
+type evaluation struct {
+	release  fhir.Release
+	text     []byte
+	deadline context.Context
+}
+
+func (e *evaluation) answer(r *rule, f *focus) verdict {
+	if r.answer != nil {
+		return r.answer(f)
+	}
+	v, err := e.ask(r, f)
+	if err != nil {
+		return unknown // that an expression fails is no fault of the resource
+	}
+	return v
+}
+
+// ask lets FHIRPath answer a rule, where it is one that FHIRPath can.
+func (e *evaluation) ask(r *rule, f *focus) (verdict, error) {
+	if unfit[r.expression] != "" {
+		return unknown, nil
+	}
+	v, err := e.eval(r, f)
+	switch {
+	case v == silent && lenient[r.expression] != "":
+		return holds, err
+	case v == silent:
+		return broken, err
+	}
+	return v, err
+}
+
+func (e *evaluation) eval(r *rule, f *focus) (verdict, error) {
+	expr, err := r.compile()
+	if err != nil {
+		return unknown, nil // listed by Unevaluated
+	}
+	on, ok := e.element(f)
+	if !ok {
+		return unknown, nil
+	}
+	root := f.scope.root
+	if root.engine == nil {
+		root.engine = fhirpath.NewScope(e.deadline, e.release, e.text[root.start:root.end])
+	}
+	var within fhirpath.Element
+	if f.scope != root {
+		within = fhirpath.Object(e.text[f.scope.start:f.scope.end], f.scope.object.Text("resourceType"))
+	}
+	result, err := root.engine.Eval(expr, on, within)
+	switch {
+	case err != nil || len(result) > 1:
+		return unknown, err
+	case len(result) == 0:
+		return silent, nil
+	}
+	return is(fhirpath.True(result)), nil
+}
+
+// element is a focus as the engine has it.
+func (e *evaluation) element(f *focus) (fhirpath.Element, bool) {
+	if f.object != nil {
+		return fhirpath.Object(e.text[f.start:f.end], f.typ), true
+	}
+	value := f.at.object.Get(f.at.name)
+	if list, isList := value.([]any); isList {
+		value = list[f.at.index]
+	}
+	values := fhirpath.Object(fhir.NewObject("value", value).AppendJSON(nil), "").Member("value", f.typ)
+	if len(values) != 1 {
+		return fhirpath.Element{}, false
+	}
+	return values[0], true
+}

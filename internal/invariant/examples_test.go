@@ -1,0 +1,181 @@
+package invariant
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"signalfhir/internal/clock"
+	"signalfhir/internal/fhir"
+	"signalfhir/internal/fhir/fhirtest"
+	"signalfhir/internal/synth"
+)
+
+// example is one official example whose structure is right.
+type example struct {
+	release fhir.Release
+	file    string
+	object  *fhir.Object
+}
+
+func examples(t testing.TB) []example {
+	t.Helper()
+	var all []example
+	for _, r := range fhir.Releases {
+		files, err := filepath.Glob(filepath.Join(fhirtest.Spec(t, "examples", string(r)), "*.json"))
+		if err != nil || len(files) == 0 {
+			t.Fatalf("no examples of %s (%v)", r, err)
+		}
+		for _, file := range files {
+			data, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			o, refused := fhir.Parse(data)
+			if refused != nil {
+				t.Fatalf("%s: %v", file, refused)
+			}
+			if len(r.Validate(o)) == 0 {
+				all = append(all, example{r, strings.TrimSuffix(filepath.Base(file), ".json"), o})
+			}
+		}
+	}
+	return all
+}
+
+func TestCheck_HoldsForEveryOfficialExample(t *testing.T) {
+	t.Parallel()
+	all := examples(t)
+	if len(all) < 200 {
+		t.Fatalf("only %d examples; the rest is refused before", len(all))
+	}
+	for _, x := range all {
+		if issues := Check(x.release, x.object); len(issues) > 0 {
+			t.Errorf("%s %s: %v", x.release, x.file, issues)
+		}
+		evaluate(x.release, x.object, func(e *evaluation, r *rule, f *focus) {
+			if r.answer != nil {
+				return
+			}
+			if _, err := e.ask(r, f); err != nil {
+				t.Errorf("%s %s: %s at %s: %v", x.release, x.file, r.key, place(x.object, f.at), err)
+			}
+		})
+	}
+}
+
+// differs are the rules where native answers and the engine's differ, and why the
+// engine is not right.
+var differs = map[string]string{
+	"rng-2": "the engine cannot compare Quantities",
+	"dom-3": "the engine does not know the types of descendants",
+}
+
+func TestNative_AgreesWithTheEngine(t *testing.T) {
+	t.Parallel()
+	compared := map[string]int{}
+	for _, x := range examples(t) {
+		evaluate(x.release, x.object, func(e *evaluation, r *rule, f *focus) {
+			if r.answer == nil || differs[r.key] != "" {
+				return
+			}
+			compared[r.key]++
+			native := r.answer(f)
+			// Nothing is what R4's ref-1 and bdl-8 say of a reference or fullUrl that
+			// is not there.
+			if asked, err := e.eval(r, f); native != asked && asked != silent {
+				t.Errorf("%s %s: %s at %s: native answer %d, the engine's %d (%v)", x.release, x.file, r.key, place(x.object, f.at), native, asked, err)
+			}
+		})
+	}
+	for _, key := range []string{"ref-1", "ref-2", "per-1", "qty-3", "cpt-2", "att-1", "dom-4", "dom-5"} {
+		if compared[key] == 0 {
+			t.Errorf("no example has a %s to compare", key)
+		}
+	}
+}
+
+// evaluate goes through all rules of a resource.
+func evaluate(r fhir.Release, o *fhir.Object, each func(*evaluation, *rule, *focus)) {
+	w := walkOf(r, o)
+	e := &evaluation{release: r, text: w.text, deadline: context.Background()}
+	for _, f := range w.foci {
+		for _, rule := range f.rules {
+			each(e, rule, f)
+		}
+	}
+}
+
+// What the server comes with, and what its generators write, has to pass.
+func TestCheck_HoldsForTheSeed(t *testing.T) {
+	t.Parallel()
+	data, err := os.ReadFile("../../seed.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	seed, refused := fhir.Parse(data)
+	if refused != nil {
+		t.Fatal(refused)
+	}
+	checked := 0
+	for _, r := range fhir.Releases {
+		part := seed
+		if r != fhir.R5 {
+			part = seed.Object(string(r))
+		}
+		for _, o := range part.Array("resources") {
+			checked++
+			o := o.(*fhir.Object)
+			if !r.IsResourceType(o.Text("resourceType")) {
+				continue // a topic in the form of R5
+			}
+			if issues := Check(r, o); len(issues) > 0 {
+				t.Errorf("%s %s/%s: %v", r, o.Text("resourceType"), o.Text("id"), issues)
+			}
+		}
+	}
+	if checked == 0 {
+		t.Error("the seed has no resources")
+	}
+}
+
+// checked checks what a generator writes.
+type checked struct {
+	t       *testing.T
+	release fhir.Release
+	writes  int
+}
+
+func (c *checked) Apply(w synth.Write) *fhir.Error {
+	if w.Object != nil {
+		c.writes++
+		o := c.release.Adapt(w.Object)
+		if issues := Check(c.release, o); len(issues) > 0 {
+			c.t.Errorf("%s: %v", o.AppendJSON(nil), issues)
+		}
+	}
+	return nil
+}
+
+func TestCheck_HoldsForWhatGeneratorsWrite(t *testing.T) {
+	t.Parallel()
+	for _, r := range fhir.Releases {
+		for _, scenario := range synth.Scenarios() {
+			c := &checked{t: t, release: r}
+			set := synth.NewSet(clock.NewManual(time.Date(2026, 1, 12, 12, 0, 0, 0, time.UTC)), c)
+			if err := set.Add(synth.Spec{Name: "g", Scenario: scenario, Releases: []string{string(r)}}); err != nil {
+				t.Fatal(err)
+			}
+			if err := set.Step("g", 100); err != nil {
+				t.Fatal(err)
+			}
+			set.Close()
+			if c.writes == 0 {
+				t.Errorf("%s %s writes nothing", r, scenario)
+			}
+		}
+	}
+}

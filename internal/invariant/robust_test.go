@@ -1,0 +1,213 @@
+package invariant
+
+import (
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"signalfhir/internal/fhir"
+)
+
+// mutate changes an object somewhere below: a member goes, comes twice, or gets a
+// value from elsewhere in the resource.
+func mutate(o *fhir.Object, random *rand.Rand, values []any) {
+	names := o.Names()
+	if len(names) == 0 {
+		return
+	}
+	name := names[random.IntN(len(names))]
+	value := o.Get(name)
+	if list, isList := value.([]any); isList && len(list) > 0 && random.IntN(3) > 0 {
+		value = list[random.IntN(len(list))]
+	}
+	if inner, isObject := value.(*fhir.Object); isObject && random.IntN(5) > 0 {
+		mutate(inner, random, values)
+		return
+	}
+	switch random.IntN(5) {
+	case 0:
+		o.Delete(name)
+	case 1:
+		o.Set(name, values[random.IntN(len(values))])
+	case 2:
+		if list := o.Array(name); list != nil {
+			o.Set(name, append(slices.Clone(list), list...))
+		}
+	case 3:
+		if !strings.HasPrefix(name, "_") {
+			o.Delete(name)
+			o.Set("_"+name, fhir.NewObject("id", "a"))
+		}
+	case 4:
+		o.Set(name, []any{nil, "#x"})
+	}
+}
+
+// leaves are the primitive values of a tree.
+func leaves(value any) []any {
+	var all []any
+	switch v := value.(type) {
+	case *fhir.Object:
+		for _, name := range v.Names() {
+			all = append(all, leaves(v.Get(name))...)
+		}
+	case []any:
+		for _, item := range v {
+			all = append(all, leaves(item)...)
+		}
+	default:
+		all = append(all, v)
+	}
+	return all
+}
+
+// Whatever Validate lets pass, Check ends, says the same twice, and where.
+func TestCheck_TakesWhateverValidateAccepts(t *testing.T) {
+	t.Parallel()
+	random := rand.New(rand.NewPCG(1, 2))
+	accepted, refused := 0, 0
+	for _, x := range examples(t) {
+		values := append(leaves(x.object), "2026", json.Number("1e999999999"), "", "#", "##", "\"\\\u2028\x7f")
+		for range 40 {
+			o := x.object.Clone()
+			for range 1 + random.IntN(3) {
+				mutate(o, random, values)
+			}
+			if len(x.release.Validate(o)) > 0 {
+				continue
+			}
+			accepted++
+			before := string(o.AppendJSON(nil))
+			issues := Check(x.release, o)
+			if len(issues) > 0 {
+				refused++
+			}
+			for _, i := range issues {
+				if len(i.Expression) != 1 || !strings.HasPrefix(i.Expression[0], o.Text("resourceType")) {
+					t.Errorf("%s %s: %+v has no place\n%s", x.release, x.file, i, before)
+				}
+			}
+			if again := Check(x.release, o); fmt.Sprint(again) != fmt.Sprint(issues) {
+				t.Errorf("%s %s: first %v, then %v\n%s", x.release, x.file, issues, again, before)
+			}
+			if after := string(o.AppendJSON(nil)); after != before {
+				t.Errorf("%s %s: the check changed the resource\n%s\n%s", x.release, x.file, before, after)
+			}
+		}
+	}
+	if accepted < 500 || refused < 50 {
+		t.Errorf("%d resources were accepted and %d of them refused; too few to tell", accepted, refused)
+	}
+}
+
+// The text the engine reads is JSON, and of each focus the piece that is its own.
+func TestWalk_WritesTheFociDown(t *testing.T) {
+	t.Parallel()
+	for _, x := range examples(t) {
+		w := walkOf(x.release, x.object)
+		if !json.Valid(w.text) {
+			t.Errorf("%s %s: not JSON: %s", x.release, x.file, w.text)
+		}
+		for _, f := range w.foci {
+			if f.object == nil || f.start == f.end {
+				continue
+			}
+			piece, err := fhir.Parse(w.text[f.start:f.end])
+			if err != nil || fmt.Sprint(named(piece)) != fmt.Sprint(named(f.object)) {
+				t.Errorf("%s %s: %s is written as %s (%v)", x.release, x.file, place(x.object, f.at), w.text[f.start:f.end], err)
+			}
+		}
+	}
+}
+
+// named are the members of an object that have a value or stand for one.
+func named(o *fhir.Object) []string {
+	var names []string
+	for _, name := range o.Names() {
+		names = append(names, strings.TrimPrefix(name, "_"))
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// However large or hostile a resource is, its check ends soon.
+func TestCheck_IsBounded(t *testing.T) {
+	t.Parallel()
+	var items []string
+	for i := range 20_000 {
+		items = append(items, fmt.Sprintf(`{"linkId":"%d","type":"string"}`, i))
+	}
+	for name, text := range map[string]string{
+		"many items":  `{"resourceType":"Questionnaire","status":"active","item":[` + strings.Join(items, ",") + `]}`,
+		"deep items":  `{"resourceType":"Questionnaire","status":"active","item":[` + strings.Repeat(`{"linkId":"1","type":"group","item":[`, 29) + `{"linkId":"2","type":"string"}` + strings.Repeat(`]}`, 29) + `]}`,
+		"many digits": `{"resourceType":"Patient","extension":[{"url":"http://x.org/a","valueAge":{"value":1e999999999,"code":"a","system":"http://unitsofmeasure.org"}},{"url":"http://x.org/a","valueRange":{"low":{"value":1e999999999},"high":{"value":1}}}]}`,
+		"many broken": `{"resourceType":"Patient","contact":[` + strings.Repeat(`{"gender":"male"},`, 5000) + `{"gender":"male"}]}`,
+	} {
+		o := accepted(t, fhir.R5, text)
+		start := time.Now()
+		issues := Check(fhir.R5, o)
+		if took := time.Since(start); took > 10*time.Second {
+			t.Errorf("%s: took %s", name, took)
+		} else {
+			t.Logf("%s: took %s, %d issues", name, took, len(issues))
+		}
+		if len(issues) > maxIssues+1 {
+			t.Errorf("%s: %d issues", name, len(issues))
+		}
+	}
+}
+
+// A release's rules are shared by all who write.
+func TestCheck_IsSafeForConcurrentUse(t *testing.T) {
+	t.Parallel()
+	o := accepted(t, fhir.R4, `{"resourceType":"Questionnaire","status":"active","item":[{"linkId":"1","type":"group","item":[{"linkId":"1","type":"display","code":[{"code":"a"}]}]}]}`)
+	want := fmt.Sprint(Check(fhir.R4, o))
+	var all sync.WaitGroup
+	for range 4 {
+		all.Go(func() {
+			for range 20 {
+				if got := fmt.Sprint(Check(fhir.R4, o)); got != want {
+					t.Errorf("got %s, want %s", got, want)
+				}
+			}
+		})
+	}
+	all.Wait()
+}
+
+func TestOrdered_ReadsEveryPrecision(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		start, end string
+		want       verdict
+	}{
+		{"2026", "2026", holds},
+		{"2026-05", "2026", holds},
+		{"2026", "2026-05", holds},
+		{"2027", "2026-12-31", broken},
+		{"2026-02", "2026-01", broken},
+		{"2026-01-02", "2026-01-01", broken},
+		{"2026-01-01T10:00:00Z", "2026-01-01T10:00:00Z", holds},
+		{"2026-01-01T10:00:00.500Z", "2026-01-01T10:00:00Z", holds}, // within the second
+		{"2026-01-01T10:00:01Z", "2026-01-01T10:00:00.999Z", broken},
+		{"2026-01-02T00:30:00.000+02:00", "2026-01-01T23:00:00Z", holds}, // 22:30Z
+		{"2026-01-01T10:00:00Z", "2026-01-01T11:00:00+02:00", broken},    // 09:00Z
+		{"2026-01-02", "2026-01-01T23:00:00Z", holds},                    // the day begins at 10:00Z somewhere
+		{"2026-01-02", "2026-01-01T09:00:00Z", broken},
+		{"2026-01-01T12:30:00Z", "2025-12-31", broken}, // over everywhere
+		{"2026-01-01T11:30:00Z", "2025-12-31", holds},
+		{"2016-12-31T23:59:60Z", "2017-01-01T00:00:00Z", holds},
+		{"", "2026", holds},
+		{"2026", "", holds},
+	} {
+		f := &focus{object: fhir.NewObject("start", c.start, "end", c.end)}
+		if got := ordered(f, "start", "end"); got != c.want {
+			t.Errorf("%s to %s: got %d, want %d", c.start, c.end, got, c.want)
+		}
+	}
+}

@@ -1,0 +1,83 @@
+package invariant
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"strings"
+
+	"signalfhir/internal/fhir"
+)
+
+// Skipped is an invariant that is not evaluated.
+type Skipped struct{ Path, Key, Cause string }
+
+// unfit are the expressions that compile and are not evaluated all the same, with
+// the cause. An answer would be no more than an accident.
+var unfit = map[string]string{
+	// dgr-1
+	"composition.exists() implies (composition.resolve().section.entry.reference.where(resolve() is Observation) in (result.reference|result.reference.resolve().hasMember.reference))": "it is about the content of other resources, which a write does not read",
+	// ratrng-2
+	"lowNumerator.hasValue().not() or highNumerator.hasValue().not() or (lowNumerator.lowBoundary() <= highNumerator.highBoundary())": "it always holds: a Quantity is no primitive, which is what hasValue() asks for",
+	// sdf-24
+	"element.where(type.where(code='Reference').exists() and path.endsWith('.reference') and type.targetProfile.exists() and (path.substring(0,$this.path.length()-10) in %context.element.where(type.where(code='CodeableReference').exists()).path)).exists().not()": "the engine evaluates the arguments of substring() on the text, not on the element",
+	// sdf-25
+	"element.where(type.where(code='CodeableConcept').exists() and path.endsWith('.concept') and binding.exists() and (path.substring(0,$this.path.length()-8) in %context.element.where(type.where(code='CodeableReference').exists()).path)).exists().not()": "the engine evaluates the arguments of substring() on the text, not on the element",
+	// sdf-24
+	"element.where(type.code='Reference' and id.endsWith('.reference') and type.targetProfile.exists() and id.substring(0,$this.length()-10) in %context.element.where(type.code='CodeableReference').id).exists().not()": "the engine evaluates the arguments of substring() on the text, not on the element",
+	// sdf-25
+	"element.where(type.code='CodeableConcept' and id.endsWith('.concept') and binding.exists() and id.substring(0,$this.length()-8) in %context.element.where(type.code='CodeableReference').id).exists().not()": "the engine evaluates the arguments of substring() on the text, not on the element",
+	// eld-19
+	`path.matches('^[^\\s\\.,:;\\\'"\\/|?!@#$%&*()\\[\\]{}]{1,64}(\\.[^\\s\\.,:;\\\'"\\/|?!@#$%&*()\\[\\]{}]{1,64}(\\[x\\])?(\\:[^\\s\\.]+)?)*$')`: "the engine takes its regular expression for a dangerous one",
+	// eld-19
+	`path.matches('[^\\s\\.,:;\\\'"\\/|?!@#$%&*()\\[\\]{}]{1,64}(\\.[^\\s\\.,:;\\\'"\\/|?!@#$%&*()\\[\\]{}]{1,64}(\\[x\\])?(\\:[^\\s\\.]+)?)*')`: "the engine takes its regular expression for a dangerous one",
+	// qrs-2
+	"repeat(answer|item).select(item.where(answer.value.exists()).linkId.isDistinct()).allTrue()": "the engine does not evaluate repeat() of a union",
+	// eld-28
+	"mustHaveValue.value implies valueAlternatives.empty()": "it asks a primitive for its member value, which the engine does not have",
+	// ing-1
+	"(Ingredient.allergenicIndicator.where(value='true').count() + Ingredient.substance.code.reference.count()) < 2": "it asks a primitive for its member value, which the engine does not have",
+	// nsd-3
+	"uniqueId.where(authoritative = 'true').select(type.toString() & period.start.toString() & period.end.toString()).isDistinct()": "it compares a boolean with the text 'true', so that it always holds",
+	// bdl-16
+	"issues.exists() implies (issues.issue.severity = 'information' or issues.issue.severity = 'warning')": "two issues that are both allowed break it: a list is never equal to one word",
+	// bdl-14
+	"type = 'history' implies entry.request.method != 'PATCH'": "a history with no entries breaks it, and two entries never do: a list is never equal to one word",
+}
+
+// lenient are the expressions that give nothing, neither true nor false, for what
+// is right, with what then is the case. Nothing is taken for true there.
+var lenient = map[string]string{
+	// ctm-1 of R5
+	"onBehalfOf.exists() implies (member.resolve() is Practitioner)": "the reference does not tell the type of its target",
+	// tim-9 of R4
+	"offset.empty() or (when.exists() and ((when in ('C' | 'CM' | 'CD' | 'CV')).not()))": "there are several when, and in takes one",
+}
+
+// Unevaluated lists the invariants of a release that [Check] does not evaluate, in
+// the order of their paths.
+func Unevaluated(release fhir.Release) []Skipped {
+	t := tableOf(release)
+	var all []Skipped
+	for _, path := range slices.Sorted(maps.Keys(t.rules)) {
+		for _, r := range t.rules[path] {
+			if cause := r.skipped(); cause != "" {
+				all = append(all, Skipped{path, r.key, cause})
+			}
+		}
+	}
+	slices.SortStableFunc(all, func(a, b Skipped) int { return cmp.Or(cmp.Compare(a.Path, b.Path), cmp.Compare(a.Key, b.Key)) })
+	return all
+}
+
+// skipped is why a rule is not evaluated, "" where it is.
+func (r *rule) skipped() string {
+	if r.answer != nil {
+		return ""
+	}
+	if _, err := r.compile(); err != nil {
+		_, why, _ := strings.Cut(err.Error(), "does not compile: ")
+		return why
+	}
+	return unfit[r.expression]
+}
