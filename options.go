@@ -39,6 +39,7 @@ type serveOptions struct {
 	TokenTTL         time.Duration `name:"token-ttl" default:"30m" env:"SIGNALFHIR_TOKEN_TTL" help:"Lifetime of binding tokens (${default})."`
 	PublicURL        string        `name:"public-url" env:"SIGNALFHIR_PUBLIC_URL" placeholder:"URL" help:"Root URL clients reach the server at, where it differs from the address (behind a proxy)."`
 	Strict           bool          `env:"SIGNALFHIR_STRICT" help:"Refuse what is otherwise accepted with a warning."`
+	SkipInvariants   bool          `name:"skip-invariants" env:"SIGNALFHIR_SKIP_INVARIANTS" help:"Do not evaluate the invariants of resources that are written."`
 	PreferQuery      bool          `name:"prefer-query" env:"SIGNALFHIR_PREFER_QUERY" help:"Where a topic's trigger has queryCriteria and fhirPathCriteria, let the former decide."`
 	AnyFilter        bool          `name:"any-filter" env:"SIGNALFHIR_ANY_FILTER" help:"Take every search parameter of a type for a filter, also those the topic does not offer."`
 	BatchWindow      time.Duration `name:"batch-window" default:"0s" env:"SIGNALFHIR_BATCH_WINDOW" help:"How long events wait to share a notification, up to a subscription's maxCount (${default}: one event each, at once)."`

@@ -414,3 +414,26 @@ func TestControl_NamesTheMemberThatIsWrong(t *testing.T) {
 		}
 	}
 }
+
+// What breaks an invariant of its type is refused by its key, and the expression
+// and place are told; --skip-invariants checks the form alone.
+func TestREST_Invariants(t *testing.T) {
+	eachRelease(t, func(t *testing.T, r fhir.Release) {
+		s := start(t).on(r)
+		broken := map[string]any{"resourceType": "Patient", "id": "p", "contact": []any{map[string]any{"gender": "male"}}, "name": []any{map[string]any{"period": map[string]any{"start": "2026-02-01", "end": "2026-01-01"}}}}
+		a := s.must(422, "PUT", "Patient/p", broken)
+		for _, says := range []string{"pat-1 does not hold: ", "Patient.contact[0]", "per-1 does not hold: ", "Patient.name[0].period"} {
+			if !strings.Contains(string(a.raw), says) {
+				t.Errorf("the answer does not say %q: %s", says, a.raw)
+			}
+		}
+		if code, _, _ := a.issue(); code != "invariant" {
+			t.Errorf("got %s, want invariant", code)
+		}
+		s.must(404, "GET", "Patient/p", nil)
+		s.base(422, bundleOf("transaction", entryOf("PUT", "Patient/p", "resource", broken)))
+
+		lax := start(t, func(o *serveOptions) { o.SkipInvariants = true }).on(r)
+		lax.must(201, "PUT", "Patient/p", broken)
+	})
+}

@@ -73,16 +73,17 @@ func newServer(o *serveOptions, addr net.Addr, log *slog.Logger) (*server, error
 	})
 	var refused *fhir.Error
 	s.room, refused = room.New(room.Options{
-		Clock:       o.clock,
-		TokenTTL:    o.TokenTTL,
-		BatchWindow: o.BatchWindow,
-		Strict:      o.Strict,
-		PreferQuery: o.PreferQuery,
-		AnyFilter:   o.AnyFilter,
-		JournalSize: cmp.Or(o.JournalSize, -1),
-		Releases:    o.releases(),
-		URL:         base,
-		Seed:        content,
+		Clock:          o.clock,
+		TokenTTL:       o.TokenTTL,
+		BatchWindow:    o.BatchWindow,
+		Strict:         o.Strict,
+		SkipInvariants: o.SkipInvariants,
+		PreferQuery:    o.PreferQuery,
+		AnyFilter:      o.AnyFilter,
+		JournalSize:    cmp.Or(o.JournalSize, -1),
+		Releases:       o.releases(),
+		URL:            base,
+		Seed:           content,
 	})
 	if refused != nil {
 		return nil, fmt.Errorf("the seed was refused: %w", refused)

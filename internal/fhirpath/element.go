@@ -92,7 +92,11 @@ func (m exactModel) ChoiceTypes(path string) []string {
 	if types := m.PathModel.ChoiceTypes(path); types != nil {
 		return types
 	}
-	owner := path[:max(0, strings.LastIndexByte(path, '.'))]
+	at := max(0, strings.LastIndexByte(path, '.'))
+	owner := path[:at]
+	if name, sibling := strings.CutPrefix(path[at:], "._"); sibling { // what stands beside a primitive
+		return m.PathModel.ChoiceTypes(owner + "." + name)
+	}
 	if m.TypeOf(owner+".id") == "" { // of a type that is not known, anything goes
 		return nil
 	}

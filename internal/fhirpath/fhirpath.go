@@ -79,7 +79,7 @@ func (e *Expr) Eval(release fhir.Release, resource []byte, vars map[string][]byt
 	ctx.SetContext(deadline)
 	ctx.SetLimit("maxDepth", maxDepth)
 	ctx.SetLimit("maxCollectionSize", maxItems)
-	ctx.SetModel(release.Model())
+	ctx.SetModel(exactModel{release.Model()})
 	for name, url := range constants {
 		ctx.SetVariable(name, types.Collection{types.NewString(url)})
 	}

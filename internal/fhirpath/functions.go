@@ -55,6 +55,8 @@ func (registry) Get(name string) (eval.FuncDef, bool) {
 		def.Fn = ofTwo(name)
 	case "toString", "convertsToString":
 		def.Fn = ofText(name, def.Fn)
+	case "substring":
+		def.Fn = notBelowNothing(def.Fn)
 	case "abs":
 		def.Fn = ofQuantity(def.Fn)
 	case "trace": // the library's writes what it sees to standard error
@@ -62,6 +64,19 @@ func (registry) Get(name string) (eval.FuncDef, bool) {
 	}
 	def.Fn = bound(name, def.Fn)
 	return def, true
+}
+
+// notBelowNothing takes the length of a substring for 0 where it is negative, at
+// which the library fails.
+func notBelowNothing(fn eval.FuncImpl) eval.FuncImpl {
+	return func(ctx *eval.Context, input types.Collection, args []any) (types.Collection, error) {
+		if len(args) == 2 {
+			if length, ok := args[1].(types.Collection); ok && len(length) == 1 && strings.HasPrefix(length[0].String(), "-") {
+				args = []any{args[0], types.Collection{types.NewInteger(0)}}
+			}
+		}
+		return fn(ctx, input, args)
+	}
 }
 
 // bound keeps a function from making more than an evaluation may hold. The

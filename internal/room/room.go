@@ -35,6 +35,7 @@ type Options struct {
 	LogSize          int            // events kept per subscription for $events; 1000 (OPE-2)
 	JournalSize      int            // journal entries kept; 10 000. Below zero they are only counted
 	Strict           bool           // leniency becomes an error
+	SkipInvariants   bool           // of resources that are written only the form is checked
 	PreferQuery      bool           // queryCriteria decides before fhirPathCriteria (TOP-8)
 	AnyFilter        bool           // every search parameter is a filter, offered or not (FLT-4)
 	Releases         []fhir.Release // offered; all

@@ -7,6 +7,7 @@ import (
 
 	"signalfhir/internal/fhir"
 	"signalfhir/internal/fhirpatch"
+	"signalfhir/internal/invariant"
 	"signalfhir/internal/journal"
 	"signalfhir/internal/store"
 	"signalfhir/internal/topic"
@@ -93,7 +94,10 @@ func (b *Base) check(typ string, o *fhir.Object) *fhir.Error {
 		}
 		return fhir.Refuse(http.StatusBadRequest, "invalid", "the body is a %s; this address takes a %s", got, typ).At("resourceType")
 	}
-	return fhir.RefuseAll(b.release.Validate(o))
+	if err := fhir.RefuseAll(b.release.Validate(o)); err != nil || b.room.options.SkipInvariants {
+		return err
+	}
+	return fhir.RefuseAll(invariant.Check(b.release, o))
 }
 
 // Stores refuses what is no type of resource the room holds.
