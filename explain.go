@@ -2,12 +2,17 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
+	"slices"
+	"strings"
+	"time"
 
 	"github.com/labstack/echo/v4"
 
 	"signalfhir/internal/fhir"
 	"signalfhir/internal/journal"
+	"signalfhir/internal/room"
 )
 
 // "Why was I not notified?"
@@ -15,9 +20,10 @@ import (
 // explain answers POST /mock/explain: what a change would do. Nothing is stored.
 func (s *server) explain(c echo.Context) error {
 	var in struct {
-		Release  string          `json:"release"`
-		Previous json.RawMessage `json:"previous"`
-		Current  json.RawMessage `json:"current"`
+		Release      string          `json:"release"`
+		Subscription string          `json:"subscription"`
+		Previous     json.RawMessage `json:"previous"`
+		Current      json.RawMessage `json:"current"`
 	}
 	if err := control(c, &in); err != nil {
 		return err
@@ -39,7 +45,7 @@ func (s *server) explain(c echo.Context) error {
 			return refused
 		}
 	}
-	explanation, refused := base.Explain(states[0], states[1])
+	explanation, refused := base.Explain(states[0], states[1], in.Subscription)
 	if refused != nil {
 		return refused
 	}
@@ -61,25 +67,112 @@ type happened struct {
 // whatHappened is one change with all it led to.
 type whatHappened struct {
 	Seq         uint64     `json:"seq"`
+	Time        time.Time  `json:"time"`
 	Resource    string     `json:"resource"`
 	Release     string     `json:"release,omitempty"`
 	Interaction string     `json:"interaction,omitempty"`
+	Version     string     `json:"version,omitempty"` // "" for an event that was triggered
 	Steps       []happened `json:"steps"`
+
+	// By the topics and filters there are now; nil where the versions are no
+	// longer kept, and for what no write caused.
+	Verdict *room.Explanation `json:"verdict,omitempty"`
+	Note    string            `json:"note,omitempty"`
 }
 
-// explained answers GET /mock/explain?resource=&subscription=: what the changes
-// and triggers of a resource led to, or of every resource, for a subscription or
-// all of them, as far as the journal goes back. The newest comes last.
+// maxExplained bounds the changes one answer explains.
+const maxExplained = 100
+
+// explained answers GET /mock/explain: what the changes and triggers of a
+// resource led to, or of every resource, for a subscription or all of them, or the
+// one a journal entry belongs to; as far as the journal goes back, the newest last.
 func (s *server) explained(c echo.Context) error {
-	if err := onlyParameters(c, "resource", "subscription"); err != nil {
+	if err := onlyParameters(c, "resource", "subscription", "seq"); err != nil {
 		return err
 	}
 	resource, subscription := c.QueryParam("resource"), c.QueryParam("subscription")
-	if resource == "" && subscription == "" {
-		return fhir.Refuse(http.StatusBadRequest, "required", "name a resource (Encounter/1), a subscription (its id), or both")
+	seq, err := eventNumber(given(c, "seq"), 0)
+	if err != nil {
+		return err
 	}
-	changes := []*whatHappened{}
-	about := map[string]*whatHappened{} // the latest change of a resource, by reference
+	if resource == "" && subscription == "" && seq == 0 {
+		return fhir.Refuse(http.StatusBadRequest, "required", "name a resource (Encounter/1), a subscription (its id), both, or an entry of the journal (seq)")
+	}
+	changes := s.happenings(subscription, func(h *whatHappened) bool {
+		return (resource == "" || h.Resource == resource) && (seq == 0 || h.Seq == uint64(seq) || slices.ContainsFunc(h.Steps, func(step happened) bool { return step.Seq == uint64(seq) }))
+	})
+	changes = changes[max(0, len(changes)-maxExplained):]
+	for _, h := range changes {
+		s.judge(h, subscription)
+	}
+	return answerJSON(c, struct {
+		Changes []*whatHappened `json:"changes"`
+	}{changes})
+}
+
+// judge adds the verdict on a change as topics and filters are now.
+func (s *server) judge(h *whatHappened, subscription string) {
+	release, _ := fhir.ParseRelease(h.Release)
+	base := s.room.Base(release)
+	switch {
+	case h.Version == "":
+		h.Note = "it was triggered by /mock/trigger, so no criteria were asked"
+	case base == nil:
+	default:
+		if h.Verdict = base.ExplainVersion(h.Resource, h.Version, subscription); h.Verdict == nil {
+			h.Note = "the versions before and after it are no longer kept, so the criteria cannot be asked again"
+			return
+		}
+		for i := range h.Verdict.Topics {
+			for j := range h.Verdict.Topics[i].Subscriptions {
+				h.settle(&h.Verdict.Topics[i].Subscriptions[j])
+			}
+		}
+		for i := range h.Verdict.Criteria {
+			h.settle(&h.Verdict.Criteria[i])
+		}
+	}
+}
+
+// settle puts what really became of an event in the place of what would become of
+// it now.
+func (h *whatHappened) settle(v *room.Verdict) {
+	would := v.Numbered
+	v.Numbered, v.Sent, v.Sockets = false, false, []string{}
+	v.Steps = slices.DeleteFunc(v.Steps, func(s room.Step) bool { return s.Step == "bindings" || s.Step == "delivery" })
+	number, reason := int64(0), ""
+	for _, step := range h.Steps {
+		switch {
+		case step.Subscription != v.Subscription:
+		case step.Kind == journal.Appended:
+			v.Numbered, number = true, step.First
+		case step.Kind == journal.Sent:
+			v.Sent, v.Sockets = true, append(v.Sockets, step.Socket)
+		case step.Kind == journal.NotSent:
+			reason = step.Text
+		}
+	}
+	last := room.Step{Step: "delivery", OK: v.Sent}
+	switch {
+	case v.Sent:
+		last.Text = fmt.Sprintf("it got event %d, sent to %s", number, strings.Join(v.Sockets, ", "))
+	case v.Numbered:
+		last.Text = fmt.Sprintf("it got event %d; %s", number, reason)
+	case would:
+		last.Text = "it got no event then, though it would now: the subscription or its topic came or changed since"
+	case reason != "":
+		last.Text = "it got no event: " + reason
+	default:
+		last.Text = "it got no event"
+	}
+	v.Steps = append(v.Steps, last)
+}
+
+// happenings reads from the journal which changes led to what; of what concerns
+// subscriptions only what concerns one, where it is named.
+func (s *server) happenings(subscription string, wanted func(*whatHappened) bool) []*whatHappened {
+	var all []*whatHappened
+	about := map[string]*whatHappened{} // the latest change of a resource, by release and reference
 	type event struct {
 		subscription string
 		number       int64
@@ -97,14 +190,16 @@ func (s *server) explained(c echo.Context) error {
 			}
 			continue
 		}
-		change := about[e.Resource]
-		if change == nil || e.Kind == journal.Change || e.Kind == journal.Fired && e.Type == "trigger" {
-			change = &whatHappened{Seq: e.Seq, Resource: e.Resource, Release: e.Release, Interaction: e.Interaction, Steps: []happened{}}
-			about[e.Resource] = change
-			if resource == "" || e.Resource == resource {
-				changes = append(changes, change)
-			}
+		change := about[e.Release+e.Resource]
+		if e.Kind == journal.Appended { // which names no release: its change is the one before
+			change = about[e.Resource]
 		}
+		if change == nil || e.Kind == journal.Change || e.Kind == journal.Fired && e.Type == "trigger" {
+			change = &whatHappened{Seq: e.Seq, Time: e.Time, Resource: e.Resource, Release: e.Release, Interaction: e.Interaction, Version: e.Version, Steps: []happened{}}
+			about[e.Release+e.Resource] = change
+			all = append(all, change)
+		}
+		about[e.Resource] = change
 		if e.Kind == journal.Appended {
 			led[event{e.Subscription, e.First}] = change
 		}
@@ -112,7 +207,11 @@ func (s *server) explained(c echo.Context) error {
 			change.Steps = append(change.Steps, step)
 		}
 	}
-	return answerJSON(c, struct {
-		Changes []*whatHappened `json:"changes"`
-	}{changes})
+	found := []*whatHappened{}
+	for _, h := range all {
+		if wanted(h) {
+			found = append(found, h)
+		}
+	}
+	return found
 }

@@ -13,7 +13,23 @@ import (
 type decision struct {
 	Subscription   string
 	Numbered, Sent bool
-	Sockets, Steps []string
+	Sockets        []string
+	Steps          steps
+}
+
+type steps []struct {
+	Step string
+	OK   bool
+	Text string
+}
+
+// String is "filter no: patient=…; subscription yes: its status is active".
+func (all steps) String() string {
+	var words []string
+	for _, s := range all {
+		words = append(words, fmt.Sprintf("%s %s: %s", s.Step, map[bool]string{true: "yes", false: "no"}[s.OK], s.Text))
+	}
+	return strings.Join(words, "; ")
 }
 
 type explanation struct {
@@ -21,7 +37,7 @@ type explanation struct {
 	Topics                         []struct {
 		Topic, Status string
 		Fires         bool
-		Steps         []string
+		Steps         steps
 		Subscriptions []decision
 	}
 	Criteria []decision
@@ -59,19 +75,19 @@ func TestExplain_SaysWhatAChangeWouldDo(t *testing.T) {
 		for _, d := range e.Topics[0].Subscriptions {
 			decisions[d.Subscription] = d
 		}
-		if d := decisions["abc"]; !d.Numbered || !d.Sent || !slices.Equal(d.Sockets, []string{"s1"}) || !strings.Contains(strings.Join(d.Steps, "; "), "event 1, sent to 1 socket") {
+		if d := decisions["abc"]; !d.Numbered || !d.Sent || !slices.Equal(d.Sockets, []string{"s1"}) || !strings.Contains(d.Steps.String(), "event 1, sent to 1 socket") {
 			t.Errorf("abc: got %+v", d)
 		}
-		if d := decisions["one"]; d.Numbered || d.Sent || !strings.Contains(strings.Join(d.Steps, "; "), "Patient/123") || !strings.Contains(strings.Join(d.Steps, "; "), "Patient/9") {
+		if d := decisions["one"]; d.Numbered || d.Sent || !strings.Contains(d.Steps.String(), "Patient/123") || !strings.Contains(d.Steps.String(), "Patient/9") {
 			t.Errorf("one: got %+v, want how its filter compared", d)
 		}
-		if d := decisions["off"]; d.Numbered || !strings.Contains(strings.Join(d.Steps, "; "), "its status is off") {
+		if d := decisions["off"]; d.Numbered || !strings.Contains(d.Steps.String(), "its status is off") {
 			t.Errorf("off: got %+v", d)
 		}
 
 		// What does not fire says why, and who would have been asked.
 		e = s.explain(admitted, admitted)
-		if e.Topics[0].Fires || len(e.Topics[0].Steps) == 0 || e.Topics[0].Subscriptions[0].Numbered || e.Topics[0].Subscriptions[0].Steps[0] != "the topic does not fire" {
+		if e.Topics[0].Fires || len(e.Topics[0].Steps) == 0 || e.Topics[0].Subscriptions[0].Numbered || e.Topics[0].Subscriptions[0].Steps[0].Text != "the topic does not fire" {
 			t.Errorf("no change of status: got %+v", e.Topics)
 		}
 		if e = s.explain(nil, admitted); e.Interaction != "create" || !e.Topics[0].Fires {
@@ -98,7 +114,7 @@ func TestExplain_OfAClassicSubscription(t *testing.T) {
 	s.must(201, "PUT", "Subscription/c", `{"resourceType":"Subscription","id":"c","status":"active","reason":"x","criteria":"Encounter?status=in-progress","channel":{"type":"websocket"}}`)
 	for status, numbered := range map[string]bool{"in-progress": true, "planned": false} {
 		e := s.explain(nil, encounter("e", status))
-		if len(e.Criteria) != 1 || e.Criteria[0].Numbered != numbered || !strings.Contains(e.Criteria[0].Steps[0], "Encounter?status=in-progress") {
+		if len(e.Criteria) != 1 || e.Criteria[0].Numbered != numbered || !strings.Contains(e.Criteria[0].Steps[0].Text, "Encounter?status=in-progress") {
 			t.Errorf("%s: got %+v", status, e.Criteria)
 		}
 	}
@@ -156,6 +172,118 @@ func TestExplain_SaysWhatHappened(t *testing.T) {
 	if got := told("?subscription=abc"); got[len(got)-1] != "create Encounter/other, fired, appended abc 2, sent abc 2" {
 		t.Errorf("for abc: got %q", got)
 	}
+}
+
+// Asked what happened, each change × subscription has a verdict of every step:
+// criteria and filters as they compared, and what became of the event.
+func TestExplain_JudgesWhatHappenedStepByStep(t *testing.T) {
+	eachRelease(t, func(t *testing.T, r fhir.Release) {
+		s := vectorServer(t, r)
+		s.must(201, "PUT", "Subscription/one", websocketSubscription("one", admissionURL, "filterBy", []any{map[string]any{"filterParameter": "patient", "value": "Patient/123"}}))
+		ws := s.bind("abc")
+		s.must(201, "PUT", "Encounter/e", encounter("e", "in-progress", "subject", reference("Patient/9")))
+		ws.wantEvent("1")
+		s.must(200, "PUT", "Encounter/e", encounter("e", "in-progress", "subject", reference("Patient/123")))
+		s.must(204, "DELETE", "Encounter/e", nil)
+		s.must(201, "PUT", "Encounter/f", encounter("f", "in-progress", "subject", reference("Patient/123")))
+		ws.wantEvent("2")
+		s.must(201, "PUT", "Subscription/late", websocketSubscription("late", admissionURL))
+		s.must(200, "POST", "/mock/trigger", map[string]any{"subscription": "abc", "reference": "Encounter/f"})
+
+		type judged struct {
+			Changes []struct {
+				Seq                                  uint64
+				Resource, Interaction, Version, Note string
+				Steps                                []struct{ Seq uint64 }
+				Verdict                              *explanation
+			}
+		}
+		ask := func(query string) (j judged) {
+			t.Helper()
+			if err := json.Unmarshal(s.must(200, "GET", "/mock/explain?"+query, nil).raw, &j); err != nil {
+				t.Fatal(err)
+			}
+			return j
+		}
+		for query, want := range map[string][]string{
+			"resource=Encounter/e&subscription=abc": {
+				"create v1: topic yes; type yes; interaction yes; criteria yes | filter yes; subscription yes; delivery yes: it got event 1, sent to s1",
+				"update v2: topic yes; type yes; interaction yes; criteria no | topic no; filter yes; subscription yes; delivery no: it got no event",
+				"delete v3: topic yes; type yes; interaction no | topic no; filter yes; subscription yes; delivery no: it got no event",
+			},
+			"resource=Encounter/e&subscription=one": {
+				"create v1: topic yes; type yes; interaction yes; criteria yes | filter no; subscription yes; delivery no: it got no event: filter patient=Patient/123 compared with Patient/9",
+				"update v2: topic yes; type yes; interaction yes; criteria no | topic no; filter yes; subscription yes; delivery no: it got no event",
+				"delete v3: topic yes; type yes; interaction no | topic no; filter yes; subscription yes; delivery no: it got no event",
+			},
+			"resource=Encounter/f&subscription=one": {
+				"create v1: topic yes; type yes; interaction yes; criteria yes | filter yes; subscription yes; delivery no: it got event 1; no socket is bound; $events has the event",
+				"trigger",
+			},
+			"resource=Encounter/f&subscription=late": {
+				"create v1: topic yes; type yes; interaction yes; criteria yes | filter yes; subscription yes; delivery no: it got no event then, though it would now: the subscription or its topic came or changed since",
+				"trigger",
+			},
+		} {
+			var got []string
+			for _, c := range ask(query).Changes {
+				if c.Verdict == nil {
+					if !strings.Contains(c.Note, "/mock/trigger") {
+						t.Errorf("%s: no verdict, and no reason: %+v", query, c)
+					}
+					got = append(got, "trigger")
+					continue
+				}
+				topic := c.Verdict.Topics[0]
+				sub := topic.Subscriptions[0]
+				got = append(got, fmt.Sprintf("%s v%s: %s | %s: %s", c.Interaction, c.Version, short(topic.Steps), short(sub.Steps), sub.Steps[len(sub.Steps)-1].Text))
+			}
+			if !slices.Equal(got, want) {
+				t.Errorf("%s:\n%s\nwant\n%s", query, strings.Join(got, "\n"), strings.Join(want, "\n"))
+			}
+		}
+
+		// From any entry of the journal that belongs to a change, that change is found.
+		first := ask("resource=Encounter/e&subscription=abc").Changes[0]
+		for _, step := range append(first.Steps, struct{ Seq uint64 }{first.Seq}) {
+			if got := ask(fmt.Sprint("seq=", step.Seq)).Changes; len(got) != 1 || got[0].Seq != first.Seq {
+				t.Errorf("entry %d: got %+v, want the change %d", step.Seq, got, first.Seq)
+			}
+		}
+		// Without a subscription, all on the topic are judged.
+		if got := ask(fmt.Sprint("seq=", first.Seq)).Changes[0].Verdict.Topics[0].Subscriptions; len(got) != 3 {
+			t.Errorf("got %+v, want all three subscriptions", got)
+		}
+		// The criteria name what they compared.
+		if e := s.explain(encounter("e", "planned"), encounter("e", "completed")); !strings.Contains(e.Topics[0].Steps.String(), "status=in-progress compared with ") {
+			t.Errorf("got %s, want how the status compared", e.Topics[0].Steps)
+		}
+	})
+}
+
+// short is the steps without their words.
+func short(all steps) string {
+	var words []string
+	for _, s := range all {
+		words = append(words, s.Step+" "+map[bool]string{true: "yes", false: "no"}[s.OK])
+	}
+	return strings.Join(words, "; ")
+}
+
+// A subscription whose topic is about something else hears that of every change.
+func TestExplain_OfASubscriptionOnAnotherTopic(t *testing.T) {
+	t.Parallel()
+	s := vectorServer(t, fhir.R5)
+	s.must(201, "PUT", "Patient/p", patient("p", "A"))
+	a := s.must(200, "GET", "/mock/explain?resource=Patient/p&subscription=abc", nil)
+	if !strings.Contains(string(a.raw), "it is about Encounter, the resource is a Patient") {
+		t.Errorf("got %s", a.raw)
+	}
+	a = s.must(200, "POST", "/mock/explain", map[string]any{"subscription": "abc", "current": patient("p", "A")})
+	if !strings.Contains(string(a.raw), "it is about Encounter, the resource is a Patient") {
+		t.Errorf("as a dry run: got %s", a.raw)
+	}
+	s.must(404, "POST", "/mock/explain", map[string]any{"subscription": "none", "current": patient("p", "A")})
 }
 
 func TestExplain_RefusesWhatItCannotImagine(t *testing.T) {

@@ -44,6 +44,7 @@ type Entry struct {
 	Topic        string // canonical URL
 	Resource     string // "Encounter/1"
 	Release      string // of Resource, "R5"
+	Version      string // of Resource after a change
 	Interaction  string // create, update or delete
 	Type         string
 	Dialect      string
@@ -83,6 +84,7 @@ type wireEntry struct {
 	Topic        string        `json:"topic,omitempty"`
 	Resource     string        `json:"resource,omitempty"`
 	Release      string        `json:"release,omitempty"`
+	Version      string        `json:"version,omitempty"`
 	Interaction  string        `json:"interaction,omitempty"`
 	Type         string        `json:"type,omitempty"`
 	Dialect      string        `json:"dialect,omitempty"`
@@ -115,7 +117,7 @@ func (e *Entry) JSON(bodies bool) []byte {
 	w := wireEntry{
 		Seq: e.Seq, Time: e.Time, Kind: e.Kind,
 		Subscription: e.Subscription, Socket: e.Socket, Topic: e.Topic, Resource: e.Resource, Release: e.Release,
-		Interaction: e.Interaction, Type: e.Type, Dialect: e.Dialect, Token: e.Token,
+		Version: e.Version, Interaction: e.Interaction, Type: e.Type, Dialect: e.Dialect, Token: e.Token,
 		Code: e.Code, First: e.First, Last: e.Last, Text: e.Text,
 		Size: e.Size, Dropped: e.Dropped,
 	}

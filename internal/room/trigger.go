@@ -195,6 +195,11 @@ func (r *Room) fireLocked(t Trigger, targets []target, method string) ([]Fired, 
 			focus.Resource = nil
 		}
 		occurrence := on.base.occurrence(on.topic, focus, state, now)
+		fires := journal.Entry{Kind: journal.Fired, Type: "trigger", Subscription: t.Subscription, Resource: state.Reference(), Release: string(on.base.release), Interaction: cmp.Or(t.Interaction, "create")}
+		if on.topic != nil {
+			fires.Topic = on.topic.URL()
+		}
+		r.journal.Record(fires)
 		if t.Subscription != "" {
 			number, err := r.subscriptions.AppendTo(t.Subscription, occurrence)
 			if err != nil {
@@ -202,7 +207,6 @@ func (r *Room) fireLocked(t Trigger, targets []target, method string) ([]Fired, 
 			}
 			return []Fired{{t.Subscription, number}}, nil
 		}
-		r.journal.Record(journal.Entry{Kind: journal.Fired, Type: "trigger", Topic: on.topic.URL(), Resource: state.Reference(), Release: string(on.base.release), Interaction: cmp.Or(t.Interaction, "create")})
 		fired = append(fired, on.base.appendLocked(on.topic, occurrence, state)...)
 	}
 	return fired, nil

@@ -119,13 +119,13 @@ func (b *Base) Stores(typ string) *fhir.Error {
 func (b *Base) publishLocked(change *store.Change) {
 	state := change.State()
 	record := func(kind, topic, text string) {
-		b.room.journal.Record(journal.Entry{Kind: kind, Topic: topic, Resource: state.Reference(), Release: string(b.release), Interaction: string(change.Interaction), Text: text})
+		b.room.journal.Record(journal.Entry{Kind: kind, Topic: topic, Resource: state.Reference(), Version: change.VersionID, Release: string(b.release), Interaction: string(change.Interaction), Text: text})
 	}
 	record(journal.Change, "", "")
 	for _, t := range b.topics.ForType(state.Type) {
 		verdict := t.Match(change)
 		if !verdict.Fired {
-			record(journal.NotFired, t.URL(), strings.Join(verdict.Steps, "; "))
+			record(journal.NotFired, t.URL(), verdict.String())
 			continue
 		}
 		record(journal.Fired, t.URL(), "")

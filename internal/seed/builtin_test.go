@@ -153,7 +153,7 @@ func TestBuiltin_TopicsFireForTheGenerators(t *testing.T) {
 		for id, of := range all {
 			verdict := of.Match(change)
 			if want := concerns(w.Note) == id; verdict.Fired != want {
-				t.Errorf("%s/%s %s: %s fired: %t (%s)", w.Type, w.ID, w.Note, id, verdict.Fired, strings.Join(verdict.Steps, "; "))
+				t.Errorf("%s/%s %s: %s fired: %t (%s)", w.Type, w.ID, w.Note, id, verdict.Fired, verdict)
 			}
 			if !verdict.Fired {
 				continue

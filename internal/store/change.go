@@ -22,6 +22,7 @@ type Change struct {
 	Method      string         // POST, PUT or DELETE, as Bundle.entry.request would say it (a patch is a PUT)
 	Previous    *fhir.Resource // nil on create
 	Current     *fhir.Resource // nil on delete
+	VersionID   string         // of the new state; of a delete that of the deletion
 	At          time.Time
 }
 

@@ -67,6 +67,33 @@ func (s *Store) History(typ, id string) ([]Version, *fhir.Error) {
 	return versions, nil
 }
 
+// ChangeTo answers the change that made a version. It is nil where the version, or
+// the one before it, is no longer kept.
+func (s *Store) ChangeTo(typ, id, version string) *Change {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	r := s.recordLocked(typ, id)
+	if r == nil {
+		return nil
+	}
+	i := slices.IndexFunc(r.versions, func(v Version) bool { return v.VersionID == version })
+	if i < 0 || i == 0 && version != "1" {
+		return nil
+	}
+	v := r.versions[i]
+	c := &Change{Interaction: Update, Method: v.Method, Current: v.Resource, VersionID: v.VersionID, At: v.At}
+	if i > 0 {
+		c.Previous = r.versions[i-1].Resource
+	}
+	switch {
+	case v.Resource == nil:
+		c.Interaction = Delete
+	case v.Created:
+		c.Interaction = Create
+	}
+	return c
+}
+
 // Entry is a version together with the resource it is of.
 type Entry struct {
 	Type, ID string

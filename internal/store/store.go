@@ -204,6 +204,7 @@ func (s *Store) deleteLocked(typ, id string) *Change {
 	}
 	change := &Change{Interaction: Delete, Method: http.MethodDelete, Previous: r.current().Resource, At: s.nextTimeLocked(r)}
 	s.appendLocked(r, Version{Method: change.Method, At: change.At})
+	change.VersionID = r.current().VersionID
 	s.types[typ].remove(r)
 	s.count--
 	s.buryLocked(r)
@@ -250,6 +251,7 @@ func (s *Store) putLocked(typ, id, method string, o *fhir.Object) *Change {
 	}
 	change.Current = fhir.NewResource(s.release, Stamp(o, id, strconv.Itoa(r.last+1), change.At))
 	s.appendLocked(r, Version{Method: method, Created: !existed, At: change.At, Resource: change.Current})
+	change.VersionID = change.Current.VersionID
 	if !existed {
 		s.enterLocked(r)
 	}

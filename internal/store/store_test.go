@@ -469,3 +469,43 @@ func TestStore_ReadersSeeWholeVersions(t *testing.T) {
 	close(done)
 	readers.Wait()
 }
+
+// The change that made a version is the change that was answered then.
+func TestChangeTo(t *testing.T) {
+	t.Parallel()
+	s := store.New(fhir.R5, clock.NewManual(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)), random.Seeded(1), store.Options{MaxVersions: 3})
+	var made []*store.Change
+	note := func(c *store.Change, err *fhir.Error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		made = append(made, c)
+	}
+	patient := func(family string) *fhir.Object {
+		return fhir.NewObject("resourceType", "Patient", "name", []any{fhir.NewObject("family", family)})
+	}
+	note(s.Update("Patient", "p", patient("A"), ""))
+	note(s.Update("Patient", "p", patient("B"), ""))
+	check := func(from int) {
+		t.Helper()
+		for i, want := range made {
+			got := s.ChangeTo("Patient", "p", want.VersionID)
+			if i < from {
+				if got != nil {
+					t.Errorf("version %s: got %+v, want none, as what was before is not kept", want.VersionID, got)
+				}
+			} else if got == nil || *got != *want {
+				t.Errorf("version %s: got %+v, want %+v", want.VersionID, got, want)
+			}
+		}
+	}
+	check(0)
+	note(s.Delete("Patient", "p", ""))
+	check(0)
+	note(s.Update("Patient", "p", patient("C"), ""))
+	check(2) // version 2 is the oldest kept
+	if s.ChangeTo("Patient", "p", "9") != nil || s.ChangeTo("Patient", "q", "1") != nil {
+		t.Error("there is a change to what never was")
+	}
+}

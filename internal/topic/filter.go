@@ -238,19 +238,26 @@ func (t *Topic) search(typ string, f fhir.Filter, offered []fhir.CanFilterBy) (*
 }
 
 // Match tells whether a resource passes every filter that applies to its type
-// (FLT-1, FLT-3), and in words how each compared.
+// (FLT-1, FLT-3), and in words how each compared; where some do not let it pass,
+// how those did.
 func (f *Filters) Match(state *fhir.Resource) (bool, []string) {
-	passes, reasons := true, []string(nil)
+	var passed, failed []string
 	for _, one := range f.filters {
 		condition := one.conditions[state.Type]
 		if condition == nil {
 			continue
 		}
 		ok, reason := condition.Match(state)
-		passes = passes && ok
-		reasons = append(reasons, "filter "+reason)
+		if ok {
+			passed = append(passed, "filter "+reason)
+		} else {
+			failed = append(failed, "filter "+reason)
+		}
 	}
-	return passes, reasons
+	if len(failed) > 0 {
+		return false, failed
+	}
+	return true, passed
 }
 
 // Index answers a name of what the filters look at first, and the values of which

@@ -110,6 +110,9 @@ func (t *Topic) Title() string { return t.topic.Title }
 // Status is the publication status of the topic.
 func (t *Topic) Status() string { return t.topic.Status }
 
+// Triggers is the number of resourceTriggers.
+func (t *Topic) Triggers() int { return len(t.triggers) }
+
 // Resources lists the types the topic is about, those of resource triggers
 // first.
 func (t *Topic) Resources() []string {
@@ -131,26 +134,66 @@ func (t *Topic) Resources() []string {
 // Verdict is the answer to whether a change fires a topic.
 type Verdict struct {
 	Fired   bool
-	Trigger int      // index of the trigger that fired
-	Steps   []string // how each trigger came to its answer, in words
+	Trigger int // index of the trigger that fired
+	Steps   []Step
+}
+
+// Step is one thing a trigger asks of a change.
+type Step struct {
+	Trigger int    // its index, -1 for the topic as a whole
+	Name    string // type, interaction or criteria
+	Passed  bool
+	Text    string // how it compared, in words
+}
+
+// String is the verdict in words.
+func (v Verdict) String() string {
+	var words []string
+	for _, s := range v.Steps {
+		if s.Trigger >= 0 {
+			words = append(words, fmt.Sprintf("trigger %d: %s", s.Trigger, s.Text))
+		} else {
+			words = append(words, s.Text)
+		}
+	}
+	return strings.Join(words, "; ")
 }
 
 // Match decides whether a change fires the topic: whether any of its triggers
-// does (TOP-5).
-func (t *Topic) Match(c *store.Change) Verdict {
+// does (TOP-5). Of the steps it answers those that kept it from firing.
+func (t *Topic) Match(c *store.Change) Verdict { return t.decide(c, false) }
+
+// Explain is [Topic.Match] with every step.
+func (t *Topic) Explain(c *store.Change) Verdict { return t.decide(c, true) }
+
+func (t *Topic) decide(c *store.Change, explain bool) Verdict {
 	v := Verdict{}
 	for i := range t.triggers {
-		fired, why := t.triggers[i].match(c, t.preferQuery)
-		v.Steps = append(v.Steps, fmt.Sprintf("trigger %d on %s: %s", i, t.triggers[i].Resource, why))
-		if fired {
+		ask := asking{trigger: i, explain: explain, steps: &v.Steps}
+		if t.triggers[i].match(c, t.preferQuery, ask) {
 			v.Fired, v.Trigger = true, i
 			return v
 		}
 	}
 	if len(t.triggers) == 0 {
-		v.Steps = []string{"the topic has no trigger on resources; only /mock/trigger fires it"}
+		v.Steps = []Step{{Trigger: -1, Name: "type", Text: "the topic has no trigger on resources; only /mock/trigger fires it"}}
 	}
 	return v
+}
+
+// asking gathers the steps of one trigger.
+type asking struct {
+	trigger int
+	explain bool // also what passed
+	steps   *[]Step
+}
+
+// answer notes a step and answers whether it passed; text words it.
+func (a asking) answer(name string, passed bool, text func() string) bool {
+	if !passed || a.explain {
+		*a.steps = append(*a.steps, Step{a.trigger, name, passed, text()})
+	}
+	return passed
 }
 
 // concerns tells whether a trigger is about resources of a type.
@@ -164,23 +207,48 @@ func (g *trigger) concerns(typ string) bool {
 	return false
 }
 
-func (g *trigger) match(c *store.Change, preferQuery bool) (bool, string) {
-	if !g.concerns(c.State().Type) {
-		return false, "not about " + c.State().Type
+// match asks a trigger about a change, up to the first answer that is no.
+func (g *trigger) match(c *store.Change, preferQuery bool, ask asking) bool {
+	typ := c.State().Type
+	if !ask.answer("type", g.concerns(typ), func() string { return about(g.Resource, typ) }) {
+		return false
 	}
-	if len(g.Interactions) > 0 && !slices.Contains(g.Interactions, string(c.Interaction)) {
-		return false, string(c.Interaction) + " is not among the supported interactions " + strings.Join(g.Interactions, ", ") // TOP-3
+	allowed := len(g.Interactions) == 0 || slices.Contains(g.Interactions, string(c.Interaction)) // TOP-3
+	if !ask.answer("interaction", allowed, func() string { return g.interaction(c, allowed) }) {
+		return false
 	}
 	// Both are ways to say the same; where there are both, FHIRPath, the more
 	// precise one, decides unless told otherwise (TOP-8).
 	queries := g.previous != nil || g.current != nil || g.hasResults(c)
 	switch {
 	case g.path != nil && !(preferQuery && queries):
-		return g.matchPath(c)
+		passed, text := g.matchPath(c)
+		return ask.answer("criteria", passed, func() string { return text })
 	case queries:
-		return g.matchQuery(c)
+		passed, text := g.matchQuery(c)
+		return ask.answer("criteria", passed, func() string { return text })
 	}
-	return true, "no criteria, so every " + string(c.Interaction) + " fires" // TOP-4
+	return ask.answer("criteria", true, func() string { return "no criteria, so every " + string(c.Interaction) + " fires" }) // TOP-4
+}
+
+// interaction says how an interaction compares with those a trigger supports.
+func (g *trigger) interaction(c *store.Change, allowed bool) string {
+	named := strings.Join(g.Interactions, ", ")
+	switch {
+	case len(g.Interactions) == 0:
+		return "it names no interactions, so every " + string(c.Interaction) + " counts"
+	case allowed:
+		return "this " + string(c.Interaction) + " is among the supported interactions " + named
+	}
+	return string(c.Interaction) + " is not among the supported interactions " + named
+}
+
+// about says how the type of a trigger compares with that of a resource.
+func about(trigger, typ string) string {
+	if trigger == typ {
+		return "it is about " + trigger
+	}
+	return "it is about " + trigger + ", the resource is a " + typ
 }
 
 // matchPath evaluates the fhirPathCriteria on a change.
@@ -194,7 +262,7 @@ func (g *trigger) matchPath(c *store.Change) (bool, string) {
 	}
 	result, err := g.path.Eval(c.State().Release, c.State().JSON, vars)
 	if err == nil && fhirpath.True(result) {
-		return true, "fhirPathCriteria is true"
+		return true, "fhirPathCriteria is true: " + g.path.String()
 	}
 	if g.lenient != nil && (err != nil || len(result) != 1) {
 		// HL7's own example unites conditions where it means to offer a choice.
@@ -205,7 +273,18 @@ func (g *trigger) matchPath(c *store.Change) (bool, string) {
 	if err != nil {
 		return false, err.Error()
 	}
-	return false, fmt.Sprintf("fhirPathCriteria gives %v, not a single true", fhirpath.Values(result))
+	return false, fmt.Sprintf("fhirPathCriteria gives %s, not a single true: %s", gives(fhirpath.Values(result)), g.path)
+}
+
+// gives is a result in words.
+func gives(result []any) string {
+	switch len(result) {
+	case 0:
+		return "nothing"
+	case 1:
+		return fmt.Sprint(result[0])
+	}
+	return fmt.Sprintf("%d values, %.100s", len(result), fmt.Sprint(result))
 }
 
 // hasResults tells whether a trigger without search strings still says what to
