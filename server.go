@@ -148,7 +148,7 @@ func (s *server) configure() {
 func (s *server) routes() {
 	e := s.echo
 	e.GET("/", s.page)
-	for _, view := range []string{"/timeline", "/try", "/trigger", "/resources"} {
+	for _, view := range []string{"/timeline", "/try", "/trigger", "/why", "/resources"} {
 		e.GET(view, s.page)
 		e.GET(view+"/*", s.page)
 	}

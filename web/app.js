@@ -10,6 +10,7 @@ const views = {
   timeline: ["Timeline", () => import("./views/timeline.js")],
   try: ["Try it", () => import("./views/try.js")],
   trigger: ["Trigger", () => import("./views/trigger.js")],
+  why: ["Why?", () => import("./views/why.js")],
   resources: ["Resources", () => import("./views/resources.js")],
 };
 

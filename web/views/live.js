@@ -279,9 +279,10 @@ function subscriptions(state) {
     h("td.num", null, count(s.events)),
     h("td", null, s.heartbeatPeriod ? `every ${s.heartbeatPeriod} s` : "none"),
     h("td", null, s.lastFrame ? aged(h("span"), (e) => { e.textContent = ago(Date.now() - new Date(s.lastFrame)); }) : "never"),
-    h("td", null, s.sockets.length ? s.sockets.map((id) => h("a.mono", { href: `/timeline?socket=${encodeURIComponent(id)}` }, id, " ")) : h("span.quiet", null, "none"))));
-  if (state.subscriptions.length > shownRows) rows.push(h("tr", null, h("td", { colspan: 8 }, `and ${count(state.subscriptions.length - shownRows)} more`)));
-  return table("Subscriptions", [["Id"], ["Status"], ["Topic"], ["Content"], ["Events", "num"], ["Heartbeat"], ["Last frame"], ["Sockets"]], rows, "There is no subscription.");
+    h("td", null, s.sockets.length ? s.sockets.map((id) => h("a.mono", { href: `/timeline?socket=${encodeURIComponent(id)}` }, id, " ")) : h("span.quiet", null, "none")),
+    h("td", null, h("a", { href: `/why?subscription=${encodeURIComponent(s.id)}`, "aria-label": `Why ${s.id} was notified, or was not` }, "Why?"))));
+  if (state.subscriptions.length > shownRows) rows.push(h("tr", null, h("td", { colspan: 9 }, `and ${count(state.subscriptions.length - shownRows)} more`)));
+  return table("Subscriptions", [["Id"], ["Status"], ["Topic"], ["Content"], ["Events", "num"], ["Heartbeat"], ["Last frame"], ["Sockets"], ["Notified"]], rows, "There is no subscription.");
 }
 
 function sockets(state) {

@@ -47,6 +47,9 @@ function resource(reference, fallback) {
   return h("a.mono", { href: `/resources/${id}${release && release !== "R5" ? `?release=${release}` : ""}` }, id);
 }
 
+// What belongs to a change, of which can be asked why.
+const decided = new Set(["change", "fired", "not-fired", "appended", "not-sent", "sent"]);
+
 function facts(e) {
   const rows = [];
   const row = (name, ...value) => { if (value.some((v) => v !== undefined && v !== null && v !== "")) rows.push(h("dt", null, name), h("dd", null, ...value)); };
@@ -62,6 +65,7 @@ function facts(e) {
   if (e.http) row("Answered", `${e.http.status} after ${e.http.took < 10 ? e.http.took.toFixed(2) : Math.round(e.http.took)} ms`);
   row("Size", e.size && bytes(e.size));
   if (!e.frame) row("Says", e.text);
+  if (decided.has(e.kind) && (e.resource || e.first)) row("Why?", h("a", { href: `/why?${new URLSearchParams({ seq: e.seq, ...(e.subscription && { subscription: e.subscription }) })}` }, "each question that was asked, with its answer"));
   return h("dl.facts", null, rows);
 }
 
