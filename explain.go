@@ -28,6 +28,9 @@ func (s *server) explain(c echo.Context) error {
 	if err := control(c, &in); err != nil {
 		return err
 	}
+	if err := onlyParameters(c, "format"); err != nil {
+		return err
+	}
 	base := s.room.Base(s.options.releases()[0])
 	if in.Release != "" {
 		release, _ := fhir.ParseRelease(in.Release)
@@ -49,7 +52,29 @@ func (s *server) explain(c echo.Context) error {
 	if refused != nil {
 		return refused
 	}
+	if text, err := wantsText(c); text || err != nil {
+		return orText(c, err, explanation.String())
+	}
 	return answerJSON(c, explanation)
+}
+
+// wantsText tells whether the answer is to be read in a terminal.
+func wantsText(c echo.Context) (bool, error) {
+	switch format := c.QueryParam("format"); format {
+	case "", "json":
+		return false, nil
+	case "text":
+		return true, nil
+	default:
+		return false, fhir.Refuse(http.StatusBadRequest, "value", "format: got %q, expected json or text", format)
+	}
+}
+
+func orText(c echo.Context, err error, text string) error {
+	if err != nil {
+		return err
+	}
+	return c.String(http.StatusOK, text)
 }
 
 // happened is one thing the journal says of a change.
@@ -87,7 +112,7 @@ const maxExplained = 100
 // resource led to, or of every resource, for a subscription or all of them, or the
 // one a journal entry belongs to; as far as the journal goes back, the newest last.
 func (s *server) explained(c echo.Context) error {
-	if err := onlyParameters(c, "resource", "subscription", "seq"); err != nil {
+	if err := onlyParameters(c, "resource", "subscription", "seq", "format"); err != nil {
 		return err
 	}
 	resource, subscription := c.QueryParam("resource"), c.QueryParam("subscription")
@@ -105,9 +130,31 @@ func (s *server) explained(c echo.Context) error {
 	for _, h := range changes {
 		s.judge(h, subscription)
 	}
+	if text, err := wantsText(c); text || err != nil {
+		return orText(c, err, told(changes))
+	}
 	return answerJSON(c, struct {
 		Changes []*whatHappened `json:"changes"`
 	}{changes})
+}
+
+// told is what happened as people read it in a terminal.
+func told(changes []*whatHappened) string {
+	var text strings.Builder
+	for _, h := range changes {
+		if h.Verdict != nil {
+			text.WriteString(h.Verdict.String())
+			continue
+		}
+		fmt.Fprintf(&text, "%s %s, %s\n  %s\n", h.Interaction, h.Resource, h.Release, h.Note)
+		for _, step := range h.Steps {
+			fmt.Fprintf(&text, "  %s %s %s\n", step.Kind, step.Subscription, step.Text)
+		}
+	}
+	if len(changes) == 0 {
+		return "the journal knows of no such change\n"
+	}
+	return text.String()
 }
 
 // judge adds the verdict on a change as topics and filters are now.

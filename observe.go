@@ -50,7 +50,7 @@ func (s *server) journal(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	bodies, err := flag(c, "bodies")
+	bodies, err := isSet(c, "bodies")
 	if err != nil {
 		return err
 	}
@@ -150,7 +150,7 @@ func journalFilter(c echo.Context) (journal.Filter, error) {
 	return f, err
 }
 
-func flag(c echo.Context, name string) (bool, error) {
+func isSet(c echo.Context, name string) (bool, error) {
 	switch v := c.QueryParam(name); v {
 	case "", "false":
 		return false, nil

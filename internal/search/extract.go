@@ -221,7 +221,7 @@ func splitReference(reference string) (typ, id string) {
 	return parts[len(parts)-2], parts[len(parts)-1]
 }
 
-// References answers what a reference parameter points to in a resource, as
+// References answers what a reference parameter points to on this server, as
 // relative references ("Patient/1").
 func (p *Parameter) References(res *fhir.Resource) []string {
 	values, err := p.Values(res)
@@ -234,8 +234,8 @@ func (p *Parameter) References(res *fhir.Resource) []string {
 			if inner := o.Object("reference"); inner != nil {
 				o = inner // a CodeableReference
 			}
-			if typ, id := splitReference(o.Text("reference")); typ != "" && !slices.Contains(references, typ+"/"+id) {
-				references = append(references, typ+"/"+id)
+			if to := takeApart(res.Release, o.Text("reference")); to.typ != "" && to.base == "" && !slices.Contains(references, to.typ+"/"+to.id) {
+				references = append(references, to.typ+"/"+to.id)
 			}
 		}
 	}

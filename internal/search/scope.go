@@ -53,8 +53,7 @@ func (s Scope) canonical(typ, canonical string) *fhir.Resource {
 }
 
 // resolve finds what a reference or canonical inside res points to, nil where it
-// is not stored here. A literal reference to another server is taken by its type
-// and id, as everywhere.
+// is not stored here.
 func (s Scope) resolve(res *fhir.Resource, value any, types []string) *fhir.Resource {
 	switch v := value.(type) {
 	case string:
@@ -76,8 +75,8 @@ func (s Scope) resolve(res *fhir.Resource, value any, types []string) *fhir.Reso
 			}
 			return nil
 		}
-		if typ, id := splitReference(reference); typ != "" {
-			return s.lookup(typ + "/" + id)
+		if parts := takeApart(s.Release, reference); parts.typ != "" && parts.base == "" {
+			return s.lookup(parts.typ + "/" + parts.id)
 		}
 	}
 	return nil

@@ -1,0 +1,316 @@
+package main
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"signalfhir/internal/fhir"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+// golden compares a text with a file of testdata.
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	path := "testdata/" + name
+	if *update {
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(strings.Split(string(want), "\n"), strings.Split(got, "\n")); diff != "" {
+		t.Errorf("%s (-want +got; -update writes it):\n%s", path, diff)
+	}
+}
+
+// told asks, as text, what a change would do.
+func (s *testServer) told(previous, current any) string {
+	s.t.Helper()
+	body := map[string]any{}
+	if previous != nil {
+		body["previous"] = previous
+	}
+	if current != nil {
+		body["current"] = current
+	}
+	return string(s.must(200, "POST", "/mock/explain?format=text", compact(body)).raw)
+}
+
+// topicOf is the admission topic with another trigger.
+func topicOf(trigger map[string]any, pairs ...any) map[string]any {
+	topic := admissionTopic()
+	trigger["resource"] = "Encounter"
+	topic["resourceTrigger"] = []any{trigger}
+	for i := 0; i < len(pairs); i += 2 {
+		topic[pairs[i].(string)] = pairs[i+1]
+	}
+	return topic
+}
+
+// Each row of the truth table of 1.3.5 and each trap around it, as the server
+// explains it.
+func TestTopics_TruthTableAndTraps(t *testing.T) {
+	t.Parallel()
+	type m = map[string]any
+	planned, admitted, done := encounter("e", "planned"), encounter("e", "in-progress"), encounter("e", "completed")
+	query := func(pairs ...any) m {
+		q := m{}
+		for i := 0; i < len(pairs); i += 2 {
+			q[pairs[i].(string)] = pairs[i+1]
+		}
+		return m{"queryCriteria": q}
+	}
+	tests := []struct {
+		name              string
+		trigger           m
+		previous, current any
+	}{}
+	add := func(name string, trigger m, previous, current any) {
+		tests = append(tests, struct {
+			name              string
+			trigger           m
+			previous, current any
+		}{name, trigger, previous, current})
+	}
+	for _, both := range []bool{true, false} {
+		for _, p := range []bool{true, false} {
+			for _, c := range []bool{true, false} {
+				state := map[bool]m{true: admitted, false: planned}
+				result := map[bool]string{true: "test-passes", false: "test-fails"}
+				trigger := func() m {
+					return query("previous", "status=in-progress", "resultForCreate", result[p], "current", "status=in-progress", "resultForDelete", result[c], "requireBoth", both)
+				}
+				row := fmt.Sprintf("P %v, C %v, both %v", p, c, both)
+				add("1.3.5 create: "+row, trigger(), nil, state[c])
+				add("1.3.5 update: "+row, trigger(), state[p], state[c])
+				add("1.3.5 delete: "+row, trigger(), state[p], nil)
+			}
+		}
+	}
+	add("TOP-3 an interaction that is not supported", m{"supportedInteraction": []any{"delete"}}, nil, planned)
+	add("TOP-4 no criteria", m{"supportedInteraction": []any{"update"}}, planned, planned)
+	add("TOP-8 both kinds of criteria", with(query("current", "status=planned"), "fhirPathCriteria", "false"), nil, planned)
+	add("TOP-9 %previous is empty on a create", m{"fhirPathCriteria": "%previous.empty() and %current.exists()"}, nil, planned)
+	add("TOP-9 %current is empty on a delete", m{"fhirPathCriteria": "%previous.exists() and %current.empty()"}, planned, nil)
+	add("TOP-10 nothing is not true", m{"fhirPathCriteria": "%current.status.where($this = 'x')"}, nil, planned)
+	add("TOP-10 a string is not true", m{"fhirPathCriteria": "%current.status"}, nil, planned)
+	add("TOP-10 an error is not true", m{"fhirPathCriteria": "%current.status + 1"}, nil, planned)
+	add("TOP-11 boolean | is read as or where the strict reading is no condition", m{"fhirPathCriteria": "(%previous.empty() | (%previous.status != 'completed')) and (%current.status = 'completed')"}, planned, done)
+	add("TOP-11 … which may be false too", m{"fhirPathCriteria": "(%previous.empty() | (%previous.status != 'completed')) and (%current.status = 'completed')"}, done, done)
+	add("TOP-12 a comparison with nothing is nothing", m{"fhirPathCriteria": "%previous.status!='in-progress' and %current.status='in-progress'"}, nil, admitted)
+	add("TOP-13 a query with its type and encoded", query("current", "Encounter?status%3Anot=in-progress"), nil, planned)
+	add("TOP-14 test-passes without requireBoth fires on every create", query("resultForCreate", "test-passes", "current", "status=in-progress"), nil, planned)
+	add("TOP-14 test-fails with requireBoth never fires on a create", query("resultForCreate", "test-fails", "current", "status=in-progress", "requireBoth", true), nil, admitted)
+	add("TOP-15 no resultForCreate leaves that test out", query("previous", "status=planned", "current", "status=in-progress", "requireBoth", true), nil, admitted)
+	add("TOP-15 no resultForDelete leaves that test out", query("previous", "status=planned", "current", "status=in-progress", "requireBoth", true), planned, nil)
+	add("TOP-16 no previous leaves that test out", query("current", "status=in-progress"), planned, admitted)
+	add("TOP-16 no query on an update is no criteria", query("resultForCreate", "test-passes"), planned, planned)
+	add("a search parameter of each kind", query("current", "length=gt1||h&patient.gender:missing=true&date=ge2026&_has:Observation:encounter:status=final", "requireBoth", true), planned,
+		encounter("e", "planned", "length", m{"value": 2, "unit": "h"}, "actualPeriod", m{"start": "2026-02-01"}))
+
+	s := start(t)
+	s.must(201, "PUT", "SubscriptionTopic/admission", admissionTopic())
+	var all strings.Builder
+	for _, tt := range tests {
+		s.must(200, "PUT", "SubscriptionTopic/admission", topicOf(tt.trigger))
+		fmt.Fprintf(&all, "%s\n%s\n", tt.name, s.told(tt.previous, tt.current))
+	}
+	golden(t, "topics.golden", all.String())
+}
+
+// Each rule of filters that decides, FLT-1 to FLT-16, as the server explains it;
+// and each that refuses, as it is refused.
+func TestFilters_Rules(t *testing.T) {
+	t.Parallel()
+	type m = map[string]any
+	s := start(t)
+	s.must(201, "PUT", "Patient/123", with(with(patient("123", "A"), "gender", "male"), "birthDate", "1950-06-01"))
+	s.must(201, "PUT", "Group/ward", m{"resourceType": "Group", "id": "ward", "type": "person", "membership": "enumerated", "member": []any{m{"entity": reference("Patient/123")}}})
+	offered := []any{
+		m{"resource": "Encounter", "filterParameter": "patient", "modifier": []any{"in", "not-in"}},
+		m{"resource": "Encounter", "filterParameter": "status", "modifier": []any{"not", "missing"}},
+		m{"resource": "Encounter", "filterParameter": "date", "comparator": []any{"ge", "lt"}},
+		m{"resource": "Encounter", "filterParameter": "who", "filterDefinition": "http://hl7.org/fhir/SearchParameter/clinical-patient"},
+		m{"resource": "Encounter", "filterParameter": "mood"},
+		m{"resource": "Encounter", "filterParameter": "patient.gender"},
+		m{"resource": "Encounter", "filterParameter": "length", "comparator": []any{"gt"}},
+		m{"resource": "Encounter", "filterParameter": "subject", "modifier": []any{"type"}},
+		m{"resource": "Patient", "filterParameter": "family"},
+		m{"filterParameter": "_id"},
+	}
+	topic := with(admissionTopic(), "resourceTrigger", []any{m{"resource": "Encounter"}, m{"resource": "Patient"}})
+	s.must(201, "PUT", "SubscriptionTopic/admission", with(topic, "canFilterBy", offered))
+	focus := encounter("e", "in-progress", "subject", reference("Patient/123"), "actualPeriod", m{"start": "2026-01-10", "end": "2026-01-12"}, "length", m{"value": 90, "unit": "min"})
+	filter := func(pairs ...string) m {
+		f := m{}
+		for i := 0; i < len(pairs); i += 2 {
+			f[pairs[i]] = pairs[i+1]
+		}
+		return f
+	}
+	by := func(name, value string, more ...string) m {
+		return filter(append([]string{"filterParameter", name, "value", value}, more...)...)
+	}
+	var all strings.Builder
+	for _, tt := range []struct {
+		name    string
+		filters []any
+	}{
+		{"FLT-1 all have to hold", []any{by("patient", "Patient/123"), by("status", "planned")}},
+		{"FLT-1 all do", []any{by("patient", "Patient/123"), by("status", "in-progress")}},
+		{"FLT-2 a resourceType limits it to that type", []any{by("_id", "other", "resourceType", "Patient")}},
+		{"FLT-2 without one it is about every type that has it", []any{by("_id", "other")}},
+		{"FLT-3 not applicable passes", []any{by("family", "B")}},
+		{"FLT-4 not offered", []any{by("class", "AMB")}},
+		{"FLT-5 a label with a definition", []any{by("who", "Patient/9")}},
+		{"FLT-6 a label without", []any{by("mood", "sad")}},
+		{"FLT-7 a chain", []any{by("patient.gender", "male")}},
+		{"FLT-7 a chain that does not hold", []any{by("patient.gender", "female")}},
+		{"FLT-8 a comma is or", []any{by("status", "planned,in-progress")}},
+		{"FLT-8 a value that does not fit", []any{by("date", "yesterday", "comparator", "ge")}},
+		{"FLT-9 a comparator", []any{by("date", "2026-01-11", "comparator", "ge")}},
+		{"FLT-9 a comparator as a prefix", []any{by("length", "gt60||min")}},
+		{"FLT-9 both", []any{by("date", "ge2026", "comparator", "ge")}},
+		{"FLT-10 a modifier", []any{by("status", "in-progress", "modifier", "not")}},
+		{"FLT-10 type", []any{by("subject", "Patient/1", "modifier", "type")}},
+		{"FLT-11 a comparator that is not offered", []any{by("date", "2026", "comparator", "le")}},
+		{"FLT-11 a modifier that is not offered", []any{by("status", "x", "modifier", "in")}},
+		{"FLT-12 in a group", []any{by("patient", "Group/ward", "modifier", "in")}},
+		{"FLT-13 a bare id", []any{by("patient", "123")}},
+		{"FLT-13 an absolute URL", []any{by("patient", "http://any.name.of.ours/fhir/R5/Patient/123")}},
+		{"FLT-13 a URL of another server", []any{by("patient", "http://elsewhere.example/fhir/Patient/123")}},
+		{"FLT-13 another patient", []any{by("patient", "Patient/1234")}},
+	} {
+		a := s.do("PUT", "Subscription/abc", websocketSubscription("abc", admissionURL, "filterBy", tt.filters))
+		fmt.Fprintf(&all, "%s\n", tt.name)
+		if a.status >= 400 {
+			code, diagnostics, at := a.issue()
+			fmt.Fprintf(&all, "refused %d %s at %s: %s\n\n", a.status, code, strings.Join(at, ", "), diagnostics)
+			continue
+		}
+		told := s.told(nil, focus)
+		_, subscription, _ := strings.Cut(told, "    subscription")
+		fmt.Fprintf(&all, "    subscription%s\n", subscription)
+	}
+	golden(t, "filters.golden", all.String())
+}
+
+// FLT-14 to FLT-16 need events, not explanations: a filter looks at the state
+// after an update and before a delete, raises nothing, and what it holds back has
+// no number.
+func TestFilters_DecideWhatIsNumbered(t *testing.T) {
+	eachRelease(t, func(t *testing.T, r fhir.Release) {
+		s := start(t).on(r)
+		topic := topicOf(map[string]any{"supportedInteraction": []any{"create", "update", "delete"}, "queryCriteria": map[string]any{"previous": "status:not=cancelled", "current": "status:not=cancelled"}})
+		s.must(201, "PUT", "SubscriptionTopic/admission", topic)
+		s.must(201, "PUT", "Subscription/abc", websocketSubscription("abc", admissionURL, "filterBy", []any{map[string]any{"filterParameter": "patient", "value": "Patient/1"}}))
+		ws := s.bind("abc")
+		of := func(patient string) map[string]any { return encounter("e", "planned", "subject", reference("Patient/"+patient)) }
+		s.must(201, "PUT", "Encounter/e", of("2"))
+		ws.nothing() // FLT-16: not counted
+		s.must(200, "PUT", "Encounter/e", of("1"))
+		ws.wantEvent("1") // FLT-14: the state after the update
+		s.must(200, "PUT", "Encounter/e", of("2"))
+		ws.nothing()
+		s.must(200, "PUT", "Encounter/e", of("1"))
+		ws.wantEvent("2")
+		s.must(204, "DELETE", "Encounter/e", nil)
+		ws.wantEvent("3") // FLT-14: the state before the delete
+		s.must(201, "PUT", "Encounter/f", encounter("f", "cancelled", "subject", reference("Patient/1")))
+		ws.nothing() // FLT-15: the filter would let it pass, but nothing fired
+		// TOP-7: what failed is no change.
+		s.must(400, "PUT", "Encounter/e", `{"resourceType":"Encounter","id":"e","colour":"red"}`)
+		ws.nothing()
+	})
+}
+
+// TOP-6: an update that changes nothing is a new version, and fires.
+// TOP-17, TOP-19: a topic with event triggers is stored; only /mock/trigger fires it.
+func TestTopics_UpdatesWithoutChangeAndEventTriggers(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	s.must(201, "PUT", "SubscriptionTopic/admission", topicOf(map[string]any{"supportedInteraction": []any{"update"}}))
+	s.must(201, "PUT", "Subscription/abc", websocketSubscription("abc", admissionURL))
+	ws := s.bind("abc")
+	s.must(201, "PUT", "Encounter/e", encounter("e", "planned"))
+	ws.nothing()
+	for n := 1; n <= 2; n++ {
+		s.must(200, "PUT", "Encounter/e", encounter("e", "planned"))
+		ws.wantEvent(fmt.Sprint(n))
+	}
+
+	const url = "http://example.org/topic/a01"
+	event := map[string]any{"resourceType": "SubscriptionTopic", "id": "a01", "url": url, "status": "active",
+		"eventTrigger": []any{map[string]any{"event": map[string]any{"coding": []any{map[string]any{"system": "http://terminology.hl7.org/CodeSystem/v2-0003", "code": "A01"}}}, "resource": "Encounter"}}}
+	a := s.must(201, "PUT", "SubscriptionTopic/a01", event, "Prefer", "return=OperationOutcome")
+	if !strings.Contains(string(a.raw), "only the control API can") {
+		t.Errorf("nobody says that only /mock/trigger fires it: %s", a.raw)
+	}
+	s.must(201, "PUT", "Subscription/event", websocketSubscription("event", url))
+	other := s.bind("event")
+	s.must(201, "PUT", "Encounter/f", encounter("f", "planned"))
+	other.nothing()
+	s.must(200, "POST", "/mock/trigger", map[string]any{"topic": url, "reference": "Encounter/f"})
+	if f := other.wantEvent("1"); !strings.Contains(string(f.raw), "Encounter/f") {
+		t.Errorf("got %s", f.raw)
+	}
+}
+
+// TOP-18, TOP-20, TOP-21: versions of a topic live side by side; a draft can be
+// subscribed to, a retired one cannot.
+func TestTopics_VersionsAndStatus(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	version := func(id, version, status, query string) map[string]any {
+		topic := topicOf(map[string]any{"queryCriteria": map[string]any{"current": query}}, "id", id, "version", version)
+		topic["status"] = status
+		return topic
+	}
+	s.must(201, "PUT", "SubscriptionTopic/v1", version("v1", "1.0.0", "active", "status=planned"))
+	s.must(201, "PUT", "SubscriptionTopic/v2", version("v2", "1.10.0", "draft", "status=in-progress"))
+	s.must(422, "PUT", "SubscriptionTopic/again", version("again", "1.0.0", "active", "status=planned"))
+	s.must(201, "PUT", "Subscription/one", websocketSubscription("one", admissionURL+"|1.0.0"))
+	s.must(201, "PUT", "Subscription/latest", websocketSubscription("latest", admissionURL))
+	s.must(422, "PUT", "Subscription/none", websocketSubscription("none", admissionURL+"|3"))
+	one, latest := s.bind("one"), s.bind("latest")
+	s.must(201, "PUT", "Encounter/e", encounter("e", "planned"))
+	one.wantEvent("1")
+	latest.nothing()
+	s.must(200, "PUT", "Encounter/e", encounter("e", "in-progress"))
+	latest.wantEvent("1")
+	one.nothing()
+	// A later version takes over those that name none.
+	s.must(201, "PUT", "SubscriptionTopic/v3", version("v3", "2.0.0", "active", "status=completed"))
+	s.must(200, "PUT", "Encounter/e", encounter("e", "completed"))
+	latest.wantEvent("2")
+	// Retired, it refuses new ones, and those there are say so.
+	s.must(200, "PUT", "SubscriptionTopic/v1", version("v1", "1.0.0", "retired", "status=planned"))
+	if a := s.must(422, "PUT", "Subscription/new", websocketSubscription("new", admissionURL+"|1.0.0")); !strings.Contains(string(a.raw), "retired") {
+		t.Errorf("got %s", a.raw)
+	}
+	if a := s.must(200, "GET", "Subscription/one", nil); a.body["status"] != "error" {
+		t.Errorf("the subscription on the retired topic is %v, want error", a.body["status"])
+	}
+}
+
+// TOP-8: --prefer-query; FLT-4: --any-filter.
+func TestTopics_Options(t *testing.T) {
+	t.Parallel()
+	s := start(t, func(o *serveOptions) { o.PreferQuery, o.AnyFilter = true, true })
+	s.must(201, "PUT", "SubscriptionTopic/admission", topicOf(map[string]any{"queryCriteria": map[string]any{"current": "status=planned"}, "fhirPathCriteria": "false"}))
+	s.must(201, "PUT", "Subscription/abc", websocketSubscription("abc", admissionURL, "filterBy", []any{map[string]any{"filterParameter": "class", "value": "AMB"}}))
+	ws := s.bind("abc")
+	s.must(201, "PUT", "Encounter/e", encounter("e", "planned"))
+	ws.nothing()
+	s.must(201, "PUT", "Encounter/f", encounter("f", "planned", "class", []any{map[string]any{"coding": []any{map[string]any{"code": "AMB"}}}}))
+	ws.wantEvent("1")
+}
