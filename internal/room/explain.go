@@ -151,7 +151,7 @@ func verdictOf(stand subscription.Stand, fires bool, typ string) Verdict {
 	switch {
 	case stand.Filtered:
 		for _, reason := range stand.Reasons {
-			v.ask("filter", stand.Passes, reason)
+			v.ask("filter", stand.Passes, strings.TrimPrefix(reason, "filter "))
 		}
 	case stand.Passes:
 		v.ask("filter", true, "it has no filters about "+typ)
