@@ -249,6 +249,12 @@ func TestTransaction_ConditionalEntries(t *testing.T) {
 	if got := strings.Join(answers(a), "|"); got != "200 OK|204 No Content" {
 		t.Errorf("got %s", got)
 	}
+	// What a resource is called in the world is no link, also where an entry is called so.
+	named := with(patient("", "N"), "identifier", []any{map[string]any{"system": "urn:ietf:rfc:3986", "value": urn}})
+	a = s.base(200, bundleOf("transaction", entryOf("POST", "Patient", "resource", named, "fullUrl", urn)), "Prefer", "return=representation")
+	if !strings.Contains(string(a.raw), `"value":"`+urn+`"`) {
+		t.Errorf("the identifier was changed: %s", a.raw)
+	}
 	a = s.base(200, bundleOf("transaction", entryOf("POST", "Encounter", "resource", encounter("", "planned", "subject", reference("urn:uuid:33333333-3333-4333-8333-333333333333")))))
 	if !strings.Contains(string(a.raw), "no entry of the bundle has the fullUrl") {
 		t.Errorf("a reference to no entry is not told of: %s", a.raw)

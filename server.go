@@ -78,6 +78,7 @@ func newServer(o *serveOptions, addr net.Addr, log *slog.Logger) (*server, error
 		BatchWindow:    o.BatchWindow,
 		Strict:         o.Strict,
 		SkipInvariants: o.SkipInvariants,
+		KeepExpired:    o.KeepExpired,
 		PreferQuery:    o.PreferQuery,
 		AnyFilter:      o.AnyFilter,
 		JournalSize:    cmp.Or(o.JournalSize, -1),

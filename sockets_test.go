@@ -191,6 +191,23 @@ func TestExpiry_EndsTheBindingAndTheSocket(t *testing.T) {
 	}
 }
 
+// WS-33: --keep-expired lets a binding go on, though nobody can bind with the token
+// any more.
+func TestExpiry_KeepsTheBindingWhereAsked(t *testing.T) {
+	t.Parallel()
+	s := vectorServer(t, fhir.R5, func(o *serveOptions) { o.KeepExpired = true })
+	secret := s.token("abc")
+	ws := s.dial()
+	ws.send("bind-with-token " + secret)
+	ws.next()
+	s.clock.Advance(31 * time.Minute)
+	s.must(201, "PUT", "Encounter/e", encounter("e", "in-progress"))
+	ws.wantEvent("1")
+	other := s.dial()
+	other.send("bind-with-token " + secret)
+	other.outcome("expired")
+}
+
 func TestUnbind_StopsEventsOnThisSocketOnly(t *testing.T) {
 	t.Parallel()
 	s := vectorServer(t, fhir.R5)

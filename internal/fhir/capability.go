@@ -118,6 +118,7 @@ type capabilityResource struct {
 	UpdateCreate      bool                 `json:"updateCreate"`
 	ConditionalCreate bool                 `json:"conditionalCreate"`
 	ConditionalUpdate bool                 `json:"conditionalUpdate"`
+	ConditionalPatch  bool                 `json:"conditionalPatch,omitempty"`
 	ConditionalDelete string               `json:"conditionalDelete"`
 	SearchInclude     []string             `json:"searchInclude,omitempty"`
 	SearchParam       []namedMember        `json:"searchParam,omitempty"`

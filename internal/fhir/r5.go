@@ -20,7 +20,11 @@ func r5() codec {
 			return o
 		},
 		operations: func(r Release) []operation { return append(subscriptionOperations(r), resend(r)) },
-		capability: func(*capabilityStatement, *Capability) {},
+		capability: func(s *capabilityStatement, _ *Capability) {
+			for i := range s.Rest[0].Resource {
+				s.Rest[0].Resource[i].ConditionalPatch = true // which earlier releases cannot say
+			}
+		},
 		topicOf:    isSubscriptionTopic,
 		adapt:      func(o *Object) *Object { return o },
 	}

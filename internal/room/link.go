@@ -56,8 +56,8 @@ type linking struct {
 
 func (l *linking) object(o *fhir.Object) {
 	for _, name := range o.Names() {
-		if name == "div" || name == "fullUrl" {
-			continue
+		if name == "div" || name == "value" {
+			continue // a narrative, and what identifies something in the world: no links
 		}
 		switch v := o.Get(name).(type) {
 		case string:

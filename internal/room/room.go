@@ -35,6 +35,7 @@ type Options struct {
 	LogSize          int            // events kept per subscription for $events; 1000 (OPE-2)
 	JournalSize      int            // journal entries kept; 10 000. Below zero they are only counted
 	Strict           bool           // leniency becomes an error
+	KeepExpired      bool           // a binding outlives its tokens (WS-33)
 	SkipInvariants   bool           // of resources that are written only the form is checked
 	PreferQuery      bool           // queryCriteria decides before fhirPathCriteria (TOP-8)
 	AnyFilter        bool           // every search parameter is a filter, offered or not (FLT-4)
@@ -99,6 +100,7 @@ func New(o Options) (*Room, *fhir.Error) {
 		Random:      o.Random,
 		BatchWindow: o.BatchWindow,
 		LogSize:     o.LogSize,
+		KeepExpired: o.KeepExpired,
 		Observer:    r.observer(),
 		OnEnd:       r.ended,
 	})

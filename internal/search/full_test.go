@@ -99,6 +99,10 @@ func world(t testing.TB) search.Scope {
 		{"Patient", `"id":"p1","gender":"male","birthDate":"1950-06-01","name":[{"family":"Smith"}],"managingOrganization":{"reference":"Organization/o1"}`},
 		{"Patient", `"id":"p2","gender":"female"`},
 		{"Device", `"id":"d1","displayName":"Scale"`},
+		{"Location", `"id":"house"`},
+		{"Location", `"id":"ward","partOf":{"reference":"Location/house"}`},
+		{"Location", `"id":"bed","partOf":{"reference":"Location/ward"}`},
+		{"Encounter", `"id":"e2","location":[{"location":{"reference":"Location/bed"}}]`},
 		{"Encounter", `"id":"e1","status":"in-progress","subject":{"reference":"Patient/p1"}`},
 		{"Observation", `"id":"b1","subject":{"reference":"Patient/p1"},"encounter":{"reference":"http://h/fhir/R5/Encounter/e1"},"code":{"coding":[{"code":"8480-6"}]},"valueQuantity":{"value":150}`},
 		{"Observation", `"id":"b2","subject":{"reference":"Patient/p2"},"code":{"coding":[{"code":"8480-6"}]},"valueQuantity":{"value":110}`},
@@ -139,6 +143,9 @@ func TestQueries_ThatLookUpOthers(t *testing.T) { // FLT-7, FLT-12
 		{"Patient", "p2", `_has:Observation:subject:value-quantity=110`, `_has:Encounter:patient:status=in-progress`},
 		{"Encounter", "e1", // groups
 			`patient:in=Group/g1 patient:in=g1 subject:not-in=CareTeam/c1 _list=l1 _in=List/l1`, `patient:not-in=Group/g1 patient:in=c1`},
+		{"Encounter", "e2", // hierarchies
+			`location:below=Location/house location:below=Location/ward location:below=Location/bed location:above=Location/bed location:above=Location/nowhere,Location/bed`,
+			`location:below=Location/other location:above=Location/house location:above=Location/ward location=Location/house`},
 		{"Patient", "p1", `_in=Group/g1 _in=g1,c1`, `_in=CareTeam/c1 _list=l1`},
 		{"Patient", "p2", `_in=CareTeam/c1`, `_in=Group/g1 _list=l1`},
 		{"Organization", "o1", ``, `_has:Patient:organization:gender=female`},

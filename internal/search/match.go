@@ -43,6 +43,8 @@ func (s Scope) newMatcher(p *Parameter, modifier, text string) (valueMatcher, *f
 			return matchDisplay(text), nil
 		case modifier == "in", modifier == "not-in":
 			return s.matchInGroup(p, text)
+		case modifier == "above", modifier == "below":
+			return s.matchPartOf(p, modifier, text)
 		case p.Release.IsResourceType(modifier):
 			return matchReference(p, modifier+"/"+text), nil
 		}
@@ -86,7 +88,7 @@ func (s Scope) newMatcher(p *Parameter, modifier, text string) (valueMatcher, *f
 // modifiers are those each type of parameter takes, for people.
 var modifiers = map[string]string{
 	"token":     ":missing, :not, :text, :code-text, :in, :not-in, :above, :below and :of-type",
-	"reference": ":missing, :identifier, :text, :in, :not-in and a type such as :Patient",
+	"reference": ":missing, :identifier, :text, :in, :not-in, :above, :below and a type such as :Patient",
 	"string":    ":missing, :exact and :contains",
 	"uri":       ":missing, :contains, :below and :above",
 	"date":      ":missing",

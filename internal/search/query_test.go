@@ -69,6 +69,7 @@ func TestParseQuery_Refuses(t *testing.T) {
 		{"class:in=http://x/ValueSet/none", "not-supported", "store it first"},
 		{"class:below=http://x|a", "not-supported", "store it first"},
 		{"class:below=a", "value", "system|code"},
+		{"subject:below=1", "value", "Type/id"},
 		{"subject:in=Group/none", "not-supported", "store it first"},
 		{"_in=Group/none", "not-supported", "store it first"},
 		{"_list=none", "not-supported", "store it first"},

@@ -1,6 +1,7 @@
 package search
 
 import (
+	"net/http"
 	"slices"
 	"strings"
 
@@ -82,4 +83,47 @@ func matchDisplay(text string) valueMatcher {
 		display := o.Text("display")
 		return display != "" && strings.HasPrefix(fold(display), wanted)
 	}
+}
+
+// maxUp bounds the way up a hierarchy.
+const maxUp = 50
+
+// matchPartOf compares by the hierarchy resources make with partOf: below a
+// resource is itself and what is part of it, above it what it is part of.
+func (s Scope) matchPartOf(p *Parameter, modifier, text string) (valueMatcher, *fhir.Error) {
+	wanted := takeApart(p.Release, literal(text))
+	if wanted.typ == "" {
+		return nil, fhir.Refuse(http.StatusUnprocessableEntity, "value", "%s:%s: expected Type/id, as in Location/1, got %q", p.Name, modifier, text)
+	}
+	return func(v any) bool {
+		o, _ := v.(*fhir.Object)
+		if inner := o.Object("reference"); inner != nil {
+			o = inner
+		}
+		got := takeApart(p.Release, o.Text("reference"))
+		if got.typ == "" {
+			return false
+		}
+		lower, upper := got, wanted
+		if modifier == "above" {
+			lower, upper = wanted, got
+		}
+		for range maxUp {
+			if lower == upper {
+				return true
+			}
+			res := s.lookup(lower.typ + "/" + lower.id)
+			if lower.base != "" || res == nil {
+				return false
+			}
+			whole := res.Object.Object("partOf")
+			if list := res.Object.Array("partOf"); len(list) > 0 {
+				whole, _ = list[0].(*fhir.Object)
+			}
+			if lower = takeApart(p.Release, whole.Text("reference")); lower.typ == "" {
+				return false
+			}
+		}
+		return false
+	}, nil
 }
