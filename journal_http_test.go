@@ -412,3 +412,22 @@ type pipeWriter struct {
 }
 
 func (w *pipeWriter) Write(p []byte) (int, error) { return w.body.Write(p) }
+
+// An exchange about one Subscription names it, so that a filter by subscription
+// has its requests too.
+func TestJournal_NamesTheSubscriptionOfAnExchange(t *testing.T) {
+	t.Parallel()
+	s := vectorServer(t, fhir.R5)
+	made := s.must(201, "POST", "Subscription", websocketSubscription("", admissionURL, "id", nil))
+	id := made.body["id"].(string)
+	s.must(200, "GET", "Subscription/abc/$status", nil)
+	s.must(200, "GET", "Subscription/$status", nil)
+	s.must(200, "GET", "Subscription?_id=abc", nil)
+	s.must(404, "GET", "Patient/abc", nil)
+	for subscription, want := range map[string]int{id: 1, "abc": 2} { // abc was put, too
+		got := s.journal("?kind=http&subscription=" + subscription)
+		if len(got) != want {
+			t.Errorf("%s: got %v, want %d exchanges", subscription, got, want)
+		}
+	}
+}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"signalfhir/internal/fhir"
 	"signalfhir/internal/journal"
 	"signalfhir/internal/token"
 )
@@ -56,9 +57,21 @@ func (s *server) record(next echo.HandlerFunc) echo.HandlerFunc {
 		if method == http.MethodHead {
 			x.ResponseBody = nil
 		}
-		s.room.Record(journal.Entry{Kind: journal.HTTP, Exchange: x})
+		s.room.Record(journal.Entry{Kind: journal.HTTP, Subscription: subscriptionOf(path, res.Header().Get("Location")), Exchange: x})
 		return err
 	}
+}
+
+// subscriptionOf is the id of the Subscription an exchange is about: the one of its
+// path, or the one it created. "" where it is about none, or several.
+func subscriptionOf(path, location string) string {
+	for _, address := range []string{path, location} {
+		_, rest, ok := strings.Cut(address, "/Subscription/")
+		if id, _, _ := strings.Cut(rest, "/"); ok && strings.Contains(address, "/fhir/") && fhir.IsID(id) {
+			return id
+		}
+	}
+	return ""
 }
 
 // What a refusal left unread of a short body is part of the exchange, too. But

@@ -53,6 +53,11 @@ func TestDemo_WorksAsWritten(t *testing.T) {
 	b.press(t, "Save")
 	b.sees(t, ".set-off", "Topic discharge fired")
 
+	b.do(t, chromedp.Click(`//nav//a[text()="Why?"]`), chromedp.SendKeys("#why-resource", "Encounter/demo", chromedp.ByQuery))
+	b.press(t, "Ask")
+	b.sees(t, ".answers article", "update Encounter/demo version 3")
+	b.sees(t, ".answers .steps-asked [data-ok=false]", "previous fails (status:not=in-progress compared with in-progress)")
+
 	b.do(t, chromedp.Click(`//nav//a[text()="Try it"]`)) // 4; opening the editor reloaded the page, as a demo would not
 	b.press(t, "Do all of it")
 	b.press(t, "Drop for 5 s")
