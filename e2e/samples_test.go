@@ -230,6 +230,30 @@ func TestSamples_MissNothing(t *testing.T) {
 	}
 }
 
+// The same clients on R4, whose notifications begin with Parameters.
+func TestSamples_SpeakR4(t *testing.T) {
+	t.Parallel()
+	for name, sample := range samples {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := testkit.Start(t)
+			quiet(s)
+			p := startProxy(t, s.URL)
+			const id = "r4-admission-id-only"
+			l := startSample(t, sample.run(t, t.TempDir(), fetchSample(t, s.URL, sample.file, p.url+"/fhir/R4", id, 30)))
+			l.says("handshake, 0 events so far")
+			s.Trigger(testkit.Trigger{Subscription: id})
+			l.says("event #1 " + s.URL + "/fhir/R4/Encounter/")
+			p.cut()
+			s.AwaitBound(id, 0)
+			s.Trigger(testkit.Trigger{Subscription: id, Count: 2})
+			l.says("trying again")
+			p.mend()
+			l.says("recovered #3 ")
+		})
+	}
+}
+
 func TestSamples_RenewTheirTokenAndNoticeSilence(t *testing.T) {
 	t.Parallel()
 	for name, sample := range samples {

@@ -34,18 +34,35 @@ async function takeToken() {
   };
 }
 
+/** The status a notification begins with; R4 says in Parameters what later releases say in a SubscriptionStatus. */
+function statusOf(bundle) {
+  const { resource } = bundle.entry[0];
+  if (resource.resourceType !== "Parameters") return resource;
+  const value = (list, name) => {
+    const found = list.find((p) => p.name === name) ?? {};
+    return found.valueString ?? found.valueCode ?? found.valueReference;
+  };
+  return {
+    type: value(resource.parameter, "type"),
+    status: value(resource.parameter, "status"),
+    eventsSinceSubscriptionStart: value(resource.parameter, "events-since-subscription-start"),
+    notificationEvent: resource.parameter.filter((p) => p.name === "notification-event")
+      .map(({ part }) => ({ eventNumber: value(part, "event-number"), focus: value(part, "focus") })),
+  };
+}
+
 /** Fetches the events up to a number that did not come over the socket. */
 async function recover(to) {
   if (last >= to) return;
   const bundle = await call("GET", `$events?eventsSinceNumber=${last + 1}&eventsUntilNumber=${to}`);
-  for (const event of bundle.entry[0].resource.notificationEvent ?? []) handle(event, "recovered");
+  for (const event of statusOf(bundle).notificationEvent ?? []) handle(event, "recovered");
   if (last < to) console.log(`lost up to #${to}: the server no longer has them`);
   last = Math.max(last, to);
 }
 
 async function receive(message) {
   if (message.resourceType === "OperationOutcome") throw new Error(message.issue[0].diagnostics);
-  const status = message.entry[0].resource;
+  const status = statusOf(message);
   const total = Number(status.eventsSinceSubscriptionStart);
   if (status.type === "handshake") {
     console.log(`handshake, ${total} events so far`);

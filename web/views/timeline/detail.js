@@ -4,7 +4,8 @@ import { h, fill, copyButton } from "../../kernel/dom.js";
 import { get, curl } from "../../kernel/api.js";
 import { current } from "../../kernel/stream.js";
 import { jsonTree } from "../../kernel/json.js";
-import { time, bytes, what, numbers, tail } from "../../kernel/format.js";
+import { time, bytes, what, numbers } from "../../kernel/format.js";
+import { readStatus } from "../../kernel/notification.js";
 
 /** detail fetches an entry and shows it; walk(step) goes to another of its subscription. */
 export async function detail(panel, item, { close, walk }) {
@@ -152,28 +153,4 @@ function notification(bundle, release) {
     h("ul", null,
       status.events.map((e) => h("li", null, `event #${e.number}`, e.focus ? [" about ", resource(e.focus, release)] : " without content", e.context.length ? [" with ", e.context.map((c, i) => [i ? ", " : "", resource(c, release)])] : null)),
       status.errors.map((text) => h("li.bad", null, text))));
-}
-
-function readStatus(r) {
-  if (r?.resourceType === "SubscriptionStatus") {
-    return {
-      type: r.type, status: r.status, total: r.eventsSinceSubscriptionStart,
-      events: (r.notificationEvent ?? []).map((e) => ({ number: e.eventNumber, focus: e.focus?.reference, context: (e.additionalContext ?? []).map((c) => c.reference) })),
-      errors: (r.error ?? []).map((e) => e.text ?? e.coding?.[0]?.code ?? "error"),
-    };
-  }
-  if (r?.resourceType !== "Parameters") return null;
-  const value = (p) => { for (const key of Object.keys(p ?? {})) if (key.startsWith("value")) return p[key]; };
-  const named = (list, name) => (list ?? []).filter((p) => p.name === name);
-  const one = (name) => value(named(r.parameter, name)[0]);
-  if (!one("type")) return null;
-  return {
-    type: one("type"), status: one("status"), total: one("events-since-subscription-start"),
-    events: named(r.parameter, "notification-event").map((e) => ({
-      number: value(named(e.part, "event-number")[0]),
-      focus: value(named(e.part, "focus")[0])?.reference,
-      context: named(e.part, "additional-context").map((c) => value(c).reference),
-    })),
-    errors: named(r.parameter, "error").map((e) => value(e)?.text ?? tail(value(e)?.coding?.[0]?.code)),
-  };
 }

@@ -3,16 +3,17 @@
 // stays bound while somebody looks at Live, and what was typed outlives a reload.
 
 import { request, get } from "../../kernel/api.js";
-import { on } from "../../kernel/stream.js";
+import { on, current } from "../../kernel/stream.js";
+import { readStatus } from "../../kernel/notification.js";
+import { written } from "./resource.js";
 
-export const base = "/fhir/R5";
 const most = 200; // rows kept of each kind
 const patience = 5000; // ms until a bind counts as not answered
 const away = 5000; // ms a dropped socket stays away
 
 /** What the page knows. Views write only draft, and call changed(). */
 export const flow = {
-  draft: { mode: "new", topic: "", filters: {}, content: "id-only", heartbeatPeriod: "30", timeout: "", end: "", maxCount: "", id: "", existing: "", dialect: "ig", code: "client.mjs" },
+  draft: { mode: "new", release: "", topic: "", filters: {}, content: "id-only", heartbeatPeriod: "30", timeout: "", end: "", maxCount: "", id: "", existing: "", dialect: "ig", code: "client.mjs" },
   created: "", // id of the subscription that was made here
   resource: null, // the subscription as the server has it
   token: null, // {secret, issued, expires, url, body}
@@ -49,7 +50,13 @@ export function watch(f) { listener = f; }
 
 /** subject is the id of the subscription the flow is about, "" before there is one. */
 export const subject = () => (flow.draft.mode === "new" ? flow.created : flow.draft.existing);
-export const path = (rest = "") => `${base}/Subscription/${encodeURIComponent(subject() || "ID")}${rest}`;
+/** releases are those the server offers, the newest first. */
+export const releases = () => Object.keys(current()?.fhir ?? {}).sort().reverse();
+/** release is that of the subscription the flow is about. */
+export const release = () => (flow.draft.mode === "existing" && current()?.subscriptions.find((s) => s.id === flow.draft.existing)?.release)
+  || (releases().includes(flow.draft.release) ? flow.draft.release : releases()[0] ?? "R5");
+export const base = () => `/fhir/${release()}`;
+export const path = (rest = "") => `${base()}/Subscription/${encodeURIComponent(subject() || "ID")}${rest}`;
 
 let seen = ""; // id of a subscription the state has shown, so that its absence means its end
 on("state", (state) => {
@@ -93,25 +100,8 @@ export function about(change) {
 
 /** draftRequest is the write the form stands for: [method, path, resource]. */
 export function draftRequest() {
-  const { draft } = flow;
-  const id = draft.id.trim() || flow.created;
-  // What is no number goes as it is, so that it is the server who says so.
-  const whole = (text) => (/^\d+$/.test(text) ? Number(text) : text || undefined);
-  const filters = draft.filters[draft.topic] ?? [];
-  return [id ? "PUT" : "POST", `${base}/Subscription${id && `/${encodeURIComponent(id)}`}`, {
-    resourceType: "Subscription",
-    ...(id && { id }),
-    status: "requested",
-    topic: draft.topic,
-    end: draft.end || undefined,
-    filterBy: filters.length ? filters.map((f) => ({ ...f, value: f.value || undefined })) : undefined,
-    channelType: { system: "http://terminology.hl7.org/CodeSystem/subscription-channel-type", code: "websocket" },
-    heartbeatPeriod: whole(draft.heartbeatPeriod),
-    timeout: whole(draft.timeout),
-    contentType: "application/fhir+json",
-    content: draft.content,
-    maxCount: whole(draft.maxCount),
-  }];
+  const id = flow.draft.id.trim() || flow.created;
+  return [id ? "PUT" : "POST", `${base()}/Subscription${id && `/${encodeURIComponent(id)}`}`, written(release(), id, flow.draft)];
 }
 
 /** subscribe creates the subscription, or updates the one made before. */
@@ -223,11 +213,11 @@ export function drop() {
 function parse(text) {
   let body;
   try { body = JSON.parse(text); } catch { /* a pong is no JSON */ }
-  const status = body?.entry?.[0]?.resource;
+  const status = readStatus(body?.entry?.[0]?.resource);
   if (body?.resourceType === "OperationOutcome") return { kind: "outcome", tone: "bad", body, text: body.issue.map((i) => i.diagnostics ?? i.code).join("; ") };
-  if (status?.resourceType !== "SubscriptionStatus") return { kind: "came", tone: "out", body, text };
-  const events = (status.notificationEvent ?? []).map((e) => ({ number: Number(e.eventNumber), focus: e.focus?.reference?.split("/").slice(-2).join("/") ?? "" }));
-  return { kind: status.type, tone: status.type === "heartbeat" ? "quiet" : "out", body, events, size: new Blob([text]).size, total: Number(status.eventsSinceSubscriptionStart), status: status.status };
+  if (!status) return { kind: "came", tone: "out", body, text };
+  const events = status.events.map((e) => ({ number: Number(e.number), focus: e.focus?.split("/").slice(-2).join("/") ?? "" }));
+  return { kind: status.type, tone: status.type === "heartbeat" ? "quiet" : "out", body, events, size: new Blob([text]).size, total: Number(status.total), status: status.status };
 }
 
 function keep(frame) {

@@ -4,9 +4,10 @@ import { h, fill, copyButton } from "../../kernel/dom.js";
 import { request, curl } from "../../kernel/api.js";
 import { jsonTree } from "../../kernel/json.js";
 import { time, span, numbers, bytes, count } from "../../kernel/format.js";
-import { flow, base, path, subject, left, dialects, changed } from "./flow.js";
+import { flow, base, path, release, subject, left, dialects, changed } from "./flow.js";
 import { topicOf, answer, button, choices, toggles } from "./subscribe.js";
 import { example } from "./write.js";
+import { topicIn, heartbeatIn } from "./resource.js";
 
 /** clock is a time left to the second: 29:59. */
 export function clock(ms) {
@@ -77,8 +78,8 @@ export function bindStep(run) {
 
 export function receiveStep(run) {
   const firing = () => ["POST", "/mock/trigger", { subscription: subject() }];
-  const made = () => flow.resource && example(topicOf(flow.resource.topic), flow.resource);
-  const writing = () => ["POST", `${base}/${made().resourceType}`, made()];
+  const made = () => flow.resource && example(topicOf(topicIn(flow.resource)), flow.resource, release());
+  const writing = () => ["POST", `${base()}/${made().resourceType}`, made()];
   const fire = button("Fire an event", () => run("fire"), { id: "fire" });
   const what = h("p.hint");
   const written = h("p.hint", { role: "status" });
@@ -101,7 +102,7 @@ export function receiveStep(run) {
     async write() {
       const { body } = await request(...writing());
       const name = `${body.resourceType}/${body.id}`;
-      fill(written, "Wrote ", h("a", { href: `/resources/${name}` }, name), ".");
+      fill(written, "Wrote ", h("a", { href: `/resources/${name}?release=${release()}` }, name), ".");
     },
   };
 }
@@ -144,7 +145,7 @@ export function codeStep() {
   function update() {
     tabs.update();
     [, needs.textContent] = languages[draft.code];
-    const filled = { fhir: location.origin + base, id: subject() || "ID", heartbeat: flow.resource?.heartbeatPeriod ?? 0 };
+    const filled = { fhir: location.origin + base(), id: subject() || "ID", heartbeat: heartbeatIn(flow.resource) };
     shown.show((sources[draft.code] ?? "").replace(/{{(\w+)}}/g, (_, name) => filled[name]));
   }
   return { left: [tabs, needs, shown], update };

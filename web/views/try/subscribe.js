@@ -2,10 +2,11 @@
 
 import { h, fill, field, copyButton } from "../../kernel/dom.js";
 import { get, curl } from "../../kernel/api.js";
-import { on } from "../../kernel/stream.js";
 import { jsonTree } from "../../kernel/json.js";
 import { tail } from "../../kernel/format.js";
-import { flow, base, path, about, changed, draftRequest } from "./flow.js";
+import { on, current } from "../../kernel/stream.js";
+import { flow, releases, release, path, about, changed, draftRequest } from "./flow.js";
+import { fieldOf } from "./resource.js";
 
 const contents = {
   empty: ["empty", "Only the number: something happened. What it was, the client asks."],
@@ -106,9 +107,14 @@ export function subscribeStep(run) {
     };
     return box;
   }
+  // A topic is described where its release has such a resource; the state says on
+  // which releases it is offered.
   async function load() {
     try {
-      topics = (await get(`${base}/SubscriptionTopic?_count=500`)).entry?.map((e) => e.resource) ?? [];
+      const described = releases().filter((r) => r !== "R4").map((r) => get(`/fhir/${r}/SubscriptionTopic?_count=500`));
+      const all = (await Promise.all(described)).flatMap((bundle) => bundle.entry?.map((e) => e.resource) ?? []);
+      const offered = (current()?.topics ?? []).filter((t) => t.releases.includes(release()));
+      topics = offered.map((t) => all.find((one) => one.url === t.url) ?? { url: t.url, title: t.title });
     } catch { return; }
     draft.topic ||= topics[0]?.url ?? "";
     fill(topic, topics.map((t) => new Option(t.title || tail(t.url), t.url)));
@@ -117,6 +123,7 @@ export function subscribeStep(run) {
     draw();
   }
 
+  const versions = h("div.tabs", { role: "group", "aria-label": "FHIR release" });
   const mode = toggles("Which subscription", { new: ["A new one"], existing: ["One there is"] }, () => draft.mode, (key) => about(() => { draft.mode = key; }));
   const create = h("button", { type: "submit" });
   const another = button("Begin another", () => { create.focus(); about(() => { flow.created = ""; }); });
@@ -131,6 +138,8 @@ export function subscribeStep(run) {
 
   function update() {
     const making = draft.mode === "new";
+    versions.hidden = !making || versions.children.length < 2;
+    for (const b of versions.children) b.setAttribute("aria-pressed", b.dataset.key === release());
     form.hidden = !making;
     existingBox.hidden = making;
     mode.update();
@@ -153,7 +162,7 @@ export function subscribeStep(run) {
     const said = new Map();
     for (const box of [...Object.values(boxes), ...rows]) box.refuse();
     const rest = issues.filter(({ expression, text }) => {
-      const [, name, index, member] = /^Subscription\.(\w+)(?:\[(\d+)\])?\.?(\w+)?/.exec(expression[0]) ?? [];
+      const { name, index, member } = release() === "R5" ? fieldOf(expression[0], {}) : fieldOf(expression[0], draft);
       const box = name === "filterBy" ? rows[index] : boxes[name];
       if (!box) return true;
       said.set(box, said.has(box) ? `${said.get(box)}\n${text}` : text);
@@ -166,7 +175,22 @@ export function subscribeStep(run) {
   }
 
   const ends = [
-    on("state", ({ subscriptions }) => {
+    on("state", ({ subscriptions, fhir, topics: offered }) => {
+      const all = Object.keys(fhir).sort().reverse();
+      if (all.join() !== versions.dataset.of) {
+        versions.dataset.of = all.join();
+        fill(versions, all.map((r) => button(r, () => about(() => {
+          Object.assign(draft, { release: r });
+          flow.created = ""; // it is one of the other release
+          load();
+        }), { class: "small", data: { key: r } })));
+        changed();
+      }
+      const known = offered.map((t) => t.url + t.releases).join();
+      if (known !== versions.dataset.topics) {
+        versions.dataset.topics = known;
+        load();
+      }
       const ids = subscriptions.map((s) => s.id);
       if (ids.join() !== existing.dataset.ids) fill(existing, new Option("choose one", ""), ids.map((id) => new Option(id, id)));
       existing.dataset.ids = ids.join();
@@ -175,9 +199,8 @@ export function subscribeStep(run) {
     on("entry", (entry) => { if (entry.resource?.startsWith("SubscriptionTopic/")) load(); }),
     on("restart", load),
   ];
-  load();
   return {
-    left: [mode, existingBox, form],
+    left: [mode, versions, existingBox, form],
     right: [h("div.wire-head", null, line, views), h("div.code", null, shown, copyButton("Copy", () => shown.textContent)), stored],
     update, refuse, end: () => ends.forEach((f) => f()),
   };
