@@ -84,7 +84,7 @@ class Street {
   constructor() {
     this.lines = svg("svg", { "aria-hidden": "true" });
     this.stations = {};
-    this.changes = []; // {key, interaction, resource, synthetic, fired: [topic urls]}
+    this.changes = []; // {key, seq, interaction, release, resource, fired: [topic urls]}
     this.frames = []; // {key, subscription, socket, type, first, last}
     this.lit = new Map(); // key of a stop -> when it lit up
     this.heat = new Map(); // subscription -> when it last did something
@@ -111,7 +111,7 @@ class Street {
   note(entry) {
     switch (entry.kind) {
       case "change":
-        this.add(this.changes, { key: `c${entry.seq}`, interaction: entry.interaction, resource: entry.resource, fired: [] });
+        this.add(this.changes, { key: `c${entry.seq}`, seq: entry.seq, interaction: entry.interaction, release: entry.release, resource: entry.resource, fired: [] });
         break;
       case "fired":
         this.changeOf(entry).fired.push(entry.topic);
@@ -147,7 +147,7 @@ class Street {
   changeOf(entry) {
     const found = this.changes.find((c) => c.resource === entry.resource);
     if (found) return found;
-    const made = { key: `c${entry.seq}`, interaction: "triggered", resource: entry.resource ?? tail(entry.topic), fired: [] };
+    const made = { key: `c${entry.seq}`, seq: entry.seq, interaction: "triggered", release: entry.release, resource: entry.resource ?? tail(entry.topic), fired: [] };
     this.add(this.changes, made);
     return made;
   }
@@ -176,13 +176,14 @@ class Street {
 
   paint() {
     const { state } = this;
+    const several = Object.keys(state.fhir).length > 1; // releases, each with changes of its own
     const busiest = [...state.subscriptions].sort((a, b) => (this.heat.get(b.id) ?? 0) - (this.heat.get(a.id) ?? 0) || b.sockets.length - a.sockets.length || b.events - a.events);
     // The list keeps its order; which ones it has is decided by what moves.
     const kept = new Set(busiest.slice(0, most).map((s) => s.id));
     this.shown = state.subscriptions.filter((s) => kept.has(s.id));
     const topics = [...state.topics].sort((a, b) => b.events - a.events).slice(0, most).map((t) => t.url);
     this.shownTopics = state.topics.filter((t) => topics.includes(t.url));
-    this.put("changes", this.changes.map((c) => [c.key, h("div.stop", { data: { key: c.key } }, h("b.cut", null, c.resource), h("small", null, c.interaction))]), 0,
+    this.put("changes", this.changes.map((c) => [c.key, h("a.stop", { href: `/why?seq=${c.seq}`, title: "Why was somebody notified, or not?", data: { key: c.key } }, h("b.cut", null, c.resource), h("small", null, h("span", null, c.interaction), several && h("span", null, c.release)))]), 0,
       "Nothing was written yet. Fire an event, or start a generator under Trigger.");
     this.put("topics", this.shownTopics.map((t) => [`t${t.url}`, h("div.stop", { data: { key: `t${t.url}` }, title: t.url }, h("b.cut", null, t.title || tail(t.url)), h("small", null, h("span.cut", null, t.resources.join(", ")), h("span", null, `${count(t.events)} fired`)))]),
       state.topics.length - this.shownTopics.length, "No topic yet. Write a SubscriptionTopic under Trigger.");
