@@ -214,7 +214,9 @@ func TestFilters_DecideWhatIsNumbered(t *testing.T) {
 		s.must(201, "PUT", "SubscriptionTopic/admission", topic)
 		s.must(201, "PUT", "Subscription/abc", websocketSubscription("abc", admissionURL, "filterBy", []any{map[string]any{"filterParameter": "patient", "value": "Patient/1"}}))
 		ws := s.bind("abc")
-		of := func(patient string) map[string]any { return encounter("e", "planned", "subject", reference("Patient/"+patient)) }
+		of := func(patient string) map[string]any {
+			return encounter("e", "planned", "subject", reference("Patient/"+patient))
+		}
 		s.must(201, "PUT", "Encounter/e", of("2"))
 		ws.nothing() // FLT-16: not counted
 		s.must(200, "PUT", "Encounter/e", of("1"))

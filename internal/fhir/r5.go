@@ -25,8 +25,8 @@ func r5() codec {
 				s.Rest[0].Resource[i].ConditionalPatch = true // which earlier releases cannot say
 			}
 		},
-		topicOf:    isSubscriptionTopic,
-		adapt:      func(o *Object) *Object { return o },
+		topicOf: isSubscriptionTopic,
+		adapt:   func(o *Object) *Object { return o },
 	}
 }
 
