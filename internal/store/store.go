@@ -25,6 +25,7 @@ type Options struct {
 	MaxVersions  int // kept per resource, the oldest go first; 100
 	MaxResources int // that are not deleted; 200 000
 	MaxDeleted   int // remembered after their deletion, the oldest go first; 10 000
+	MaxBytes     int // of the JSON of all versions kept, of which the former go first; 512 MiB
 }
 
 // Store is safe for concurrent use: writes exclude each other and reads.
@@ -38,6 +39,7 @@ type Store struct {
 	commits uint64       // versions ever stored
 	types   map[string]*collection
 	count   int        // resources that are not deleted
+	bytes   int        // of the JSON of all versions kept
 	deleted *list.List // of *record, oldest deletion first
 }
 
@@ -66,6 +68,7 @@ func New(release fhir.Release, c clock.Clock, r *random.Source, o Options) *Stor
 	o.MaxVersions = orDefault(o.MaxVersions, 100)
 	o.MaxResources = orDefault(o.MaxResources, 200_000)
 	o.MaxDeleted = orDefault(o.MaxDeleted, 10_000)
+	o.MaxBytes = orDefault(o.MaxBytes, 512<<20)
 	s := &Store{release: release, clock: c, random: r, options: o}
 	s.resetLocked() // nobody else has it yet
 	return s
@@ -86,7 +89,7 @@ func (s *Store) Reset() {
 }
 
 func (s *Store) resetLocked() {
-	s.types, s.count, s.deleted = map[string]*collection{}, 0, list.New()
+	s.types, s.count, s.bytes, s.deleted = map[string]*collection{}, 0, 0, list.New()
 }
 
 func (s *Store) recordLocked(typ, id string) *record {
@@ -118,7 +121,8 @@ type Write struct {
 //     free, and its numbering goes on. A PUT to an id that is free is a create.
 //   - A PUT or DELETE, with 412 conflict, where IfMatch (an ETag, a bare version, a
 //     list of them, or *) is not empty and does not name the current version (7.1).
-//   - All that create, with 429 too-costly, where the store would be too full.
+//   - All that create, with 429 too-costly, where the store would hold too many, and
+//     all but a DELETE where it holds too much.
 //
 // No two writes of a commit may be about one resource.
 func (s *Store) Commit(writes ...Write) (changes []*Change, refusedAt int, refused *fhir.Error) {
@@ -136,6 +140,8 @@ func (s *Store) Commit(writes ...Write) (changes []*Change, refusedAt int, refus
 			}
 		}
 		switch {
+		case w.Method != http.MethodDelete && s.bytes > s.options.MaxBytes && !s.forgetFormerLocked():
+			return nil, i, fhir.Refuse(http.StatusTooManyRequests, "too-costly", "the server holds %d MB of resources, and at most %d; delete some, or reset the room", s.bytes>>20, s.options.MaxBytes>>20)
 		case w.Method == http.MethodDelete && r.exists():
 			more--
 		case w.Method != http.MethodDelete && !r.exists():
@@ -217,8 +223,35 @@ func (s *Store) buryLocked(r *record) {
 	r.grave = s.deleted.PushBack(r)
 	if s.deleted.Len() > s.options.MaxDeleted {
 		oldest := s.deleted.Remove(s.deleted.Front()).(*record)
+		s.dropLocked(oldest, len(oldest.versions))
 		delete(s.types[oldest.typ].byID, oldest.id)
 	}
+}
+
+// dropLocked forgets the oldest versions of r.
+func (s *Store) dropLocked(r *record, number int) {
+	for _, v := range r.versions[:number] {
+		s.bytes -= v.size()
+	}
+	r.versions = slices.Delete(r.versions, 0, number)
+}
+
+// forgetFormerLocked forgets every version but the current ones, and tells whether
+// that made room.
+func (s *Store) forgetFormerLocked() bool {
+	for _, c := range s.types {
+		for _, r := range c.byID {
+			s.dropLocked(r, len(r.versions)-1)
+		}
+	}
+	return s.bytes <= s.options.MaxBytes
+}
+
+func (v Version) size() int {
+	if v.Resource == nil {
+		return 0
+	}
+	return len(v.Resource.JSON)
 }
 
 func (s *Store) matchLocked(typ, id, ifMatch string) *fhir.Error {
@@ -289,8 +322,9 @@ func (s *Store) appendLocked(r *record, v Version) {
 	s.commits++
 	v.order = s.commits
 	r.versions = append(r.versions, v)
+	s.bytes += v.size()
 	if over := len(r.versions) - s.options.MaxVersions; over > 0 {
-		r.versions = slices.Delete(r.versions, 0, over)
+		s.dropLocked(r, over)
 	}
 }
 

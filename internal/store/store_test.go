@@ -509,3 +509,47 @@ func TestChangeTo(t *testing.T) {
 		t.Error("there is a change to what never was")
 	}
 }
+
+// A store that holds too much forgets former versions first, and then takes nothing
+// more until something is deleted.
+func TestMaxBytes(t *testing.T) {
+	t.Parallel()
+	s := store.New(fhir.R5, clock.NewManual(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)), random.Seeded(1), store.Options{MaxBytes: 10_000})
+	large := func() *fhir.Object {
+		return fhir.NewObject("resourceType", "Patient", "name", []any{fhir.NewObject("text", strings.Repeat("x", 3000))})
+	}
+	for range 10 { // versions of one make way for each other
+		if _, err := s.Update("Patient", "a", large(), ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if versions, _ := s.History("Patient", "a"); len(versions) > 4 {
+		t.Errorf("%d versions of 3 kB are kept in 10 kB", len(versions))
+	}
+	if _, err := s.VRead("Patient", "a", "1"); err == nil || !strings.Contains(err.Error(), "no longer kept") {
+		t.Errorf("version 1: got %v, want that it is no longer kept", err)
+	}
+	var refused *fhir.Error
+	for _, id := range []string{"b", "c", "d", "e"} {
+		if _, err := s.Update("Patient", id, large(), ""); err != nil {
+			refused = err
+		}
+	}
+	if refused == nil || refused.Status != 429 || refused.Code() != "too-costly" {
+		t.Fatalf("got %v, want 429 too-costly", refused)
+	}
+	for _, id := range []string{"a", "b", "c"} {
+		if _, err := s.Delete("Patient", id, ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := s.Update("Patient", "f", large(), ""); err != nil {
+		t.Errorf("after deletions: %v", err)
+	}
+	s.Reset()
+	for _, id := range []string{"a", "b", "c"} {
+		if _, err := s.Update("Patient", id, large(), ""); err != nil {
+			t.Errorf("after a reset: %v", err)
+		}
+	}
+}
