@@ -67,6 +67,7 @@ function facts(e) {
   row("Size", e.size && bytes(e.size));
   if (!e.frame) row("Says", e.text);
   if (decided.has(e.kind) && (e.resource || e.first)) row("Why?", h("a", { href: `/why?${new URLSearchParams({ seq: e.seq, ...(e.subscription && { subscription: e.subscription }) })}` }, "each question that was asked, with its answer"));
+  else if (e.subscription) row("Why?", h("a", { href: `/why?${new URLSearchParams({ subscription: e.subscription })}` }, "what it was notified of, and what not"));
   return h("dl.facts", null, rows);
 }
 
