@@ -29,7 +29,11 @@ type Condition struct {
 // evaluated is refused, never ignored: 422 not-supported for a parameter, modifier
 // or type of parameter, value for a value that does not fit.
 func (s Scope) Query(typ, raw string) (*Query, *fhir.Error) {
-	text := strings.TrimPrefix(strings.TrimSpace(raw), "/")
+	text := strings.TrimSpace(raw)
+	if !strings.Contains(text, "=") {
+		text = decoded(text) // encoded as a whole, "=" and "&" too
+	}
+	text = strings.TrimPrefix(text, "/")
 	if head, rest, ok := strings.Cut(text, "?"); ok && (head == "" || head == typ || s.Release.IsResourceType(head)) {
 		if head != "" && head != typ {
 			return nil, fhir.Refuse(http.StatusUnprocessableEntity, "value", "the query %q is about %s, expected one about %s", raw, head, typ)
@@ -42,7 +46,7 @@ func (s Scope) Query(typ, raw string) (*Query, *fhir.Error) {
 			continue
 		}
 		if !strings.Contains(part, "=") {
-			part = decoded(part) // encoded as a whole, "=" too
+			part = decoded(part)
 		}
 		name, value, ok := strings.Cut(part, "=")
 		if !ok {
@@ -142,6 +146,11 @@ func (s Scope) ConditionOn(p *Parameter, modifier, comparator, value string) (*C
 		}
 		c.test = func(res *fhir.Resource, _ *effort) (bool, []any, error) {
 			values, err := p.Values(res)
+			if p.Type == "composite" {
+				values = slices.DeleteFunc(values, func(v any) bool {
+					return slices.ContainsFunc(partsOf(p), func(c part) bool { return len(c.below(res, v)) == 0 })
+				})
+			}
 			return (len(values) == 0) == (value == "true"), values, err
 		}
 		return c, nil
@@ -221,7 +230,7 @@ func (s Scope) testResource(p *Parameter, modifier string, alternatives []string
 	}
 	var tests []func(*fhir.Resource) bool
 	for _, alternative := range alternatives {
-		if alternative == "" {
+		if fold(alternative) == "" {
 			return nil, fhir.Refuse(http.StatusUnprocessableEntity, "value", "%s: a value is missing", p.Name)
 		}
 		one, refused := aboutResource[p.Name](s, p, literal(alternative))

@@ -67,6 +67,9 @@ func matchIdentifier(text string) valueMatcher {
 	matches := matchToken(text)
 	return func(v any) bool {
 		o, _ := v.(*fhir.Object)
+		if inner := o.Object("reference"); inner != nil {
+			o = inner
+		}
 		if identifier := o.Object("identifier"); identifier != nil {
 			return matches(identifier)
 		}
