@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 
 	"signalfhir/internal/fhir"
 )
@@ -13,12 +14,47 @@ import (
 // multiplies with each.
 const maxHops = 5
 
+// maxVisits bounds the resources one evaluation goes to. Those of a chain multiply
+// with each hop where many refer to one, and that one to many.
+const maxVisits = 20_000
+
+// effort counts the resources one evaluation has gone to.
+type effort struct{ visits int }
+
+// visit counts one more, and fails where it is one too many.
+func (e *effort) visit() error {
+	if e.visits++; e.visits > maxVisits {
+		return fhir.Refuse(http.StatusUnprocessableEntity, "too-costly", "it goes to more than %d resources; ask about fewer, or follow fewer references", maxVisits)
+	}
+	return nil
+}
+
+// madeConditions are the conditions made of one comparator and value, by type and
+// name: the types a chain may go to repeat at each of its hops.
+type madeConditions map[[2]string]madeCondition
+
+type madeCondition struct {
+	condition *Condition
+	refused   *fhir.Error
+}
+
+// of makes a condition, once.
+func (m madeConditions) of(s Scope, typ, name, comparator, value string) (*Condition, *fhir.Error) {
+	key := [2]string{typ, name}
+	one, known := m[key]
+	if !known {
+		one.condition, one.refused = s.condition(typ, name, comparator, value, m)
+		m[key] = one
+	}
+	return one.condition, one.refused
+}
+
 // hops is the number of references a name follows.
 func hops(name string) int { return strings.Count(name, ".") + strings.Count(name, "_has:") }
 
 // chained makes the condition of a name such as "subject:Patient.name": that what
 // the reference parameter before the dot points to meets the rest.
-func (s Scope) chained(typ, name, comparator, value string) (*Condition, *fhir.Error) {
+func (s Scope) chained(typ, name, comparator, value string, made madeConditions) (*Condition, *fhir.Error) {
 	head, rest, _ := strings.Cut(name, ".")
 	head, wanted, _ := strings.Cut(head, ":")
 	p, refused := find(s.Release, typ, head)
@@ -32,7 +68,7 @@ func (s Scope) chained(typ, name, comparator, value string) (*Condition, *fhir.E
 	inner := map[string]*Condition{}
 	var types []string
 	for _, target := range targets {
-		c, no := s.Condition(target, rest, comparator, value)
+		c, no := made.of(s, target, rest, comparator, value)
 		if no != nil {
 			// Of several types some need not have the parameter; a wrong value is
 			// wrong for all.
@@ -47,7 +83,7 @@ func (s Scope) chained(typ, name, comparator, value string) (*Condition, *fhir.E
 	if len(inner) == 0 {
 		return nil, refused
 	}
-	test := func(res *fhir.Resource) (bool, []any, error) {
+	test := func(res *fhir.Resource, e *effort) (bool, []any, error) {
 		references, err := p.Values(res)
 		if err != nil {
 			return false, nil, err
@@ -64,7 +100,10 @@ func (s Scope) chained(typ, name, comparator, value string) (*Condition, *fhir.E
 				seen = append(seen, found.Reference()+" (which has no such parameter)")
 				continue
 			}
-			ok, values, err := c.test(found)
+			if err := e.visit(); err != nil {
+				return false, nil, err
+			}
+			ok, values, err := c.test(found, e)
 			if err != nil {
 				return false, nil, err
 			}
@@ -95,7 +134,7 @@ func (p *Parameter) chainTargets(wanted string) ([]string, *fhir.Error) {
 
 // reversed makes the condition of "_has:Observation:patient:code": that a resource
 // of the type refers to this one and meets the rest.
-func (s Scope) reversed(name, comparator, value string) (*Condition, *fhir.Error) {
+func (s Scope) reversed(name, comparator, value string, made madeConditions) (*Condition, *fhir.Error) {
 	f := strings.SplitN(name, ":", 4)
 	if len(f) < 4 || f[3] == "" {
 		return nil, fhir.Refuse(http.StatusUnprocessableEntity, "value", "%s: expected _has:Type:reference:parameter=value, as in _has:Observation:patient:code=1234-5", name)
@@ -111,31 +150,58 @@ func (s Scope) reversed(name, comparator, value string) (*Condition, *fhir.Error
 	if p.Type != "reference" || !p.Supported() {
 		return nil, fhir.Refuse(http.StatusUnprocessableEntity, "value", "%s: %s of %s is a %s, not a reference", name, link, typ, p.Type)
 	}
-	inner, refused := s.Condition(typ, f[3], comparator, value)
+	inner, refused := made.of(s, typ, f[3], comparator, value)
 	if refused != nil {
 		return nil, refused
 	}
-	test := func(res *fhir.Resource) (bool, []any, error) {
-		passed, seen := false, 0
-		for _, other := range s.list(typ) {
-			if !slices.Contains(p.References(other), res.Reference()) {
-				continue
-			}
-			seen++
-			ok, _, err := inner.test(other)
-			if err != nil {
+	referring := &referrers{link: p}
+	test := func(res *fhir.Resource, e *effort) (bool, []any, error) {
+		others := referring.to(res, s.list(typ))
+		for _, other := range others {
+			if err := e.visit(); err != nil {
 				return false, nil, err
 			}
-			if passed = passed || ok; passed {
+			if ok, _, err := inner.test(other, e); err != nil {
+				return false, nil, err
+			} else if ok {
 				return true, []any{other.Reference()}, nil
 			}
 		}
-		if seen == 0 {
+		if len(others) == 0 {
 			return false, nil, nil
 		}
-		return false, []any{fmt.Sprintf("%d %s that refer to %s", seen, typ, res.Reference())}, nil
+		return false, []any{fmt.Sprintf("%d %s that refer to %s", len(others), typ, res.Reference())}, nil
 	}
 	return &Condition{text: name + "=" + comparator + value, test: test}, nil
+}
+
+// referrers finds what refers to a resource among others. It keeps what it learned
+// of them until they change: a search asks for each of its resources.
+type referrers struct {
+	link *Parameter
+
+	mu     sync.Mutex
+	others []*fhir.Resource
+	byName map[string][]*fhir.Resource // by what they refer to
+}
+
+// to answers those of others that refer to res.
+func (f *referrers) to(res *fhir.Resource, others []*fhir.Resource) []*fhir.Resource {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.byName == nil || !slices.Equal(f.others, others) {
+		f.others, f.byName = others, map[string][]*fhir.Resource{}
+		for _, other := range others {
+			for _, name := range f.link.links(other) {
+				f.byName[name] = append(f.byName[name], other)
+			}
+		}
+	}
+	var found []*fhir.Resource
+	for _, name := range namesOf(res) {
+		found = append(found, f.byName[name]...)
+	}
+	return found
 }
 
 // Named answers the parameters a name of a type stands for, at the end of its
@@ -145,22 +211,35 @@ func Named(r fhir.Release, typ, name string) []*Parameter {
 	if hops(name) > maxHops {
 		return nil
 	}
-	head, rest, chain := strings.Cut(name, ".")
-	head, wanted, _ := strings.Cut(head, ":")
-	p, ok := Lookup(r, typ, head)
-	if !ok {
-		return nil
+	for types := []string{typ}; ; {
+		if reversed, ok := strings.CutPrefix(name, "_has:"); ok {
+			f := strings.SplitN(reversed, ":", 3)
+			if len(f) < 3 {
+				return nil
+			}
+			types, name = f[:1], f[2]
+			continue
+		}
+		head, rest, chain := strings.Cut(name, ".")
+		head, wanted, _ := strings.Cut(head, ":")
+		var found []*Parameter
+		var next []string
+		for _, typ := range types {
+			p, ok := Lookup(r, typ, head)
+			if !ok {
+				continue
+			}
+			found = append(found, p)
+			targets, _ := p.chainTargets(wanted)
+			for _, target := range targets {
+				if chain && !slices.Contains(next, target) {
+					next = append(next, target)
+				}
+			}
+		}
+		if !chain {
+			return found
+		}
+		types, name = next, rest
 	}
-	if !chain {
-		return []*Parameter{p}
-	}
-	targets, refused := p.chainTargets(wanted)
-	if refused != nil {
-		return nil
-	}
-	var found []*Parameter
-	for _, target := range targets {
-		found = append(found, Named(r, target, rest)...)
-	}
-	return found
 }

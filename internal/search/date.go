@@ -9,8 +9,15 @@ import (
 	"signalfhir/internal/fhir"
 )
 
-// span is a stretch of time: from is in it, to is not. A zero end is open.
+// span is a stretch of time: from is in it, to is not. One that is open begins at
+// earliest or ends at latest.
 type span struct{ from, to time.Time }
+
+// earliest and latest lie beyond all that can be written, 0001 and 9999 too.
+var (
+	earliest = time.Date(-1, time.January, 1, 0, 0, 0, 0, time.UTC)
+	latest   = time.Date(20000, time.January, 1, 0, 0, 0, 0, time.UTC)
+)
 
 // parseSpan reads a date of any precision as the time it covers. What has no time
 // zone is taken for UTC.
@@ -29,8 +36,14 @@ func parseSpan(text string) (span, bool) {
 		if strings.HasPrefix(rest, ":") {
 			// time.Parse takes a fraction of a second wherever seconds stand.
 			layout, unit = layout+":05", time.Second
-			if strings.Contains(rest, ".") {
+			if _, fraction, ok := strings.Cut(rest, "."); ok {
+				// Zeros behind are left out by some: a fraction is a millisecond, or
+				// less where it has more digits.
+				digits := len(fraction) - len(strings.TrimLeft(fraction, "0123456789"))
 				unit = time.Millisecond
+				for ; digits > 3 && unit > 1; digits-- {
+					unit /= 10
+				}
 			}
 		}
 		if strings.ContainsAny(rest, "Z+-") {
@@ -52,7 +65,7 @@ func spanOf(v any) (span, bool) {
 	case string:
 		return parseSpan(v)
 	case *fhir.Object:
-		var s span
+		s := span{earliest, latest}
 		if text := v.Text("start"); text != "" {
 			start, ok := parseSpan(text)
 			if !ok {
@@ -73,17 +86,19 @@ func spanOf(v any) (span, bool) {
 		if bounds := v.Object("repeat").Object("boundsPeriod"); bounds != nil {
 			return spanOf(bounds) // of a schedule only the outer limits count
 		}
+		found := false
 		for _, event := range v.Array("event") {
 			if at, ok := spanOf(event); ok {
-				if s.from.IsZero() || at.from.Before(s.from) {
+				if !found || at.from.Before(s.from) {
 					s.from = at.from
 				}
-				if at.to.After(s.to) {
+				if !found || at.to.After(s.to) {
 					s.to = at.to
 				}
+				found = true
 			}
 		}
-		return s, !s.from.IsZero()
+		return s, found
 	}
 	return span{}, false
 }
@@ -124,12 +139,12 @@ func matchDate(p *Parameter, text string) (valueMatcher, *fhir.Error) {
 	compare, ok := map[string]func(got span) bool{
 		"eq": func(got span) bool { return within(got, wanted) },
 		"ne": func(got span) bool { return !within(got, wanted) },
-		"gt": func(got span) bool { return got.to.IsZero() || got.to.After(wanted.to) },
-		"lt": func(got span) bool { return got.from.IsZero() || got.from.Before(wanted.from) },
-		"ge": func(got span) bool { return within(got, wanted) || got.to.IsZero() || got.to.After(wanted.to) },
-		"le": func(got span) bool { return within(got, wanted) || got.from.IsZero() || got.from.Before(wanted.from) },
-		"sa": func(got span) bool { return !got.from.IsZero() && !got.from.Before(wanted.to) },
-		"eb": func(got span) bool { return !got.to.IsZero() && !got.to.After(wanted.from) },
+		"gt": func(got span) bool { return got.to.After(wanted.to) },
+		"lt": func(got span) bool { return got.from.Before(wanted.from) },
+		"ge": func(got span) bool { return within(got, wanted) || got.to.After(wanted.to) },
+		"le": func(got span) bool { return within(got, wanted) || got.from.Before(wanted.from) },
+		"sa": func(got span) bool { return !got.from.Before(wanted.to) },
+		"eb": func(got span) bool { return !got.to.After(wanted.from) },
 		"ap": func(got span) bool { return overlaps(got, widened(wanted)) },
 	}[prefix]
 	if !ok {
@@ -142,11 +157,11 @@ func matchDate(p *Parameter, text string) (valueMatcher, *fhir.Error) {
 }
 
 func within(got, wanted span) bool {
-	return !got.from.IsZero() && !got.to.IsZero() && !got.from.Before(wanted.from) && !got.to.After(wanted.to)
+	return !got.from.Before(wanted.from) && !got.to.After(wanted.to)
 }
 
 func overlaps(a, b span) bool {
-	return (a.from.IsZero() || a.from.Before(b.to)) && (a.to.IsZero() || a.to.After(b.from))
+	return a.from.Before(b.to) && a.to.After(b.from)
 }
 
 // widened makes a span approximate: a day longer at both ends, or a tenth of its

@@ -224,20 +224,43 @@ func splitReference(reference string) (typ, id string) {
 // References answers what a reference parameter points to on this server, as
 // relative references ("Patient/1").
 func (p *Parameter) References(res *fhir.Resource) []string {
+	return slices.DeleteFunc(p.links(res), func(link string) bool { return strings.Contains(link, ":") })
+}
+
+// links answers what a reference parameter points to, each once: relative
+// references, and canonicals as they are written.
+func (p *Parameter) links(res *fhir.Resource) []string {
 	values, err := p.Values(res)
 	if err != nil || p.Type != "reference" {
 		return nil
 	}
-	var references []string
+	var links []string
 	for _, v := range values {
+		link, _ := v.(string)
 		if o, isObject := v.(*fhir.Object); isObject {
 			if inner := o.Object("reference"); inner != nil {
 				o = inner // a CodeableReference
 			}
-			if to := takeApart(res.Release, o.Text("reference")); to.typ != "" && to.base == "" && !slices.Contains(references, to.typ+"/"+to.id) {
-				references = append(references, to.typ+"/"+to.id)
+			if to := takeApart(res.Release, o.Text("reference")); to.typ != "" && to.base == "" {
+				link = to.typ + "/" + to.id
 			}
 		}
+		if link != "" && !slices.Contains(links, link) {
+			links = append(links, link)
+		}
 	}
-	return references
+	return links
+}
+
+// namesOf answers what links to a resource are: its reference, and its canonical
+// with and without version.
+func namesOf(res *fhir.Resource) []string {
+	names := []string{res.Reference()}
+	if url := res.Object.Text("url"); url != "" {
+		names = append(names, url)
+		if version := res.Object.Text("version"); version != "" {
+			names = append(names, url+"|"+version)
+		}
+	}
+	return names
 }

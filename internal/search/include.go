@@ -105,7 +105,8 @@ func (s Scope) Including(i Include, res *fhir.Resource) []*fhir.Resource {
 		}
 		for _, p := range i.parameters(s.Release, typ) {
 			for _, other := range stored {
-				if slices.Contains(p.References(other), res.Reference()) {
+				links := p.links(other)
+				if slices.ContainsFunc(namesOf(res), func(name string) bool { return slices.Contains(links, name) }) {
 					found = append(found, other)
 				}
 			}

@@ -23,8 +23,10 @@ func keysOf(p *Parameter, modifier string, alternatives []string) (*Parameter, [
 		case p.Type == "token" && modifier == "":
 			written := splitEscaped(alternative, '|')
 			key = literal(written[len(written)-1]) // "" for any code of a system
-		case p.Type == "reference" && (modifier == "" || p.Release.IsResourceType(modifier)):
+		case p.Type == "reference" && modifier == "":
 			key = referenceKey(literal(alternative))
+		case p.Type == "reference" && p.Release.IsResourceType(modifier):
+			key = referenceKey(literal(modifier + "/" + alternative)) // as it is matched, also with a version
 		}
 		if key == "" {
 			return nil, nil

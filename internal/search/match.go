@@ -14,7 +14,7 @@ type valueMatcher func(value any) bool
 
 // newMatcher makes the matcher of one alternative of a search value.
 func (s Scope) newMatcher(p *Parameter, modifier, text string) (valueMatcher, *fhir.Error) {
-	if text == "" {
+	if fold(text) == "" { // also of spaces and marks alone, with which every text begins
 		return nil, fhir.Refuse(http.StatusUnprocessableEntity, "value", "%s: a value is missing", p.Name)
 	}
 	switch p.Type {

@@ -11,8 +11,12 @@ import (
 	"signalfhir/internal/fhir"
 )
 
-// interval is a stretch of numbers with both ends in it; nil is open.
-type interval struct{ low, high *big.Rat }
+// interval is a stretch of numbers with both ends in it; nil is open. Of one that
+// lies beyond the one end it has that end is not in it.
+type interval struct {
+	low, high *big.Rat
+	beyond    bool
+}
 
 // decimalForm bounds exponents: 1e999999999 is a number of a gigabyte.
 var decimalForm = regexp.MustCompile(`^[+-]?[0-9]{1,40}(\.([0-9]{1,40}))?([eE]([+-]?[0-9]{1,2}))?$`)
@@ -43,7 +47,7 @@ func parseDecimal(text string) (n, half *big.Rat, ok bool) {
 func intervalOf(v any) (interval, bool) {
 	point := func(text string) (interval, bool) {
 		n, _, ok := parseDecimal(text)
-		return interval{n, n}, ok
+		return interval{low: n, high: n}, ok
 	}
 	switch v := v.(type) {
 	case json.Number:
@@ -58,7 +62,9 @@ func intervalOf(v any) (interval, bool) {
 				return interval{}, false
 			}
 			at, ok := point(string(n))
-			switch v.Text("comparator") {
+			comparator := v.Text("comparator")
+			at.beyond = comparator == "<" || comparator == ">"
+			switch comparator {
 			case "<", "<=":
 				at.low = nil
 			case ">", ">=":
@@ -68,7 +74,7 @@ func intervalOf(v any) (interval, bool) {
 		case v.Has("low"), v.Has("high"):
 			low, hasLow := intervalOf(v.Object("low"))
 			high, hasHigh := intervalOf(v.Object("high"))
-			return interval{low.low, high.high}, hasLow || hasHigh
+			return interval{low: low.low, high: high.high}, hasLow || hasHigh
 		case v.Has("lowerLimit"), v.Has("upperLimit"):
 			var limits interval
 			if n, ok := v.Get("lowerLimit").(json.Number); ok {
@@ -106,13 +112,17 @@ func compareNumbers(prefix, number string) (func(interval) bool, bool) {
 	case "lt":
 		return below, true
 	case "ge":
-		return func(got interval) bool { return above(got) || got.high.Cmp(n) == 0 }, true
+		return func(got interval) bool { return above(got) || got.high.Cmp(n) == 0 && !got.beyond }, true
 	case "le":
-		return func(got interval) bool { return below(got) || got.low.Cmp(n) == 0 }, true
+		return func(got interval) bool { return below(got) || got.low.Cmp(n) == 0 && !got.beyond }, true
 	case "sa":
-		return func(got interval) bool { return got.low != nil && got.low.Cmp(n) > 0 }, true
+		return func(got interval) bool {
+			return got.low != nil && (got.low.Cmp(n) > 0 || got.low.Cmp(n) == 0 && got.beyond)
+		}, true
 	case "eb":
-		return func(got interval) bool { return got.high != nil && got.high.Cmp(n) < 0 }, true
+		return func(got interval) bool {
+			return got.high != nil && (got.high.Cmp(n) < 0 || got.high.Cmp(n) == 0 && got.beyond)
+		}, true
 	case "ap": // a tenth of the value, or its precision where that is more
 		by := new(big.Rat).Abs(new(big.Rat).Quo(n, big.NewRat(10, 1)))
 		if by.Cmp(half) < 0 {

@@ -58,9 +58,9 @@ func (p *Parameter) why() string {
 }
 
 // ordered tells that the values of the parameter can be compared by comparators.
-func (p *Parameter) ordered() bool {
-	return p.Type == "date" || p.Type == "number" || p.Type == "quantity"
-}
+func (p *Parameter) ordered() bool { return ordered(p.Type) }
+
+func ordered(typ string) bool { return typ == "date" || typ == "number" || typ == "quantity" }
 
 // catalogue is the table of one release.
 type catalogue struct {

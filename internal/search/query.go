@@ -15,7 +15,7 @@ type Query struct{ conditions []*Condition }
 // Condition is one parameter with its values, of which one has to match.
 type Condition struct {
 	text string // as it was written, "status:not=in-progress"
-	test func(*fhir.Resource) (holds bool, compared []any, err error)
+	test test
 
 	// Of a plain comparison with references or tokens, what it looks at and what
 	// of that has to be there; see [Condition.Keys].
@@ -29,7 +29,11 @@ type Condition struct {
 // evaluated is refused, never ignored: 422 not-supported for a parameter, modifier
 // or type of parameter, value for a value that does not fit.
 func (s Scope) Query(typ, raw string) (*Query, *fhir.Error) {
-	text := strings.TrimPrefix(strings.TrimSpace(raw), "/")
+	text := strings.TrimSpace(raw)
+	if !strings.Contains(text, "=") {
+		text = decoded(text) // encoded as a whole, "=" and "&" too
+	}
+	text = strings.TrimPrefix(text, "/")
 	if head, rest, ok := strings.Cut(text, "?"); ok && (head == "" || head == typ || s.Release.IsResourceType(head)) {
 		if head != "" && head != typ {
 			return nil, fhir.Refuse(http.StatusUnprocessableEntity, "value", "the query %q is about %s, expected one about %s", raw, head, typ)
@@ -42,7 +46,7 @@ func (s Scope) Query(typ, raw string) (*Query, *fhir.Error) {
 			continue
 		}
 		if !strings.Contains(part, "=") {
-			part = decoded(part) // encoded as a whole, "=" too
+			part = decoded(part)
 		}
 		name, value, ok := strings.Cut(part, "=")
 		if !ok {
@@ -64,8 +68,9 @@ func (s Scope) Query(typ, raw string) (*Query, *fhir.Error) {
 // takesTime tells whether a "+" in the value of a parameter is one: before a time
 // zone, or in a number.
 func (s Scope) takesTime(typ, name string) bool {
-	name, _, _ = strings.Cut(name, ":")
-	return slices.ContainsFunc(Named(s.Release, typ, name), func(p *Parameter) bool { return p.ordered() || p.Type == "composite" })
+	return slices.ContainsFunc(Named(s.Release, typ, name), func(p *Parameter) bool {
+		return p.ordered() || p.Type == "composite" && slices.ContainsFunc(partsOf(p), func(c part) bool { return ordered(c.typ) })
+	})
 }
 
 // decoded removes percent encoding where it decodes cleanly and leaves the rest
@@ -98,14 +103,19 @@ func find(r fhir.Release, typ, name string) (*Parameter, *fhir.Error) {
 // (with a modifier behind ":", chained with ".", or reversed by "_has"), a
 // comparator (a search prefix, "" for none or one inside value) and a value.
 func (s Scope) Condition(typ, name, comparator, value string) (*Condition, *fhir.Error) {
+	return s.condition(typ, name, comparator, value, madeConditions{})
+}
+
+// condition is Condition where some were made of the same comparator and value.
+func (s Scope) condition(typ, name, comparator, value string, made madeConditions) (*Condition, *fhir.Error) {
 	if hops(name) > maxHops {
 		return nil, fhir.Refuse(http.StatusUnprocessableEntity, "too-costly", "%s follows %d references; at most %d are", name, hops(name), maxHops)
 	}
 	switch {
 	case strings.HasPrefix(name, "_has:"):
-		return s.reversed(name, comparator, value)
+		return s.reversed(name, comparator, value, made)
 	case strings.Contains(name, "."):
-		return s.chained(typ, name, comparator, value)
+		return s.chained(typ, name, comparator, value, made)
 	}
 	name, modifier, _ := strings.Cut(name, ":")
 	p, refused := find(s.Release, typ, name)
@@ -134,8 +144,13 @@ func (s Scope) ConditionOn(p *Parameter, modifier, comparator, value string) (*C
 		if value != "true" && value != "false" {
 			return nil, fhir.Refuse(http.StatusUnprocessableEntity, "value", "%s: expected true or false", c.text)
 		}
-		c.test = func(res *fhir.Resource) (bool, []any, error) {
+		c.test = func(res *fhir.Resource, _ *effort) (bool, []any, error) {
 			values, err := p.Values(res)
+			if p.Type == "composite" {
+				values = slices.DeleteFunc(values, func(v any) bool {
+					return slices.ContainsFunc(partsOf(p), func(c part) bool { return len(c.below(res, v)) == 0 })
+				})
+			}
 			return (len(values) == 0) == (value == "true"), values, err
 		}
 		return c, nil
@@ -159,7 +174,7 @@ func (s Scope) ConditionOn(p *Parameter, modifier, comparator, value string) (*C
 
 // test is how a condition is tested on a resource: whether it holds, and what was
 // looked at.
-type test = func(*fhir.Resource) (bool, []any, error)
+type test = func(*fhir.Resource, *effort) (holds bool, compared []any, err error)
 
 func (s Scope) testValues(p *Parameter, modifier, comparator string, alternatives []string) (test, *fhir.Error) {
 	var matchers []valueMatcher
@@ -173,7 +188,7 @@ func (s Scope) testValues(p *Parameter, modifier, comparator string, alternative
 	// Not is about the whole set: it holds where no value is among those named,
 	// also where there is no value at all.
 	negated := modifier == "not" || modifier == "not-in"
-	return func(res *fhir.Resource) (bool, []any, error) {
+	return func(res *fhir.Resource, _ *effort) (bool, []any, error) {
 		values, err := p.Values(res)
 		return err == nil && anyMatches(matchers, values) != negated, values, err
 	}, nil
@@ -201,7 +216,7 @@ func (s Scope) testComposite(p *Parameter, modifier string, alternatives []strin
 		}
 		matchers = append(matchers, m)
 	}
-	return func(res *fhir.Resource) (bool, []any, error) {
+	return func(res *fhir.Resource, _ *effort) (bool, []any, error) {
 		values, err := p.Values(res)
 		return err == nil && slices.ContainsFunc(values, func(v any) bool {
 			return slices.ContainsFunc(matchers, func(m func(*fhir.Resource, any) bool) bool { return m(res, v) })
@@ -215,7 +230,7 @@ func (s Scope) testResource(p *Parameter, modifier string, alternatives []string
 	}
 	var tests []func(*fhir.Resource) bool
 	for _, alternative := range alternatives {
-		if alternative == "" {
+		if fold(alternative) == "" {
 			return nil, fhir.Refuse(http.StatusUnprocessableEntity, "value", "%s: a value is missing", p.Name)
 		}
 		one, refused := aboutResource[p.Name](s, p, literal(alternative))
@@ -224,7 +239,7 @@ func (s Scope) testResource(p *Parameter, modifier string, alternatives []string
 		}
 		tests = append(tests, one)
 	}
-	return func(res *fhir.Resource) (bool, []any, error) {
+	return func(res *fhir.Resource, _ *effort) (bool, []any, error) {
 		return slices.ContainsFunc(tests, func(one func(*fhir.Resource) bool) bool { return one(res) }), []any{res.Reference()}, nil
 	}, nil
 }
@@ -253,7 +268,7 @@ func literal(text string) string {
 // Match tells whether every condition holds for a resource.
 func (q *Query) Match(res *fhir.Resource) (bool, error) {
 	for _, c := range q.conditions {
-		if ok, _, err := c.test(res); !ok || err != nil {
+		if ok, _, err := c.test(res, &effort{}); !ok || err != nil {
 			return false, err
 		}
 	}
@@ -277,7 +292,7 @@ func (q *Query) Empty() bool { return len(q.conditions) == 0 }
 // Match tells whether the condition holds for a resource, and in words what was
 // compared. A resource it cannot be evaluated on does not match.
 func (c *Condition) Match(res *fhir.Resource) (bool, string) {
-	ok, values, err := c.test(res)
+	ok, values, err := c.test(res, &effort{})
 	if err != nil {
 		return false, c.text + " could not be evaluated: " + err.Error()
 	}

@@ -7,6 +7,7 @@ import (
 
 	"signalfhir/internal/fhir"
 	"signalfhir/internal/search"
+	"signalfhir/internal/search/searchtest"
 )
 
 // TOP-13: encoded or not, with the type or without.
@@ -137,29 +138,44 @@ func TestReferences_AreRelative(t *testing.T) {
 	}
 }
 
+// Queries about resources of several types in a world they can look up: none
+// panics or stalls, and what is refused is refused as such.
 func FuzzParseQuery(f *testing.F) {
 	for _, seed := range []string{
 		"status=in-progress", "Encounter?status:not=a,b", "date=ge2026-01-01T10:00:00Z&date=lt2027", `class=a\,b|c`, "subject:Patient=1",
 		"subject=http://h/Patient/1/_history/2", "%zz=%", "/?&&=", "date=ap", "_lastUpdated=sa2026-02-30", "location-period=9999", "status:missing=true", "identifier=|",
+		"patient.organization.name=acme", "_has:Observation:patient:_has:Observation:subject:code=x", "subject.subject.subject.name=x", "patient:in=g1", "location:below=Location/ward",
+		"code:in=http://v/loop", "code:not-in=v1", "code:below=http://cs|animal", "value-quantity=ap1e99||mg", "value-quantity=lt-0.0e-99", "code-value-quantity=8480-6$gt140", "near=1|2|3|km",
+		"identifier:of-type=a|b|c", "_list=l1", "_in=g1", "_content=x", "url:below=http://x", "questionnaire.title=in", "name:contains=\u0130", "code-value-quantity:missing=true",
 	} {
 		f.Add(seed)
 	}
-	res := parse(f, "Encounter", `"status":"in-progress","subject":{"reference":"Patient/1"},"actualPeriod":{"start":"2026-01-01"},
-		"identifier":[{"system":"http://s","value":"v"}],"type":[{"coding":[{"code":"c"}],"text":"t"}]`)
+	scope := world(f)
+	for _, typ := range []string{"Encounter", "Observation", "Patient", "Location", "ValueSet", "QuestionnaireResponse"} {
+		if len(scope.Source.List(typ)) == 0 {
+			scope.Source = append(scope.Source.(searchtest.Source), parse(f, typ, `"questionnaire":"http://x/q|2"`))
+		}
+	}
+	asked := append(scope.Source.(searchtest.Source),
+		parse(f, "Encounter", `"status":"in-progress","subject":{"reference":"Patient/1"},"actualPeriod":{"start":"2026-01-01"},"identifier":[{"system":"http://s","value":"v"}],"type":[{"coding":[{"code":"c"}],"text":"t"}]`),
+		parse(f, "Observation", `"subject":{"reference":"#p"},"contained":[{"resourceType":"Patient","id":"p"},1,null],"valueQuantity":{"value":-1e-99,"comparator":">","unit":"mg"},"code":{"coding":[{"code":"c"},1,[]]},"effectiveTiming":{"event":["2026",3]}`),
+		parse(f, "Location", `"position":{"latitude":{"value":1,"comparator":"<"},"longitude":[]},"partOf":{"reference":"Location/1"}`))
 	f.Fuzz(func(t *testing.T, text string) {
-		q, refused := r5.Query("Encounter", text)
-		if refused != nil {
-			if refused.Status/100 != 4 || refused.Error() == "" {
-				t.Fatalf("%q is refused with %d %q", text, refused.Status, refused)
+		for _, res := range asked {
+			q, refused := scope.Query(res.Type, text)
+			if refused != nil {
+				if refused.Status/100 != 4 || refused.Error() == "" {
+					t.Fatalf("%q is refused with %d %q", text, refused.Status, refused)
+				}
+				continue
 			}
-			return
-		}
-		ok, err := q.Match(res)
-		if err != nil {
-			t.Fatalf("%q: %v", text, err)
-		}
-		if explained, _ := q.Explain(res); explained != ok {
-			t.Fatalf("%q: Match says %v, Explain %v", text, ok, explained)
+			ok, err := q.Match(res)
+			if err != nil {
+				t.Fatalf("%q: %v", text, err)
+			}
+			if explained, _ := q.Explain(res); explained != ok {
+				t.Fatalf("%q: Match says %v, Explain %v", text, ok, explained)
+			}
 		}
 	})
 }

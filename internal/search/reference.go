@@ -47,14 +47,16 @@ type referenceParts struct {
 }
 
 // takeApart takes a literal reference apart. A URL is one of this server where its
-// base ends as ours do; by what name a client reaches it is not known here.
+// base ends as ours do; by what name a client reaches it is not known here. A
+// "|" begins a version and can only stand in the id: references that are equal in
+// parts have the same [referenceKey].
 func takeApart(r fhir.Release, reference string) referenceParts {
 	typ, id := splitReference(reference)
-	if typ == "" {
-		return referenceParts{}
-	}
 	reference, _, _ = strings.Cut(reference, "/_history/")
 	base := strings.TrimSuffix(strings.TrimSuffix(reference, typ+"/"+id), "/")
+	if typ == "" || id == "" || id[0] == '|' || strings.Contains(base+typ, "|") {
+		return referenceParts{}
+	}
 	if at := strings.LastIndex(base, "/fhir/"); at >= 0 && strings.EqualFold(base[at+len("/fhir/"):], string(r)) {
 		base = ""
 	}
@@ -65,6 +67,9 @@ func matchIdentifier(text string) valueMatcher {
 	matches := matchToken(text)
 	return func(v any) bool {
 		o, _ := v.(*fhir.Object)
+		if inner := o.Object("reference"); inner != nil {
+			o = inner
+		}
 		if identifier := o.Object("identifier"); identifier != nil {
 			return matches(identifier)
 		}

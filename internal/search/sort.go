@@ -118,7 +118,7 @@ func (k sortKey) sortables(v any) []sortable {
 	case "date":
 		if s, ok := spanOf(v); ok {
 			at := s.from
-			if k.backward && !s.to.IsZero() || at.IsZero() {
+			if k.backward && s.to != latest || at == earliest {
 				at = s.to
 			}
 			all = append(all, sortable{there: true, at: at})

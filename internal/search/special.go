@@ -1,10 +1,10 @@
 package search
 
 import (
+	"encoding/json"
 	"math"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 
 	"signalfhir/internal/fhir"
@@ -34,7 +34,7 @@ var aboutResource = map[string]func(s Scope, p *Parameter, text string) (func(*f
 		}
 		return func(res *fhir.Resource) bool {
 			group := s.group(text)
-			return group != nil && isMember(group, res.Type, res.ID)
+			return group != nil && isMember(group, referenceParts{typ: res.Type, id: res.ID})
 		}, nil
 	},
 	"_list": func(s Scope, p *Parameter, text string) (func(*fhir.Resource) bool, *fhir.Error) {
@@ -44,7 +44,7 @@ var aboutResource = map[string]func(s Scope, p *Parameter, text string) (func(*f
 		}
 		return func(res *fhir.Resource) bool {
 			list := s.lookup(reference)
-			return list != nil && isMember(list, res.Type, res.ID)
+			return list != nil && isMember(list, referenceParts{typ: res.Type, id: res.ID})
 		}, nil
 	},
 }
@@ -117,15 +117,15 @@ func matchNear(p *Parameter, text string) (valueMatcher, *fhir.Error) {
 	if len(parts) < 2 || len(parts) > 4 {
 		return nil, refused
 	}
-	latitude, err1 := strconv.ParseFloat(parts[0], 64)
-	longitude, err2 := strconv.ParseFloat(parts[1], 64)
-	if err1 != nil || err2 != nil || math.Abs(latitude) > 90 || math.Abs(longitude) > 180 {
+	latitude, ok1 := toFloat(parts[0])
+	longitude, ok2 := toFloat(parts[1])
+	if !ok1 || !ok2 || math.Abs(latitude) > 90 || math.Abs(longitude) > 180 {
 		return nil, refused
 	}
 	distance, unit := float64(nearBy), ""
 	if len(parts) > 2 && parts[2] != "" {
-		var err error
-		if distance, err = strconv.ParseFloat(parts[2], 64); err != nil || distance < 0 {
+		var ok bool
+		if distance, ok = toFloat(parts[2]); !ok || distance < 0 {
 			return nil, refused
 		}
 	}
@@ -138,15 +138,22 @@ func matchNear(p *Parameter, text string) (valueMatcher, *fhir.Error) {
 	}
 	return func(v any) bool {
 		o, _ := v.(*fhir.Object)
-		at, ok1 := intervalOf(o.Get("latitude"))
-		on, ok2 := intervalOf(o.Get("longitude"))
-		if !ok1 || !ok2 {
-			return false
-		}
-		lat, _ := at.low.Float64()
-		long, _ := on.low.Float64()
-		return apart(latitude, longitude, lat, long) <= distance*factor
+		at, _ := o.Get("latitude").(json.Number)
+		on, _ := o.Get("longitude").(json.Number)
+		lat, ok1 := toFloat(string(at))
+		long, ok2 := toFloat(string(on))
+		return ok1 && ok2 && apart(latitude, longitude, lat, long) <= distance*factor
 	}, nil
+}
+
+// toFloat reads a number as FHIR writes it, which NaN and Inf are not.
+func toFloat(text string) (float64, bool) {
+	n, _, ok := parseDecimal(text)
+	if !ok {
+		return 0, false
+	}
+	f, _ := n.Float64()
+	return f, true
 }
 
 // apart is the distance of two places along the surface of the earth, in km.

@@ -5,6 +5,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"golang.org/x/text/cases"
 	"golang.org/x/text/runes"
 	"golang.org/x/text/transform"
 	"golang.org/x/text/unicode/norm"
@@ -61,12 +62,13 @@ func stringsOf(v any) []string {
 	return nil
 }
 
-// fold makes texts equal that differ in case, accents or white space only.
+// fold makes texts equal that differ in case, accents, ligatures or white space
+// only; ß is ss.
 func fold(text string) string {
 	if !strings.ContainsFunc(text, func(r rune) bool { return r >= utf8.RuneSelf }) {
 		return strings.ToLower(strings.Join(strings.Fields(text), " "))
 	}
-	plain, _, err := transform.String(transform.Chain(norm.NFD, runes.Remove(runes.In(unicode.Mn)), norm.NFC), text)
+	plain, _, err := transform.String(transform.Chain(norm.NFKD, runes.Remove(runes.In(unicode.Mn)), cases.Fold(), norm.NFC), text)
 	if err != nil {
 		plain = text
 	}

@@ -10,9 +10,11 @@ import (
 	"signalfhir/internal/fhir"
 )
 
-// token is a code with its system; known tells whether there is a system.
+// token is a code with its system. That of a plain code is implied by its element
+// and not known here.
 type token struct {
 	system, code string
+	implied      bool
 	texts        []string
 }
 
@@ -21,11 +23,11 @@ type token struct {
 func tokensOf(v any) []token {
 	switch v := v.(type) {
 	case string:
-		return []token{{code: v}}
+		return []token{{code: v, implied: true}}
 	case bool:
-		return []token{{code: fmt.Sprint(v)}}
+		return []token{{code: fmt.Sprint(v), implied: true}}
 	case json.Number:
-		return []token{{code: string(v)}}
+		return []token{{code: string(v), implied: true}}
 	case *fhir.Object:
 		switch {
 		case v.Has("coding"):
@@ -41,7 +43,7 @@ func tokensOf(v any) []token {
 			return tokensOf(v.Object("concept"))
 		case v.Has("code") || v.Has("display"):
 			return []token{{system: v.Text("system"), code: v.Text("code"), texts: []string{v.Text("display")}}}
-		case v.Has("value"):
+		case v.Has("value") || v.Has("system"):
 			// A ContactPoint's system is a code (phone), an Identifier's a URI;
 			// searches name the former as system too.
 			t := token{system: v.Text("system"), code: v.Text("value")}
@@ -66,13 +68,10 @@ func matchToken(text string) valueMatcher {
 	}
 	return func(v any) bool {
 		for _, t := range tokensOf(v) {
-			// A plain code has no system in the instance, though the element
-			// implies one: it is not held against the search.
-			_, plain := v.(string)
 			if code != "" && t.code != code || t.code == "" && (code == "" && system == "") {
 				continue
 			}
-			if !hasSystem || t.system == system || plain && t.system == "" && system != "" {
+			if !hasSystem || sameSystem(system, t) {
 				return true
 			}
 		}

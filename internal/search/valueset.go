@@ -17,44 +17,64 @@ func (s Scope) matchInValueSet(p *Parameter, text string) (valueMatcher, *fhir.E
 	if set == nil {
 		return nil, fhir.Refuse(http.StatusUnprocessableEntity, "not-supported", "%s: this server has no ValueSet %s; store it first", p.Name, name)
 	}
-	if part := notEnumerated(set.Object); part != "" {
-		return nil, fhir.Refuse(http.StatusUnprocessableEntity, "not-supported", "%s: ValueSet %s has %s, which this server does not expand; give it an expansion", p.Name, name, part)
+	if why := s.notEnumerated(set, map[string]bool{}); why != "" {
+		return nil, fhir.Refuse(http.StatusUnprocessableEntity, "not-supported", "%s: ValueSet %s %s", p.Name, name, why)
 	}
 	return func(v any) bool {
 		set := s.canonical("ValueSet", name) // as it is now
-		return set != nil && slices.ContainsFunc(tokensOf(v), func(t token) bool { return t.code != "" && s.inValueSet(set, t, nil) })
+		return set != nil && slices.ContainsFunc(tokensOf(v), func(t token) bool { return t.code != "" && s.inValueSet(set, t, map[string]bool{}) })
 	}, nil
 }
 
-// notEnumerated names the part of a compose that would need a terminology server,
-// "" for none.
-func notEnumerated(set *fhir.Object) string {
-	if set.Has("expansion") {
+// notEnumerated says what of a ValueSet, or of one it is made of, would need a
+// terminology server or is not stored here, "" for nothing; seen are the ids of
+// those that were looked at.
+func (s Scope) notEnumerated(set *fhir.Resource, seen map[string]bool) string {
+	if seen[set.ID] || set.Object.Has("expansion") {
 		return ""
 	}
-	compose := set.Object("compose")
+	seen[set.ID] = true
+	compose := set.Object.Object("compose")
 	for _, member := range []string{"include", "exclude"} {
 		for _, item := range compose.Array(member) {
-			if part, ok := item.(*fhir.Object); ok && part.Has("filter") {
-				return "a compose." + member + ".filter"
+			part, _ := item.(*fhir.Object)
+			if part.Has("filter") {
+				return "has a compose." + member + ".filter, which this server does not expand; give it an expansion"
+			}
+			for _, canonical := range part.Array("valueSet") {
+				url, _ := canonical.(string)
+				other := s.canonical("ValueSet", url)
+				if other == nil {
+					return "is made of ValueSet " + url + ", which is not stored here; store it first"
+				}
+				if why := s.notEnumerated(other, seen); why != "" {
+					return "is made of ValueSet " + url + ", which " + why
+				}
 			}
 		}
 	}
 	return ""
 }
 
-// inValueSet tells whether a code is in a ValueSet; seen are those being asked.
-func (s Scope) inValueSet(set *fhir.Resource, t token, seen []string) bool {
-	if slices.Contains(seen, set.ID) {
-		return false
+// inValueSet tells whether a code is in a ValueSet; known are the answers of those
+// that were asked, by id, and false of those that are being asked.
+func (s Scope) inValueSet(set *fhir.Resource, t token, known map[string]bool) bool {
+	in, asked := known[set.ID]
+	if !asked {
+		known[set.ID] = false
+		in = s.enumerates(set, t, known)
+		known[set.ID] = in
 	}
-	seen = append(seen, set.ID)
+	return in
+}
+
+func (s Scope) enumerates(set *fhir.Resource, t token, known map[string]bool) bool {
 	if expansion := set.Object.Object("expansion"); expansion != nil {
 		return inExpansion(expansion, t)
 	}
 	in := func(member string) bool {
 		for _, item := range set.Object.Object("compose").Array(member) {
-			if part, ok := item.(*fhir.Object); ok && s.inPart(part, t, seen) {
+			if part, ok := item.(*fhir.Object); ok && s.inPart(part, t, known) {
 				return true
 			}
 		}
@@ -65,7 +85,10 @@ func (s Scope) inValueSet(set *fhir.Resource, t token, seen []string) bool {
 
 // inPart tells whether a code is in one include or exclude: in its system and
 // codes, and in each ValueSet it names.
-func (s Scope) inPart(part *fhir.Object, t token, seen []string) bool {
+func (s Scope) inPart(part *fhir.Object, t token, known map[string]bool) bool {
+	if part.Has("filter") {
+		return false // it came after the query was read, which refuses it
+	}
 	if system := part.Text("system"); system != "" && !sameSystem(system, t) {
 		return false
 	}
@@ -78,15 +101,16 @@ func (s Scope) inPart(part *fhir.Object, t token, seen []string) bool {
 	for _, canonical := range part.Array("valueSet") {
 		url, _ := canonical.(string)
 		set := s.canonical("ValueSet", url)
-		if set == nil || !s.inValueSet(set, t, seen) {
+		if set == nil || !s.inValueSet(set, t, known) {
 			return false
 		}
 	}
 	return true
 }
 
-// sameSystem compares systems; that of a plain code is implied by its element.
-func sameSystem(system string, t token) bool { return t.system == system || t.system == "" }
+// sameSystem compares systems; that of a plain code, which its element implies, is
+// not held against the search.
+func sameSystem(system string, t token) bool { return t.system == system || t.implied }
 
 func inExpansion(part *fhir.Object, t token) bool {
 	for _, item := range part.Array("contains") {
@@ -151,10 +175,14 @@ var groupTypes = []struct{ typ, list, member string }{
 
 // group finds the Group, CareTeam or List a reference or bare id names.
 func (s Scope) group(reference string) *fhir.Resource {
-	if typ, id := splitReference(reference); typ != "" {
-		return s.lookup(typ + "/" + id)
-	}
+	to := takeApart(s.Release, reference)
 	for _, g := range groupTypes {
+		if to.base == "" && to.typ == g.typ {
+			return s.lookup(to.typ + "/" + to.id)
+		}
+		if to.typ != "" {
+			continue
+		}
 		if res := s.lookup(g.typ + "/" + reference); res != nil {
 			return res
 		}
@@ -163,7 +191,7 @@ func (s Scope) group(reference string) *fhir.Resource {
 }
 
 // isMember tells whether a Group, CareTeam or List has a member that is active.
-func isMember(group *fhir.Resource, typ, id string) bool {
+func isMember(group *fhir.Resource, wanted referenceParts) bool {
 	for _, g := range groupTypes {
 		if g.typ != group.Type {
 			continue
@@ -173,7 +201,7 @@ func isMember(group *fhir.Resource, typ, id string) bool {
 			if !ok || entry.Get("inactive") == true || entry.Get("deleted") == true {
 				continue
 			}
-			if gotType, gotID := splitReference(entry.Object(g.member).Text("reference")); gotType == typ && gotID == id {
+			if takeApart(group.Release, entry.Object(g.member).Text("reference")) == wanted {
 				return true
 			}
 		}
@@ -201,7 +229,7 @@ func (s Scope) matchInGroup(p *Parameter, text string) (valueMatcher, *fhir.Erro
 		if inner := o.Object("reference"); inner != nil {
 			o = inner
 		}
-		typ, id := splitReference(o.Text("reference"))
-		return typ != "" && isMember(group, typ, id)
+		to := takeApart(p.Release, o.Text("reference"))
+		return to.typ != "" && isMember(group, to)
 	}, nil
 }
