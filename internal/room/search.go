@@ -1,6 +1,7 @@
 package room
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -286,6 +287,10 @@ next:
 	for _, res := range b.store.List(typ) {
 		for _, query := range queries {
 			ok, err := query.Match(res)
+			var tooMuch *fhir.Error
+			if errors.As(err, &tooMuch) {
+				return nil, tooMuch
+			}
 			if err != nil {
 				return nil, fhir.Refuse(http.StatusInternalServerError, "exception", "searching %s: %v", res.Reference(), err)
 			}
