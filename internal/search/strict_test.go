@@ -44,6 +44,8 @@ func TestSearch_ByTheLetter(t *testing.T) { // FLT-8
 			`code-value-string=x$y,http://s|a\$b\|c\,d\\e$5\$\,+or code=http://s|a$b\|c\,d\\e`, `code-value-string=http://s|a\$b\|c\,d\\e$or`},
 		{"CodeableReference by identifier", "MedicationRequest", `"medication":{"reference":{"identifier":{"system":"http://i","value":"9"}}}`, `medication:identifier=http://i|9`, `medication:identifier=8`},
 		{"URIs that are no paths", "ValueSet", `"url":"urn:oid:1.2.3"`, `url=urn:oid:1.2.3 url:below=urn:oid:1.2.3 url:above=urn:oid:1.2.3`, `url:below=urn:oid:1.2 url:above=urn:oid:1.2.3.4`},
+		{"the type said twice", "Encounter", `"subject":{"reference":"Patient/1"}`,
+			`subject:Patient=Patient/1 subject:Patient=http://h/fhir/R5/Patient/1 subject:Patient=1`, `subject:Group=Patient/1 subject:Patient=Group/1 subject:Patient=http://other/Patient/1`},
 		{"several names for not", "Patient", `"gender":"other"`, `gender:not=male,female`, `gender:not=male,other`},
 		{"encoded as a whole", "Encounter", `"status":"planned","subject":{"reference":"Patient/1"}`,
 			`status%3Dplanned%26subject%3DPatient%2F1 Encounter%3Fstatus%3Dplanned`, `status%3Dplanned%26subject%3DPatient%2F2 Encounter%3Fstatus%3Dcancelled`},
