@@ -130,3 +130,10 @@ func TestValueSets_ByTheLetter(t *testing.T) {
 		t.Error("a Patient is taken for a group")
 	}
 }
+
+// What is contained refers to what is contained beside it.
+func TestChain_GoesFromContainedToContained(t *testing.T) {
+	t.Parallel()
+	checkMatches(t, []wants{{"twice", "Encounter", `"contained":[{"resourceType":"Patient","id":"p","managingOrganization":{"reference":"#o"}},{"resourceType":"Organization","id":"o","name":"Acme"}],"subject":{"reference":"#p"}`,
+		`patient.organization.name=acme patient.organization:missing=false`, `patient.organization.name=other`}})
+}
