@@ -199,7 +199,11 @@ func (f *referrers) to(res *fhir.Resource, others []*fhir.Resource) []*fhir.Reso
 	}
 	var found []*fhir.Resource
 	for _, name := range namesOf(res) {
-		found = append(found, f.byName[name]...)
+		for _, other := range f.byName[name] {
+			if name == res.Reference() || !slices.Contains(found, other) { // by several names
+				found = append(found, other)
+			}
+		}
 	}
 	return found
 }

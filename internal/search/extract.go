@@ -235,6 +235,7 @@ func (p *Parameter) links(res *fhir.Resource) []string {
 		return nil
 	}
 	var links []string
+	seen := map[string]bool{} // a List may have very many
 	for _, v := range values {
 		link, _ := v.(string)
 		if o, isObject := v.(*fhir.Object); isObject {
@@ -245,7 +246,8 @@ func (p *Parameter) links(res *fhir.Resource) []string {
 				link = to.typ + "/" + to.id
 			}
 		}
-		if link != "" && !slices.Contains(links, link) {
+		if link != "" && !seen[link] {
+			seen[link] = true
 			links = append(links, link)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 
 	"signalfhir/internal/fhir"
 )
@@ -13,6 +14,10 @@ type Include struct {
 	Source string // type that refers; "" for every one
 	Target string // type that is referred to; "" for every one
 	name   string // of the parameter, "*" for every reference
+
+	// referring keeps what refers to what by each parameter: a page asks for each
+	// of its resources.
+	referring *sync.Map // *Parameter → *referrers
 }
 
 // ParseInclude reads "Encounter:patient", "Encounter:patient:Patient",
@@ -24,13 +29,13 @@ func (s Scope) ParseInclude(text string) (Include, *fhir.Error) {
 	f := strings.Split(text, ":")
 	switch {
 	case text == "*":
-		return Include{name: "*"}, nil
+		return Include{name: "*", referring: &sync.Map{}}, nil
 	case len(f) < 2 || len(f) > 3:
 		return refuse("it is no include")
 	case !s.Release.IsResourceType(f[0]):
 		return refuse(f[0] + " is not a resource type of FHIR " + string(s.Release))
 	}
-	i := Include{Source: f[0], name: f[1]}
+	i := Include{Source: f[0], name: f[1], referring: &sync.Map{}}
 	if len(f) == 3 {
 		i.Target = f[2]
 		if !s.Release.IsResourceType(i.Target) {
@@ -104,12 +109,8 @@ func (s Scope) Including(i Include, res *fhir.Resource) []*fhir.Resource {
 			continue
 		}
 		for _, p := range i.parameters(s.Release, typ) {
-			for _, other := range stored {
-				links := p.links(other)
-				if slices.ContainsFunc(namesOf(res), func(name string) bool { return slices.Contains(links, name) }) {
-					found = append(found, other)
-				}
-			}
+			referring, _ := i.referring.LoadOrStore(p, &referrers{link: p})
+			found = append(found, referring.(*referrers).to(res, stored)...)
 		}
 	}
 	return found

@@ -26,7 +26,7 @@ func keysOf(p *Parameter, modifier string, alternatives []string) (*Parameter, [
 		case p.Type == "reference" && modifier == "":
 			key = referenceKey(literal(alternative))
 		case p.Type == "reference" && p.Release.IsResourceType(modifier):
-			key = referenceKey(literal(modifier + "/" + alternative)) // as it is matched, also with a version
+			key = referenceKey(literal(p.typed(modifier, alternative))) // as it is matched, also with a version
 		}
 		if key == "" {
 			return nil, nil

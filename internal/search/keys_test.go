@@ -9,6 +9,7 @@ import (
 	"pgregory.net/rapid"
 
 	"signalfhir/internal/fhir"
+	"signalfhir/internal/search"
 )
 
 // written are the forms references and codes come in, odd ones too. What is
@@ -63,22 +64,23 @@ func TestKeys_AreInWhateverMatches(t *testing.T) {
 			value += "," + searched(r, words.Draw(r, "other"))
 		}
 		for _, one := range []struct{ typ, members, names string }{
-			{"Encounter", `"subject":{"reference":` + reference + `},"class":[{"coding":[` + coding + `],"text":"t"}],"identifier":[` + identifier + `],"reason":[{"value":[{"reference":{"reference":` + reference + `}}]}]`,
-				"subject patient subject:Patient subject:Group class identifier reason-reference reason-code status"},
-			{"MedicationRequest", `"medication":{"reference":{"reference":` + reference + `},"concept":{"coding":[` + coding + `]}}`, "medication code"},
+			{"Encounter", `"subject":{"reference":` + reference + `},"type":[{"coding":[` + coding + `]}],"class":[{"coding":[` + coding + `],"text":"t"}],"identifier":[` + identifier + `],"reason":[{"value":[{"reference":{"reference":` + reference + `}}]}]`,
+				"subject patient subject:Patient subject:Group class type identifier reason-reference reason-code status"},
+			{"MedicationRequest", `"medicationReference":{"reference":` + reference + `},"medicationCodeableConcept":{"coding":[` + coding + `]},"medication":{"reference":{"reference":` + reference + `},"concept":{"coding":[` + coding + `]}}`, "medication code"},
 			{"QuestionnaireResponse", `"questionnaire":` + reference, "questionnaire questionnaire:Questionnaire"},
 			{"Patient", `"active":true,"telecom":[` + identifier + `],"link":[{"other":{"reference":` + reference + `}}],"communication":[{"language":{"coding":[` + coding + `]}}]`,
 				"active telecom phone link link:Patient language _id"},
 			{"Group", `"type":"person","characteristic":[{"code":{"coding":[` + coding + `]},"valueReference":{"reference":` + reference + `}}]`, "characteristic characteristic-reference value"},
 			{"ValueSet", `"jurisdiction":[{"coding":[` + coding + `]}],"version":` + quoted(words.Draw(r, "version")), "jurisdiction version"},
 		} {
+			release := rapid.SampledFrom(fhir.Releases).Draw(r, "release")
 			o, err := fhir.Parse([]byte(`{"resourceType":"` + one.typ + `","id":"1",` + one.members + `}`))
 			if err != nil {
 				r.Fatal(err)
 			}
-			res := fhir.NewResource(fhir.R5, o)
+			res := fhir.NewResource(release, o)
 			for name := range strings.FieldsSeq(one.names) {
-				c, refused := r5.Condition(one.typ, name, "", value)
+				c, refused := search.Scope{Release: release}.Condition(one.typ, name, "", value)
 				if refused != nil {
 					continue
 				}

@@ -21,6 +21,9 @@ func (s Scope) newMatcher(p *Parameter, modifier, text string) (valueMatcher, *f
 	case "token":
 		switch modifier {
 		case "", "not":
+			if refused := checkToken(p, text); refused != nil {
+				return nil, refused
+			}
 			return matchToken(text), nil
 		case "text":
 			return matchTokenText(text), nil
@@ -38,6 +41,9 @@ func (s Scope) newMatcher(p *Parameter, modifier, text string) (valueMatcher, *f
 		case modifier == "":
 			return matchReference(p, text), nil
 		case modifier == "identifier":
+			if refused := checkToken(p, text); refused != nil {
+				return nil, refused
+			}
 			return matchIdentifier(text), nil
 		case modifier == "text":
 			return matchDisplay(text), nil
@@ -46,7 +52,7 @@ func (s Scope) newMatcher(p *Parameter, modifier, text string) (valueMatcher, *f
 		case modifier == "above", modifier == "below":
 			return s.matchPartOf(p, modifier, text)
 		case p.Release.IsResourceType(modifier):
-			return matchReference(p, modifier+"/"+text), nil
+			return matchReference(p, p.typed(modifier, text)), nil
 		}
 	case "string":
 		switch modifier {

@@ -43,6 +43,8 @@ func TestParseQuery_Refuses(t *testing.T) {
 		{"status=a,", "value", "missing"},
 		{"status:exact=a", "not-supported", ":exact"},
 		{"status:missing=maybe", "value", "true or false"},
+		{"status=a|b|c", "value", `written as \|`},
+		{"subject:identifier=a|b|c", "value", `written as \|`},
 		{"subject:Colour=1", "not-supported", ":Colour"},
 		{"subject.colour=x", "not-supported", "no search parameter"},
 		{"subject:Device.name=x", "value", "never to a Device"},

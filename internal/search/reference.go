@@ -40,6 +40,15 @@ func matchReference(p *Parameter, text string) valueMatcher {
 	}
 }
 
+// typed is what a search with a type as modifier asks for: mostly an id, but those
+// that write the type once more mean the same.
+func (p *Parameter) typed(typ, text string) string {
+	if takeApart(p.Release, literal(text)).typ == typ {
+		return text
+	}
+	return typ + "/" + text
+}
+
 // referenceParts are those of a literal reference, without its version.
 type referenceParts struct {
 	base    string // "" for a resource of this server

@@ -70,7 +70,15 @@ func (s Scope) resolve(res *fhir.Resource, value any, types []string) *fhir.Reso
 		if id, contained := strings.CutPrefix(reference, "#"); contained {
 			for _, item := range res.Object.Array("contained") {
 				if inner, isObject := item.(*fhir.Object); isObject && id != "" && inner.Text("id") == id {
-					return fhir.NewResource(s.Release, inner)
+					found := fhir.NewResource(s.Release, inner)
+					// It may refer to what is contained beside it. Its JSON stays as
+					// it is: that of many beside each other would grow with each.
+					found.Object = fhir.NewObject()
+					for _, name := range inner.Names() {
+						found.Object.Set(name, inner.Get(name))
+					}
+					found.Object.Set("contained", res.Object.Array("contained"))
+					return found
 				}
 			}
 			return nil

@@ -44,6 +44,8 @@ func TestSearch_ByTheLetter(t *testing.T) { // FLT-8
 			`code-value-string=x$y,http://s|a\$b\|c\,d\\e$5\$\,+or code=http://s|a$b\|c\,d\\e`, `code-value-string=http://s|a\$b\|c\,d\\e$or`},
 		{"CodeableReference by identifier", "MedicationRequest", `"medication":{"reference":{"identifier":{"system":"http://i","value":"9"}}}`, `medication:identifier=http://i|9`, `medication:identifier=8`},
 		{"URIs that are no paths", "ValueSet", `"url":"urn:oid:1.2.3"`, `url=urn:oid:1.2.3 url:below=urn:oid:1.2.3 url:above=urn:oid:1.2.3`, `url:below=urn:oid:1.2 url:above=urn:oid:1.2.3.4`},
+		{"the type said twice", "Encounter", `"subject":{"reference":"Patient/1"}`,
+			`subject:Patient=Patient/1 subject:Patient=http://h/fhir/R5/Patient/1 subject:Patient=1`, `subject:Group=Patient/1 subject:Patient=Group/1 subject:Patient=http://other/Patient/1`},
 		{"several names for not", "Patient", `"gender":"other"`, `gender:not=male,female`, `gender:not=male,other`},
 		{"encoded as a whole", "Encounter", `"status":"planned","subject":{"reference":"Patient/1"}`,
 			`status%3Dplanned%26subject%3DPatient%2F1 Encounter%3Fstatus%3Dplanned`, `status%3Dplanned%26subject%3DPatient%2F2 Encounter%3Fstatus%3Dcancelled`},
@@ -127,4 +129,11 @@ func TestValueSets_ByTheLetter(t *testing.T) {
 	if _, refused := scope.Query("Encounter", "patient:in=Patient/1"); refused == nil {
 		t.Error("a Patient is taken for a group")
 	}
+}
+
+// What is contained refers to what is contained beside it.
+func TestChain_GoesFromContainedToContained(t *testing.T) {
+	t.Parallel()
+	checkMatches(t, []wants{{"twice", "Encounter", `"contained":[{"resourceType":"Patient","id":"p","managingOrganization":{"reference":"#o"}},{"resourceType":"Organization","id":"o","name":"Acme"}],"subject":{"reference":"#p"}`,
+		`patient.organization.name=acme patient.organization:missing=false`, `patient.organization.name=other`}})
 }

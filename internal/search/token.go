@@ -58,6 +58,15 @@ func tokensOf(v any) []token {
 	return nil
 }
 
+// checkToken refuses a token of three parts, of which no one can say which are the
+// system and which the code.
+func checkToken(p *Parameter, text string) *fhir.Error {
+	if len(splitEscaped(text, '|')) > 2 {
+		return fhir.Refuse(http.StatusUnprocessableEntity, "value", "%s: %q has more than one |; expected system|code, with a | inside of either written as \\|", p.Name, text)
+	}
+	return nil
+}
+
 // matchToken reads "code", "system|code", "|code" and "system|".
 func matchToken(text string) valueMatcher {
 	parts := splitEscaped(text, '|')
