@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"signalfhir/internal/fhir"
 	"signalfhir/internal/search"
@@ -280,11 +281,18 @@ func whole(name, value string, most int) (int, *fhir.Error) {
 	return min(n, most), nil
 }
 
+// maxSearch bounds the time of one search: chains can make it long.
+const maxSearch = 10 * time.Second
+
 // matching lists the current resources of a type that every query selects.
 func (b *Base) matching(typ string, queries ...*search.Query) ([]*fhir.Resource, *fhir.Error) {
 	var found []*fhir.Resource
+	began := time.Now()
 next:
-	for _, res := range b.store.List(typ) {
+	for i, res := range b.store.List(typ) {
+		if i%100 == 99 && time.Since(began) > maxSearch {
+			return nil, fhir.Refuse(http.StatusUnprocessableEntity, "too-costly", "the search took %s for the first %d of its resources; ask about fewer, or follow fewer references", maxSearch, i)
+		}
 		for _, query := range queries {
 			ok, err := query.Match(res)
 			var tooMuch *fhir.Error

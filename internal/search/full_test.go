@@ -16,6 +16,8 @@ func TestNumber(t *testing.T) { // FLT-8, FLT-12
 			`probability=0.754 probability=0.75 probability=0.8 probability=1 probability=7.5e-1 probability=ne0.7 probability=gt0.75 probability=ge0.754 probability=lt0.755 probability=le0.754 probability=sa0.7 probability=eb0.8 probability=ap0.7 probability=0.1,0.754 probability:missing=false`,
 			`probability=0.7540000001 probability=0.755 probability=0.7 probability=ne0.75 probability=gt0.754 probability=lt0.754 probability=ge0.755 probability=le0.753 probability=ap0.6 probability=sa0.754 probability=eb0.754 probability:missing=true`},
 		{"the next half is out", "RiskAssessment", `"prediction":[{"probabilityDecimal":100.5}]`, `probability=101 probability=1e2`, `probability=100`},
+		{"an exponent", "RiskAssessment", `"prediction":[{"probabilityDecimal":95}]`, `probability=1e2 probability=9.5e1`, `probability=2e2 probability=9e1`},
+		{"beyond an exponent", "RiskAssessment", `"prediction":[{"probabilityDecimal":105}]`, `probability=1.05e2`, `probability=1e2`},
 		{"any of several", "RiskAssessment", `"prediction":[{"probabilityDecimal":0.1},{"probabilityDecimal":0.9}]`, `probability=0.9 probability=lt0.2&probability=gt0.8`, `probability=0.5`},
 		{"negative", "RiskAssessment", `"prediction":[{"probabilityDecimal":-2}]`, `probability=-2 probability=lt-1 probability=ap-2.1`, `probability=2 probability=gt-2`},
 		{"absent", "RiskAssessment", ``, `probability:missing=true`, `probability=0 probability=ne0`},

@@ -33,6 +33,9 @@ func parseDecimal(text string) (n, half *big.Rat, ok bool) {
 		return nil, nil, false
 	}
 	exponent, _ := strconv.Atoi(m[4]) // "" is none
+	if exponent > 0 {
+		exponent-- // FHIR has 1e2 stand for 95 up to 105
+	}
 	exponent -= len(m[2])
 	unit := new(big.Rat).SetInt(new(big.Int).Exp(big.NewInt(10), big.NewInt(int64(max(exponent, -exponent))), nil))
 	if exponent < 0 {
