@@ -260,3 +260,48 @@ func TestTransaction_ConditionalEntries(t *testing.T) {
 		t.Errorf("a reference to no entry is not told of: %s", a.raw)
 	}
 }
+
+// Operations run inside a batch, and the journal shows their tokens no more than
+// those of a request of their own.
+func TestBatch_RunsOperationsAndKeepsTheirSecrets(t *testing.T) {
+	t.Parallel()
+	s := vectorServer(t, fhir.R5)
+	a := s.base(200, bundleOf("batch",
+		entryOf("POST", "Subscription/abc/$get-ws-binding-token", "resource", map[string]any{"resourceType": "Parameters"}),
+		entryOf("GET", "Subscription/abc/$events")))
+	entry := asList(a.body["entry"])[0].(map[string]any)
+	parameters := asList(entry["resource"].(map[string]any)["parameter"])
+	secret := parameters[0].(map[string]any)["valueString"].(string)
+	ws := s.dial()
+	ws.send("bind-with-token " + secret)
+	if f := ws.next(); f.kind() != "handshake" {
+		t.Fatalf("got %s, want a handshake", f.raw)
+	}
+	if all := s.must(200, "GET", "/mock/journal?bodies=true", nil); strings.Contains(string(all.raw), secret) || !strings.Contains(string(all.raw), "batch-response") {
+		t.Error("the journal has no batch, or a token in it")
+	}
+}
+
+// A transaction that deletes a topic tells those on it, and one that changes a
+// subscription keeps its numbering.
+func TestTransaction_OfTopicsAndSubscriptions(t *testing.T) {
+	t.Parallel()
+	s := vectorServer(t, fhir.R5)
+	ws := s.bind("abc")
+	s.must(201, "PUT", "Encounter/e", encounter("e", "in-progress"))
+	ws.wantEvent("1")
+	s.base(200, bundleOf("transaction",
+		entryOf("PATCH", "Subscription/abc", "resource", map[string]any{"resourceType": "Parameters", "parameter": []any{map[string]any{"name": "operation", "part": []any{
+			map[string]any{"name": "type", "valueCode": "replace"}, map[string]any{"name": "path", "valueString": "Subscription.content"}, map[string]any{"name": "value", "valueCode": "full-resource"}}}}}),
+		entryOf("PUT", "Encounter/f", "resource", encounter("f", "in-progress"))))
+	if f := ws.wantEvent("2"); !strings.Contains(string(f.raw), `"content":"full-resource"`) && !strings.Contains(string(f.raw), `"resourceType":"Encounter"`) {
+		t.Errorf("the event is not as the subscription was changed: %s", f.raw)
+	}
+	s.base(200, bundleOf("transaction", entryOf("DELETE", "SubscriptionTopic/admission"), entryOf("PUT", "Encounter/g", "resource", encounter("g", "in-progress"))))
+	if a := s.must(200, "GET", "Subscription/abc", nil); a.body["status"] != "error" {
+		t.Errorf("the subscription is %v without its topic, want error", a.body["status"])
+	}
+	ws.nothing()
+	s.base(422, bundleOf("transaction", entryOf("PUT", "Subscription/new", "resource", websocketSubscription("new", admissionURL))))
+	s.must(404, "GET", "Subscription/new", nil)
+}
