@@ -3,6 +3,7 @@ package room
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -58,7 +59,7 @@ type included struct {
 func (b *Base) Search(typ string, params url.Values, strict bool) (*Page, *fhir.Error) {
 	w := &wanted{base: b, typ: typ, strict: strict, count: pageSize, page: &Page{Self: url.Values{}, Links: map[string]url.Values{}}}
 	w.order, _ = b.scope().Order(typ, "_lastUpdated")
-	for _, name := range slices.Sorted(mapKeys(params)) {
+	for _, name := range slices.Sorted(maps.Keys(params)) {
 		for _, value := range params[name] {
 			used, err := w.read(name, value)
 			if err != nil {
@@ -259,16 +260,6 @@ func (w *wanted) addIncluded() {
 		if len(w.page.Included) >= maxIncluded {
 			w.page.Issues = append(w.page.Issues, fhir.Issue{Severity: "warning", Code: "too-costly", Diagnostics: fmt.Sprintf("no more than %d resources are included", maxIncluded)})
 			return
-		}
-	}
-}
-
-func mapKeys(v url.Values) func(func(string) bool) {
-	return func(yield func(string) bool) {
-		for k := range v {
-			if !yield(k) {
-				return
-			}
 		}
 	}
 }
