@@ -60,6 +60,7 @@ func TestDemo_WorksAsWritten(t *testing.T) {
 
 	b.do(t, chromedp.Click(`//nav//a[text()="Try it"]`)) // 4; opening the editor reloaded the page, as a demo would not
 	b.press(t, "Do all of it")
+	b.sees(t, "main .label", "Bound. Fire an event.") // and it scrolled there
 	b.press(t, "Drop for 5 s")
 	b.sees(t, tryState, "Dropped")
 	shell(t, s, commands[2])

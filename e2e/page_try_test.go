@@ -14,11 +14,22 @@ import (
 	"signalfhir/testkit"
 )
 
-// press presses the button of the view with this text, once it can be pressed.
+// press presses the button of the view with this text, once it can be pressed, and has
+// stood still and in sight for a frame: the click goes to where the button was.
 func (b *browser) press(t *testing.T, text string) {
 	t.Helper()
 	button := fmt.Sprintf(`//main//button[normalize-space()=%q and not(@disabled)]`, text)
-	b.within(t, "the button "+text, chromedp.Click(button, chromedp.NodeVisible))
+	b.within(t, "the button "+text, chromedp.WaitVisible(button), chromedp.PollFunction(`(path) => {
+		const button = document.evaluate(path, document, null, XPathResult.FIRST_ORDERED_NODE_TYPE).singleNodeValue;
+		if (!button) return false;
+		const { x, y, width, height } = button.getBoundingClientRect();
+		const inSight = button.contains(document.elementFromPoint(x + width / 2, y + height / 2));
+		if (!inSight) button.scrollIntoView({ block: "center", behavior: "instant" });
+		const box = [x, y, width, height].join();
+		const still = inSight && box === window.pressing;
+		window.pressing = box;
+		return still;
+	}`, nil, chromedp.WithPollingArgs(button)), chromedp.Click(button, chromedp.NodeVisible))
 }
 
 // fieldOf is the selector of the control with this label.

@@ -21,6 +21,10 @@
 //   - It evaluates the argument of a function on the input of that (arguments.go).
 //   - It does not look for the extensions of a primitive value (extensions.go).
 //   - It does not read \u0041 and reads \\n as an end of line (literals.go).
+//   - Its functions about one item take the first of several; FHIRPath has them fail
+//     (functions.go).
+//   - Its regular expressions race with each other, refuse "*?" as dangerous, and have
+//     no dot for an end of line (regex.go).
 //   - Its resolve() cannot see the type of a logical reference, its single() fails
 //     on nothing, and its repeat() does not repeat (functions.go).
 //

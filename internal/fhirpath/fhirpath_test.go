@@ -186,6 +186,8 @@ func TestEval_IsBounded(t *testing.T) {
 		"1.5.round(100000000)",
 		"'" + strings.Repeat("a", 1000) + "'" + strings.Repeat(".replace('a', '"+strings.Repeat("a", 400)+"')", 5),
 		"'" + strings.Repeat("a", 1000) + "'.toChars()" + strings.Repeat(".select('"+strings.Repeat("a", 10)+"'.toChars())", 20),
+		"'" + strings.Repeat("a", 3000) + "'" + strings.Repeat(".replace('a', 'aaaaaaa')", 2) + ".replaceMatches('a.*b|a', '')",
+		"'" + strings.Repeat("a", 3000) + "'" + strings.Repeat(".replace('a', 'aaaaaaa')", 2) + ".matches('" + strings.Repeat("(a?){500}", 100) + "b')",
 		"(1|2|3|4|5|6|7|8|9|10).aggregate($total * $this * 1.5 * $total, 3.1)",
 	} {
 		start := time.Now()
@@ -197,6 +199,64 @@ func TestEval_IsBounded(t *testing.T) {
 			t.Errorf("%.40s: gives %.80v, want an error", text, got)
 		}
 	}
+}
+
+// FHIRPath: a function about one item fails on several.
+func TestEval_FunctionsOfOneItemFailOnSeveral(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"('a' | 'b').startsWith('a')":          "startsWith() is about a single item, got 2: [a, b]",
+		"('a' | 'b').matches('a')":             "matches() is about a single item, got 2: [a, b]",
+		"(1 | 2).abs()":                        "abs() is about a single item, got 2: [1, 2]",
+		"(1 | 2).toDecimal()":                  "toDecimal() is about a single item, got 2: [1, 2]",
+		"'a'.replace('a', 'b' | 'c')":          "replace() wants a single item for argument 2, got 2: [b, c]",
+		"participant.actor.reference.length()": "length() is about a single item, got 2",
+	} {
+		if got, err := eval(t, text, fhirpath.Options{}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v, %v, want %s", text, got, err, want)
+		}
+	}
+}
+
+func TestEval_RegularExpressions(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		`'abc'.matches('b')`:                               "[true]",
+		`'abc'.matches('^b')`:                              "[false]",
+		`'a\nb'.matches('a.b')`:                            "[true]", // in single-line mode
+		`'<a><b>'.replaceMatches('<.*?>', 'x')`:            "[xx]",
+		`'1abc'.replaceMatches('(a)(b)', '$2$1')`:          "[1bac]",
+		`'aaa'.replaceMatches('^a', '')`:                   "[aa]",
+		`5.matches('^\\d$')`:                               "[true]",
+		`{}.matches('a')`:                                  "[]",
+		`'a'.matches({})`:                                  "[]",
+		`'a'.replaceMatches('a', {})`:                      "[]",
+		`'((((((a))))))'.matches('((((((a))))))')`:         "[true]",
+		`'x'.matches('(')`:                                 "missing closing )",
+		`'x'.matches('` + strings.Repeat("a", 1001) + `')`: "has 1001 characters, at most 1000 are read",
+	} {
+		got, err := eval(t, text, fhirpath.Options{})
+		if result := fmt.Sprint(got, err); result != want+" <nil>" && (err == nil || !strings.Contains(result, want)) {
+			t.Errorf("%.60s: got %v, %v, want %s", text, got, err, want)
+		}
+	}
+}
+
+// The patterns of all evaluations are kept in one place.
+func TestEval_RegularExpressionsAreSafeForConcurrentUse(t *testing.T) {
+	t.Parallel()
+	var all sync.WaitGroup
+	for range 4 {
+		all.Go(func() {
+			for i := range 1200 { // more than are kept
+				text := fmt.Sprintf("'a%d'.matches('^a%d$')", i%600, i%600)
+				if got, err := eval(t, text, fhirpath.Options{}); err != nil || fmt.Sprint(got) != "[true]" {
+					t.Errorf("%s: got %v, %v, want true", text, got, err)
+				}
+			}
+		})
+	}
+	all.Wait()
 }
 
 // A compiled expression and the bytes of a resource are shared by all who evaluate.

@@ -55,6 +55,8 @@ func (registry) Get(name string) (eval.FuncDef, bool) {
 		def.Fn = ofTwo(name)
 	case "toString", "convertsToString":
 		def.Fn = ofText(name, def.Fn)
+	case "matches", "replaceMatches":
+		def.Fn = ofPattern(name)
 	case "substring":
 		def.Fn = notBelowNothing(def.Fn)
 	case "abs":
@@ -87,6 +89,11 @@ func bound(name string, fn eval.FuncImpl) eval.FuncImpl {
 		if err := ctx.CheckCancellation(); err != nil {
 			return nil, err
 		}
+		if slices.Contains(ofOne, name) {
+			if err := alone(name, input, args); err != nil {
+				return nil, err
+			}
+		}
 		if (name == "replace" || name == "replaceMatches") && len(args) == 2 {
 			if with, ok := args[1].(types.Collection); ok && (textLength(input)+1)*textLength(with) > maxText {
 				return nil, fmt.Errorf("%s() would make a string of more than %d characters", name, maxText)
@@ -111,6 +118,30 @@ func bound(name string, fn eval.FuncImpl) eval.FuncImpl {
 		}
 		return result, ctx.CheckCollectionSize(result)
 	}
+}
+
+// ofOne are the functions about a single item, with arguments that are single items.
+// Of several the library takes the first, which would hide a mistake: FHIRPath has
+// them fail.
+var ofOne = []string{
+	"contains", "endsWith", "indexOf", "length", "lower", "matches", "replace", "replaceMatches", "split", "startsWith",
+	"substring", "toChars", "trim", "upper",
+	"abs", "ceiling", "exp", "floor", "ln", "log", "power", "round", "sqrt", "truncate",
+	"toBoolean", "toDate", "toDateTime", "toDecimal", "toInteger", "toQuantity", "toTime",
+	"convertsToBoolean", "convertsToDate", "convertsToDateTime", "convertsToDecimal", "convertsToInteger", "convertsToQuantity", "convertsToTime",
+}
+
+// alone refuses several items where a function is about one.
+func alone(name string, input types.Collection, args []any) error {
+	if len(input) > 1 {
+		return fmt.Errorf("%s() is about a single item, got %d: %v", name, len(input), input)
+	}
+	for i, arg := range args {
+		if items, ok := arg.(types.Collection); ok && len(items) > 1 {
+			return fmt.Errorf("%s() wants a single item for argument %d, got %d: %v", name, i+1, len(items), items)
+		}
+	}
+	return nil
 }
 
 // calculating are the functions that calculate with the numbers of their input.
