@@ -145,11 +145,14 @@ func (s *server) transaction(c echo.Context, entries []*entry) ([]fhir.Response,
 func (s *server) operation(c echo.Context, e *entry) (room.Operation, *fhir.Error) {
 	typ, rest, _ := strings.Cut(e.url.Path, "/")
 	o := room.Operation{Method: e.method, Type: typ, ID: rest, Object: e.resource, IfMatch: e.headers.Get("If-Match"), FullURL: e.fullURL, Place: e.place}
+	if e.method == http.MethodPut {
+		o.IfNoneMatch = e.headers.Get("If-None-Match")
+	}
 	switch {
 	case e.method == http.MethodPost && rest != "":
 		return o, fhir.Refuse(http.StatusBadRequest, "not-supported", "%s: POST %s: a transaction creates resources, it runs no operations; use a batch", e.place, e.url).At(e.place + ".request.url")
 	case e.method == http.MethodPost:
-		o.Search = e.headers.Get("If-None-Exist")
+		o.Search = ifNoneExist(e.headers)
 	case rest == "":
 		if o.Search = searchOf(e.url.RawQuery); o.Search == "" {
 			return o, fhir.Refuse(http.StatusBadRequest, "value", "%s: %s %s needs an id or a search that selects one resource", e.place, e.method, e.url).At(e.place + ".request.url")

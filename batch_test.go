@@ -157,7 +157,7 @@ func TestTransaction_IsAllOrNothing(t *testing.T) {
 		{"a patch that is none", entryOf("PATCH", "Patient/p", "resource", patient("", "x")), 400, "value", "Binary"},
 		{"a condition that selects several", entryOf("PUT", "Patient?active=true", "resource", map[string]any{"resourceType": "Patient", "active": true}), 412, "multiple-matches", "at most one"},
 		{"an unknown type", entryOf("POST", "Klingon", "resource", map[string]any{"resourceType": "Klingon"}), 404, "not-supported", "Klingon"},
-		{"the same resource twice", entryOf("DELETE", "Patient/p", "fullUrl", "x"), 0, "", ""},
+		{"the same resource twice", entryOf("DELETE", "Patient/p", "fullUrl", "x"), 0, "invalid", "once"},
 		{"a subscription to no topic", entryOf("POST", "Subscription", "resource", websocketSubscription("", "http://example.org/none")), 422, "not-supported", "no topic"},
 		{"a reference to several", entryOf("POST", "Encounter", "resource", encounter("", "planned", "subject", reference("Patient?active=true"))), 412, "multiple-matches", "selects 2"},
 		{"a reference to none", entryOf("POST", "Encounter", "resource", encounter("", "planned", "subject", reference("Patient?family=nobody"))), 412, "multiple-matches", "selects 0"},
@@ -165,6 +165,8 @@ func TestTransaction_IsAllOrNothing(t *testing.T) {
 		{"a method there is not", entryOf("BREW", "Patient"), 400, "code-invalid", "BREW"},
 		{"a write without resource", entryOf("POST", "Patient"), 400, "required", "resource"},
 		{"an address elsewhere", entryOf("GET", "http://example.org/Patient/1"), 400, "value", "below the base"},
+		{"a fullUrl that is taken", entryOf("POST", "Patient", "resource", patient("", "x"), "fullUrl", "urn:uuid:44444444-4444-4444-8444-444444444444"), 0, "invalid", "as Bundle.entry[0] has"},
+		{"If-None-Match of one there is", entryOf("PUT", "Patient/p", "resource", patient("p", "A"), "request.ifNoneMatch", "*"), 412, "conflict", "If-None-Match *"},
 		{"an operation", entryOf("POST", "Subscription/abc/$status", "resource", map[string]any{"resourceType": "Parameters"}), 400, "not-supported", "use a batch"},
 		{"neither id nor search", entryOf("DELETE", "Patient"), 400, "value", "needs an id"},
 		{"no id", entryOf("DELETE", "Patient/a b"), 400, "value", "not an id"},
@@ -176,9 +178,9 @@ func TestTransaction_IsAllOrNothing(t *testing.T) {
 			s.must(201, "PUT", "Patient/p", map[string]any{"resourceType": "Patient", "id": "p", "active": true})
 			s.must(201, "PUT", "Patient/q", map[string]any{"resourceType": "Patient", "id": "q", "active": true})
 			bundle := bundleOf("transaction", good, tt.bad)
-			if tt.status == 0 { // twice
-				bundle = bundleOf("transaction", entryOf("PUT", "Patient/p", "resource", patient("p", "A")), tt.bad)
-				tt.status, tt.code, tt.says = 400, "invalid", "once"
+			if tt.status == 0 { // with another before it
+				bundle = bundleOf("transaction", entryOf("PUT", "Patient/p", "resource", patient("p", "A"), "fullUrl", "urn:uuid:44444444-4444-4444-8444-444444444444"), tt.bad)
+				tt.status = 400
 			}
 			before := string(s.must(200, "GET", "_history", nil).raw)
 			a := s.base(tt.status, bundle)
@@ -259,6 +261,74 @@ func TestTransaction_ConditionalEntries(t *testing.T) {
 	if !strings.Contains(string(a.raw), "no entry of the bundle has the fullUrl") {
 		t.Errorf("a reference to no entry is not told of: %s", a.raw)
 	}
+}
+
+// What is replaced is what links: references, elements that are addresses, and the links
+// of narratives (http.html#trules).
+func TestTransaction_LinksWhatIsALink(t *testing.T) {
+	eachRelease(t, func(t *testing.T, r fhir.Release) {
+		const (
+			patientURN = "urn:uuid:55555555-5555-4555-8555-555555555555"
+			valueSet   = "http://example.org/fhir/ValueSet/v"
+			here       = "http://here.example.org/fhir/"
+			there      = "http://there.example.org/fhir/"
+		)
+		s := start(t).on(r)
+		resource := func(typ string, pairs ...any) map[string]any {
+			o := map[string]any{"resourceType": typ}
+			for i := 0; i < len(pairs); i += 2 {
+				o = with(o, pairs[i].(string), pairs[i+1])
+			}
+			return o
+		}
+		s.must(201, "PUT", "Organization/gone", resource("Organization", "id", "gone", "name", "Acme"))
+		narrative := func(link string) map[string]any {
+			return map[string]any{"status": "generated", "div": `<div xmlns="http://www.w3.org/1999/xhtml"><a href="` + link + `">urn:uuid</a> <img src='` + link + `' alt="x"/></div>`}
+		}
+		a := s.base(200, bundleOf("transaction",
+			entryOf("POST", "Patient", "fullUrl", patientURN, "resource", patient("", "New")),
+			entryOf("POST", "Basic", "resource", resource("Basic",
+				"code", map[string]any{"text": "x"}, "text", narrative(patientURN),
+				"extension", []any{
+					map[string]any{"url": "http://example.org/uri", "valueUri": patientURN},
+					map[string]any{"url": "http://example.org/string", "valueString": patientURN},
+					map[string]any{"url": "http://example.org/canonical", "valueCanonical": valueSet},
+					map[string]any{"url": "http://example.org/reference", "valueReference": reference(patientURN + "#part")},
+				})),
+			entryOf("POST", "ValueSet", "fullUrl", valueSet, "resource", resource("ValueSet", "url", valueSet, "status", "active")),
+			// Two servers have a Patient/1. Whose is meant says the address of who refers.
+			entryOf("POST", "Patient", "fullUrl", here+"Patient/1", "resource", patient("", "Here")),
+			entryOf("POST", "Patient", "fullUrl", there+"Patient/1", "resource", patient("", "There")),
+			entryOf("POST", "Basic", "fullUrl", there+"Basic/2", "resource", resource("Basic", "code", map[string]any{"text": "x"}, "subject", reference("Patient/1"))),
+			// Conditional references are about what there is in the end.
+			entryOf("POST", "Organization", "resource", resource("Organization", "name", "Acme")),
+			entryOf("DELETE", "Organization/gone"),
+			entryOf("POST", "Basic", "resource", resource("Basic", "code", map[string]any{"text": "x"}, "author", reference("Organization?name=acme"), "subject", reference("Patient?family=There"))),
+		), "Prefer", "return=representation")
+		resources := []map[string]any{}
+		for _, e := range asList(a.body["entry"]) {
+			res, _ := e.(map[string]any)["resource"].(map[string]any)
+			resources = append(resources, res)
+		}
+		id := func(i int) string { return fmt.Sprint(resources[i]["resourceType"], "/", resources[i]["id"]) }
+		first := compact(resources[1])
+		for _, want := range []string{
+			compact(narrative(id(0))["div"]), `"valueUri":"` + id(0) + `"`, `"valueString":"` + patientURN + `"`, `"valueCanonical":"` + valueSet + `"`, `"reference":"` + id(0) + `#part"`,
+		} {
+			if !strings.Contains(first, want) {
+				t.Errorf("got %s\nwant in it %s", first, want)
+			}
+		}
+		if got := resources[2]["url"]; got != valueSet {
+			t.Errorf("the URL of the value set became %v", got)
+		}
+		if got, want := compact(resources[5]["subject"]), compact(reference(id(4))); got != want {
+			t.Errorf("a relative reference became %s, want %s", got, want)
+		}
+		if got, want := compact(resources[8]["author"])+compact(resources[8]["subject"]), compact(reference(id(6)))+compact(reference(id(4))); got != want {
+			t.Errorf("conditional references became %s, want %s", got, want)
+		}
+	})
 }
 
 // Operations run inside a batch, and the journal shows their tokens no more than

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/labstack/echo/v4"
 
@@ -103,7 +104,7 @@ func (s *server) create(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	return s.perform(c, room.Operation{Method: http.MethodPost, Type: c.Param("type"), Object: body, Search: c.Request().Header.Get("If-None-Exist")})
+	return s.perform(c, room.Operation{Method: http.MethodPost, Type: c.Param("type"), Object: body, Search: ifNoneExist(c.Request().Header)})
 }
 
 // update answers PUT [type]/[id] and, conditionally, PUT [type]?search.
@@ -115,6 +116,7 @@ func (s *server) update(c echo.Context) error {
 	if o.Object, err = s.body(c); err != nil {
 		return err
 	}
+	o.IfNoneMatch = c.Request().Header.Get("If-None-Match")
 	return s.perform(c, o)
 }
 
@@ -186,6 +188,16 @@ func searchOf(query string) string {
 	return strings.Join(kept, "&")
 }
 
+// ifNoneExist is the search of a conditional create. Some clients send it with the
+// address it would have as a search.
+func ifNoneExist(h http.Header) string {
+	condition := h.Get("If-None-Exist")
+	if address, query, ok := strings.Cut(condition, "?"); ok && !strings.Contains(address, "=") {
+		return query
+	}
+	return condition
+}
+
 // perform does one write and answers what became of it.
 func (s *server) perform(c echo.Context, o room.Operation) error {
 	written, refused := s.on(c).Write(o, s.request(c))
@@ -241,27 +253,14 @@ func link(address string, params url.Values) string {
 	return address + "?" + params.Encode()
 }
 
-// history answers GET [type]/[id]/_history.
+// history answers GET [type]/[id]/_history, GET [type]/_history and GET _history, newest
+// first.
 func (s *server) history(c echo.Context) error {
-	typ, id := c.Param("type"), c.Param("id")
-	versions, err := s.on(c).History(typ, id)
-	if err != nil {
-		return err
+	for name := range c.QueryParams() {
+		if !slices.Contains(historyParams, name) {
+			return fhir.Refuse(http.StatusBadRequest, "not-supported", "a history takes %s, not %s", strings.Join(historyParams, ", "), name)
+		}
 	}
-	h := &fhir.History{ID: s.room.NewID(), At: s.room.Clock().Now(), Base: s.base(c), Total: len(versions)}
-	h.Self = h.Base + "/" + typ + "/" + id + "/_history"
-	if count, err := strconv.Atoi(c.QueryParam("_count")); err == nil && count >= 0 && count < len(versions) {
-		versions = versions[:count]
-	}
-	for _, v := range versions {
-		h.Entries = append(h.Entries, historyEntry(typ, id, v))
-	}
-	return s.write(c, http.StatusOK, release(c).EncodeHistory(h))
-}
-
-// historyOfAll answers GET [type]/_history and GET _history: what happened to all
-// resources, newest first.
-func (s *server) historyOfAll(c echo.Context) error {
 	since, err := instant(given(c, "_since"))
 	if err != nil {
 		return err
@@ -275,8 +274,10 @@ func (s *server) historyOfAll(c echo.Context) error {
 		return err
 	}
 	count, offset = min(count, historyPage), min(offset, 1<<30)
-	typ := c.Param("type")
-	entries, total := s.on(c).Log(typ, since, int(offset), int(count))
+	entries, total, refused := s.on(c).Log(c.Param("type"), c.Param("id"), since, int(offset), int(count))
+	if refused != nil {
+		return refused
+	}
 	h := &fhir.History{ID: s.room.NewID(), At: s.room.Clock().Now(), Base: s.base(c), Total: total}
 	address := s.rootOf(c) + c.Request().URL.Path
 	h.Self = link(address, c.QueryParams())
@@ -290,6 +291,9 @@ func (s *server) historyOfAll(c echo.Context) error {
 	}
 	return s.write(c, http.StatusOK, release(c).EncodeHistory(h))
 }
+
+// historyParams are the parameters of a history. It has no order but its own.
+var historyParams = []string{"_since", "_count", "_offset", "_format", "_pretty"}
 
 // historyPage is the number of versions on a page of a history, at most.
 const historyPage = 1000
@@ -459,7 +463,11 @@ func (s *server) written(c echo.Context, w *room.Written) error {
 	case "minimal":
 		return c.NoContent(status)
 	case "OperationOutcome":
-		issues := append([]fhir.Issue{{Severity: "information", Code: "informational", Diagnostics: "stored " + w.Resource.Reference() + " as version " + w.Resource.VersionID}}, w.Issues...)
+		what := "stored " + w.Resource.Reference() + " as version " + w.Resource.VersionID
+		if w.Found {
+			what = "nothing was stored: " + w.Resource.Reference() + " matches If-None-Exist"
+		}
+		issues := append([]fhir.Issue{{Severity: "information", Code: "informational", Diagnostics: what}}, w.Issues...)
 		return s.outcome(c, status, issues)
 	}
 	return s.write(c, status, w.Resource.JSON)
@@ -469,10 +477,24 @@ func (s *server) written(c echo.Context, w *room.Written) error {
 func (s *server) resource(c echo.Context, status int, res *fhir.Resource) error {
 	h := c.Response().Header()
 	setVersion(h, res)
-	if match := c.Request().Header.Get("If-None-Match"); match != "" && match == h.Get("ETag") {
+	if notModified(c.Request().Header, res) {
 		return c.NoContent(http.StatusNotModified)
 	}
 	return s.write(c, status, res.JSON)
+}
+
+// notModified tells whether the client has a resource, as far as it says so (RFC 9110,
+// 13.2.2). In a bundle the time is an instant.
+func notModified(h http.Header, res *fhir.Resource) bool {
+	if match := h.Get("If-None-Match"); match != "" {
+		return store.Tagged(match, res.VersionID)
+	}
+	since := h.Get("If-Modified-Since")
+	if at, err := http.ParseTime(since); err == nil {
+		return !res.LastUpdated.Truncate(time.Second).After(at)
+	}
+	at, err := time.Parse(time.RFC3339Nano, since)
+	return err == nil && !res.LastUpdated.After(at)
 }
 
 func setVersion(h http.Header, res *fhir.Resource) {

@@ -90,8 +90,57 @@ func TestREST_ConditionalCreate(t *testing.T) {
 	if first.body["id"] != second.body["id"] {
 		t.Errorf("got another patient: %s", second.raw)
 	}
+	if a := s.must(200, "POST", "Patient", identified("1"), "If-None-Exist", condition, "Prefer", "return=OperationOutcome"); !strings.Contains(string(a.raw), "nothing was stored") {
+		t.Errorf("the outcome does not tell that nothing was stored: %s", a.raw)
+	}
+	for _, address := range []string{"?", "Patient?", s.fhir + "/Patient?"} { // as some clients have it
+		s.must(200, "POST", "Patient", identified("1"), "If-None-Exist", address+condition)
+	}
 	s.must(201, "POST", "Patient", identified("1"))
 	s.must(412, "POST", "Patient", identified("1"), "If-None-Exist", condition)
+}
+
+func TestREST_ConditionalRead(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	s.must(201, "PUT", "Patient/p", patient("p", "A"))
+	for _, c := range []struct {
+		status        int
+		header, value string
+	}{
+		{304, "If-None-Match", `W/"1"`},
+		{304, "If-None-Match", `"1"`},
+		{304, "If-None-Match", `W/"7", W/"1"`},
+		{304, "If-None-Match", `*`},
+		{200, "If-None-Match", `W/"2"`},
+		{304, "If-Modified-Since", "Thu, 01 Jan 2026 10:00:00 GMT"},
+		{200, "If-Modified-Since", "Thu, 01 Jan 2026 09:59:59 GMT"},
+		{200, "If-Modified-Since", "yesterday"},
+	} {
+		s.must(c.status, "GET", "Patient/p", nil, c.header, c.value)
+	}
+	s.must(200, "GET", "Patient/p", nil, "If-None-Match", `W/"2"`, "If-Modified-Since", "Thu, 01 Jan 2026 10:00:00 GMT")
+	// In a bundle the time is an instant.
+	a := s.base(200, bundleOf("batch",
+		entryOf("GET", "Patient/p", "request.ifModifiedSince", "2026-01-01T10:00:00Z"),
+		entryOf("GET", "Patient/p", "request.ifModifiedSince", "2026-01-01T09:59:59.999Z")))
+	if got := strings.Join(answers(a), "|"); got != "304 Not Modified|200 OK" {
+		t.Errorf("got %s", got)
+	}
+}
+
+func TestREST_UpdateThatMustNotReplace(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	s.must(201, "PUT", "Patient/p", patient("p", "A"), "If-None-Match", "*")
+	a := s.must(412, "PUT", "Patient/p", patient("p", "B"), "If-None-Match", "*")
+	if _, diagnostics, _ := a.issue(); !strings.Contains(diagnostics, "the current version of Patient/p is 1") {
+		t.Errorf("got %q, want what is in the way", diagnostics)
+	}
+	s.must(412, "PUT", "Patient/p", patient("p", "B"), "If-None-Match", `W/"1"`)
+	s.must(200, "PUT", "Patient/p", patient("p", "B"), "If-None-Match", `W/"7"`)
+	s.must(204, "DELETE", "Patient/p", nil)
+	s.must(201, "PUT", "Patient/p", patient("p", "C"), "If-None-Match", "*")
 }
 
 func TestREST_PreferAndFormat(t *testing.T) {

@@ -274,12 +274,16 @@ func TestHistory_OfTypeAndSystem(t *testing.T) {
 			return strings.Join(all, ", ")
 		}
 		for path, want := range map[string]string{
-			"_history":                             `DELETE Organization/o W/"2", PUT Patient/p W/"2", PUT Organization/o W/"1", PUT Patient/p W/"1"`,
-			"Patient/_history":                     `PUT Patient/p W/"2", PUT Patient/p W/"1"`,
-			"_history?_count=1":                    `DELETE Organization/o W/"2"`,
-			"_history?_count=1&_offset=3":          `PUT Patient/p W/"1"`,
-			"_history?_since=2026-01-01T10:00:30Z": `DELETE Organization/o W/"2", PUT Patient/p W/"2"`,
-			"Encounter/_history":                   ``,
+			"_history":                                       `DELETE Organization/o W/"2", PUT Patient/p W/"2", PUT Organization/o W/"1", PUT Patient/p W/"1"`,
+			"Patient/_history":                               `PUT Patient/p W/"2", PUT Patient/p W/"1"`,
+			"_history?_count=1":                              `DELETE Organization/o W/"2"`,
+			"_history?_count=1&_offset=3":                    `PUT Patient/p W/"1"`,
+			"_history?_since=2026-01-01T10:00:30Z":           `DELETE Organization/o W/"2", PUT Patient/p W/"2"`,
+			"Encounter/_history":                             ``,
+			"Patient/p/_history":                             `PUT Patient/p W/"2", PUT Patient/p W/"1"`,
+			"Patient/p/_history?_count=1":                    `PUT Patient/p W/"2"`,
+			"Patient/p/_history?_count=1&_offset=1":          `PUT Patient/p W/"1"`,
+			"Patient/p/_history?_since=2026-01-01T10:00:30Z": `PUT Patient/p W/"2"`,
 		} {
 			if got := versions(s.must(200, "GET", path, nil)); got != want {
 				t.Errorf("%s: got %s, want %s", path, got, want)
@@ -290,6 +294,11 @@ func TestHistory_OfTypeAndSystem(t *testing.T) {
 		}
 		s.must(400, "GET", "_history?_since=yesterday", nil)
 		s.must(400, "GET", "Patient/_history?_count=x", nil)
+		s.must(400, "GET", "Patient/p/_history?_count=x", nil)
+		if _, diagnostics, _ := s.must(400, "GET", "Patient/p/_history?_at=2026", nil).issue(); !strings.Contains(diagnostics, "a history takes _since, _count") {
+			t.Errorf("got %q, want what a history takes", diagnostics)
+		}
+		s.must(404, "GET", "Patient/none/_history", nil)
 		s.must(404, "GET", "Klingon/_history", nil)
 	})
 }

@@ -169,7 +169,7 @@ func (s *server) routes() {
 	f := e.Group("/fhir/:release")
 	f.POST("", s.bundle)
 	f.GET("/metadata", s.metadata)
-	f.GET("/_history", s.historyOfAll)
+	f.GET("/_history", s.history)
 
 	f.GET("/:type", s.search)
 	f.POST("/:type", s.create)
@@ -182,7 +182,7 @@ func (s *server) routes() {
 	f.PUT("/:type/:id", s.update)
 	f.PATCH("/:type/:id", s.patch)
 	f.DELETE("/:type/:id", s.delete)
-	f.GET("/:type/_history", s.historyOfAll)
+	f.GET("/:type/_history", s.history)
 	f.GET("/:type/:id/_history", s.history)
 	f.GET("/:type/:id/_history/:version", s.readVersion)
 

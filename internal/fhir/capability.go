@@ -51,7 +51,7 @@ func (r Release) CapabilityStatement(c *Capability) []byte {
 		}
 		res := capabilityResource{
 			Type: listed.Type, Interaction: interactions, Versioning: "versioned",
-			ReadHistory: true, UpdateCreate: true, ConditionalCreate: true, ConditionalUpdate: true, ConditionalDelete: "single",
+			ReadHistory: true, UpdateCreate: true, ConditionalCreate: true, ConditionalRead: "full-support", ConditionalUpdate: true, ConditionalDelete: "single",
 			SearchInclude: listed.Includes,
 		}
 		for _, p := range listed.SearchParams {
@@ -117,6 +117,7 @@ type capabilityResource struct {
 	ReadHistory       bool                 `json:"readHistory"`
 	UpdateCreate      bool                 `json:"updateCreate"`
 	ConditionalCreate bool                 `json:"conditionalCreate"`
+	ConditionalRead   string               `json:"conditionalRead"`
 	ConditionalUpdate bool                 `json:"conditionalUpdate"`
 	ConditionalPatch  bool                 `json:"conditionalPatch,omitempty"`
 	ConditionalDelete string               `json:"conditionalDelete"`

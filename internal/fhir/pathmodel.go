@@ -95,6 +95,29 @@ func (m PathModel) TypeOf(path string) string {
 	return e.types[0]
 }
 
+// Member tells what the members of a JSON object hold: the path of the element a
+// member is, if that has members of its own, else its type; "" where it is not known,
+// or a resource. path is that of the object, as Member answered it.
+func (m PathModel) Member(path, name string) string {
+	owner := m.element(path)
+	if owner != nil {
+		owner = m.content(owner)
+	}
+	if owner == nil {
+		return ""
+	}
+	p, ok := owner.members[name]
+	switch {
+	case !ok || m.IsResource(p.typ):
+		return ""
+	case p.element.ref != "":
+		return p.element.ref
+	case len(p.element.children) > 0:
+		return p.element.path
+	}
+	return p.typ
+}
+
 // ReferenceTargets lists the types a reference may point to.
 func (m PathModel) ReferenceTargets(path string) []string {
 	if e := m.element(path); e != nil {

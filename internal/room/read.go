@@ -18,19 +18,21 @@ func (b *Base) ReadVersion(typ, id, version string) (*fhir.Resource, *fhir.Error
 	return b.store.VRead(typ, id, version)
 }
 
-// History answers the versions of typ/id, newest first.
-func (b *Base) History(typ, id string) ([]store.Version, *fhir.Error) {
-	return b.store.History(typ, id)
-}
-
 // Find lists the resources of a type whose id contains text, what changed last
 // first, with those that were deleted; see [store.Store.Find].
 func (b *Base) Find(typ, text string, offset, limit int) (found []store.Found, total int) {
 	return b.store.Find(typ, text, offset, limit)
 }
 
-// Log lists the versions of the resources of a type, of all for "", that came to be
-// at or after since, newest first; see [store.Store.Log].
-func (b *Base) Log(typ string, since time.Time, offset, limit int) (entries []store.Entry, total int) {
-	return b.store.Log(typ, since, offset, limit)
+// Log lists the versions of typ/id, of the resources of a type for an id of "", of all
+// types for a typ of "", that came to be at or after since, newest first; see
+// [store.Store.Log]. Of what never was it answers 404.
+func (b *Base) Log(typ, id string, since time.Time, offset, limit int) (entries []store.Entry, total int, err *fhir.Error) {
+	if id != "" {
+		if _, err := b.store.History(typ, id); err != nil {
+			return nil, 0, err
+		}
+	}
+	entries, total = b.store.Log(typ, id, since, offset, limit)
+	return entries, total, nil
 }

@@ -21,7 +21,7 @@ type step struct {
 }
 
 func newStep(o Operation) *step {
-	return &step{Operation: o, write: store.Write{Method: o.Method, Type: o.Type, ID: o.ID, Object: o.Object, IfMatch: o.IfMatch}}
+	return &step{Operation: o, write: store.Write{Method: o.Method, Type: o.Type, ID: o.ID, Object: o.Object, IfMatch: o.IfMatch, IfNoneMatch: o.IfNoneMatch}}
 }
 
 // Transaction does several writes or none of them. All are checked first, against
@@ -116,7 +116,7 @@ func (s *step) written(from *store.Store, c *store.Change) *Written {
 	w := &Written{Type: s.write.Type, ID: s.write.ID, Issues: s.issues}
 	switch {
 	case s.found != nil:
-		w.Resource = s.found
+		w.Resource, w.Found = s.found, true
 	case c == nil:
 		return w
 	case c.Current == nil:

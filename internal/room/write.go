@@ -29,8 +29,10 @@ type Operation struct {
 
 	// Search of a conditional interaction, as in If-None-Exist or behind the "?"
 	// of a PUT, PATCH or DELETE. "" for none.
-	Search  string
-	IfMatch string // If-Match header
+	Search string
+
+	IfMatch     string // If-Match header
+	IfNoneMatch string // If-None-Match header of a PUT
 
 	// Of an entry of a transaction: what the others refer to it by, and its place,
 	// "Bundle.entry[2]".
@@ -58,7 +60,8 @@ type Written struct {
 	Type, ID  string         // "" where a conditional delete found nothing
 	Resource  *fhir.Resource // as stored; nil after a delete
 	VersionID string         // "" where there was nothing to delete
-	Created   bool           // false: an existing resource was changed, or If-None-Exist found it
+	Created   bool           // false: an existing resource was changed, or found
+	Found     bool           // If-None-Exist found it; nothing was written
 	Issues    []fhir.Issue   // warnings
 }
 

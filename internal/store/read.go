@@ -100,17 +100,24 @@ type Entry struct {
 	Version
 }
 
-// Log answers the versions that are kept of the resources of a type, or of all
-// types for "", as far as they came to be at or after since: newest first,
-// deletions with them. It skips the first offset and answers at most limit, and
-// how many there are in all.
-func (s *Store) Log(typ string, since time.Time, offset, limit int) (entries []Entry, total int) {
+// Log answers the versions that are kept of typ/id, of the resources of a type for
+// an id of "", or of all types for a typ of "", as far as they came to be at or after
+// since: newest first, deletions with them. It skips the first offset and answers at
+// most limit, and how many there are in all.
+func (s *Store) Log(typ, id string, since time.Time, offset, limit int) (entries []Entry, total int) {
 	s.mu.RLock()
 	for name, c := range s.types {
 		if typ != "" && name != typ {
 			continue
 		}
-		for id, r := range c.byID {
+		records := c.byID
+		if id != "" {
+			records = map[string]*record{id: c.byID[id]}
+		}
+		for id, r := range records {
+			if r == nil {
+				continue
+			}
 			for _, v := range r.versions {
 				if !v.At.Before(since) {
 					entries = append(entries, Entry{name, id, v})

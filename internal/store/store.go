@@ -110,6 +110,10 @@ type Write struct {
 	Type, ID string // of a POST with ID "" the store makes one up
 	Object   *fhir.Object
 	IfMatch  string
+
+	// IfNoneMatch of a PUT: "*" for one that may only create, or the versions that
+	// must not be the current one.
+	IfNoneMatch string
 }
 
 // Commit does several writes in their order, or none of them, in one step to
@@ -121,6 +125,8 @@ type Write struct {
 //     free, and its numbering goes on. A PUT to an id that is free is a create.
 //   - A PUT or DELETE, with 412 conflict, where IfMatch (an ETag, a bare version, a
 //     list of them, or *) is not empty and does not name the current version (7.1).
+//   - A PUT, with 412 conflict, where IfNoneMatch names the current version, or is * and
+//     there is one.
 //   - All that create, with 429 too-costly, where the store would hold too many, and
 //     all but a DELETE where it holds too much.
 //
@@ -135,7 +141,7 @@ func (s *Store) Commit(writes ...Write) (changes []*Change, refusedAt int, refus
 		case w.Method == http.MethodPost && r.exists():
 			return nil, i, fhir.Refuse(http.StatusConflict, "conflict", "%s/%s exists, as version %d; update it, or create without an id", w.Type, w.ID, r.last)
 		case w.Method != http.MethodPost:
-			if err := s.matchLocked(w.Type, w.ID, w.IfMatch); err != nil {
+			if err := s.matchLocked(&w); err != nil {
 				return nil, i, err
 			}
 		}
@@ -254,22 +260,35 @@ func (v Version) size() int {
 	return len(v.Resource.JSON)
 }
 
-func (s *Store) matchLocked(typ, id, ifMatch string) *fhir.Error {
-	if ifMatch == "" {
-		return nil
+// matchLocked asks the conditions of a PUT or DELETE.
+func (s *Store) matchLocked(w *Write) *fhir.Error {
+	r := s.recordLocked(w.Type, w.ID)
+	exists := r.exists()
+	current := ""
+	if exists {
+		current = strconv.Itoa(r.last)
 	}
-	r := s.recordLocked(typ, id)
-	if !r.exists() {
-		return fhir.Refuse(http.StatusPreconditionFailed, "conflict", "If-Match %s: there is no current %s/%s", ifMatch, typ, id)
+	switch {
+	case w.IfMatch != "" && !exists:
+		return fhir.Refuse(http.StatusPreconditionFailed, "conflict", "If-Match %s: there is no current %s/%s", w.IfMatch, w.Type, w.ID)
+	case w.IfMatch != "" && !Tagged(w.IfMatch, current):
+		return fhir.Refuse(http.StatusPreconditionFailed, "conflict", "If-Match %s: the current version of %s/%s is %s; read it again and redo the change", w.IfMatch, w.Type, w.ID, current)
+	case w.IfNoneMatch != "" && exists && Tagged(w.IfNoneMatch, current):
+		return fhir.Refuse(http.StatusPreconditionFailed, "conflict", "If-None-Match %s: the current version of %s/%s is %s; leave the header out to replace it", w.IfNoneMatch, w.Type, w.ID, current)
 	}
-	current := strconv.Itoa(r.last)
-	for tag := range strings.SplitSeq(ifMatch, ",") {
+	return nil
+}
+
+// Tagged tells whether If-Match or If-None-Match names a version: by an ETag, weak or
+// not, bare, in a list, or as *.
+func Tagged(header, version string) bool {
+	for tag := range strings.SplitSeq(header, ",") {
 		tag = strings.Trim(strings.TrimPrefix(strings.TrimSpace(tag), "W/"), `"`)
-		if tag == "*" || tag == current {
-			return nil
+		if tag == "*" || tag == version {
+			return true
 		}
 	}
-	return fhir.Refuse(http.StatusPreconditionFailed, "conflict", "If-Match %s: the current version of %s/%s is %s; read it again and redo the change", ifMatch, typ, id, current)
+	return false
 }
 
 func (s *Store) putLocked(typ, id, method string, o *fhir.Object) *Change {
