@@ -246,6 +246,12 @@ func (s *server) search(c echo.Context) error {
 	return s.write(c, http.StatusOK, release(c).EncodeSearchset(result))
 }
 
+// searchOfAll refuses GET [base], a search over all types.
+func (s *server) searchOfAll(c echo.Context) error {
+	c.Response().Header().Set("Allow", "POST, OPTIONS")
+	return fhir.Refuse(http.StatusMethodNotAllowed, "not-supported", "a search is about one type, as in %s/Patient?name=x; the base itself takes a Bundle by POST, and %s/metadata tells what there is", s.base(c), s.base(c))
+}
+
 func link(address string, params url.Values) string {
 	if len(params) == 0 {
 		return address
@@ -360,6 +366,10 @@ func plainID(c echo.Context, typ, id string) error {
 			return fhir.Refuse(http.StatusMethodNotAllowed, "not-supported", "an operation takes GET or POST, not %s", c.Request().Method)
 		}
 		return noOperation(id)
+	}
+	if id == "_search" {
+		c.Response().Header().Set("Allow", "POST, OPTIONS")
+		return fhir.Refuse(http.StatusMethodNotAllowed, "not-supported", "_search takes a form by POST, not %s; a search by GET is %s?name=value", c.Request().Method, typ)
 	}
 	if !fhir.IsID(id) {
 		return fhir.Refuse(http.StatusBadRequest, "value", "%q is not an id: it has 1 to 64 letters, digits, - or .", id)

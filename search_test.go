@@ -90,6 +90,11 @@ func TestSearch_ByPostIsTheSameAsByGet(t *testing.T) {
 	if found(get) == "" || found(get) != found(post) || found(get) != found(mixed) || compact(get.body["link"]) != compact(post.body["link"]) {
 		t.Errorf("got %s by GET, %s by POST, %s by both", found(get), found(post), found(mixed))
 	}
+	for path, want := range map[string]string{"Patient/_search": "a search by GET is Patient?name=value", s.fhir: "a search is about one type"} {
+		if _, diagnostics, _ := s.must(405, "GET", path, nil).issue(); !strings.Contains(diagnostics, want) {
+			t.Errorf("%s: got %q, want %q", path, diagnostics, want)
+		}
+	}
 	s.must(415, "POST", "Patient/_search", `{"resourceType":"Parameters"}`, "Content-Type", "application/fhir+json")
 }
 

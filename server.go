@@ -168,6 +168,7 @@ func (s *server) routes() {
 
 	f := e.Group("/fhir/:release")
 	f.POST("", s.bundle)
+	f.GET("", s.searchOfAll)
 	f.GET("/metadata", s.metadata)
 	f.GET("/_history", s.history)
 
