@@ -47,8 +47,10 @@ func (s *subscription) bind(to Socket, voice fhir.Voice, tokenKey string, expire
 	}
 	b.voice = voice
 	s.holdLocked(b, tokenKey, expires)
+	// Whoever sees the handshake may move the clock: by then the heartbeats run. The
+	// first one comes a period after it (NB-22), which its sending notes.
+	s.armHeartbeatLocked()
 	s.sendLocked([]*binding{b}, s.wordLocked(fhir.Handshake, nil))
-	s.armHeartbeatLocked() // NB-22: the first one comes a period after the handshake
 	return created && s.bound[to] == b, nil
 }
 
