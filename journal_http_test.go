@@ -106,6 +106,8 @@ func TestJournal_TellsHowThingsEnd(t *testing.T) {
 	other.outcome("forbidden")
 	other.closed()
 	waitFor(t, s, "?kind=closed&socket=s2")
+	s.token("abc")
+	s.clock.Advance(31 * time.Minute) // nobody bound it
 	third := s.bind("abc")
 	s.must(204, "POST", "/mock/reset", nil)
 	third.outcome("deleted")
@@ -134,7 +136,7 @@ func TestJournal_TellsHowThingsEnd(t *testing.T) {
 		"token (first)",
 		"bound abc s1 (first)",
 		"token renewed abc s1 (first)",
-		"token expired abc s1 (first)",
+		"token expired for abc (first)",
 		"unbound abc s1 token expired (first)",
 		"closed s1 no binding is left: token expired (by server) 1008",
 		"token (second)",
@@ -142,6 +144,8 @@ func TestJournal_TellsHowThingsEnd(t *testing.T) {
 		"token revoked (second)",
 		"unbound abc s2 token revoked (second)",
 		"closed s2 no binding is left: token revoked (by server) 1008",
+		"token",
+		"token expired for abc",
 		"token",
 		"bound abc s3",
 		"unbound abc s3 room was reset",

@@ -68,6 +68,15 @@ func (r *Room) life(id string) string {
 	return fmt.Sprint(id, "/", born)
 }
 
+// expired tells the journal of a token whose time ran out, bound or not.
+func (r *Room) expired(t token.Token) {
+	ids := make([]string, len(t.Subscriptions))
+	for i, life := range t.Subscriptions {
+		ids[i] = idOf(life)
+	}
+	r.journal.Record(journal.Entry{Kind: journal.Token, Type: "expired", Token: token.Fingerprint(t.Secret), Text: "for " + strings.Join(ids, ", ")})
+}
+
 // idOf is the id in the name of a life.
 func idOf(life string) string {
 	id, _, _ := strings.Cut(life, "/")

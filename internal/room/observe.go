@@ -39,9 +39,6 @@ func (r *Room) observer() subscription.Observer {
 		Unbound: func(id, socket, why string) {
 			held, _ := holders.LoadAndDelete(id + " " + socket)
 			name, _ := held.(string)
-			if why == string(subscription.TokenExpired) {
-				j.Record(journal.Entry{Kind: journal.Token, Type: "expired", Subscription: id, Socket: socket, Token: name})
-			}
 			j.Record(journal.Entry{Kind: journal.Unbound, Subscription: id, Socket: socket, Token: name, Text: why})
 		},
 		Status: func(id, status string) {

@@ -89,9 +89,9 @@ func New(o Options) (*Room, *fhir.Error) {
 		clock:   o.Clock,
 		random:  o.Random,
 		journal: journal.New(o.Clock, journal.Options{Size: o.JournalSize}),
-		tokens:  token.New(o.Clock, o.Random, o.MaxTokens),
 		pending: map[*pendingTrigger]struct{}{},
 	}
+	r.tokens = token.New(o.Clock, o.Random, o.MaxTokens, r.expired)
 	for _, release := range o.Releases {
 		r.bases = append(r.bases, r.newBase(release))
 	}
@@ -126,6 +126,7 @@ func (r *Room) Close() {
 	r.stopTriggersLocked()
 	r.write.Unlock()
 	r.subscriptions.Close()
+	r.tokens.Reset()
 }
 
 // Journal is the record of the room.

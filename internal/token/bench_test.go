@@ -29,7 +29,7 @@ func BenchmarkIssue(b *testing.B) {
 		b.Run(fmt.Sprintf("live=%d", live), func(b *testing.B) {
 			c := clock.NewManual(start)
 			ttl := time.Duration(live) * time.Second
-			s := token.New(c, random.Secure(), live+1)
+			s := token.New(c, random.Secure(), live+1, nil)
 			mint := func() {
 				c.Advance(time.Second)
 				if _, err := s.Issue(subscriptions, ttl); err != nil {
@@ -52,7 +52,7 @@ func BenchmarkIssue(b *testing.B) {
 }
 
 func BenchmarkLookup(b *testing.B) {
-	s := token.New(clock.Real(), random.Secure(), 100_000)
+	s := token.New(clock.Real(), random.Secure(), 100_000, nil)
 	var secret string
 	for range 100_000 {
 		secret = issue(b, s, time.Hour, "a").Secret

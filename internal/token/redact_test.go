@@ -50,7 +50,7 @@ func TestRedact_FindsATokenWhereverItStands(t *testing.T) {
 func TestStore_RedactReplacesItsTokensOnly(t *testing.T) {
 	t.Parallel()
 	c := clock.NewManual(time.Unix(0, 0))
-	s := token.New(c, random.Secure(), 10)
+	s := token.New(c, random.Secure(), 10, nil)
 	valid, err := s.Issue([]string{"a"}, time.Hour)
 	if err != nil {
 		t.Fatal(err)

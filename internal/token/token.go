@@ -52,14 +52,16 @@ const (
 
 // Store holds the tokens of a room. It is safe for concurrent use.
 type Store struct {
-	clock  clock.Clock
-	random *random.Source
-	max    int
+	clock   clock.Clock
+	random  *random.Source
+	max     int
+	expired func(Token)
 
-	mu     sync.Mutex // guards tokens (check and change are one step), live and ended
+	mu     sync.Mutex // guards tokens (check and change are one step) and what follows
 	tokens *cache.Cache
-	live   schedule // by Expires, those not known to have ended
-	ended  fifo     // in the order go-cache will forget them
+	live   schedule    // by Expires, those not known to have ended
+	ended  fifo        // in the order go-cache will forget them
+	timer  clock.Timer // ends the first of live; nil where none ever was
 }
 
 // entry is a token in the table.
@@ -70,10 +72,15 @@ type entry struct {
 	next    *entry // in ended
 }
 
-// New makes an empty store of at most limit tokens, one or more.
-func New(c clock.Clock, r *random.Source, limit int) *Store {
+// New makes an empty store of at most limit tokens, one or more. expired, which may be
+// nil, is told once of each token whose time ran out, when it does; it must not call
+// the store.
+func New(c clock.Clock, r *random.Source, limit int, expired func(Token)) *Store {
+	if expired == nil {
+		expired = func(Token) {}
+	}
 	// No janitor: its goroutine cannot be stopped.
-	return &Store{clock: c, random: r, max: max(limit, 1), tokens: cache.New(cache.NoExpiration, 0)}
+	return &Store{clock: c, random: r, max: max(limit, 1), expired: expired, tokens: cache.New(cache.NoExpiration, 0)}
 }
 
 // getLocked is the one place that knows what go-cache holds.
@@ -110,8 +117,28 @@ func (s *Store) Issue(subscriptions []string, ttl time.Duration) (Token, *fhir.E
 		Expires:       now.Add(ttl),
 	}}
 	s.tokens.Set(e.Secret, e, cache.NoExpiration)
-	s.live.add(e)
+	if s.live.add(e); s.live[0] == e {
+		s.armLocked()
+	}
 	return e.Token, nil
+}
+
+// armLocked has the timer fire when the first token expires.
+func (s *Store) armLocked() {
+	if s.timer != nil {
+		s.timer.Stop()
+	}
+	if len(s.live) > 0 {
+		s.timer = s.clock.AfterFunc(s.live[0].Expires.Sub(s.clock.Now()), s.tick)
+	}
+}
+
+// tick ends the tokens whose time is up, as many as Clean does at a time.
+func (s *Store) tick() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.cleanLocked(s.clock.Now(), stepsPerClean)
+	s.armLocked()
 }
 
 // Lookup finds a valid token. The code of a refusal tells why there is none
@@ -139,8 +166,13 @@ func (s *Store) validLocked(e *entry, now time.Time) bool {
 	if now.Before(e.Expires) {
 		return true
 	}
-	s.endLocked(e)
+	s.expireLocked(e)
 	return false
+}
+
+func (s *Store) expireLocked(e *entry) {
+	s.endLocked(e)
+	s.expired(e.Token)
 }
 
 // endLocked moves e from the living to those only remembered.
@@ -163,9 +195,9 @@ func (s *Store) Revoke(secret string) bool {
 	return true
 }
 
-// Clean ends tokens whose time is up and forgets those that ended long ago, a
-// bounded number of each. Issue does the same in passing; Clean is for a store
-// that is no longer written to.
+// Clean ends tokens whose time is up, which a timer does too, and forgets those that
+// ended long ago, a bounded number of each. Issue does the same in passing; Clean is
+// for a store that is no longer written to.
 func (s *Store) Clean() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -174,7 +206,7 @@ func (s *Store) Clean() {
 
 func (s *Store) cleanLocked(now time.Time, steps int) {
 	for i := 0; i < steps && len(s.live) > 0 && !now.Before(s.live[0].Expires); i++ {
-		s.endLocked(s.live[0])
+		s.expireLocked(s.live[0])
 	}
 	for i := 0; i < steps && s.ended.first != nil; i++ {
 		if s.getLocked(s.ended.first.Secret) != nil {
@@ -217,6 +249,7 @@ func (s *Store) Reset() {
 	defer s.mu.Unlock()
 	s.tokens.Flush()
 	s.live, s.ended = nil, fifo{}
+	s.armLocked()
 }
 
 func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }

@@ -23,7 +23,7 @@ var start = time.Date(2026, 1, 1, 10, 0, 0, 0, time.UTC)
 
 func newStore(limit int) (*token.Store, *clock.Manual) {
 	c := clock.NewManual(start)
-	return token.New(c, random.Seeded(1), limit), c
+	return token.New(c, random.Seeded(1), limit, nil), c
 }
 
 func issue(t testing.TB, s *token.Store, ttl time.Duration, subscriptions ...string) token.Token {
@@ -303,7 +303,8 @@ func TestStore_AgreesWithAPlainList(t *testing.T) {
 			revoked bool
 		}
 		c := clock.NewManual(start)
-		s := token.New(c, random.Seeded(3), 1000)
+		told := map[string]int{}
+		s := token.New(c, random.Seeded(3), 1000, func(t token.Token) { told[t.Secret]++ })
 		var all []*known
 		for range rapid.IntRange(1, 80).Draw(t, "steps") {
 			switch rapid.SampledFrom([]string{"issue", "issue", "revoke", "advance", "clean"}).Draw(t, "step") {
@@ -329,6 +330,13 @@ func TestStore_AgreesWithAPlainList(t *testing.T) {
 			}
 			valid := 0
 			for i, k := range all {
+				over := 0
+				if !k.revoked && !c.Now().Before(k.Expires) {
+					over = 1
+				}
+				if got := told[k.Secret]; got != over {
+					t.Fatalf("token %d: told %d times that it expired, want %d", i, got, over)
+				}
 				want := ""
 				switch {
 				case k.revoked:
