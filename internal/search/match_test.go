@@ -127,6 +127,9 @@ func TestReference(t *testing.T) {
 		{"canonical", "QuestionnaireResponse", `"questionnaire":"http://a.org/Questionnaire/q|2.0"`,
 			`questionnaire=http://a.org/Questionnaire/q questionnaire=http://a.org/Questionnaire/q|2.0`,
 			`questionnaire=http://a.org/Questionnaire/q|3.0 questionnaire=http://a.org/Questionnaire/r`},
+		{"canonical and its versions", "QuestionnaireResponse", `"questionnaire":"http://a.org/Questionnaire/q|1.5.2"`,
+			`questionnaire:below=http://a.org/Questionnaire/q questionnaire:below=http://a.org/Questionnaire/q|1 questionnaire:below=http://a.org/Questionnaire/q|1.5 questionnaire:below=http://a.org/Questionnaire/q|1.5.2 questionnaire:above=http://a.org/Questionnaire/q|1.5.2.1 questionnaire:above=http://a.org/Questionnaire/q|1.5.2`,
+			`questionnaire:below=http://a.org/Questionnaire/q|1.50 questionnaire:below=http://a.org/Questionnaire/q|1.5.2.1 questionnaire:below=http://a.org/Questionnaire/r questionnaire:above=http://a.org/Questionnaire/q|1.5 questionnaire:above=http://a.org/Questionnaire/q`},
 		{"absent", "Encounter", `"status":"planned"`, `subject:missing=true`, `subject=1 subject:identifier=1`},
 	})
 }

@@ -103,13 +103,24 @@ func matchDisplay(text string) valueMatcher {
 const maxUp = 50
 
 // matchPartOf compares by the hierarchy resources make with partOf: below a
-// resource is itself and what is part of it, above it what it is part of.
+// resource is itself and what is part of it, above it what it is part of. Of
+// canonicals it compares the versions.
 func (s Scope) matchPartOf(p *Parameter, modifier, text string) (valueMatcher, *fhir.Error) {
 	wanted := takeApart(p.Release, literal(text))
-	if wanted.typ == "" {
-		return nil, fhir.Refuse(http.StatusUnprocessableEntity, "value", "%s:%s: expected Type/id, as in Location/1, got %q", p.Name, modifier, text)
+	canonical := strings.Contains(text, ":")
+	if wanted.typ == "" && !canonical {
+		return nil, fhir.Refuse(http.StatusUnprocessableEntity, "value", "%s:%s: expected Type/id, as in Location/1, or the canonical URL of a definition, got %q", p.Name, modifier, text)
 	}
 	return func(v any) bool {
+		if got, ok := v.(string); ok {
+			if modifier == "above" {
+				return isVersionOf(literal(text), got)
+			}
+			return isVersionOf(got, literal(text))
+		}
+		if wanted.typ == "" {
+			return false
+		}
 		o, _ := v.(*fhir.Object)
 		if inner := o.Object("reference"); inner != nil {
 			o = inner
@@ -140,4 +151,12 @@ func (s Scope) matchPartOf(p *Parameter, modifier, text string) (valueMatcher, *
 		}
 		return false
 	}, nil
+}
+
+// isVersionOf tells whether a canonical is another or one of its versions: "u|1.5.2" is
+// one of "u|1.5", and that one of "u".
+func isVersionOf(canonical, of string) bool {
+	url, version, _ := strings.Cut(canonical, "|")
+	wanted, line, versioned := strings.Cut(of, "|")
+	return url == wanted && (!versioned || version == line || strings.HasPrefix(version, line+"."))
 }

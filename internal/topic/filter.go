@@ -199,14 +199,21 @@ func (t *Topic) condition(typ string, f fhir.Filter, offered []fhir.CanFilterBy)
 	if len(parameters) == 0 {
 		return refuse("not-supported", "filterParameter", f.Parameter+" is no search parameter of "+typ+" this server knows, and the topic names no definition it knows (FLT-6)")
 	}
-	p := parameters[0]
-	if f.Comparator != "" && len(p.Prefixes(f.Value)) > 0 {
+	// A chain may end in parameters of several types: one of dates has prefixes where
+	// the first has none.
+	var prefixes []string
+	supported := false
+	for _, p := range parameters {
+		prefixes = append(prefixes, p.Prefixes(f.Value)...)
+		supported = supported || p.Supported()
+	}
+	if f.Comparator != "" && len(prefixes) > 0 {
 		issue := broken("value", f.Expression+".value", "the comparator "+f.Comparator+" and the prefix of "+f.Value+" say it twice; keep one")
 		issue.Rule = false // a question of form: 400 (FLT-9)
 		return nil, &issue
 	}
 	// A prefix is a comparator written into the value: it has to be offered too.
-	for _, prefix := range p.Prefixes(f.Value) {
+	for _, prefix := range prefixes {
 		if prefix != "eq" && !slices.Contains(comparators(offered), prefix) {
 			return refuse("not-supported", "value", notOffered("comparator", prefix, f.Parameter, comparators(offered))+" (FLT-11)")
 		}
@@ -217,7 +224,7 @@ func (t *Topic) condition(typ string, f fhir.Filter, offered []fhir.CanFilterBy)
 		switch {
 		case refused.Code() == "value":
 			member = "value"
-		case p.Supported() && f.Modifier != "":
+		case supported && f.Modifier != "":
 			member = "modifier"
 		}
 		return refuse(refused.Code(), member, refused.Error())
