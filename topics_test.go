@@ -204,6 +204,47 @@ func TestFilters_Rules(t *testing.T) {
 	golden(t, "filters.golden", all.String())
 }
 
+// Before R5 a filter is one string: what is wrong with it is said of that string,
+// and what is none is malformed (FLT-24).
+func TestFilters_RefusedAsOneStringBeforeR5(t *testing.T) {
+	t.Parallel()
+	type m = map[string]any
+	const class = "http://hl7.org/fhir/SearchParameter/Encounter-class"
+	for _, r := range []fhir.Release{fhir.R4B, fhir.R4} {
+		s := start(t).on(r)
+		s.must(201, "PUT", "SubscriptionTopic/admission", with(admissionTopic(), "canFilterBy", []any{
+			m{"resource": "Encounter", "filterParameter": "patient"},
+			m{"resource": "Encounter", "filterParameter": "length", "modifier": []any{"gt"}},
+			m{"resource": "Encounter", "filterParameter": class, "modifier": []any{"in"}},
+		}))
+		for _, tt := range []struct {
+			criteria string
+			status   int
+			code     string
+		}{
+			{"patient", 400, "value"},
+			{"Encounter?patient=", 400, "value"},
+			{"Foo?patient=Patient/1", 422, "not-supported"},
+			{"mood=sad", 422, "not-supported"},
+			{"patient:in=Group/1", 422, "not-supported"},
+			{"length=lt1", 422, "not-supported"},
+			{"length=long", 422, "value"},
+			{class + ":not=IMP", 422, "not-supported"},
+			{class + "=IMP", 201, ""}, // a parameter named by its URL (FLT-5)
+		} {
+			sub := backportOf(websocketSubscription("abc", admissionURL))
+			sub["_criteria"] = m{"extension": []any{m{"url": backport + "filter-criteria", "valueString": tt.criteria}}}
+			a := s.must(tt.status, "PUT", "Subscription/abc", compact(sub))
+			if a.status == 201 {
+				continue
+			}
+			if code, diagnostics, at := a.issue(); code != tt.code || strings.Join(at, ", ") != "Subscription.criteria.extension[0].value" {
+				t.Errorf("%s %s: got %s at %q: %s", r, tt.criteria, code, at, diagnostics)
+			}
+		}
+	}
+}
+
 // FLT-14 to FLT-16 need events, not explanations: a filter looks at the state
 // after an update and before a delete, raises nothing, and what it holds back has
 // no number.

@@ -245,8 +245,8 @@ func absoluteCanonical(s string) bool {
 	return err == nil && u.Scheme != "" && (u.Host != "" || u.Opaque != "")
 }
 
-// checks collects what reading a resource finds wrong. Everything it finds is
-// about a rule: the form was validated before.
+// checks collects what reading a resource finds wrong. But for what is malformed
+// inside a string, it is about rules: the form was validated before.
 type checks struct{ issues []Issue }
 
 func (c *checks) broken(code, at, format string, args ...any) {
@@ -255,6 +255,11 @@ func (c *checks) broken(code, at, format string, args ...any) {
 
 func (c *checks) warn(code, at, format string, args ...any) {
 	c.add("warning", code, at, fmt.Sprintf(format, args...))
+}
+
+func (c *checks) malformed(code, at, format string, args ...any) {
+	c.broken(code, at, format, args...)
+	c.issues[len(c.issues)-1].Rule = false
 }
 
 func (c *checks) add(severity, code, at, text string) {
