@@ -276,6 +276,49 @@ func TestFilters_DecideWhatIsNumbered(t *testing.T) {
 	})
 }
 
+// A topic that is written as a Basic is held to the form of a topic (7.5), but may
+// have the modifiers of R4B.
+func TestTopics_AsBasicAreChecked(t *testing.T) {
+	t.Parallel()
+	type m = map[string]any
+	s := start(t).on(fhir.R4)
+	triggered := func(pairs ...any) m {
+		trigger := m{"resource": "Encounter"}
+		for i := 0; i < len(pairs); i += 2 {
+			trigger[pairs[i].(string)] = pairs[i+1]
+		}
+		return with(admissionTopic(), "resourceTrigger", []any{trigger})
+	}
+	for name, tt := range map[string]struct {
+		topic    m
+		code, at string // "": accepted
+	}{
+		"no url":           {with(admissionTopic(), "url", nil), "required", "SubscriptionTopic.url"},
+		"no status":        {with(admissionTopic(), "status", nil), "required", "SubscriptionTopic.status"},
+		"status":           {with(admissionTopic(), "status", "on"), "code-invalid", "SubscriptionTopic.status"},
+		"trigger is text":  {with(admissionTopic(), "resourceTrigger", []any{"Encounter"}), "structure", "SubscriptionTopic.resourceTrigger[0]"},
+		"trigger on none":  {with(admissionTopic(), "resourceTrigger", []any{m{"supportedInteraction": []any{"create"}}}), "required", "SubscriptionTopic.resourceTrigger[0].resource"},
+		"interaction":      {triggered("supportedInteraction", []any{"created"}), "code-invalid", "SubscriptionTopic.resourceTrigger[0].supportedInteraction[0]"},
+		"result":           {triggered("queryCriteria", m{"resultForCreate": "passes"}), "code-invalid", "SubscriptionTopic.resourceTrigger[0].queryCriteria.resultForCreate"},
+		"requireBoth":      {triggered("queryCriteria", m{"requireBoth": "true"}), "value", "SubscriptionTopic.resourceTrigger[0].queryCriteria.requireBoth"},
+		"filter of none":   {with(admissionTopic(), "canFilterBy", []any{m{"resource": "Encounter"}}), "required", "SubscriptionTopic.canFilterBy[0].filterParameter"},
+		"modifiers of R4B": {with(admissionTopic(), "canFilterBy", []any{m{"filterParameter": "date", "modifier": []any{"=", "gt"}}}), "", ""},
+		"modifiers of R5":  {with(admissionTopic(), "canFilterBy", []any{m{"filterParameter": "date", "comparator": []any{"gt"}, "modifier": []any{"missing"}}}), "", ""},
+		"more elements":    {with(admissionTopic(), "contact", m{"name": "Ann"}), "", ""},
+	} {
+		for element, value := range tt.topic {
+			if value == nil {
+				delete(tt.topic, element)
+			}
+		}
+		a := s.do("PUT", "SubscriptionTopic/admission", tt.topic)
+		code, diagnostics, at := a.issue()
+		if tt.code == "" && a.status >= 300 || tt.code != "" && (a.status != 400 || code != tt.code || strings.Join(at, ", ") != tt.at) {
+			t.Errorf("%s: got %d %s at %q: %s", name, a.status, code, at, diagnostics)
+		}
+	}
+}
+
 // TOP-6: an update that changes nothing is a new version, and fires.
 // TOP-17, TOP-19: a topic with event triggers is stored; only /mock/trigger fires it.
 func TestTopics_UpdatesWithoutChangeAndEventTriggers(t *testing.T) {
