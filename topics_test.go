@@ -103,6 +103,8 @@ func TestTopics_TruthTableAndTraps(t *testing.T) {
 	add("TOP-9 %current is empty on a delete", m{"fhirPathCriteria": "%previous.exists() and %current.empty()"}, planned, nil)
 	add("TOP-10 nothing is not true", m{"fhirPathCriteria": "%current.status.where($this = 'x')"}, nil, planned)
 	add("TOP-10 a string is not true", m{"fhirPathCriteria": "%current.status"}, nil, planned)
+	add("TOP-10 a resource is not true", m{"fhirPathCriteria": "%current"}, nil, planned)
+	add("TOP-10 several things are not true", m{"fhirPathCriteria": "%current | %current.status"}, nil, planned)
 	add("TOP-10 an error is not true", m{"fhirPathCriteria": "%current.status + 1"}, nil, planned)
 	add("TOP-11 boolean | is read as or where the strict reading is no condition", m{"fhirPathCriteria": "(%previous.empty() | (%previous.status != 'completed')) and (%current.status = 'completed')"}, planned, done)
 	add("TOP-11 … which may be false too", m{"fhirPathCriteria": "(%previous.empty() | (%previous.status != 'completed')) and (%current.status = 'completed')"}, done, done)
