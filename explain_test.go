@@ -295,15 +295,33 @@ func TestExplain_RefusesWhatItCannotImagine(t *testing.T) {
 		"not valid":    `{"current":{"resourceType":"Encounter"}}`,
 		"no release":   `{"release":"R9","current":{"resourceType":"Patient"}}`,
 		"no resource":  `{"current":{}}`,
+		"two ids":      `{"previous":{"resourceType":"Patient","id":"a"},"current":{"resourceType":"Patient","id":"b"}}`,
+		"a list":       `[]`,
 		"unknown name": `{"curent":{}}`,
 	} {
 		if a := s.do("POST", "/mock/explain", body); a.status != 400 && a.status != 404 || a.header.Get("Content-Type") != "application/problem+json" {
 			t.Errorf("%s: got %d %s, want a problem", name, a.status, a.raw)
+		} else if strings.Contains(string(a.raw), "Go value") {
+			t.Errorf("%s: the problem is told in Go: %s", name, a.raw)
 		}
 	}
 	for _, query := range []string{"", "?resorce=Encounter/e"} {
 		if a := s.do("GET", "/mock/explain"+query, nil); a.status != 400 {
 			t.Errorf("%q: got %d, want 400", query, a.status)
+		}
+	}
+}
+
+// One id is enough: the other state is of the same resource.
+func TestExplain_TakesTheIDOfEitherState(t *testing.T) {
+	t.Parallel()
+	s := vectorServer(t, fhir.R5)
+	for _, e := range []explanation{
+		s.explain(encounter("", "planned"), encounter("e", "in-progress")),
+		s.explain(encounter("e", "planned"), encounter("", "in-progress")),
+	} {
+		if e.Resource != "Encounter/e" || e.Interaction != "update" || !e.Topics[0].Fires {
+			t.Errorf("got %+v, want an update of Encounter/e", e)
 		}
 	}
 }

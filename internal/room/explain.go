@@ -212,6 +212,7 @@ func (b *Base) imagine(previous, current *fhir.Object) (*store.Change, *fhir.Err
 	if previous == nil && current == nil {
 		return nil, fhir.Refuse(http.StatusBadRequest, "required", "give the state after the change as current, the one before it as previous, or both")
 	}
+	id := cmp.Or(current.Text("id"), previous.Text("id"), "new")
 	resource := func(member string, o *fhir.Object) (*fhir.Resource, *fhir.Error) {
 		if o == nil {
 			return nil, nil
@@ -224,7 +225,7 @@ func (b *Base) imagine(previous, current *fhir.Object) (*store.Change, *fhir.Err
 		}
 		o = o.Clone()
 		if o.Text("id") == "" {
-			o.Set("id", "new")
+			o.Set("id", id)
 		}
 		return fhir.NewResource(b.release, o), nil
 	}
@@ -242,8 +243,8 @@ func (b *Base) imagine(previous, current *fhir.Object) (*store.Change, *fhir.Err
 		change.Interaction, change.Method = store.Create, http.MethodPost
 	case after == nil:
 		change.Interaction, change.Method = store.Delete, http.MethodDelete
-	case before.Type != after.Type:
-		return nil, fhir.Refuse(http.StatusBadRequest, "invalid", "previous is a %s, current a %s; a change is of one resource", before.Type, after.Type)
+	case before.Reference() != after.Reference():
+		return nil, fhir.Refuse(http.StatusBadRequest, "invalid", "previous is %s, current %s; a change is of one resource", before.Reference(), after.Reference())
 	}
 	return change, nil
 }
