@@ -97,6 +97,9 @@ func (b *Base) explainLocked(change *store.Change, subscription string) *Explana
 	for _, t := range topics {
 		e.Topics = append(e.Topics, b.verdictLocked(t, change, subscription))
 	}
+	if subscription != "" && len(topics) == 0 && b.classic[subscription] == nil {
+		e.Topics = append(e.Topics, b.withoutTopicLocked(subscription, state)...)
+	}
 	for _, id := range slices.Sorted(maps.Keys(b.classic)) {
 		if c := b.classic[id]; subscription == id || subscription == "" && c.typ == state.Type {
 			stand, ok := b.room.subscriptions.StandOf(id, state)
@@ -119,6 +122,21 @@ func (b *Base) topicsOfLocked(subscription string) []*topic.Topic {
 		return nil
 	}
 	return []*topic.Topic{t}
+}
+
+// withoutTopicLocked is the verdict on a subscription of the base whose topic was
+// deleted.
+func (b *Base) withoutTopicLocked(subscription string, state *fhir.Resource) []TopicVerdict {
+	is, _ := b.room.subscriptions.State(subscription)
+	stand, ok := b.room.subscriptions.StandOf(subscription, state)
+	if !ok || is.Release != b.release {
+		return nil
+	}
+	return []TopicVerdict{{
+		Topic:         is.Topic,
+		Steps:         []Step{{"topic", false, "the server no longer has the topic"}},
+		Subscriptions: []Verdict{verdictOf(stand, false, state.Type)},
+	}}
 }
 
 func (b *Base) verdictLocked(t *topic.Topic, change *store.Change, wanted string) TopicVerdict {

@@ -194,7 +194,12 @@ func (r *Room) ended(id string) {
 	}
 	sub.ID, sub.Status = id, fhir.StatusOff
 	b.setStatusLocked(res, fhir.StatusOff, "")
-	r.subscriptions.Put(subscription.Spec{Subscription: sub, Base: state.Base, TopicKey: state.TopicKey})
+	var t *topic.Topic
+	var filters *topic.Filters // which still tell what it would not have been sent
+	if b.classic[id] == nil {
+		t, filters, _ = b.resolveLocked(sub)
+	}
+	r.subscriptions.Put(b.spec(sub, state.Base, t, filters))
 }
 
 // dropTopicLocked removes the topic a resource defined, where it did.
