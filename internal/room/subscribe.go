@@ -202,12 +202,11 @@ func (r *Room) ended(id string) {
 	r.subscriptions.Put(b.spec(sub, state.Base, t, filters))
 }
 
-// dropTopicLocked removes the topic a resource defined, where it did.
-func (b *Base) dropTopicLocked(reference string) {
-	if _, ok := b.topics.ByKey(reference); ok {
-		b.topics.Remove(reference)
-		b.retopicLocked()
-	}
+// dropTopicLocked removes the topic a resource defined. It tells whether it did.
+func (b *Base) dropTopicLocked(reference string) bool {
+	_, ok := b.topics.ByKey(reference)
+	b.topics.Remove(reference)
+	return ok
 }
 
 func rule(code, expression, text string) fhir.Issue {
