@@ -33,6 +33,9 @@ func (s *server) explain(c echo.Context) error {
 		return err
 	}
 	base := s.room.Base(s.options.releases()[0])
+	if res, err := s.room.Subscription(in.Subscription); err == nil {
+		base = s.room.Base(res.Release)
+	}
 	if in.Release != "" {
 		release, _ := fhir.ParseRelease(in.Release)
 		if base = s.room.Base(release); base == nil {

@@ -285,6 +285,13 @@ func TestExplain_OfASubscriptionOnAnotherTopic(t *testing.T) {
 		t.Errorf("as a dry run: got %s", a.raw)
 	}
 	s.must(404, "POST", "/mock/explain", map[string]any{"subscription": "none", "current": patient("p", "A")})
+	// It is asked on the release of the subscription, where none is named.
+	s.on(fhir.R4).must(201, "PUT", "Subscription/old", `{"resourceType":"Subscription","id":"old","status":"active","reason":"x","criteria":"Patient?family=A","channel":{"type":"websocket"}}`)
+	a = s.must(200, "POST", "/mock/explain", map[string]any{"subscription": "old", "current": patient("p", "A")})
+	if !strings.Contains(string(a.raw), "criteria Patient?family=A selects it") {
+		t.Errorf("of another release: got %s", a.raw)
+	}
+	s.must(404, "POST", "/mock/explain", map[string]any{"release": "R5", "subscription": "old", "current": patient("p", "A")})
 }
 
 func TestExplain_RefusesWhatItCannotImagine(t *testing.T) {
