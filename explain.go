@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -109,6 +110,7 @@ type whatHappened struct {
 	Note    string            `json:"note,omitempty"`
 
 	triggered bool // by /mock/trigger
+	former    bool // of a resource that had the name before a reset
 }
 
 // tells whether the journal tells something of a change.
@@ -213,6 +215,8 @@ func (s *server) judge(h *whatHappened, subscription string, statuses statuses) 
 		h.Note = "it was triggered by /mock/trigger, so no criteria were asked"
 	case h.Version == "" || base == nil:
 		h.Note = "the journal no longer goes back to the change itself, so the criteria cannot be asked again"
+	case h.former:
+		h.Note = "the room was reset since and the resource is another, so the criteria cannot be asked again"
 	case subscription != "" && !s.has(subscription):
 		h.Note = "the subscription was deleted since, so its filters cannot be asked again"
 	default:
@@ -324,6 +328,22 @@ func (h *whatHappened) settle(v *room.Verdict, statuses statuses) {
 	v.Steps = append(v.Steps, last)
 }
 
+// joins adds a change to those in the life of its resource. One to a version that
+// was there already began another life: the room was reset.
+func (h *whatHappened) joins(life []*whatHappened) []*whatHappened {
+	version := func(h *whatHappened) int {
+		n, _ := strconv.Atoi(h.Version)
+		return n
+	}
+	if n := len(life); n > 0 && version(h) <= version(life[n-1]) {
+		for _, one := range life {
+			one.former = true
+		}
+		life = nil
+	}
+	return append(life, h)
+}
+
 // happenings reads from the journal which changes led to what; of what concerns
 // subscriptions only what concerns one, where it is named. It answers the statuses
 // subscriptions had meanwhile, too.
@@ -334,7 +354,8 @@ func (s *server) happenings(subscription string, wanted func(*whatHappened) bool
 		subscription string
 		number       int64
 	}
-	led := map[event]*whatHappened{} // which change an event is of
+	led := map[event]*whatHappened{}      // which change an event is of
+	lives := map[string][]*whatHappened{} // the changes of a resource, by release and reference
 	had := statuses{}
 	for _, e := range s.room.Journal().Entries(journal.Filter{Kinds: []string{journal.Change, journal.Fired, journal.NotFired, journal.Appended, journal.NotSent, journal.Sent, journal.Status}}) {
 		if e.Kind == journal.Status {
@@ -361,6 +382,9 @@ func (s *server) happenings(subscription string, wanted func(*whatHappened) bool
 			change = &whatHappened{Seq: e.Seq, Time: e.Time, Resource: e.Resource, Release: e.Release, Interaction: e.Interaction, Version: e.Version, Steps: []happened{}, triggered: triggered}
 			about[e.Release+e.Resource] = change
 			all = append(all, change)
+			if e.Version != "" {
+				lives[e.Release+e.Resource] = change.joins(lives[e.Release+e.Resource])
+			}
 		}
 		about[e.Resource] = change
 		if e.Kind == journal.Appended {

@@ -382,6 +382,13 @@ func TestExplain_WhatHappenedStaysAsItWas(t *testing.T) {
 	s.clock.Advance(2 * time.Hour)
 	note("the subscription has ended, its filters have not", string(s.must(200, "POST", "/mock/explain?format=text", map[string]any{"subscription": "abc", "current": admitted}).raw))
 
+	s = vectorServer(t, fhir.R5)
+	s.must(201, "PUT", "Encounter/e", admitted)
+	s.must(204, "POST", "/mock/reset", nil)
+	s.must(201, "PUT", "SubscriptionTopic/admission", admissionTopic())
+	s.must(201, "PUT", "Encounter/e", encounter("e", "planned"))
+	note("the room was reset since", happened(s, "resource=Encounter/e"))
+
 	s = vectorServer(t, fhir.R5, func(o *serveOptions) { o.JournalSize = 3 })
 	s.must(201, "PUT", "Encounter/e", admitted)
 	note("the journal goes back to the event, not to the change", happened(s, "resource=Encounter/e"))
