@@ -375,3 +375,28 @@ func TestTransaction_OfTopicsAndSubscriptions(t *testing.T) {
 	s.base(422, bundleOf("transaction", entryOf("PUT", "Subscription/new", "resource", websocketSubscription("new", admissionURL))))
 	s.must(404, "GET", "Subscription/new", nil)
 }
+
+// Subscriptions are on the topics there are in the end: one whose topic is replaced
+// by another resource in a transaction, or goes and comes in it, notices nothing.
+func TestTransaction_ReplacesATopicUnderItsSubscriptions(t *testing.T) {
+	eachRelease(t, func(t *testing.T, r fhir.Release) {
+		s := vectorServer(t, r)
+		ws := s.bind("abc")
+		put := func(id, url string) any {
+			path, resource := inRelease(r, "SubscriptionTopic/"+id, with(with(admissionTopic(), "id", id), "url", url))
+			return entryOf("PUT", path, "resource", resource)
+		}
+		first, _ := inRelease(r, "SubscriptionTopic/admission", admissionTopic())
+		for i, entries := range [][]any{
+			{entryOf("DELETE", first), put("other", admissionURL)},
+			{put("other", "http://example.org/topic/other"), put("admission", admissionURL)},
+		} {
+			s.base(200, bundleOf("transaction", entries...))
+			if a := s.must(200, "GET", "Subscription/abc", nil); a.body["status"] != "active" || a.header.Get("ETag") != `W/"1"` {
+				t.Errorf("after transaction %d the subscription is %s", i+1, a.raw)
+			}
+			s.must(201, "POST", "Encounter", encounter("", "in-progress"))
+			ws.wantEvent(fmt.Sprint(i + 1))
+		}
+	})
+}

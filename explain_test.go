@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"signalfhir/internal/fhir"
 )
@@ -284,6 +285,13 @@ func TestExplain_OfASubscriptionOnAnotherTopic(t *testing.T) {
 		t.Errorf("as a dry run: got %s", a.raw)
 	}
 	s.must(404, "POST", "/mock/explain", map[string]any{"subscription": "none", "current": patient("p", "A")})
+	// It is asked on the release of the subscription, where none is named.
+	s.on(fhir.R4).must(201, "PUT", "Subscription/old", `{"resourceType":"Subscription","id":"old","status":"active","reason":"x","criteria":"Patient?family=A","channel":{"type":"websocket"}}`)
+	a = s.must(200, "POST", "/mock/explain", map[string]any{"subscription": "old", "current": patient("p", "A")})
+	if !strings.Contains(string(a.raw), "criteria Patient?family=A selects it") {
+		t.Errorf("of another release: got %s", a.raw)
+	}
+	s.must(404, "POST", "/mock/explain", map[string]any{"release": "R5", "subscription": "old", "current": patient("p", "A")})
 }
 
 func TestExplain_RefusesWhatItCannotImagine(t *testing.T) {
@@ -295,10 +303,14 @@ func TestExplain_RefusesWhatItCannotImagine(t *testing.T) {
 		"not valid":    `{"current":{"resourceType":"Encounter"}}`,
 		"no release":   `{"release":"R9","current":{"resourceType":"Patient"}}`,
 		"no resource":  `{"current":{}}`,
+		"two ids":      `{"previous":{"resourceType":"Patient","id":"a"},"current":{"resourceType":"Patient","id":"b"}}`,
+		"a list":       `[]`,
 		"unknown name": `{"curent":{}}`,
 	} {
 		if a := s.do("POST", "/mock/explain", body); a.status != 400 && a.status != 404 || a.header.Get("Content-Type") != "application/problem+json" {
 			t.Errorf("%s: got %d %s, want a problem", name, a.status, a.raw)
+		} else if strings.Contains(string(a.raw), "Go value") {
+			t.Errorf("%s: the problem is told in Go: %s", name, a.raw)
 		}
 	}
 	for _, query := range []string{"", "?resorce=Encounter/e"} {
@@ -306,4 +318,79 @@ func TestExplain_RefusesWhatItCannotImagine(t *testing.T) {
 			t.Errorf("%q: got %d, want 400", query, a.status)
 		}
 	}
+}
+
+// One id is enough: the other state is of the same resource.
+func TestExplain_TakesTheIDOfEitherState(t *testing.T) {
+	t.Parallel()
+	s := vectorServer(t, fhir.R5)
+	for _, e := range []explanation{
+		s.explain(encounter("", "planned"), encounter("e", "in-progress")),
+		s.explain(encounter("e", "planned"), encounter("", "in-progress")),
+	} {
+		if e.Resource != "Encounter/e" || e.Interaction != "update" || !e.Topics[0].Fires {
+			t.Errorf("got %+v, want an update of Encounter/e", e)
+		}
+	}
+}
+
+// What happened is told as it was, whatever became of the subscription, its topic
+// and the journal since.
+func TestExplain_WhatHappenedStaysAsItWas(t *testing.T) {
+	t.Parallel()
+	var all strings.Builder
+	note := func(name, text string) { fmt.Fprintf(&all, "%s\n%s\n", name, text) }
+	admitted := encounter("e", "in-progress")
+	happened := func(s *testServer, query string) string {
+		return string(s.must(200, "GET", "/mock/explain?format=text&"+query, nil).raw)
+	}
+
+	s := vectorServer(t, fhir.R5)
+	s.must(201, "PUT", "Subscription/off", websocketSubscription("off", admissionURL, "status", "off"))
+	ws := s.bind("abc")
+	s.must(201, "PUT", "Encounter/e", admitted)
+	ws.wantEvent("1")
+	s.must(200, "PUT", "Subscription/off", websocketSubscription("off", admissionURL))
+	s.must(200, "PUT", "Subscription/abc", websocketSubscription("abc", admissionURL, "status", "off"))
+	note("each has the status of the other since", happened(s, "resource=Encounter/e"))
+	s.must(200, "PUT", "Subscription/abc", websocketSubscription("abc", admissionURL))
+	s.must(200, "PUT", "SubscriptionTopic/admission", with(admissionTopic(), "status", "retired"))
+	s.must(201, "PUT", "Encounter/f", encounter("f", "in-progress"))
+	note("the topic was retired before", happened(s, "resource=Encounter/f&subscription=abc"))
+	s.must(204, "DELETE", "SubscriptionTopic/admission", nil)
+	note("the topic was deleted since", happened(s, "resource=Encounter/e"))
+	note("the topic was deleted since, of one subscription", happened(s, "resource=Encounter/e&subscription=abc"))
+	note("the topic was deleted, as a dry run", string(s.must(200, "POST", "/mock/explain?format=text", map[string]any{"subscription": "abc", "current": admitted}).raw))
+	s.must(201, "PUT", "SubscriptionTopic/admission", admissionTopic())
+	s.must(204, "DELETE", "Subscription/abc", nil)
+	note("the subscription was deleted since", happened(s, "resource=Encounter/e"))
+	note("the subscription was deleted since, of that alone", happened(s, "resource=Encounter/e&subscription=abc"))
+	note("there never was such a subscription", happened(s, "subscription=none"))
+	s.on(fhir.R4).must(201, "PUT", "Encounter/e", admitted)
+	note("a change of another release is none of a subscription's", happened(s, "resource=Encounter/e&subscription=off"))
+
+	s = vectorServer(t, fhir.R5, func(o *serveOptions) { o.BatchWindow = time.Second })
+	ws = s.bind("abc")
+	s.must(201, "PUT", "Encounter/e", admitted)
+	note("it waits for others", happened(s, "resource=Encounter/e"))
+	s.clock.Advance(time.Second)
+	ws.wantEvent("1")
+	s.must(200, "POST", "Subscription/abc/$resend", `{"resourceType":"Parameters"}`)
+	ws.wantEvent("1")
+	note("it was sent twice", happened(s, "resource=Encounter/e"))
+	s.must(200, "PUT", "Subscription/abc", websocketSubscription("abc", admissionURL, "end", "2026-01-01T11:00:00Z", "filterBy", []any{map[string]any{"filterParameter": "patient", "value": "Patient/123"}}))
+	s.clock.Advance(2 * time.Hour)
+	note("the subscription has ended, its filters have not", string(s.must(200, "POST", "/mock/explain?format=text", map[string]any{"subscription": "abc", "current": admitted}).raw))
+
+	s = vectorServer(t, fhir.R5)
+	s.must(201, "PUT", "Encounter/e", admitted)
+	s.must(204, "POST", "/mock/reset", nil)
+	s.must(201, "PUT", "SubscriptionTopic/admission", admissionTopic())
+	s.must(201, "PUT", "Encounter/e", encounter("e", "planned"))
+	note("the room was reset since", happened(s, "resource=Encounter/e"))
+
+	s = vectorServer(t, fhir.R5, func(o *serveOptions) { o.JournalSize = 3 })
+	s.must(201, "PUT", "Encounter/e", admitted)
+	note("the journal goes back to the event, not to the change", happened(s, "resource=Encounter/e"))
+	golden(t, "explain.golden", all.String())
 }

@@ -69,7 +69,10 @@ func control(c echo.Context, into any) error {
 		return fhir.Refuse(http.StatusBadRequest, "structure", "the body has more than one JSON value")
 	}
 	var wrong *json.UnmarshalTypeError
-	if errors.As(err, &wrong) && wrong.Field != "" {
+	if errors.As(err, &wrong) && wrong.Field == "" {
+		return fhir.Refuse(http.StatusBadRequest, "structure", "the body is a JSON %s, expected an object", wrong.Value)
+	}
+	if wrong != nil {
 		return fhir.Refuse(http.StatusBadRequest, "value", "got a JSON %s, expected %s", wrong.Value, inWords(wrong.Type)).At(wrong.Field)
 	}
 	if err != nil {

@@ -103,6 +103,8 @@ func TestTopics_TruthTableAndTraps(t *testing.T) {
 	add("TOP-9 %current is empty on a delete", m{"fhirPathCriteria": "%previous.exists() and %current.empty()"}, planned, nil)
 	add("TOP-10 nothing is not true", m{"fhirPathCriteria": "%current.status.where($this = 'x')"}, nil, planned)
 	add("TOP-10 a string is not true", m{"fhirPathCriteria": "%current.status"}, nil, planned)
+	add("TOP-10 a resource is not true", m{"fhirPathCriteria": "%current"}, nil, planned)
+	add("TOP-10 several things are not true", m{"fhirPathCriteria": "%current | %current.status"}, nil, planned)
 	add("TOP-10 an error is not true", m{"fhirPathCriteria": "%current.status + 1"}, nil, planned)
 	add("TOP-11 boolean | is read as or where the strict reading is no condition", m{"fhirPathCriteria": "(%previous.empty() | (%previous.status != 'completed')) and (%current.status = 'completed')"}, planned, done)
 	add("TOP-11 … which may be false too", m{"fhirPathCriteria": "(%previous.empty() | (%previous.status != 'completed')) and (%current.status = 'completed')"}, done, done)
@@ -204,6 +206,47 @@ func TestFilters_Rules(t *testing.T) {
 	golden(t, "filters.golden", all.String())
 }
 
+// Before R5 a filter is one string: what is wrong with it is said of that string,
+// and what is none is malformed (FLT-24).
+func TestFilters_RefusedAsOneStringBeforeR5(t *testing.T) {
+	t.Parallel()
+	type m = map[string]any
+	const class = "http://hl7.org/fhir/SearchParameter/Encounter-class"
+	for _, r := range []fhir.Release{fhir.R4B, fhir.R4} {
+		s := start(t).on(r)
+		s.must(201, "PUT", "SubscriptionTopic/admission", with(admissionTopic(), "canFilterBy", []any{
+			m{"resource": "Encounter", "filterParameter": "patient"},
+			m{"resource": "Encounter", "filterParameter": "length", "modifier": []any{"gt"}},
+			m{"resource": "Encounter", "filterParameter": class, "modifier": []any{"in"}},
+		}))
+		for _, tt := range []struct {
+			criteria string
+			status   int
+			code     string
+		}{
+			{"patient", 400, "value"},
+			{"Encounter?patient=", 400, "value"},
+			{"Foo?patient=Patient/1", 422, "not-supported"},
+			{"mood=sad", 422, "not-supported"},
+			{"patient:in=Group/1", 422, "not-supported"},
+			{"length=lt1", 422, "not-supported"},
+			{"length=long", 422, "value"},
+			{class + ":not=IMP", 422, "not-supported"},
+			{class + "=IMP", 201, ""}, // a parameter named by its URL (FLT-5)
+		} {
+			sub := backportOf(websocketSubscription("abc", admissionURL))
+			sub["_criteria"] = m{"extension": []any{m{"url": backport + "filter-criteria", "valueString": tt.criteria}}}
+			a := s.must(tt.status, "PUT", "Subscription/abc", compact(sub))
+			if a.status == 201 {
+				continue
+			}
+			if code, diagnostics, at := a.issue(); code != tt.code || strings.Join(at, ", ") != "Subscription.criteria.extension[0].value" {
+				t.Errorf("%s %s: got %s at %q: %s", r, tt.criteria, code, at, diagnostics)
+			}
+		}
+	}
+}
+
 // FLT-14 to FLT-16 need events, not explanations: a filter looks at the state
 // after an update and before a delete, raises nothing, and what it holds back has
 // no number.
@@ -233,6 +276,49 @@ func TestFilters_DecideWhatIsNumbered(t *testing.T) {
 		s.must(400, "PUT", "Encounter/e", `{"resourceType":"Encounter","id":"e","colour":"red"}`)
 		ws.nothing()
 	})
+}
+
+// A topic that is written as a Basic is held to the form of a topic (7.5), but may
+// have the modifiers of R4B.
+func TestTopics_AsBasicAreChecked(t *testing.T) {
+	t.Parallel()
+	type m = map[string]any
+	s := start(t).on(fhir.R4)
+	triggered := func(pairs ...any) m {
+		trigger := m{"resource": "Encounter"}
+		for i := 0; i < len(pairs); i += 2 {
+			trigger[pairs[i].(string)] = pairs[i+1]
+		}
+		return with(admissionTopic(), "resourceTrigger", []any{trigger})
+	}
+	for name, tt := range map[string]struct {
+		topic    m
+		code, at string // "": accepted
+	}{
+		"no url":           {with(admissionTopic(), "url", nil), "required", "SubscriptionTopic.url"},
+		"no status":        {with(admissionTopic(), "status", nil), "required", "SubscriptionTopic.status"},
+		"status":           {with(admissionTopic(), "status", "on"), "code-invalid", "SubscriptionTopic.status"},
+		"trigger is text":  {with(admissionTopic(), "resourceTrigger", []any{"Encounter"}), "structure", "SubscriptionTopic.resourceTrigger[0]"},
+		"trigger on none":  {with(admissionTopic(), "resourceTrigger", []any{m{"supportedInteraction": []any{"create"}}}), "required", "SubscriptionTopic.resourceTrigger[0].resource"},
+		"interaction":      {triggered("supportedInteraction", []any{"created"}), "code-invalid", "SubscriptionTopic.resourceTrigger[0].supportedInteraction[0]"},
+		"result":           {triggered("queryCriteria", m{"resultForCreate": "passes"}), "code-invalid", "SubscriptionTopic.resourceTrigger[0].queryCriteria.resultForCreate"},
+		"requireBoth":      {triggered("queryCriteria", m{"requireBoth": "true"}), "value", "SubscriptionTopic.resourceTrigger[0].queryCriteria.requireBoth"},
+		"filter of none":   {with(admissionTopic(), "canFilterBy", []any{m{"resource": "Encounter"}}), "required", "SubscriptionTopic.canFilterBy[0].filterParameter"},
+		"modifiers of R4B": {with(admissionTopic(), "canFilterBy", []any{m{"filterParameter": "date", "modifier": []any{"=", "gt"}}}), "", ""},
+		"modifiers of R5":  {with(admissionTopic(), "canFilterBy", []any{m{"filterParameter": "date", "comparator": []any{"gt"}, "modifier": []any{"missing"}}}), "", ""},
+		"more elements":    {with(admissionTopic(), "contact", m{"name": "Ann"}), "", ""},
+	} {
+		for element, value := range tt.topic {
+			if value == nil {
+				delete(tt.topic, element)
+			}
+		}
+		a := s.do("PUT", "SubscriptionTopic/admission", tt.topic)
+		code, diagnostics, at := a.issue()
+		if tt.code == "" && a.status >= 300 || tt.code != "" && (a.status != 400 || code != tt.code || strings.Join(at, ", ") != tt.at) {
+			t.Errorf("%s: got %d %s at %q: %s", name, a.status, code, at, diagnostics)
+		}
+	}
 }
 
 // TOP-6: an update that changes nothing is a new version, and fires.

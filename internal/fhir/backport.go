@@ -139,14 +139,14 @@ func (r Release) readFilterCriteria(c *checks, text, at string) []Filter {
 	for condition := range strings.SplitSeq(rest, "&") {
 		name, value, ok := strings.Cut(condition, "=")
 		if !ok || name == "" || value == "" { // FLT-24
-			c.broken("value", at, "got %q, expected parameter=value such as patient=Patient/123 or Encounter?patient=Patient/123", text)
+			c.malformed("value", at, "got %q, expected parameter=value such as patient=Patient/123 or Encounter?patient=Patient/123", text)
 			return nil
 		}
-		f := Filter{ResourceType: all, Expression: at}
+		f := Filter{ResourceType: all, Expression: at, OneText: true}
 		if typ, parameter, dotted := strings.Cut(name, "."); dotted && typ != "" && unicode.IsUpper(rune(typ[0])) && r.IsResourceType(typ) {
 			f.ResourceType, name = typ, parameter
 		}
-		f.Parameter, f.Modifier, _ = strings.Cut(name, ":")
+		f.Parameter, f.Modifier = cutModifier(name)
 		if decoded, err := url.QueryUnescape(strings.ReplaceAll(value, "+", "%2B")); err == nil {
 			value = decoded
 		}
@@ -154,6 +154,17 @@ func (r Release) readFilterCriteria(c *checks, text, at string) []Filter {
 		filters = append(filters, f)
 	}
 	return filters
+}
+
+// cutModifier cuts "patient:in" in two. A parameter may be named by its URL, whose
+// own ":" begins no modifier (FLT-5).
+func cutModifier(name string) (parameter, modifier string) {
+	scheme := ""
+	if i := strings.Index(name, "://"); i >= 0 {
+		scheme, name = name[:i+3], name[i+3:]
+	}
+	parameter, modifier, _ = strings.Cut(name, ":")
+	return scheme + parameter, modifier
 }
 
 // withBackportStatus gives a Subscription a status, and says in its element

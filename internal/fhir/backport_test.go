@@ -48,8 +48,8 @@ func TestReadSubscription_OfTheBackportGuide(t *testing.T) {
 			HeartbeatPeriod: time.Minute, Timeout: 10 * time.Second, MaxCount: 20,
 			ContentType: "application/fhir+json", Content: fhir.FullResource,
 			Filters: []fhir.Filter{
-				{ResourceType: "Encounter", Parameter: "patient", Value: "Patient/123", Expression: "Subscription.criteria.extension[0].value"},
-				{ResourceType: "Encounter", Parameter: "status", Modifier: "not", Value: "planned", Expression: "Subscription.criteria.extension[1].value"},
+				{ResourceType: "Encounter", Parameter: "patient", Value: "Patient/123", Expression: "Subscription.criteria.extension[0].value", OneText: true},
+				{ResourceType: "Encounter", Parameter: "status", Modifier: "not", Value: "planned", Expression: "Subscription.criteria.extension[1].value", OneText: true},
 			},
 		}
 		if diff := cmp.Diff(want, got); diff != "" || len(issues) > 0 {

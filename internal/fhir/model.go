@@ -47,6 +47,15 @@ type Filter struct {
 	Modifier     string
 	Value        string
 	Expression   string // where it stands: "Subscription.filterBy[0]"
+	OneText      bool   // all of it stands there in one string, as before R5: "patient=Patient/123"
+}
+
+// At is where a member of the filter stands.
+func (f Filter) At(member string) string {
+	if f.OneText {
+		return f.Expression
+	}
+	return f.Expression + "." + member
 }
 
 // Topic is what a SubscriptionTopic resource of any release defines.

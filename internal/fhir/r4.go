@@ -1,6 +1,7 @@
 package fhir
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -85,6 +86,21 @@ func topicOfBasic(o *Object) (*Object, bool) {
 		}
 	}
 	return nil, false
+}
+
+// formOfTopic checks those elements of a topic of extensions that the server acts
+// on, by the rules of R5. The modifiers of a filter are left alone: those of the
+// prefix 4.3 have codes of R4B.
+func formOfTopic(topic *Object) []Issue {
+	read := NewObject("resourceType", "SubscriptionTopic")
+	for _, name := range []string{"url", "version", "status", "resourceTrigger", "eventTrigger", "canFilterBy", "notificationShape"} {
+		if topic.Has(name) {
+			read.Set(name, topic.Get(name))
+		}
+	}
+	return slices.DeleteFunc(R5.Validate(read), func(i Issue) bool {
+		return slices.ContainsFunc(i.Expression, func(at string) bool { return strings.Contains(at, ".modifier[") })
+	})
 }
 
 // repeating are the elements of a topic that occur more than once.

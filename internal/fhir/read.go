@@ -132,7 +132,8 @@ func isSubscriptionTopic(o *Object) (*Object, bool) {
 	return o, o.Text("resourceType") == "SubscriptionTopic"
 }
 
-// ReadTopic reads a SubscriptionTopic that passed [Release.Validate]. Types are
+// ReadTopic reads a SubscriptionTopic that passed [Release.Validate], or one that
+// [Release.TopicOf] made of extensions, whose form it checks itself. Types are
 // reduced to their names and must be types of the release; "Resource" and
 // "DomainResource" stand for any (1.3.1). The Topic is complete even where
 // issues are returned.
@@ -142,6 +143,9 @@ func isSubscriptionTopic(o *Object) (*Object, bool) {
 // could name.
 func (r Release) ReadTopic(o *Object) (*Topic, []Issue) {
 	c := &checks{}
+	if !r.IsResourceType("SubscriptionTopic") {
+		c.issues = formOfTopic(o) // which no validation of the release looks into
+	}
 	t := &Topic{URL: o.Text("url"), Version: o.Text("version"), Title: o.Text("title"), Status: o.Text("status")}
 	if !absoluteCanonical(t.URL) || strings.Contains(t.URL, "|") {
 		c.warn("value", "SubscriptionTopic.url", "got %q; a subscription can name the topic only by an absolute URL without |", t.URL)
@@ -245,8 +249,8 @@ func absoluteCanonical(s string) bool {
 	return err == nil && u.Scheme != "" && (u.Host != "" || u.Opaque != "")
 }
 
-// checks collects what reading a resource finds wrong. Everything it finds is
-// about a rule: the form was validated before.
+// checks collects what reading a resource finds wrong. But for what is malformed
+// inside a string, it is about rules: the form was validated before.
 type checks struct{ issues []Issue }
 
 func (c *checks) broken(code, at, format string, args ...any) {
@@ -255,6 +259,11 @@ func (c *checks) broken(code, at, format string, args ...any) {
 
 func (c *checks) warn(code, at, format string, args ...any) {
 	c.add("warning", code, at, fmt.Sprintf(format, args...))
+}
+
+func (c *checks) malformed(code, at, format string, args ...any) {
+	c.broken(code, at, format, args...)
+	c.issues[len(c.issues)-1].Rule = false
 }
 
 func (c *checks) add(severity, code, at, text string) {

@@ -97,6 +97,9 @@ func (b *Base) explainLocked(change *store.Change, subscription string) *Explana
 	for _, t := range topics {
 		e.Topics = append(e.Topics, b.verdictLocked(t, change, subscription))
 	}
+	if subscription != "" && len(topics) == 0 && b.classic[subscription] == nil {
+		e.Topics = append(e.Topics, b.withoutTopicLocked(subscription, state)...)
+	}
 	for _, id := range slices.Sorted(maps.Keys(b.classic)) {
 		if c := b.classic[id]; subscription == id || subscription == "" && c.typ == state.Type {
 			stand, ok := b.room.subscriptions.StandOf(id, state)
@@ -119,6 +122,21 @@ func (b *Base) topicsOfLocked(subscription string) []*topic.Topic {
 		return nil
 	}
 	return []*topic.Topic{t}
+}
+
+// withoutTopicLocked is the verdict on a subscription of the base whose topic was
+// deleted.
+func (b *Base) withoutTopicLocked(subscription string, state *fhir.Resource) []TopicVerdict {
+	is, _ := b.room.subscriptions.State(subscription)
+	stand, ok := b.room.subscriptions.StandOf(subscription, state)
+	if !ok || is.Release != b.release {
+		return nil
+	}
+	return []TopicVerdict{{
+		Topic:         is.Topic,
+		Steps:         []Step{{"topic", false, "the server no longer has the topic"}},
+		Subscriptions: []Verdict{verdictOf(stand, false, state.Type)},
+	}}
 }
 
 func (b *Base) verdictLocked(t *topic.Topic, change *store.Change, wanted string) TopicVerdict {
@@ -212,6 +230,7 @@ func (b *Base) imagine(previous, current *fhir.Object) (*store.Change, *fhir.Err
 	if previous == nil && current == nil {
 		return nil, fhir.Refuse(http.StatusBadRequest, "required", "give the state after the change as current, the one before it as previous, or both")
 	}
+	id := cmp.Or(current.Text("id"), previous.Text("id"), "new")
 	resource := func(member string, o *fhir.Object) (*fhir.Resource, *fhir.Error) {
 		if o == nil {
 			return nil, nil
@@ -224,7 +243,7 @@ func (b *Base) imagine(previous, current *fhir.Object) (*store.Change, *fhir.Err
 		}
 		o = o.Clone()
 		if o.Text("id") == "" {
-			o.Set("id", "new")
+			o.Set("id", id)
 		}
 		return fhir.NewResource(b.release, o), nil
 	}
@@ -242,8 +261,8 @@ func (b *Base) imagine(previous, current *fhir.Object) (*store.Change, *fhir.Err
 		change.Interaction, change.Method = store.Create, http.MethodPost
 	case after == nil:
 		change.Interaction, change.Method = store.Delete, http.MethodDelete
-	case before.Type != after.Type:
-		return nil, fhir.Refuse(http.StatusBadRequest, "invalid", "previous is a %s, current a %s; a change is of one resource", before.Type, after.Type)
+	case before.Reference() != after.Reference():
+		return nil, fhir.Refuse(http.StatusBadRequest, "invalid", "previous is %s, current %s; a change is of one resource", before.Reference(), after.Reference())
 	}
 	return change, nil
 }

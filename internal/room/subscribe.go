@@ -194,15 +194,19 @@ func (r *Room) ended(id string) {
 	}
 	sub.ID, sub.Status = id, fhir.StatusOff
 	b.setStatusLocked(res, fhir.StatusOff, "")
-	r.subscriptions.Put(subscription.Spec{Subscription: sub, Base: state.Base, TopicKey: state.TopicKey})
+	var t *topic.Topic
+	var filters *topic.Filters // which still tell what it would not have been sent
+	if b.classic[id] == nil {
+		t, filters, _ = b.resolveLocked(sub)
+	}
+	r.subscriptions.Put(b.spec(sub, state.Base, t, filters))
 }
 
-// dropTopicLocked removes the topic a resource defined, where it did.
-func (b *Base) dropTopicLocked(reference string) {
-	if _, ok := b.topics.ByKey(reference); ok {
-		b.topics.Remove(reference)
-		b.retopicLocked()
-	}
+// dropTopicLocked removes the topic a resource defined. It tells whether it did.
+func (b *Base) dropTopicLocked(reference string) bool {
+	_, ok := b.topics.ByKey(reference)
+	b.topics.Remove(reference)
+	return ok
 }
 
 func rule(code, expression, text string) fhir.Issue {

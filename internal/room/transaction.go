@@ -18,6 +18,8 @@ type step struct {
 	issues []fhir.Issue        // warnings
 	found  *fhir.Resource      // of a conditional create that found one: nothing is written
 	none   bool                // of a conditional delete that found none: likewise
+
+	retopics bool // the set of topics changed by it
 }
 
 func newStep(o Operation) *step {
@@ -70,6 +72,11 @@ func (b *Base) runLocked(steps []*step, q Request) ([]*Written, *fhir.Error) {
 		if c := changes[s]; c != nil && s.accept != nil {
 			s.accept(c)
 		}
+	}
+	// Once, as it is in the end: what a subscription is on may go and come in one
+	// transaction.
+	if slices.ContainsFunc(ordered, func(s *step) bool { return s.retopics }) {
+		b.retopicLocked()
 	}
 	for _, s := range ordered {
 		if c := changes[s]; c != nil {
@@ -275,7 +282,7 @@ func (b *Base) acceptOneLocked(s *step, q Request, several bool) *fhir.Error {
 		if several {
 			b.topics.Remove(reference)
 		}
-		s.accept = func(*store.Change) { b.forgetLocked(s.write.Type, s.write.ID) }
+		s.accept = func(*store.Change) { s.retopics = b.forgetLocked(s.write.Type, s.write.ID) }
 		return nil
 	}
 	if s.Method == http.MethodPatch {
@@ -295,11 +302,11 @@ func (b *Base) acceptOneLocked(s *step, q Request, several bool) *fhir.Error {
 		if err == nil && several {
 			put(reference)
 		}
-		s.accept = func(c *store.Change) { put(c.Current.Reference()); b.retopicLocked() }
+		s.accept = func(c *store.Change) { put(c.Current.Reference()); s.retopics = true }
 	} else if s.Type == "Subscription" {
 		s.write.Object, s.accept, s.issues, err = b.acceptSubscriptionLocked(s.write.ID, s.Object, q)
 	} else {
-		s.accept = func(c *store.Change) { b.dropTopicLocked(c.Current.Reference()) } // one it may have defined before
+		s.accept = func(c *store.Change) { s.retopics = b.dropTopicLocked(c.Current.Reference()) } // one it may have defined before
 	}
 	return err
 }
@@ -349,13 +356,14 @@ func (b *Base) commitLocked(steps []*step, q Request) (map[*step]*store.Change, 
 	return changes, nil
 }
 
-// forgetLocked ends what the server did for a resource that was deleted.
-func (b *Base) forgetLocked(typ, id string) {
+// forgetLocked ends what the server did for a resource that was deleted. It tells
+// whether that defined a topic.
+func (b *Base) forgetLocked(typ, id string) bool {
 	if typ != "Subscription" {
-		b.dropTopicLocked(typ + "/" + id)
-		return
+		return b.dropTopicLocked(typ + "/" + id)
 	}
 	b.room.subscriptions.Remove(id)
 	b.room.lives.Delete(id)
 	delete(b.classic, id)
+	return false
 }

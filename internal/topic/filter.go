@@ -36,17 +36,17 @@ func (t *Topic) compileFilter(f fhir.Filter) (filter, []fhir.Issue) {
 	one := filter{conditions: map[string]*search.Condition{}}
 	offered := t.offers(f)
 	if len(offered) == 0 {
-		return one, []fhir.Issue{broken("not-supported", f.Expression+".filterParameter", "the topic offers no filter "+f.Parameter+onType(f.ResourceType)+"; it offers "+t.offer())}
+		return one, []fhir.Issue{broken("not-supported", f.At("filterParameter"), "the topic offers no filter "+f.Parameter+onType(f.ResourceType)+"; it offers "+t.offer())}
 	}
 	var issues []fhir.Issue
 	if f.Comparator != "" && !slices.ContainsFunc(offered, func(c fhir.CanFilterBy) bool { return slices.Contains(c.Comparators, f.Comparator) }) {
-		issues = append(issues, broken("not-supported", f.Expression+".comparator", notOffered("comparator", f.Comparator, f.Parameter, comparators(offered))))
+		issues = append(issues, broken("not-supported", f.At("comparator"), notOffered("comparator", f.Comparator, f.Parameter, comparators(offered))))
 	}
 	if f.Modifier != "" && !slices.ContainsFunc(offered, func(c fhir.CanFilterBy) bool { return slices.Contains(c.Modifiers, f.Modifier) }) {
-		issues = append(issues, broken("not-supported", f.Expression+".modifier", notOffered("modifier", f.Modifier, f.Parameter, modifiers(offered))))
+		issues = append(issues, broken("not-supported", f.At("modifier"), notOffered("modifier", f.Modifier, f.Parameter, modifiers(offered))))
 	}
 	if f.Modifier == "type" {
-		issues = append(issues, broken("not-supported", f.Expression+".modifier", "the modifier type cannot name a type here; write it into the value, as in Patient/123 (FLT-10)"))
+		issues = append(issues, broken("not-supported", f.At("modifier"), "the modifier type cannot name a type here; write it into the value, as in Patient/123 (FLT-10)"))
 	}
 	if len(issues) > 0 {
 		return one, issues
@@ -192,7 +192,7 @@ func (t *Topic) parameters(typ string, f fhir.Filter, offered []fhir.CanFilterBy
 // condition makes the search condition a filter stands for on one type.
 func (t *Topic) condition(typ string, f fhir.Filter, offered []fhir.CanFilterBy) (*search.Condition, *fhir.Issue) {
 	refuse := func(code, member, text string) (*search.Condition, *fhir.Issue) {
-		issue := broken(code, f.Expression+"."+member, text)
+		issue := broken(code, f.At(member), text)
 		return nil, &issue
 	}
 	parameters := t.parameters(typ, f, offered)
@@ -208,7 +208,7 @@ func (t *Topic) condition(typ string, f fhir.Filter, offered []fhir.CanFilterBy)
 		supported = supported || p.Supported()
 	}
 	if f.Comparator != "" && len(prefixes) > 0 {
-		issue := broken("value", f.Expression+".value", "the comparator "+f.Comparator+" and the prefix of "+f.Value+" say it twice; keep one")
+		issue := broken("value", f.At("value"), "the comparator "+f.Comparator+" and the prefix of "+f.Value+" say it twice; keep one")
 		issue.Rule = false // a question of form: 400 (FLT-9)
 		return nil, &issue
 	}

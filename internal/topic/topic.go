@@ -278,13 +278,20 @@ func (g *trigger) matchPath(c *store.Change) (bool, string) {
 
 // gives is a result in words.
 func gives(result []any) string {
+	shown := make([]string, len(result))
+	for i, v := range result {
+		if o, isObject := v.(*fhir.Object); isObject {
+			v = string(o.AppendJSON(nil))
+		}
+		shown[i] = fmt.Sprint(v)
+	}
 	switch len(result) {
 	case 0:
 		return "nothing"
 	case 1:
-		return fmt.Sprint(result[0])
+		return fmt.Sprintf("%.100s", shown[0])
 	}
-	return fmt.Sprintf("%d values, %.100s", len(result), fmt.Sprint(result))
+	return fmt.Sprintf("%d values, %.100s", len(result), shown)
 }
 
 // hasResults tells whether a trigger without search strings still says what to
