@@ -36,7 +36,7 @@ func (s *server) bundle(c echo.Context) error {
 		return err
 	}
 	if typ := body.Text("resourceType"); typ != "Bundle" {
-		return fhir.Refuse(http.StatusBadRequest, "invalid", "the base takes a Bundle of type batch or transaction, got a %s; other resources are posted to their type", typ).At("resourceType")
+		return fhir.Refuse(http.StatusBadRequest, "invalid", "the base takes a Bundle of type batch or transaction, got %s; other resources are posted to their type", typ).At("resourceType")
 	}
 	kind := body.Text("type")
 	if kind != "batch" && kind != "transaction" {
@@ -182,7 +182,7 @@ func patchOf(resource *fhir.Object) (document []byte, contentType string, err er
 		document, err = base64.StdEncoding.DecodeString(resource.Text("data"))
 		return document, "application/json-patch+json", err
 	}
-	return nil, "", fmt.Errorf("a PATCH needs a Parameters resource (FHIRPath Patch) or a Binary of application/json-patch+json, got a %s", resource.Text("resourceType"))
+	return nil, "", fmt.Errorf("a PATCH needs a Parameters resource (FHIRPath Patch) or a Binary of application/json-patch+json, got %s", resource.Text("resourceType"))
 }
 
 // response is what a transaction answers of one write, as the client prefers it.

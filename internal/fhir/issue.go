@@ -47,8 +47,9 @@ func (e *Error) Error() string {
 	texts := make([]string, len(e.Issues))
 	for i, issue := range e.Issues {
 		texts[i] = issue.Diagnostics
-		if len(issue.Expression) > 0 {
-			texts[i] = strings.Join(issue.Expression, ", ") + ": " + issue.Diagnostics
+		place := strings.Join(issue.Expression, ", ") + ": "
+		if place != ": " && !strings.HasPrefix(issue.Diagnostics, place) { // that of a parameter names it already
+			texts[i] = place + issue.Diagnostics
 		}
 	}
 	return strings.Join(texts, "; ")

@@ -95,7 +95,7 @@ func (b *Base) check(typ string, o *fhir.Object) *fhir.Error {
 		if got == "" {
 			return fhir.Refuse(http.StatusBadRequest, "invalid", "the body has no resourceType; this address takes %q", typ).At("resourceType")
 		}
-		return fhir.Refuse(http.StatusBadRequest, "invalid", "the body is a %s; this address takes a %s", got, typ).At("resourceType")
+		return fhir.Refuse(http.StatusBadRequest, "invalid", "the body is of type %s; this address takes %s", got, typ).At("resourceType")
 	}
 	if err := fhir.RefuseAll(b.release.Validate(o)); err != nil || b.room.options.SkipInvariants {
 		return err

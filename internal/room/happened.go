@@ -1,0 +1,329 @@
+package room
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"signalfhir/internal/fhir"
+	"signalfhir/internal/journal"
+)
+
+// About says which changes [Room.Happened] is about: those of a resource, those that can
+// concern a subscription, the one an entry of the journal belongs to. What is zero
+// does not narrow them.
+type About struct {
+	Resource     string // "Encounter/1"
+	Subscription string // its id
+	Seq          uint64
+}
+
+// Consequence is one thing the journal says of a change.
+type Consequence struct {
+	Seq          uint64 `json:"seq"`
+	Kind         string `json:"kind"`
+	Topic        string `json:"topic,omitempty"`
+	Subscription string `json:"subscription,omitempty"`
+	Socket       string `json:"socket,omitempty"`
+	First        int64  `json:"first,omitempty"`
+	Last         int64  `json:"last,omitempty"`
+	Text         string `json:"text,omitempty"`
+}
+
+// Happening is one change with all it led to.
+type Happening struct {
+	Seq         uint64        `json:"seq"`
+	Time        time.Time     `json:"time"`
+	Resource    string        `json:"resource"`
+	Release     string        `json:"release,omitempty"`
+	Interaction string        `json:"interaction,omitempty"`
+	Version     string        `json:"version,omitempty"` // "" for an event that was triggered
+	Steps       []Consequence `json:"steps"`
+
+	// By the topics and filters there are now; nil where the versions are no
+	// longer kept, and for what no write caused.
+	Verdict *Explanation `json:"verdict,omitempty"`
+	Note    string       `json:"note,omitempty"`
+
+	triggered bool // by /mock/trigger
+	former    bool // of a resource that had the name before a reset
+}
+
+// tells whether the journal tells something of a change.
+func (h *Happening) tells(something func(Consequence) bool) bool {
+	return slices.ContainsFunc(h.Steps, something)
+}
+
+// String is "sent abc, event 1 to s1".
+func (c Consequence) String() string {
+	text := strings.Join(slices.DeleteFunc([]string{c.Kind, c.Subscription, c.Topic}, func(word string) bool { return word == "" }), " ")
+	switch {
+	case c.First > 0 && c.First == c.Last:
+		text += fmt.Sprintf(", event %d", c.First)
+	case c.First > 0:
+		text += fmt.Sprintf(", events %d to %d", c.First, c.Last)
+	}
+	if c.Socket != "" {
+		text += " to " + c.Socket
+	}
+	if c.Text != "" {
+		text += ": " + c.Text
+	}
+	return text
+}
+
+// Happenings are changes in the order they happened.
+type Happenings []*Happening
+
+// maxHappenings bounds the changes one answer tells of: the newest.
+const maxHappenings = 100
+
+// Happened tells what changes and triggers led to, as far as the journal goes back, the
+// newest last. Their criteria and filters are asked again, as they are now.
+func (r *Room) Happened(about About) Happenings {
+	release := "" // of the changes that can concern the subscription
+	if res, err := r.Subscription(about.Subscription); err == nil {
+		release = string(res.Release)
+	}
+	changes, statuses := r.happenings(about.Subscription, func(h *Happening) bool {
+		return (about.Resource == "" || h.Resource == about.Resource) &&
+			(about.Subscription == "" || h.Release == release || h.tells(func(step Consequence) bool { return step.Subscription == about.Subscription })) &&
+			(about.Seq == 0 || h.Seq == about.Seq || h.tells(func(step Consequence) bool { return step.Seq == about.Seq }))
+	})
+	changes = changes[max(0, len(changes)-maxHappenings):]
+	for _, h := range changes {
+		r.judge(h, about.Subscription, statuses)
+	}
+	return changes
+}
+
+// String is what happened as people read it in a terminal.
+func (changes Happenings) String() string {
+	var text strings.Builder
+	for _, h := range changes {
+		steps := h.Steps
+		if h.Verdict != nil {
+			text.WriteString(h.Verdict.String())
+			steps = h.unlisted()
+		} else {
+			fmt.Fprintf(&text, "%s %s", cmp.Or(h.Interaction, "change of"), h.Resource)
+			if h.Version != "" {
+				fmt.Fprintf(&text, ", version %s", h.Version)
+			}
+			if h.Release != "" {
+				fmt.Fprintf(&text, ", %s", h.Release)
+			}
+			text.WriteString("\n")
+		}
+		if h.Note != "" {
+			fmt.Fprintf(&text, "  %s\n", h.Note)
+			for _, step := range steps {
+				fmt.Fprintf(&text, "  %s\n", step)
+			}
+		}
+	}
+	if len(changes) == 0 {
+		return "the journal knows of no such change\n"
+	}
+	return text.String()
+}
+
+// judge adds the verdict on a change as topics and filters are now.
+func (r *Room) judge(h *Happening, subscription string, statuses statuses) {
+	release, _ := fhir.ParseRelease(h.Release)
+	base := r.Base(release)
+	switch {
+	case h.triggered:
+		h.Note = "it was triggered by /mock/trigger, so no criteria were asked"
+	case h.Version == "" || base == nil:
+		h.Note = "the journal no longer goes back to the change itself, so the criteria cannot be asked again"
+	case h.former:
+		h.Note = "the room was reset since and the resource is another, so the criteria cannot be asked again"
+	case subscription != "" && !r.has(subscription):
+		h.Note = "the subscription was deleted since, so its filters cannot be asked again"
+	default:
+		if h.Verdict = base.ExplainVersion(h.Resource, h.Version, subscription); h.Verdict == nil {
+			h.Note = "the versions before and after it are no longer kept, so the criteria cannot be asked again"
+			return
+		}
+		for _, v := range h.verdicts() {
+			h.settle(v, statuses)
+		}
+		if len(h.unlisted()) > 0 {
+			h.Note = "it led to more, for subscriptions that were deleted since or are no longer on these topics"
+		}
+	}
+}
+
+// has tells whether there is a subscription.
+func (r *Room) has(subscription string) bool {
+	_, err := r.Subscription(subscription)
+	return err == nil
+}
+
+// verdicts are those on the subscriptions of every topic.
+func (h *Happening) verdicts() []*Verdict {
+	var all []*Verdict
+	for i := range h.Verdict.Topics {
+		for j := range h.Verdict.Topics[i].Subscriptions {
+			all = append(all, &h.Verdict.Topics[i].Subscriptions[j])
+		}
+	}
+	for i := range h.Verdict.Criteria {
+		all = append(all, &h.Verdict.Criteria[i])
+	}
+	return all
+}
+
+// unlisted is what happened to subscriptions without a verdict: those that were
+// deleted or moved to another topic since, and those whose topic was deleted.
+func (h *Happening) unlisted() []Consequence {
+	if slices.ContainsFunc(h.Verdict.Topics, func(t TopicVerdict) bool { return t.More > 0 }) {
+		return nil // they may be among those
+	}
+	listed := map[string]bool{"": true}
+	for _, v := range h.verdicts() {
+		listed[v.Subscription] = true
+	}
+	return slices.DeleteFunc(slices.Clone(h.Steps), func(step Consequence) bool { return listed[step.Subscription] })
+}
+
+// statuses are those subscriptions had, in the order they got them.
+type statuses map[string][]gained
+
+// gained is a status, and the entry of the journal from which on it holds.
+type gained struct {
+	seq    uint64
+	status string
+}
+
+// at is the status of a subscription when the entry seq was written, "" where the
+// journal does not tell.
+func (all statuses) at(seq uint64, subscription string) string {
+	status := ""
+	for _, one := range all[subscription] {
+		if one.seq < seq {
+			status = one.status
+		}
+	}
+	return status
+}
+
+// settle puts what really became of an event in the place of what would become of
+// it now.
+func (h *Happening) settle(v *Verdict, statuses statuses) {
+	would := v.Numbered
+	v.Numbered, v.Sent, v.Sockets = false, false, []string{}
+	v.Steps = slices.DeleteFunc(v.Steps, func(s Step) bool { return s.Step == "bindings" || s.Step == "delivery" })
+	if then := statuses.at(h.Seq, v.Subscription); then != "" {
+		for i := range v.Steps {
+			if s := &v.Steps[i]; s.Step == "subscription" {
+				s.OK, s.Text = then == fhir.StatusActive, "its status was "+then
+			}
+		}
+	}
+	number, reason := int64(0), ""
+	for _, step := range h.Steps {
+		switch {
+		case step.Subscription != v.Subscription:
+		case step.Kind == journal.Appended:
+			v.Numbered, number = true, step.First
+		case step.Kind == journal.Sent && !slices.Contains(v.Sockets, step.Socket): // or it was sent again
+			v.Sent, v.Sockets = true, append(v.Sockets, step.Socket)
+		case step.Kind == journal.NotSent:
+			reason = step.Text
+		}
+	}
+	last := Step{Step: "delivery", OK: v.Sent}
+	switch {
+	case v.Sent:
+		last.Text = fmt.Sprintf("it got event %d, sent to %s", number, strings.Join(v.Sockets, ", "))
+	case v.Numbered:
+		last.Text = fmt.Sprintf("it got event %d; %s", number, cmp.Or(reason, "it waits to share a notification with others"))
+	case reason != "":
+		last.Text = "it got no event: " + reason
+	case would:
+		last.Text = "it got no event then, though it would now: the subscription or its topic came or changed since"
+	default:
+		last.Text = "it got no event"
+	}
+	v.Steps = append(v.Steps, last)
+}
+
+// joins adds a change to those in the life of its resource. One to a version that
+// was there already began another life: the room was reset.
+func (h *Happening) joins(life []*Happening) []*Happening {
+	version := func(h *Happening) int {
+		n, _ := strconv.Atoi(h.Version)
+		return n
+	}
+	if n := len(life); n > 0 && version(h) <= version(life[n-1]) {
+		for _, one := range life {
+			one.former = true
+		}
+		life = nil
+	}
+	return append(life, h)
+}
+
+// happenings reads from the journal which changes led to what; of what concerns
+// subscriptions only what concerns one, where it is named. It answers the statuses
+// subscriptions had meanwhile, too.
+func (r *Room) happenings(subscription string, wanted func(*Happening) bool) (Happenings, statuses) {
+	var all []*Happening
+	about := map[string]*Happening{} // the latest change of a resource, by release and reference
+	type event struct {
+		subscription string
+		number       int64
+	}
+	led := map[event]*Happening{}      // which change an event is of
+	lives := map[string][]*Happening{} // the changes of a resource, by release and reference
+	had := statuses{}
+	for _, e := range r.journal.Entries(journal.Filter{Kinds: []string{journal.Change, journal.Fired, journal.NotFired, journal.Appended, journal.NotSent, journal.Sent, journal.Status}}) {
+		if e.Kind == journal.Status {
+			had[e.Subscription] = append(had[e.Subscription], gained{e.Seq, e.Text})
+			continue
+		}
+		mine := subscription == "" || e.Subscription == "" || e.Subscription == subscription
+		step := Consequence{e.Seq, e.Kind, e.Topic, e.Subscription, e.Socket, e.First, e.Last, e.Text}
+		if e.Kind == journal.Sent || e.Kind == journal.NotSent && e.First > 0 {
+			// Of a delivery only the numbers tell what it was about.
+			for n := max(e.First, 1); mine && n <= e.Last; n++ {
+				if change := led[event{e.Subscription, n}]; change != nil {
+					change.Steps = append(change.Steps, step)
+				}
+			}
+			continue
+		}
+		change := about[e.Release+e.Resource]
+		if e.Kind == journal.Appended { // which names no release: its change is the one before
+			change = about[e.Resource]
+		}
+		triggered := e.Kind == journal.Fired && e.Type == "trigger"
+		if change == nil || e.Kind == journal.Change || triggered {
+			change = &Happening{Seq: e.Seq, Time: e.Time, Resource: e.Resource, Release: e.Release, Interaction: e.Interaction, Version: e.Version, Steps: []Consequence{}, triggered: triggered}
+			about[e.Release+e.Resource] = change
+			all = append(all, change)
+			if e.Version != "" {
+				lives[e.Release+e.Resource] = change.joins(lives[e.Release+e.Resource])
+			}
+		}
+		about[e.Resource] = change
+		if e.Kind == journal.Appended {
+			led[event{e.Subscription, e.First}] = change
+		}
+		if mine && e.Kind != journal.Change {
+			change.Steps = append(change.Steps, step)
+		}
+	}
+	found := Happenings{}
+	for _, h := range all {
+		if wanted(h) {
+			found = append(found, h)
+		}
+	}
+	return found, had
+}
