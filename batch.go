@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/labstack/echo/v4"
@@ -43,6 +44,9 @@ func (s *server) bundle(c echo.Context) error {
 		return fhir.Refuse(http.StatusBadRequest, "code-invalid", "got a Bundle of type %q, expected batch or transaction; to store a Bundle, post it to Bundle", kind).At("Bundle.type")
 	}
 	entries, refused := s.entries(c, body)
+	if refused == nil {
+		refused = fhir.RefuseAll(release(c).Validate(outline(body)))
+	}
 	if refused != nil {
 		return refused
 	}
@@ -57,6 +61,33 @@ func (s *server) bundle(c echo.Context) error {
 		}
 	}
 	return s.write(c, http.StatusOK, fhir.EncodeResponses(s.room.NewID(), kind+"-response", s.room.Clock().Now(), responses))
+}
+
+// outline is a bundle without the resources in it, which are checked one by one.
+func outline(bundle *fhir.Object) *fhir.Object {
+	o := &fhir.Object{}
+	for _, name := range bundle.Names() {
+		o.Set(name, bundle.Get(name))
+	}
+	entries := slices.Clone(bundle.Array("entry"))
+	for i, item := range entries {
+		if entry, ok := item.(*fhir.Object); ok {
+			e := &fhir.Object{}
+			for _, name := range entry.Names() {
+				if name != "resource" {
+					e.Set(name, entry.Get(name))
+				}
+			}
+			entries[i] = e
+		}
+	}
+	switch {
+	case len(entries) > 0:
+		o.Set("entry", entries)
+	case bundle.Get("entry") == nil || bundle.Array("entry") != nil:
+		o.Delete("entry") // an empty batch does no harm
+	}
+	return o
 }
 
 // entries reads the requests of a bundle. All that is wrong is told together.
@@ -100,7 +131,7 @@ func (s *server) readEntry(c echo.Context, o *fhir.Object, place string) (*entry
 	address := strings.TrimPrefix(strings.TrimPrefix(request.Text("url"), s.base(c)), "/")
 	u, err := url.Parse(address)
 	if err != nil || u.IsAbs() || u.Host != "" || address == "" {
-		return wrong("value", ".request.url", "got %q, expected an address below the base, such as Patient/1 or Patient?identifier=1", request.Text("url"))
+		return wrong("value", ".request.url", "got %v, expected an address below the base, such as Patient/1 or Patient?identifier=1", request.Get("url"))
 	}
 	e.url = u
 	for member, header := range map[string]string{"ifNoneMatch": "If-None-Match", "ifModifiedSince": "If-Modified-Since", "ifMatch": "If-Match", "ifNoneExist": "If-None-Exist"} {

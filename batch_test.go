@@ -151,6 +151,7 @@ func TestTransaction_IsAllOrNothing(t *testing.T) {
 		says   string
 	}{
 		{"an invalid resource", entryOf("POST", "Patient", "resource", map[string]any{"resourceType": "Patient", "colour": "red"}), 400, "structure", "Bundle.entry[1].resource.colour"},
+		{"a resource of another type", entryOf("POST", "Group", "resource", patient("", "A")), 400, "invalid", "this address takes Group"},
 		{"an id that differs", entryOf("PUT", "Patient/x", "resource", patient("y", "A")), 400, "invalid", "must be the same"},
 		{"If-Match that does not", entryOf("PUT", "Patient/p", "resource", patient("p", "A"), "request.ifMatch", `W/"9"`), 412, "conflict", "If-Match"},
 		{"a patch of nothing", entryOf("PATCH", "Patient/none", "resource", map[string]any{"resourceType": "Parameters", "parameter": []any{}}), 404, "not-found", "Patient/none"},
@@ -169,7 +170,7 @@ func TestTransaction_IsAllOrNothing(t *testing.T) {
 		{"If-None-Match of one there is", entryOf("PUT", "Patient/p", "resource", patient("p", "A"), "request.ifNoneMatch", "*"), 412, "conflict", "If-None-Match *"},
 		{"an operation", entryOf("POST", "Subscription/abc/$status", "resource", map[string]any{"resourceType": "Parameters"}), 400, "not-supported", "use a batch"},
 		{"neither id nor search", entryOf("DELETE", "Patient"), 400, "value", "needs an id"},
-		{"no id", entryOf("DELETE", "Patient/a b"), 400, "value", "not an id"},
+		{"no id", entryOf("DELETE", "Patient/a_b"), 400, "value", "not an id"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -210,6 +211,10 @@ func TestBundle_RefusesWhatIsNoBatch(t *testing.T) {
 		`{"resourceType":"Bundle"}`:           "code-invalid",
 		`{"resourceType":"Bundle",`:           "structure",
 		compact(bundleOf("batch", "nothing")): "required",
+		`{"resourceType":"Bundle","type":"batch","entry":{"request":{"method":"GET","url":"Patient"}}}`:              "structure",
+		`{"resourceType":"Bundle","type":"batch","entries":[]}`:                                                      "structure",
+		`{"resourceType":"Bundle","type":"batch","entry":[{"request":{"method":"GET","url":"Patient"},"full":"x"}]}`: "structure",
+		`{"resourceType":"Bundle","type":"batch","entry":[{"request":{"method":"GET","url":5}}]}`:                    "value",
 	} {
 		if a := s.must(400, "POST", s.fhir, body); func() string { c, _, _ := a.issue(); return c }() != code {
 			t.Errorf("%s: got %s, want %s", body, a.raw, code)

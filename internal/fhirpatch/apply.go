@@ -116,11 +116,12 @@ func (p *patching) add(o operation) error {
 // memberFor is the name of an element in JSON, which for a choice has the type of
 // the value behind it.
 func (p *patching) memberFor(path, name, valueType string) string {
-	segments := strings.Split(path, ".")
-	if valueType != "" && p.release.Model().ChoiceTypes(path) != nil {
-		return segments[len(segments)-1] + valueType
+	owner, last, _ := cutLast(path)
+	model := p.release.Model()
+	if valueType == "" || model.ChoiceTypes(path) == nil || strings.HasSuffix(last, valueType) && model.Member(owner, last) != "" {
+		return name // also of a choice whose name has its type already
 	}
-	return name
+	return last + valueType
 }
 
 // reorder inserts into, or moves within, the list the path names.
@@ -159,15 +160,37 @@ func (p *patching) reorder(o operation, places []place) error {
 			return fmt.Errorf("index %d is beyond the %d elements there are", o.index, len(list))
 		}
 		at.parent.Set(at.name, slices.Insert(list, o.index, o.value))
+		at.alongside(func(siblings []any) []any {
+			if o.index >= len(siblings) {
+				return siblings
+			}
+			return slices.Insert(siblings, o.index, nil)
+		})
 		return nil
 	}
 	if o.source >= len(list) || o.destination >= len(list) {
 		return fmt.Errorf("source %d and destination %d have to be among the %d elements there are", o.source, o.destination, len(list))
 	}
-	moved := list[o.source]
-	list = slices.Insert(slices.Delete(list, o.source, o.source+1), o.destination, moved)
-	at.parent.Set(at.name, list)
+	move := func(list []any) []any {
+		moved := list[o.source]
+		return slices.Insert(slices.Delete(list, o.source, o.source+1), o.destination, moved)
+	}
+	at.parent.Set(at.name, move(list))
+	at.alongside(func(siblings []any) []any {
+		for len(siblings) < len(list) {
+			siblings = append(siblings, nil)
+		}
+		return move(siblings)
+	})
 	return nil
+}
+
+// alongside changes the ids and extensions that stand beside the primitives of a list,
+// each at the index of its own.
+func (p place) alongside(change func([]any) []any) {
+	if siblings, ok := p.parent.Get("_" + p.name).([]any); ok {
+		p.parent.Set("_"+p.name, change(slices.Clone(siblings)))
+	}
 }
 
 // remove takes an element out; a list that becomes empty goes too, and what

@@ -83,6 +83,10 @@ func TestApply(t *testing.T) {
 		{"ofType", `{"resourceType":"Observation","id":"o","valueQuantity":{"value":1}}`, operation("type=replace", "path=Observation.value.ofType(Quantity).value", `value=Decimal:2.50`), `"value":2.50`},
 		{"an extension", `{"resourceType":"Patient","id":"p","extension":[{"url":"http://a","valueCode":"x"},{"url":"http://b.c/d","valueCode":"y"}]}`, operation("type=delete", "path=Patient.extension.where(url='http://b.c/d')"), `"extension":[{"url":"http://a","valueCode":"x"}]`},
 		{"move", patient, operation("type=move", "path=Patient.name", "source=1", "destination=0"), `"name":[{"use":"old","family":"B"},{"family":"A","given":["x","y"]}]`},
+		{"add a choice by its name in JSON", patient, operation("type=add", "path=Patient", "name=deceasedBoolean", `value=Boolean:true`), `"deceasedBoolean":true`},
+		{"insert before a sibling", `{"resourceType":"Patient","id":"p","name":[{"given":["a","b"],"_given":[null,{"id":"q"}]}]}`, operation("type=insert", "path=Patient.name[0].given", `value=String:"z"`, "index=0"), `{"given":["z","a","b"],"_given":[null,null,{"id":"q"}]}`},
+		{"insert behind a sibling", `{"resourceType":"Patient","id":"p","name":[{"given":["a","b"],"_given":[{"id":"q"},null]}]}`, operation("type=insert", "path=Patient.name[0].given", `value=String:"z"`, "index=2"), `{"given":["a","b","z"],"_given":[{"id":"q"},null]}`},
+		{"move with siblings", `{"resourceType":"Patient","id":"p","name":[{"given":["a","b","c"],"_given":[{"id":"q"}]}]}`, operation("type=move", "path=Patient.name[0].given", "source=0", "destination=2"), `{"given":["b","c","a"],"_given":[null,null,{"id":"q"}]}`},
 		{"a primitive with its sibling", `{"resourceType":"Patient","id":"p","name":[{"given":["a","b"],"_given":[null,{"id":"q"}]}]}`, operation("type=delete", "path=Patient.name[0].given[0]"), `{"given":["b"],"_given":[{"id":"q"}]}`},
 	}
 	for _, tt := range tests {

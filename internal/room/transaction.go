@@ -106,7 +106,7 @@ func (s *step) at(err *fhir.Error) *fhir.Error {
 		issue.Diagnostics = fmt.Sprintf("%s (%s %s): %s", s.Place, s.Method, s.Type, issue.Diagnostics)
 		places := []string{}
 		for _, place := range issue.Expression {
-			if rest, inside := strings.CutPrefix(place, s.Type+"."); inside {
+			if rest, inside := strings.CutPrefix(place, s.Type+"."); inside || place == "resourceType" {
 				place = s.Place + ".resource." + rest
 			}
 			places = append(places, place)

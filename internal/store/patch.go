@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -65,10 +66,7 @@ func Patch(current *fhir.Object, document []byte) (*fhir.Object, *fhir.Error) {
 func readPatch(document []byte) ([]operation, *fhir.Error) {
 	var raw []json.RawMessage
 	if err := json.Unmarshal(document, &raw); err != nil || raw == nil {
-		if err == nil {
-			err = errors.New("it is null")
-		}
-		return nil, fhir.Refuse(http.StatusBadRequest, "structure", "a JSON Patch is an array of operations: %v", err)
+		return nil, fhir.Refuse(http.StatusBadRequest, "structure", "a JSON Patch is an array of operations, such as [{\"op\": \"replace\", \"path\": \"/status\", \"value\": \"final\"}]; got %s", clip(string(bytes.TrimSpace(document))))
 	}
 	if len(raw) > maxPatchOperations {
 		return nil, fhir.Refuse(http.StatusRequestEntityTooLarge, "too-costly", "the patch has %d operations, the limit is %d; split it, or update the resource as a whole", len(raw), maxPatchOperations)
