@@ -32,6 +32,11 @@ func (s *server) speakFHIR(next echo.HandlerFunc) echo.HandlerFunc {
 		if c.Param("release") != "" && s.on(c) == nil {
 			return fhir.Refuse(http.StatusNotFound, "not-supported", "this server does not speak FHIR %s; its bases are %s", c.Param("release"), strings.Join(slices.Sorted(maps.Values(s.bases(s.rootOf(c)))), ", "))
 		}
+		// What reads the query leaves out what it cannot decode: a search without one
+		// of its conditions.
+		if _, err := url.ParseQuery(c.Request().URL.RawQuery); err != nil {
+			return fhir.Refuse(http.StatusBadRequest, "structure", "the query ?%s cannot be read: %v; a %% that is meant is written %%25", c.Request().URL.RawQuery, err)
+		}
 		if err := acceptable(c.Request()); err != nil {
 			return err
 		}
