@@ -62,6 +62,7 @@ func TestSearch_Results(t *testing.T) {
 			"Observation?_content=pressure":                                                                "Observation/b1",
 			"Patient?_summary=count":                                                                       "",
 			"Patient?_id=p1,p3&_sort=_id":                                                                  "Patient/p1 Patient/p3",
+			"Patient?family=smith;adams":                                                                   "",
 			"Patient?birthdate:missing=true":                                                               "Patient/p3",
 			"Patient?colour=red&family=smith":                                                              "Patient/p1 outcome",
 			"Patient?family=smith&_summary=true":                                                           "Patient/p1 outcome",
@@ -138,10 +139,11 @@ func TestSearch_PartsOfResources(t *testing.T) {
 	t.Parallel()
 	s := searched(t, fhir.R5)
 	for query, want := range map[string]string{
-		"_elements=subject":           "code id meta resourceType status subject",
-		"_elements=Observation.value": "code id meta resourceType status valueQuantity",
-		"_summary=text":               "code id meta resourceType status text",
-		"_summary=data":               "code encounter id meta resourceType status subject valueQuantity",
+		"_elements=subject":                 "code id meta resourceType status subject",
+		"_elements=Observation.value":       "code id meta resourceType status valueQuantity",
+		"_elements=value&_elements=subject": "code id meta resourceType status subject valueQuantity",
+		"_summary=text":                     "code id meta resourceType status text",
+		"_summary=data":                     "code encounter id meta resourceType status subject valueQuantity",
 	} {
 		a := s.must(200, "GET", "Observation?"+query, nil)
 		res := asList(a.body["entry"])[0].(map[string]any)["resource"].(map[string]any)
@@ -175,6 +177,14 @@ func TestSearch_Refuses(t *testing.T) {
 		"Patient?organization.colour=red":            "colour",
 		"Patient?_has:Observation:patient=1":         "_has:Type",
 		"Patient?birthdate=soon":                     "2026",
+		"Patient?family=%zz":                         "%25",
+		"Patient/_history?_since=%zz":                "%25",
+		"Patient?_sort:desc=family":                  "_sort takes no modifier",
+		"Patient?_count:exact=1":                     "_count takes no modifier",
+		"Patient?_summary:not=count":                 "_summary takes no modifier",
+		"Patient?_sort=family&_sort=_id":             "_sort=family,_id",
+		"Patient?_count=1&_count=2":                  "2 times, as 1 and 2",
+		"Patient?_elements=name&_summary=text":       "give one of them",
 	} {
 		a := s.must(400, "GET", query, nil)
 		if _, diagnostics, _ := a.issue(); !strings.Contains(diagnostics, says) {
