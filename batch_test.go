@@ -57,7 +57,7 @@ func TestBatch_EachEntryIsARequestOfItsOwn(t *testing.T) {
 			entryOf("PUT", "Patient/q", "resource", patient("wrong", "Q")),
 			entryOf("GET", "Patient/p"),
 			entryOf("GET", "Patient?family=a"),
-			entryOf("GET", "/Patient/p", "request.ifNoneMatch", `W/"1"`),
+			entryOf("GET", "/Patient/p/", "request.ifNoneMatch", `W/"1"`),
 			entryOf("GET", s.fhir+"/Patient/p/_history/1"),
 			entryOf("GET", "Klingon/1"),
 			entryOf("GET", "Subscription/$status"),
@@ -169,6 +169,16 @@ func TestTransaction_IsAllOrNothing(t *testing.T) {
 		{"If-None-Match of one there is", entryOf("PUT", "Patient/p", "resource", patient("p", "A"), "request.ifNoneMatch", "*"), 412, "conflict", "If-None-Match *"},
 		{"an operation", entryOf("POST", "Subscription/abc/$status", "resource", map[string]any{"resourceType": "Parameters"}), 400, "not-supported", "use a batch"},
 		{"neither id nor search", entryOf("DELETE", "Patient"), 400, "value", "needs an id"},
+		{"an id and a search", entryOf("DELETE", "Patient/p?family=B"), 400, "value", "leave the id out"},
+		{"a create with a search", entryOf("POST", "Patient?family=B", "resource", patient("", "x")), 400, "value", "If-None-Exist"},
+		{"a condition that is none", entryOf("POST", "Patient", "resource", patient("", "x"), "request.ifNoneExist", "Patient?"), 412, "required", "has no condition"},
+		{"a condition that is empty", entryOf("POST", "Patient", "resource", patient("", "x"), "request.ifNoneExist", ""), 400, "structure", "ifNoneExist"},
+		{"a condition of another method", entryOf("PUT", "Patient/p", "resource", patient("p", "x"), "request.ifNoneExist", "family=B"), 400, "invalid", "which is for POST"},
+		{"a condition that is misspelt", entryOf("PUT", "Patient/p", "resource", patient("p", "x"), "request.ifmatch", `W/"9"`), 400, "structure", "did you mean"},
+		{"a condition that is no text", entryOf("PUT", "Patient/p", "resource", patient("p", "x"), "request.ifMatch", 9), 400, "value", "ifMatch"},
+		{"If-Match of nothing that matches", entryOf("PUT", "Patient?family=nobody", "resource", map[string]any{"resourceType": "Patient"}, "request.ifMatch", `W/"1"`), 412, "conflict", "no Patient matches"},
+		{"a bundle in the bundle", entryOf("POST", "?", "resource", bundleOf("batch", entryOf("GET", "Patient/p"))), 400, "value", "below the base"},
+		{"what a deletion brings along", entryOf("POST", "Encounter", "resource", encounter("", "planned", "subject", reference("Patient?family=Deleted"))), -1, "multiple-matches", "selects 0"},
 		{"no id", entryOf("DELETE", "Patient/a b"), 400, "value", "not an id"},
 	}
 	for _, tt := range tests {
@@ -178,6 +188,10 @@ func TestTransaction_IsAllOrNothing(t *testing.T) {
 			s.must(201, "PUT", "Patient/p", map[string]any{"resourceType": "Patient", "id": "p", "active": true})
 			s.must(201, "PUT", "Patient/q", map[string]any{"resourceType": "Patient", "id": "q", "active": true})
 			bundle := bundleOf("transaction", good, tt.bad)
+			if tt.status == -1 { // with a deletion that has a resource before it
+				bundle = bundleOf("transaction", entryOf("DELETE", "Patient/p", "resource", patient("p", "Deleted")), tt.bad)
+				tt.status = 412
+			}
 			if tt.status == 0 { // with another before it
 				bundle = bundleOf("transaction", entryOf("PUT", "Patient/p", "resource", patient("p", "A"), "fullUrl", "urn:uuid:44444444-4444-4444-8444-444444444444"), tt.bad)
 				tt.status = 400
@@ -210,6 +224,8 @@ func TestBundle_RefusesWhatIsNoBatch(t *testing.T) {
 		`{"resourceType":"Bundle"}`:           "code-invalid",
 		`{"resourceType":"Bundle",`:           "structure",
 		compact(bundleOf("batch", "nothing")): "required",
+		`{"resourceType":"Bundle","type":"batch","entry":{"request":{"method":"GET","url":"Patient/p"}}}`: "structure",
+		`{"resourceType":"Bundle","type":"batch","entrys":[]}`:                                            "structure",
 	} {
 		if a := s.must(400, "POST", s.fhir, body); func() string { c, _, _ := a.issue(); return c }() != code {
 			t.Errorf("%s: got %s, want %s", body, a.raw, code)

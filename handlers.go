@@ -105,11 +105,18 @@ func (s *server) readVersion(c echo.Context) error {
 
 // create answers POST [type].
 func (s *server) create(c echo.Context) error {
+	if err := noSearch(c.Request().Method, c.Request().URL); err != nil {
+		return err
+	}
+	condition, refused := ifNoneExist(c.Request().Header)
+	if refused != nil {
+		return refused
+	}
 	body, err := s.body(c)
 	if err != nil {
 		return err
 	}
-	return s.perform(c, room.Operation{Method: http.MethodPost, Type: c.Param("type"), Object: body, Search: ifNoneExist(c.Request().Header)})
+	return s.perform(c, room.Operation{Method: http.MethodPost, Type: c.Param("type"), Object: body, Search: condition})
 }
 
 // update answers PUT [type]/[id] and, conditionally, PUT [type]?search.
@@ -173,7 +180,13 @@ func (s *server) target(c echo.Context) (room.Operation, error) {
 	r := c.Request()
 	o := room.Operation{Method: r.Method, Type: c.Param("type"), ID: c.Param("id"), IfMatch: r.Header.Get("If-Match")}
 	if o.ID != "" {
-		return o, plainID(c, o.Type, o.ID)
+		if err := plainID(c, o.Type, o.ID); err != nil {
+			return o, err
+		}
+		if err := noSearch(r.Method, r.URL); err != nil {
+			return o, err
+		}
+		return o, nil
 	}
 	if o.Search = searchOf(r.URL.RawQuery); o.Search == "" {
 		c.Response().Header().Set("Allow", "GET, HEAD, POST, OPTIONS")
@@ -193,14 +206,30 @@ func searchOf(query string) string {
 	return strings.Join(kept, "&")
 }
 
-// ifNoneExist is the search of a conditional create. Some clients send it with the
-// address it would have as a search.
-func ifNoneExist(h http.Header) string {
+// noSearch refuses the search of a write that has no place for one. Whoever sends it
+// means a condition.
+func noSearch(method string, u *url.URL) *fhir.Error {
+	condition := searchOf(u.RawQuery)
+	switch {
+	case condition == "":
+		return nil
+	case method == http.MethodPost:
+		return fhir.Refuse(http.StatusBadRequest, "value", "a POST that creates takes no search, got ?%s; the condition of a conditional create is the header If-None-Exist (in a bundle request.ifNoneExist)", condition)
+	}
+	return fhir.Refuse(http.StatusBadRequest, "value", "%s of one resource takes no search, got ?%s; name the resource by its id, or leave the id out and select it by the search", method, condition)
+}
+
+// ifNoneExist is the search of a conditional create, "" where it has none. Some
+// clients send it with the address it would have as a search.
+func ifNoneExist(h http.Header) (string, *fhir.Error) {
 	condition := h.Get("If-None-Exist")
 	if address, query, ok := strings.Cut(condition, "?"); ok && !strings.Contains(address, "=") {
-		return query
+		condition = query
 	}
-	return condition
+	if condition == "" && len(h.Values("If-None-Exist")) > 0 {
+		return "", fhir.Refuse(http.StatusPreconditionFailed, "required", "If-None-Exist %q has no condition; name at least one search parameter, as in identifier=123, or leave it out", h.Get("If-None-Exist"))
+	}
+	return condition, nil
 }
 
 // perform does one write and answers what became of it.

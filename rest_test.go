@@ -96,7 +96,16 @@ func TestREST_ConditionalCreate(t *testing.T) {
 	for _, address := range []string{"?", "Patient?", s.fhir + "/Patient?"} { // as some clients have it
 		s.must(200, "POST", "Patient", identified("1"), "If-None-Exist", address+condition)
 	}
-	s.must(201, "POST", "Patient", identified("1"))
+	for _, none := range []string{"?", "Patient?", "&"} {
+		a := s.must(412, "POST", "Patient", identified("1"), "If-None-Exist", none)
+		if _, diagnostics, _ := a.issue(); !strings.Contains(diagnostics, "no condition") {
+			t.Errorf("%q: got %q, want what is missing", none, diagnostics)
+		}
+	}
+	if a := s.must(400, "POST", "Patient?"+condition, identified("1")); !strings.Contains(string(a.raw), "If-None-Exist") {
+		t.Errorf("a create with a search: got %s", a.raw)
+	}
+	s.must(201, "POST", "Patient?_format=json", identified("1"))
 	s.must(412, "POST", "Patient", identified("1"), "If-None-Exist", condition)
 }
 

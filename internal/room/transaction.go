@@ -175,6 +175,8 @@ func (b *Base) searchLocked(s *step) *fhir.Error {
 			"%s: %d resources of type %s match %q; make the search select at most one", what, len(found), s.Type, s.Search)
 	}
 	switch {
+	case len(found) == 0 && s.IfMatch != "" && s.Method != http.MethodPatch: // of which it is 404 anyway
+		return fhir.Refuse(http.StatusPreconditionFailed, "conflict", "If-Match %s: no %s matches %q", s.IfMatch, s.Type, s.Search)
 	case len(found) == 1 && s.Method == http.MethodPost:
 		s.found = found[0]
 	case len(found) == 1:
