@@ -391,3 +391,47 @@ func TestTransaction_OfTopicsAndSubscriptions(t *testing.T) {
 	s.base(422, bundleOf("transaction", entryOf("PUT", "Subscription/new", "resource", websocketSubscription("new", admissionURL))))
 	s.must(404, "GET", "Subscription/new", nil)
 }
+
+// Within a transaction the topics change at once: a subscription is never without the
+// one that takes another's place, and its resource and its state say the same.
+func TestTransaction_ReplacesTopicsUnderSubscriptions(t *testing.T) {
+	t.Parallel()
+	const other = "http://example.org/SubscriptionTopic/other"
+	topic := func(id, url string) map[string]any { return with(with(admissionTopic(), "id", id), "url", url) }
+	put := func(id, url string) map[string]any {
+		return entryOf("PUT", "SubscriptionTopic/"+id, "resource", topic(id, url))
+	}
+	deleted := entryOf("DELETE", "SubscriptionTopic/admission")
+	for name, test := range map[string]struct {
+		entries []any
+		status  string
+	}{
+		"another with its url":                {[]any{deleted, put("new", admissionURL)}, "active"},
+		"another with its url, by POST":       {[]any{entryOf("POST", "SubscriptionTopic", "resource", topic("", admissionURL)), deleted}, "active"},
+		"its url goes to another":             {[]any{put("admission", other), put("new", admissionURL)}, "active"},
+		"its url goes to another, that first": {[]any{put("new", admissionURL), put("admission", other)}, "active"},
+		"the subscription goes to another":    {[]any{deleted, put("new", other), entryOf("PUT", "Subscription/abc", "resource", websocketSubscription("abc", other))}, "active"},
+		"the subscription is turned off":      {[]any{deleted, entryOf("PUT", "Subscription/abc", "resource", websocketSubscription("abc", admissionURL, "status", "off"))}, "off"},
+		"none":                                {[]any{deleted, put("new", other)}, "error"},
+	} {
+		s := vectorServer(t, fhir.R5)
+		s.base(200, bundleOf("transaction", test.entries...))
+		resource := s.must(200, "GET", "Subscription/abc", nil).body["status"]
+		state := frame{body: s.must(200, "GET", "Subscription/abc/$status", nil).body}.status()["status"]
+		if resource != test.status || state != test.status {
+			t.Errorf("%s: the resource says %v, $status %v, want %s", name, resource, state, test.status)
+		}
+	}
+}
+
+// What a conditional create finds must still be there in the end.
+func TestTransaction_FindsNothingItDeletes(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	s.must(201, "PUT", "Patient/p", patient("p", "A"))
+	a := s.base(400, bundleOf("transaction", entryOf("DELETE", "Patient/p"), entryOf("POST", "Patient", "resource", patient("", "A"), "request.ifNoneExist", "family=A")))
+	if _, diagnostics, _ := a.issue(); !strings.Contains(diagnostics, "which Bundle.entry[0] deletes") {
+		t.Errorf("got %q", diagnostics)
+	}
+	s.must(200, "GET", "Patient/p", nil)
+}

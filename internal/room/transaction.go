@@ -15,6 +15,7 @@ type step struct {
 	Operation
 	write  store.Write
 	accept func(*store.Change) // what to do once it is stored
+	topics bool                // the topics there are became others by it
 	issues []fhir.Issue        // warnings
 	found  *fhir.Resource      // of a conditional create that found one: nothing is written
 	none   bool                // of a conditional delete that found none: likewise
@@ -66,10 +67,17 @@ func (b *Base) runLocked(steps []*step, q Request) ([]*Written, *fhir.Error) {
 	if err != nil {
 		return nil, err
 	}
+	topics := false
 	for _, s := range ordered {
 		if c := changes[s]; c != nil && s.accept != nil {
 			s.accept(c)
+			topics = topics || s.topics
 		}
+	}
+	// Once all is in force: between a topic's deletion and the step that puts another
+	// in its place no subscription is without.
+	if topics {
+		b.retopicLocked()
 	}
 	for _, s := range ordered {
 		if c := changes[s]; c != nil {
@@ -216,7 +224,8 @@ func (s *step) identify() *fhir.Error {
 	return nil
 }
 
-// unlikeEachOther refuses two steps about one resource.
+// unlikeEachOther refuses two steps about one resource, of which one may be a
+// conditional create that found what the other deletes.
 func unlikeEachOther(steps []*step) *fhir.Error {
 	seen := map[string]*step{}
 	for _, s := range steps {
@@ -228,6 +237,14 @@ func unlikeEachOther(steps []*step) *fhir.Error {
 			return s.at(fhir.Refuse(http.StatusBadRequest, "invalid", "it is about %s, as %s is; a transaction may change a resource once", reference, first.Place))
 		}
 		seen[reference] = s
+	}
+	for _, s := range steps {
+		if s.found == nil {
+			continue
+		}
+		if other := seen[s.found.Reference()]; other != nil && other.Method == http.MethodDelete {
+			return s.at(fhir.Refuse(http.StatusBadRequest, "invalid", "%q matches %s, which %s deletes; create it without a condition, or do not delete it", s.Search, s.found.Reference(), other.Place))
+		}
 	}
 	return nil
 }
@@ -250,8 +267,13 @@ func (b *Base) acceptLocked(steps []*step, q Request) *fhir.Error {
 	if len(steps) > 1 {
 		b.topics = now.Clone()
 		defer func() { b.topics = now }()
+		for _, s := range steps { // what is to be one is put back
+			if s.found == nil {
+				b.topics.Remove(s.write.Type + "/" + s.write.ID)
+			}
+		}
 	}
-	subscriptions := 0
+	subscriptions := b.room.subscriptions.Len()
 	for _, topics := range []bool{true, false} {
 		for _, s := range steps {
 			if s.found != nil || s.none || (topics != (s.Type == "SubscriptionTopic" || s.Type == "Basic")) {
@@ -260,13 +282,19 @@ func (b *Base) acceptLocked(steps []*step, q Request) *fhir.Error {
 			if err := b.acceptOneLocked(s, q, len(steps) > 1); err != nil {
 				return s.at(err)
 			}
-			if s.Type == "Subscription" && s.write.Method == http.MethodPost {
+			if s.Type != "Subscription" {
+				continue
+			}
+			switch state, exists := b.room.subscriptions.State(s.write.ID); {
+			case s.Method == http.MethodDelete && exists && state.Release == b.release:
+				subscriptions--
+			case s.Method != http.MethodDelete && !exists:
 				subscriptions++
 			}
+			if most := b.room.options.MaxSubscriptions; s.Method != http.MethodDelete && subscriptions > most {
+				return s.at(fhir.Refuse(http.StatusTooManyRequests, "too-costly", "the server would hold more than %d subscriptions, its limit; delete some first", most))
+			}
 		}
-	}
-	if most := b.room.options.MaxSubscriptions; subscriptions > 1 && b.room.subscriptions.Len()+subscriptions > most {
-		return fhir.Refuse(http.StatusTooManyRequests, "too-costly", "with these %d subscriptions the server would hold more than %d, its limit; delete some first", subscriptions, most)
 	}
 	return nil
 }
@@ -274,10 +302,7 @@ func (b *Base) acceptLocked(steps []*step, q Request) *fhir.Error {
 func (b *Base) acceptOneLocked(s *step, q Request, several bool) *fhir.Error {
 	reference := s.write.Type + "/" + s.write.ID
 	if s.Method == http.MethodDelete {
-		if several {
-			b.topics.Remove(reference)
-		}
-		s.accept = func(*store.Change) { b.forgetLocked(s.write.Type, s.write.ID) }
+		s.accept = func(*store.Change) { s.topics = b.forgetLocked(s.write.Type, s.write.ID) }
 		return nil
 	}
 	if s.Method == http.MethodPatch {
@@ -297,11 +322,11 @@ func (b *Base) acceptOneLocked(s *step, q Request, several bool) *fhir.Error {
 		if err == nil && several {
 			put(reference)
 		}
-		s.accept = func(c *store.Change) { put(c.Current.Reference()); b.retopicLocked() }
+		s.accept = func(c *store.Change) { put(c.Current.Reference()); s.topics = true }
 	} else if s.Type == "Subscription" {
 		s.write.Object, s.accept, s.issues, err = b.acceptSubscriptionLocked(s.write.ID, s.Object, q)
 	} else {
-		s.accept = func(c *store.Change) { b.dropTopicLocked(c.Current.Reference()) } // one it may have defined before
+		s.accept = func(c *store.Change) { s.topics = b.dropTopicLocked(c.Current.Reference()) } // one it may have defined before
 	}
 	return err
 }
@@ -351,13 +376,14 @@ func (b *Base) commitLocked(steps []*step, q Request) (map[*step]*store.Change, 
 	return changes, nil
 }
 
-// forgetLocked ends what the server did for a resource that was deleted.
-func (b *Base) forgetLocked(typ, id string) {
+// forgetLocked ends what the server did for a resource that was deleted, and tells
+// whether that was a topic.
+func (b *Base) forgetLocked(typ, id string) (topic bool) {
 	if typ != "Subscription" {
-		b.dropTopicLocked(typ + "/" + id)
-		return
+		return b.dropTopicLocked(typ + "/" + id)
 	}
 	b.room.subscriptions.Remove(id)
 	b.room.lives.Delete(id)
 	delete(b.classic, id)
+	return false
 }
