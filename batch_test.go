@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/base64"
 	"fmt"
 	"slices"
 	"strings"
@@ -434,4 +435,64 @@ func TestTransaction_FindsNothingItDeletes(t *testing.T) {
 		t.Errorf("got %q", diagnostics)
 	}
 	s.must(200, "GET", "Patient/p", nil)
+}
+
+// A patch brings references into a resource too. What the resource had before is not
+// the transaction's.
+func TestTransaction_LinksWhatAPatchBrings(t *testing.T) {
+	eachRelease(t, func(t *testing.T, r fhir.Release) {
+		s := start(t).on(r)
+		const urn, old, unknown = "urn:uuid:66666666-6666-4666-8666-666666666661", "urn:uuid:66666666-6666-4666-8666-666666666662", "urn:uuid:66666666-6666-4666-8666-666666666663"
+		s.must(201, "PUT", "Patient/p", with(patient("p", "A"), "generalPractitioner", []any{reference(old)}))
+		s.must(201, "PUT", "Patient/q", with(patient("q", "B"), "generalPractitioner", []any{reference(old)}))
+		byPath := map[string]any{"resourceType": "Parameters", "parameter": []any{map[string]any{"name": "operation", "part": []any{
+			map[string]any{"name": "type", "valueCode": "add"}, map[string]any{"name": "path", "valueString": "Patient"},
+			map[string]any{"name": "name", "valueString": "managingOrganization"}, map[string]any{"name": "value", "valueReference": reference(urn)}}}}}
+		byPointer := func(to string) map[string]any {
+			document := compact([]any{map[string]any{"op": "add", "path": "/managingOrganization", "value": reference(to)}})
+			return map[string]any{"resourceType": "Binary", "contentType": "application/json-patch+json", "data": base64.StdEncoding.EncodeToString([]byte(document))}
+		}
+		organization := map[string]any{"resourceType": "Organization", "name": "Acme"}
+		a := s.base(200, bundleOf("transaction",
+			entryOf("PATCH", "Patient/p", "resource", byPath),
+			entryOf("PATCH", "Patient/q", "resource", byPointer("Organization?name=acme")),
+			entryOf("POST", "Organization", "resource", organization, "fullUrl", urn),
+			entryOf("POST", "Practitioner", "resource", map[string]any{"resourceType": "Practitioner"}, "fullUrl", old),
+		), "Prefer", "return=representation")
+		made := asList(a.body["entry"])[2].(map[string]any)["resource"].(map[string]any)["id"].(string)
+		for _, id := range []string{"p", "q"} {
+			p := s.must(200, "GET", "Patient/"+id, nil).body
+			if got, want := compact(p["managingOrganization"])+compact(p["generalPractitioner"]), compact(reference("Organization/"+made))+compact([]any{reference(old)}); got != want {
+				t.Errorf("Patient/%s refers to %s, want %s", id, got, want)
+			}
+		}
+		a = s.base(200, bundleOf("transaction", entryOf("PATCH", "Patient/p", "resource", byPointer(unknown))))
+		if !strings.Contains(string(a.raw), "no entry of the bundle has the fullUrl "+unknown) {
+			t.Errorf("a reference to no entry is not told of: %s", a.raw)
+		}
+		s.base(412, bundleOf("transaction", entryOf("PATCH", "Patient/p", "resource", byPointer("Organization?name=nobody"))))
+	})
+}
+
+// The names inside of a bundle that is stored are its own.
+func TestTransaction_LeavesTheNamesOfAnInnerBundle(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	const urn, outer = "urn:uuid:77777777-7777-4777-8777-777777777771", "urn:uuid:77777777-7777-4777-8777-777777777772"
+	collection := map[string]any{"resourceType": "Bundle", "type": "collection", "entry": []any{
+		map[string]any{"fullUrl": urn, "resource": map[string]any{"resourceType": "Organization", "name": "Inner"}},
+		map[string]any{"fullUrl": "urn:uuid:77777777-7777-4777-8777-777777777773", "resource": with(with(patient("x", "Inner"), "managingOrganization", reference(urn)), "generalPractitioner", []any{reference(outer)})},
+	}}
+	a := s.base(200, bundleOf("transaction",
+		entryOf("POST", "Organization", "resource", map[string]any{"resourceType": "Organization", "name": "Outer"}, "fullUrl", urn),
+		entryOf("POST", "Practitioner", "resource", map[string]any{"resourceType": "Practitioner"}, "fullUrl", outer),
+		entryOf("POST", "Bundle", "resource", collection)), "Prefer", "return=representation")
+	response := asList(a.body["entry"])[2].(map[string]any)
+	got := compact(response["resource"])
+	if !strings.Contains(got, `"fullUrl":"`+urn+`"`) || !strings.Contains(got, compact(reference(urn))) || strings.Contains(got, outer) {
+		t.Errorf("the inner bundle became %s", got)
+	}
+	if strings.Contains(compact(response["response"]), "no entry of the bundle") {
+		t.Errorf("a name of the inner bundle is taken for none: %s", compact(response["response"]))
+	}
 }

@@ -15,6 +15,7 @@ type step struct {
 	Operation
 	write  store.Write
 	accept func(*store.Change) // what to do once it is stored
+	link   func() *fhir.Error  // links what a patch made of the resource; nil outside of a transaction
 	topics bool                // the topics there are became others by it
 	issues []fhir.Issue        // warnings
 	found  *fhir.Resource      // of a conditional create that found one: nothing is written
@@ -316,18 +317,20 @@ func (b *Base) acceptOneLocked(s *step, q Request, several bool) *fhir.Error {
 	}
 	s.write.Object = s.Object
 	var err *fhir.Error
+	var issues []fhir.Issue
 	if read, ok := b.release.TopicOf(s.Object); ok {
 		var put func(reference string)
-		put, s.issues, err = b.acceptTopicLocked(reference, read, q)
+		put, issues, err = b.acceptTopicLocked(reference, read, q)
 		if err == nil && several {
 			put(reference)
 		}
 		s.accept = func(c *store.Change) { put(c.Current.Reference()); s.topics = true }
 	} else if s.Type == "Subscription" {
-		s.write.Object, s.accept, s.issues, err = b.acceptSubscriptionLocked(s.write.ID, s.Object, q)
+		s.write.Object, s.accept, issues, err = b.acceptSubscriptionLocked(s.write.ID, s.Object, q)
 	} else {
 		s.accept = func(c *store.Change) { s.topics = b.dropTopicLocked(c.Current.Reference()) } // one it may have defined before
 	}
+	s.issues = append(s.issues, issues...)
 	return err
 }
 
@@ -339,6 +342,11 @@ func (b *Base) patchLocked(s *step) *fhir.Error {
 	}
 	if s.Object, err = s.Patch(current.Object); err != nil {
 		return err
+	}
+	if s.link != nil {
+		if err := s.link(); err != nil {
+			return err
+		}
 	}
 	if err := b.check(s.Type, s.Object); err != nil {
 		// The patch was well formed; what it makes of the resource is not (7.1).
