@@ -260,6 +260,15 @@ func TestREST_FHIRPathPatch(t *testing.T) {
 		s.must(422, "PATCH", "Patient/p", patch("replace", "Patient.gender", `,{"name":"value","valueCode":"male"}`), "Content-Type", "application/fhir+json")
 		s.must(422, "PATCH", "Patient/p", patch("add", "Patient", `,{"name":"name","valueString":"gender"},{"name":"value","valueCode":"robot"}`), "Content-Type", "application/fhir+json")
 		s.must(400, "PATCH", "Patient/p", patch("swap", "Patient.name", ""), "Content-Type", "application/fhir+json")
+		for wrong, says := range map[string]string{
+			patch("replace", "Patient.name[0].family", `,{"name":"value","valueString":"C","valueCode":"c"}`): "only one type of value",
+			patch("delete", "Patient.name[0].family", `,{"nmae":"value"}`):                                    "has no element",
+		} {
+			if a := s.must(400, "PATCH", "Patient/p", wrong, "Content-Type", "application/fhir+json"); !strings.Contains(string(a.raw), says) {
+				t.Errorf("got %s, want it to say %q", a.raw, says)
+			}
+		}
+		s.must(422, "PATCH", "Patient/p", patch("delete", "Patient.nmae", ""), "Content-Type", "application/fhir+json")
 		s.must(415, "PATCH", "Patient/p", compact(patient("p", "C")), "Content-Type", "application/fhir+json")
 		s.must(415, "PATCH", "Patient/p", "x", "Content-Type", "text/plain")
 		if a := s.must(200, "GET", "Patient/p", nil); a.header.Get("ETag") != `W/"2"` {

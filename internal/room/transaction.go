@@ -108,8 +108,10 @@ func (s *step) at(err *fhir.Error) *fhir.Error {
 		issue.Diagnostics = fmt.Sprintf("%s (%s %s): %s", s.Place, s.Method, s.Type, issue.Diagnostics)
 		places := []string{}
 		for _, place := range issue.Expression {
-			if rest, inside := strings.CutPrefix(place, s.Type+"."); inside {
-				place = s.Place + ".resource." + rest
+			for _, typ := range []string{s.Type, "Parameters"} { // the latter of a patch
+				if rest, inside := strings.CutPrefix(place, typ+"."); inside {
+					place = s.Place + ".resource." + rest
+				}
 			}
 			places = append(places, place)
 		}
