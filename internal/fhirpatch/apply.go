@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"signalfhir/internal/fhir"
 )
@@ -13,6 +14,7 @@ import (
 type patching struct {
 	release fhir.Release
 	root    *fhir.Object
+	began   time.Time
 }
 
 // place is where an element stands: a member of an object, and in a list there.

@@ -14,12 +14,20 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"signalfhir/internal/fhir"
 )
 
-// maxOperations bounds a patch.
-const maxOperations = 1000
+// The bounds of a patch: the number of its operations, and the time its conditions
+// may take, during which no other write is done.
+const (
+	maxOperations = 1000
+	maxTime       = 5 * time.Second
+)
+
+// errTooMuch tells that the conditions took too long.
+var errTooMuch = fmt.Errorf("the conditions of the patch took more than %s; name the elements by index, or patch less at a time", maxTime)
 
 // operation is one step of a patch.
 type operation struct {
@@ -40,10 +48,14 @@ func Apply(release fhir.Release, current, patch *fhir.Object) (*fhir.Object, *fh
 	if refused != nil {
 		return nil, refused
 	}
-	p := &patching{release: release, root: current.Clone()}
+	p := &patching{release: release, root: current.Clone(), began: time.Now()}
 	for _, o := range operations {
 		if err := p.apply(o); err != nil {
-			return nil, fhir.Refuse(http.StatusUnprocessableEntity, "processing", "%s: %v; nothing was changed", o.kind+" "+o.path, err).At(o.place)
+			code := "processing"
+			if errors.Is(err, errTooMuch) {
+				code = "too-costly"
+			}
+			return nil, fhir.Refuse(http.StatusUnprocessableEntity, code, "%s: %v; nothing was changed", o.kind+" "+o.path, err).At(o.place)
 		}
 	}
 	for _, name := range []string{"resourceType", "id"} {

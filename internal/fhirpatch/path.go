@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"signalfhir/internal/fhir"
 	"signalfhir/internal/fhirpath"
@@ -180,8 +181,14 @@ func (p *patching) where(places []place, condition string) (kept []place, err er
 	if err != nil {
 		return nil, err
 	}
-	whole := map[string][]byte{"resource": p.root.AppendJSON(nil)}
-	for _, at := range places {
+	var whole map[string][]byte
+	if strings.Contains(condition, "%resource") {
+		whole = map[string][]byte{"resource": p.root.AppendJSON(nil)}
+	}
+	for i, at := range places {
+		if i%100 == 0 && time.Since(p.began) > maxTime {
+			return nil, errTooMuch
+		}
 		element, isObject := at.value.(*fhir.Object)
 		if !isObject {
 			return nil, fmt.Errorf("where() cannot look at %s, which is a plain value; use an index", at.name)
