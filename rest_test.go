@@ -42,6 +42,7 @@ func TestREST_VersionsOfAResource(t *testing.T) {
 		t.Errorf("the patch made %s", patched.raw)
 	}
 	s.must(422, "PATCH", "Patient/"+id, `[{"op":"test","path":"/name/0/family","value":"Two"}]`, "Content-Type", "application/json-patch+json")
+	s.must(412, "PATCH", "Patient/"+id, `[{"op":"test","path":"/name/0/family","value":"Two"}]`, "Content-Type", "application/json-patch+json", "If-Match", `W/"2"`)
 	first := s.must(200, "GET", "Patient/"+id+"/_history/1", nil)
 	if compact(first.body["name"]) != `[{"family":"One"}]` {
 		t.Errorf("version 1 is %s", first.raw)

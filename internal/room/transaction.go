@@ -342,6 +342,10 @@ func (b *Base) patchLocked(s *step) *fhir.Error {
 	if err != nil {
 		return err
 	}
+	// A patch of another version may well fail; why it does is If-Match.
+	if err := b.store.Allows(s.write); err != nil {
+		return err
+	}
 	if s.Object, err = s.Patch(current.Object); err != nil {
 		return err
 	}
