@@ -425,6 +425,20 @@ func TestTransaction_ReplacesTopicsUnderSubscriptions(t *testing.T) {
 	}
 }
 
+// A Basic that is no topic any more defines none.
+func TestTransaction_EndsTheTopicOfABasic(t *testing.T) {
+	t.Parallel()
+	s := vectorServer(t, fhir.R4)
+	_, another := inRelease(fhir.R4, "Subscription/new", websocketSubscription("new", admissionURL))
+	plain := entryOf("PUT", "Basic/admission", "resource", map[string]any{"resourceType": "Basic", "id": "admission", "code": map[string]any{"text": "x"}})
+	a := s.base(422, bundleOf("transaction", plain, entryOf("PUT", "Subscription/new", "resource", another)))
+	if _, diagnostics, _ := a.issue(); !strings.Contains(diagnostics, "has no topic") {
+		t.Errorf("got %q", diagnostics)
+	}
+	s.must(200, "GET", "Basic/admission/_history/1", nil)
+	s.must(404, "GET", "Basic/admission/_history/2", nil)
+}
+
 // What a conditional create finds must still be there in the end.
 func TestTransaction_FindsNothingItDeletes(t *testing.T) {
 	t.Parallel()

@@ -52,11 +52,7 @@ func (s *server) speakFHIR(next echo.HandlerFunc) echo.HandlerFunc {
 // acceptable refuses requests that want something else than JSON (OP-12).
 func acceptable(r *http.Request) error {
 	if format := r.URL.Query().Get("_format"); format != "" {
-		// A + in a query is a space unless it was escaped; nobody means a space.
-		if isJSON(strings.ReplaceAll(format, " ", "+")) {
-			return nil
-		}
-		return fhir.Refuse(http.StatusNotAcceptable, "not-supported", "_format=%s: this server writes JSON only; ask for application/fhir+json", format)
+		return acceptableFormat(format)
 	}
 	accept := strings.Join(r.Header.Values("Accept"), ",")
 	if accept == "" {
@@ -69,6 +65,14 @@ func acceptable(r *http.Request) error {
 		}
 	}
 	return fhir.Refuse(http.StatusNotAcceptable, "not-supported", "Accept: %s: this server writes JSON only; ask for application/fhir+json", accept)
+}
+
+func acceptableFormat(format string) error {
+	// A + in a query is a space unless it was escaped; nobody means a space.
+	if isJSON(strings.ReplaceAll(format, " ", "+")) {
+		return nil
+	}
+	return fhir.Refuse(http.StatusNotAcceptable, "not-supported", "_format=%s: this server writes JSON only; ask for application/fhir+json", format)
 }
 
 func isJSON(mediaType string) bool {
@@ -250,11 +254,18 @@ func (s *server) search(c echo.Context) error {
 		if kind != "" && kind != echo.MIMEApplicationForm {
 			return fhir.Refuse(http.StatusUnsupportedMediaType, "not-supported", "Content-Type %q: a search by POST takes application/x-www-form-urlencoded", kind)
 		}
+		// Else net/http would leave the body unread, and the search without it.
+		c.Request().Header.Set("Content-Type", echo.MIMEApplicationForm)
 		form, err := c.FormParams()
 		if err != nil {
 			return fhir.Refuse(http.StatusBadRequest, "structure", "the search parameters in the body could not be read: %v; send application/x-www-form-urlencoded", err)
 		}
 		params = form
+		if format := form.Get("_format"); format != "" {
+			if err := acceptableFormat(format); err != nil {
+				return err
+			}
+		}
 	}
 	page, err := s.on(c).Search(typ, params, s.strict(c))
 	if err != nil {

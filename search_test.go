@@ -88,9 +88,12 @@ func TestSearch_ByPostIsTheSameAsByGet(t *testing.T) {
 	get := s.must(200, "GET", "Patient?"+query, nil)
 	post := s.must(200, "POST", "Patient/_search", query, "Content-Type", "application/x-www-form-urlencoded")
 	mixed := s.must(200, "POST", "Patient/_search?family=smith", "_revinclude=Encounter:patient", "Content-Type", "application/x-www-form-urlencoded")
-	if found(get) == "" || found(get) != found(post) || found(get) != found(mixed) || compact(get.body["link"]) != compact(post.body["link"]) {
+	untyped := s.must(200, "POST", "Patient/_search", query, "Content-Type", "")
+	if found(get) == "" || found(get) != found(post) || found(get) != found(mixed) || found(get) != found(untyped) || compact(get.body["link"]) != compact(post.body["link"]) {
 		t.Errorf("got %s by GET, %s by POST, %s by both", found(get), found(post), found(mixed))
 	}
+	s.must(406, "POST", "Patient/_search", query+"&_format=xml", "Content-Type", "application/x-www-form-urlencoded")
+	s.must(400, "POST", "Patient/_search", "family=%zz", "Content-Type", "application/x-www-form-urlencoded")
 	s.must(415, "POST", "Patient/_search", `{"resourceType":"Parameters"}`, "Content-Type", "application/fhir+json")
 }
 
