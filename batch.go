@@ -44,9 +44,6 @@ func (s *server) bundle(c echo.Context) error {
 		return fhir.Refuse(http.StatusBadRequest, "code-invalid", "got a Bundle of type %q, expected batch or transaction; to store a Bundle, post it to Bundle", kind).At("Bundle.type")
 	}
 	entries, refused := s.entries(c, body)
-	if refused == nil {
-		refused = fhir.RefuseAll(release(c).Validate(outline(body)))
-	}
 	if refused != nil {
 		return refused
 	}
@@ -61,33 +58,6 @@ func (s *server) bundle(c echo.Context) error {
 		}
 	}
 	return s.write(c, http.StatusOK, fhir.EncodeResponses(s.room.NewID(), kind+"-response", s.room.Clock().Now(), responses))
-}
-
-// outline is a bundle without the resources in it, which are checked one by one.
-func outline(bundle *fhir.Object) *fhir.Object {
-	o := &fhir.Object{}
-	for _, name := range bundle.Names() {
-		o.Set(name, bundle.Get(name))
-	}
-	entries := slices.Clone(bundle.Array("entry"))
-	for i, item := range entries {
-		if entry, ok := item.(*fhir.Object); ok {
-			e := &fhir.Object{}
-			for _, name := range entry.Names() {
-				if name != "resource" {
-					e.Set(name, entry.Get(name))
-				}
-			}
-			entries[i] = e
-		}
-	}
-	switch {
-	case len(entries) > 0:
-		o.Set("entry", entries)
-	case bundle.Get("entry") == nil || bundle.Array("entry") != nil:
-		o.Delete("entry") // an empty batch does no harm
-	}
-	return o
 }
 
 // entries reads the requests of a bundle. All that is wrong is told together.
@@ -107,7 +77,54 @@ func (s *server) entries(c echo.Context, bundle *fhir.Object) ([]*entry, *fhir.E
 		}
 		all = append(all, e)
 	}
+	if len(issues) == 0 {
+		issues = slices.DeleteFunc(release(c).Validate(withoutResources(bundle)), func(issue fhir.Issue) bool {
+			// The addresses were read, and may have the spaces of a search.
+			return len(issue.Expression) == 1 && strings.HasSuffix(issue.Expression[0], ".request.url")
+		})
+	}
 	return all, fhir.RefuseAll(issues)
+}
+
+// withoutResources is a bundle without the resources of its entries, whose form is
+// the matter of their requests. Of no entries a list is taken too.
+func withoutResources(bundle *fhir.Object) *fhir.Object {
+	bare := without(bundle, "entry")
+	var entries []any
+	for _, item := range bundle.Array("entry") {
+		if o, isObject := item.(*fhir.Object); isObject {
+			item = without(o, "resource")
+		}
+		entries = append(entries, item)
+	}
+	if entry := bundle.Get("entry"); len(entries) > 0 {
+		bare.Set("entry", entries)
+	} else if _, isList := entry.([]any); entry != nil && !isList {
+		bare.Set("entry", entry)
+	}
+	return bare
+}
+
+func without(o *fhir.Object, name string) *fhir.Object {
+	rest := &fhir.Object{}
+	for _, other := range o.Names() {
+		if other != name {
+			rest.Set(other, o.Get(other))
+		}
+	}
+	return rest
+}
+
+// conditions are the members of a request that are conditions, and the methods they
+// are conditions of. On another they would be ignored, and what they guard with them.
+var conditions = []struct {
+	member, header string
+	methods        []string
+}{
+	{"ifNoneMatch", "If-None-Match", []string{http.MethodGet, http.MethodHead, http.MethodPut}},
+	{"ifModifiedSince", "If-Modified-Since", []string{http.MethodGet, http.MethodHead}},
+	{"ifMatch", "If-Match", []string{http.MethodPut, http.MethodPatch, http.MethodDelete}},
+	{"ifNoneExist", "If-None-Exist", []string{http.MethodPost}},
 }
 
 func (s *server) readEntry(c echo.Context, o *fhir.Object, place string) (*entry, *fhir.Issue) {
@@ -130,14 +147,20 @@ func (s *server) readEntry(c echo.Context, o *fhir.Object, place string) (*entry
 	}
 	address := strings.TrimPrefix(strings.TrimPrefix(request.Text("url"), s.base(c)), "/")
 	u, err := url.Parse(address)
-	if err != nil || u.IsAbs() || u.Host != "" || address == "" {
+	if err != nil || u.IsAbs() || u.Host != "" || u.Path == "" { // the base itself would be a bundle in a bundle
 		return wrong("value", ".request.url", "got %v, expected an address below the base, such as Patient/1 or Patient?identifier=1", request.Get("url"))
 	}
+	u.Path = strings.TrimSuffix(u.Path, "/")
 	e.url = u
-	for member, header := range map[string]string{"ifNoneMatch": "If-None-Match", "ifModifiedSince": "If-Modified-Since", "ifMatch": "If-Match", "ifNoneExist": "If-None-Exist"} {
-		if value := request.Text(member); value != "" {
-			e.headers.Set(header, value)
+	for _, condition := range conditions {
+		value := request.Text(condition.member)
+		if value == "" {
+			continue
 		}
+		if !slices.Contains(condition.methods, e.method) {
+			return wrong("invalid", ".request."+condition.member, "a %s takes no %s, which is for %s", e.method, condition.member, strings.Join(condition.methods, ", "))
+		}
+		e.headers.Set(condition.header, value)
 	}
 	return e, nil
 }
@@ -175,7 +198,10 @@ func (s *server) transaction(c echo.Context, entries []*entry) ([]fhir.Response,
 // operation makes the write of an entry.
 func (s *server) operation(c echo.Context, e *entry) (room.Operation, *fhir.Error) {
 	typ, rest, _ := strings.Cut(e.url.Path, "/")
-	o := room.Operation{Method: e.method, Type: typ, ID: rest, Object: e.resource, IfMatch: e.headers.Get("If-Match"), FullURL: e.fullURL, Place: e.place}
+	o := room.Operation{Method: e.method, Type: typ, ID: rest, IfMatch: e.headers.Get("If-Match"), FullURL: e.fullURL, Place: e.place}
+	if e.method == http.MethodPost || e.method == http.MethodPut {
+		o.Object = e.resource
+	}
 	if e.method == http.MethodPut {
 		o.IfNoneMatch = e.headers.Get("If-None-Match")
 	}
@@ -183,13 +209,21 @@ func (s *server) operation(c echo.Context, e *entry) (room.Operation, *fhir.Erro
 	case e.method == http.MethodPost && rest != "":
 		return o, fhir.Refuse(http.StatusBadRequest, "not-supported", "%s: POST %s: a transaction creates resources, it runs no operations; use a batch", e.place, e.url).At(e.place + ".request.url")
 	case e.method == http.MethodPost:
-		o.Search = ifNoneExist(e.headers)
+		var err *fhir.Error
+		if o.Search, err = ifNoneExist(e.headers); err != nil {
+			return o, err.At(e.place + ".request.ifNoneExist")
+		}
 	case rest == "":
 		if o.Search = searchOf(e.url.RawQuery); o.Search == "" {
 			return o, fhir.Refuse(http.StatusBadRequest, "value", "%s: %s %s needs an id or a search that selects one resource", e.place, e.method, e.url).At(e.place + ".request.url")
 		}
 	case !fhir.IsID(rest):
 		return o, fhir.Refuse(http.StatusBadRequest, "value", "%s: %q is not an id: it has 1 to 64 letters, digits, - or .", e.place, rest).At(e.place + ".request.url")
+	}
+	if e.method == http.MethodPost || rest != "" {
+		if err := noSearch(e.method, e.url); err != nil {
+			return o, err.At(e.place + ".request.url")
+		}
 	}
 	if e.method == http.MethodPatch {
 		patch, kind, err := patchOf(e.resource)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/base64"
 	"fmt"
 	"slices"
 	"strings"
@@ -57,7 +58,7 @@ func TestBatch_EachEntryIsARequestOfItsOwn(t *testing.T) {
 			entryOf("PUT", "Patient/q", "resource", patient("wrong", "Q")),
 			entryOf("GET", "Patient/p"),
 			entryOf("GET", "Patient?family=a"),
-			entryOf("GET", "/Patient/p", "request.ifNoneMatch", `W/"1"`),
+			entryOf("GET", "/Patient/p/", "request.ifNoneMatch", `W/"1"`),
 			entryOf("GET", s.fhir+"/Patient/p/_history/1"),
 			entryOf("GET", "Klingon/1"),
 			entryOf("GET", "Subscription/$status"),
@@ -171,6 +172,16 @@ func TestTransaction_IsAllOrNothing(t *testing.T) {
 		{"an operation", entryOf("POST", "Subscription/abc/$status", "resource", map[string]any{"resourceType": "Parameters"}), 400, "not-supported", "use a batch"},
 		{"neither id nor search", entryOf("DELETE", "Patient"), 400, "value", "needs an id"},
 		{"no id", entryOf("DELETE", "Patient/a_b"), 400, "value", "not an id"},
+		{"an id and a search", entryOf("DELETE", "Patient/p?family=B"), 400, "value", "leave the id out"},
+		{"a create with a search", entryOf("POST", "Patient?family=B", "resource", patient("", "x")), 400, "value", "If-None-Exist"},
+		{"a condition that is none", entryOf("POST", "Patient", "resource", patient("", "x"), "request.ifNoneExist", "Patient?"), 412, "required", "has no condition"},
+		{"a condition that is empty", entryOf("POST", "Patient", "resource", patient("", "x"), "request.ifNoneExist", ""), 400, "structure", "ifNoneExist"},
+		{"a condition of another method", entryOf("PUT", "Patient/p", "resource", patient("p", "x"), "request.ifNoneExist", "family=B"), 400, "invalid", "which is for POST"},
+		{"a condition that is misspelt", entryOf("PUT", "Patient/p", "resource", patient("p", "x"), "request.ifmatch", `W/"9"`), 400, "structure", "did you mean"},
+		{"a condition that is no text", entryOf("PUT", "Patient/p", "resource", patient("p", "x"), "request.ifMatch", 9), 400, "value", "ifMatch"},
+		{"If-Match of nothing that matches", entryOf("PUT", "Patient?family=nobody", "resource", map[string]any{"resourceType": "Patient"}, "request.ifMatch", `W/"1"`), 412, "conflict", "no Patient matches"},
+		{"a bundle in the bundle", entryOf("POST", "?", "resource", bundleOf("batch", entryOf("GET", "Patient/p"))), 400, "value", "below the base"},
+		{"what a deletion brings along", entryOf("POST", "Encounter", "resource", encounter("", "planned", "subject", reference("Patient?family=Deleted"))), -1, "multiple-matches", "selects 0"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -179,6 +190,10 @@ func TestTransaction_IsAllOrNothing(t *testing.T) {
 			s.must(201, "PUT", "Patient/p", map[string]any{"resourceType": "Patient", "id": "p", "active": true})
 			s.must(201, "PUT", "Patient/q", map[string]any{"resourceType": "Patient", "id": "q", "active": true})
 			bundle := bundleOf("transaction", good, tt.bad)
+			if tt.status == -1 { // with a deletion that has a resource before it
+				bundle = bundleOf("transaction", entryOf("DELETE", "Patient/p", "resource", patient("p", "Deleted")), tt.bad)
+				tt.status = 412
+			}
 			if tt.status == 0 { // with another before it
 				bundle = bundleOf("transaction", entryOf("PUT", "Patient/p", "resource", patient("p", "A"), "fullUrl", "urn:uuid:44444444-4444-4444-8444-444444444444"), tt.bad)
 				tt.status = 400
@@ -404,4 +419,122 @@ func TestTransaction_ReplacesATopicUnderItsSubscriptions(t *testing.T) {
 			ws.wantEvent(fmt.Sprint(i + 1))
 		}
 	})
+}
+
+// Within a transaction the topics change at once: a subscription is never without the
+// one that takes another's place, and its resource and its state say the same.
+func TestTransaction_ReplacesTopicsUnderSubscriptions(t *testing.T) {
+	t.Parallel()
+	const other = "http://example.org/SubscriptionTopic/other"
+	topic := func(id, url string) map[string]any { return with(with(admissionTopic(), "id", id), "url", url) }
+	put := func(id, url string) map[string]any {
+		return entryOf("PUT", "SubscriptionTopic/"+id, "resource", topic(id, url))
+	}
+	deleted := entryOf("DELETE", "SubscriptionTopic/admission")
+	for name, test := range map[string]struct {
+		entries []any
+		status  string
+	}{
+		"another with its url":                {[]any{deleted, put("new", admissionURL)}, "active"},
+		"another with its url, by POST":       {[]any{entryOf("POST", "SubscriptionTopic", "resource", topic("", admissionURL)), deleted}, "active"},
+		"its url goes to another":             {[]any{put("admission", other), put("new", admissionURL)}, "active"},
+		"its url goes to another, that first": {[]any{put("new", admissionURL), put("admission", other)}, "active"},
+		"the subscription goes to another":    {[]any{deleted, put("new", other), entryOf("PUT", "Subscription/abc", "resource", websocketSubscription("abc", other))}, "active"},
+		"the subscription is turned off":      {[]any{deleted, entryOf("PUT", "Subscription/abc", "resource", websocketSubscription("abc", admissionURL, "status", "off"))}, "off"},
+		"none":                                {[]any{deleted, put("new", other)}, "error"},
+	} {
+		s := vectorServer(t, fhir.R5)
+		s.base(200, bundleOf("transaction", test.entries...))
+		resource := s.must(200, "GET", "Subscription/abc", nil).body["status"]
+		state := frame{body: s.must(200, "GET", "Subscription/abc/$status", nil).body}.status()["status"]
+		if resource != test.status || state != test.status {
+			t.Errorf("%s: the resource says %v, $status %v, want %s", name, resource, state, test.status)
+		}
+	}
+}
+
+// A Basic that is no topic any more defines none.
+func TestTransaction_EndsTheTopicOfABasic(t *testing.T) {
+	t.Parallel()
+	s := vectorServer(t, fhir.R4)
+	_, another := inRelease(fhir.R4, "Subscription/new", websocketSubscription("new", admissionURL))
+	plain := entryOf("PUT", "Basic/admission", "resource", map[string]any{"resourceType": "Basic", "id": "admission", "code": map[string]any{"text": "x"}})
+	a := s.base(422, bundleOf("transaction", plain, entryOf("PUT", "Subscription/new", "resource", another)))
+	if _, diagnostics, _ := a.issue(); !strings.Contains(diagnostics, "has no topic") {
+		t.Errorf("got %q", diagnostics)
+	}
+	s.must(200, "GET", "Basic/admission/_history/1", nil)
+	s.must(404, "GET", "Basic/admission/_history/2", nil)
+}
+
+// What a conditional create finds must still be there in the end.
+func TestTransaction_FindsNothingItDeletes(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	s.must(201, "PUT", "Patient/p", patient("p", "A"))
+	a := s.base(400, bundleOf("transaction", entryOf("DELETE", "Patient/p"), entryOf("POST", "Patient", "resource", patient("", "A"), "request.ifNoneExist", "family=A")))
+	if _, diagnostics, _ := a.issue(); !strings.Contains(diagnostics, "which Bundle.entry[0] deletes") {
+		t.Errorf("got %q", diagnostics)
+	}
+	s.must(200, "GET", "Patient/p", nil)
+}
+
+// A patch brings references into a resource too. What the resource had before is not
+// the transaction's.
+func TestTransaction_LinksWhatAPatchBrings(t *testing.T) {
+	eachRelease(t, func(t *testing.T, r fhir.Release) {
+		s := start(t).on(r)
+		const urn, old, unknown = "urn:uuid:66666666-6666-4666-8666-666666666661", "urn:uuid:66666666-6666-4666-8666-666666666662", "urn:uuid:66666666-6666-4666-8666-666666666663"
+		s.must(201, "PUT", "Patient/p", with(patient("p", "A"), "generalPractitioner", []any{reference(old)}))
+		s.must(201, "PUT", "Patient/q", with(patient("q", "B"), "generalPractitioner", []any{reference(old)}))
+		byPath := map[string]any{"resourceType": "Parameters", "parameter": []any{map[string]any{"name": "operation", "part": []any{
+			map[string]any{"name": "type", "valueCode": "add"}, map[string]any{"name": "path", "valueString": "Patient"},
+			map[string]any{"name": "name", "valueString": "managingOrganization"}, map[string]any{"name": "value", "valueReference": reference(urn)}}}}}
+		byPointer := func(to string) map[string]any {
+			document := compact([]any{map[string]any{"op": "add", "path": "/managingOrganization", "value": reference(to)}})
+			return map[string]any{"resourceType": "Binary", "contentType": "application/json-patch+json", "data": base64.StdEncoding.EncodeToString([]byte(document))}
+		}
+		organization := map[string]any{"resourceType": "Organization", "name": "Acme"}
+		a := s.base(200, bundleOf("transaction",
+			entryOf("PATCH", "Patient/p", "resource", byPath),
+			entryOf("PATCH", "Patient/q", "resource", byPointer("Organization?name=acme")),
+			entryOf("POST", "Organization", "resource", organization, "fullUrl", urn),
+			entryOf("POST", "Practitioner", "resource", map[string]any{"resourceType": "Practitioner"}, "fullUrl", old),
+		), "Prefer", "return=representation")
+		made := asList(a.body["entry"])[2].(map[string]any)["resource"].(map[string]any)["id"].(string)
+		for _, id := range []string{"p", "q"} {
+			p := s.must(200, "GET", "Patient/"+id, nil).body
+			if got, want := compact(p["managingOrganization"])+compact(p["generalPractitioner"]), compact(reference("Organization/"+made))+compact([]any{reference(old)}); got != want {
+				t.Errorf("Patient/%s refers to %s, want %s", id, got, want)
+			}
+		}
+		a = s.base(200, bundleOf("transaction", entryOf("PATCH", "Patient/p", "resource", byPointer(unknown))))
+		if !strings.Contains(string(a.raw), "no entry of the bundle has the fullUrl "+unknown) {
+			t.Errorf("a reference to no entry is not told of: %s", a.raw)
+		}
+		s.base(412, bundleOf("transaction", entryOf("PATCH", "Patient/p", "resource", byPointer("Organization?name=nobody"))))
+	})
+}
+
+// The names inside of a bundle that is stored are its own.
+func TestTransaction_LeavesTheNamesOfAnInnerBundle(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	const urn, outer = "urn:uuid:77777777-7777-4777-8777-777777777771", "urn:uuid:77777777-7777-4777-8777-777777777772"
+	collection := map[string]any{"resourceType": "Bundle", "type": "collection", "entry": []any{
+		map[string]any{"fullUrl": urn, "resource": map[string]any{"resourceType": "Organization", "name": "Inner"}},
+		map[string]any{"fullUrl": "urn:uuid:77777777-7777-4777-8777-777777777773", "resource": with(with(patient("x", "Inner"), "managingOrganization", reference(urn)), "generalPractitioner", []any{reference(outer)})},
+	}}
+	a := s.base(200, bundleOf("transaction",
+		entryOf("POST", "Organization", "resource", map[string]any{"resourceType": "Organization", "name": "Outer"}, "fullUrl", urn),
+		entryOf("POST", "Practitioner", "resource", map[string]any{"resourceType": "Practitioner"}, "fullUrl", outer),
+		entryOf("POST", "Bundle", "resource", collection)), "Prefer", "return=representation")
+	response := asList(a.body["entry"])[2].(map[string]any)
+	got := compact(response["resource"])
+	if !strings.Contains(got, `"fullUrl":"`+urn+`"`) || !strings.Contains(got, compact(reference(urn))) || strings.Contains(got, outer) {
+		t.Errorf("the inner bundle became %s", got)
+	}
+	if strings.Contains(compact(response["response"]), "no entry of the bundle") {
+		t.Errorf("a name of the inner bundle is taken for none: %s", compact(response["response"]))
+	}
 }

@@ -17,12 +17,14 @@ import (
 )
 
 // normalizePath makes one address of the ways to write it: %24status is $status
-// (OP-16; Echo would route the raw path), the release segment has one case, and
-// one trailing slash is dropped.
+// (OP-16; Echo would route the raw path), the release segment has one case, one
+// trailing slash is dropped, and a ; in a query is a character like others (net/url
+// would drop the parameter that has one).
 func normalizePath(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		u := c.Request().URL
 		u.RawPath = ""
+		u.RawQuery = strings.ReplaceAll(u.RawQuery, ";", "%3B")
 		if len(u.Path) > 1 {
 			u.Path = strings.TrimSuffix(u.Path, "/")
 		}

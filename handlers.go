@@ -32,6 +32,11 @@ func (s *server) speakFHIR(next echo.HandlerFunc) echo.HandlerFunc {
 		if c.Param("release") != "" && s.on(c) == nil {
 			return fhir.Refuse(http.StatusNotFound, "not-supported", "this server does not speak FHIR %s; its bases are %s", c.Param("release"), strings.Join(slices.Sorted(maps.Values(s.bases(s.rootOf(c)))), ", "))
 		}
+		// What reads the query leaves out what it cannot decode: a search without one
+		// of its conditions.
+		if _, err := url.ParseQuery(c.Request().URL.RawQuery); err != nil {
+			return fhir.Refuse(http.StatusBadRequest, "structure", "the query ?%s cannot be read: %v; a %% that is meant is written %%25", c.Request().URL.RawQuery, err)
+		}
 		if err := acceptable(c.Request()); err != nil {
 			return err
 		}
@@ -47,11 +52,7 @@ func (s *server) speakFHIR(next echo.HandlerFunc) echo.HandlerFunc {
 // acceptable refuses requests that want something else than JSON (OP-12).
 func acceptable(r *http.Request) error {
 	if format := r.URL.Query().Get("_format"); format != "" {
-		// A + in a query is a space unless it was escaped; nobody means a space.
-		if isJSON(strings.ReplaceAll(format, " ", "+")) {
-			return nil
-		}
-		return fhir.Refuse(http.StatusNotAcceptable, "not-supported", "_format=%s: this server writes JSON only; ask for application/fhir+json", format)
+		return acceptableFormat(format)
 	}
 	accept := strings.Join(r.Header.Values("Accept"), ",")
 	if accept == "" {
@@ -64,6 +65,14 @@ func acceptable(r *http.Request) error {
 		}
 	}
 	return fhir.Refuse(http.StatusNotAcceptable, "not-supported", "Accept: %s: this server writes JSON only; ask for application/fhir+json", accept)
+}
+
+func acceptableFormat(format string) error {
+	// A + in a query is a space unless it was escaped; nobody means a space.
+	if isJSON(strings.ReplaceAll(format, " ", "+")) {
+		return nil
+	}
+	return fhir.Refuse(http.StatusNotAcceptable, "not-supported", "_format=%s: this server writes JSON only; ask for application/fhir+json", format)
 }
 
 func isJSON(mediaType string) bool {
@@ -100,11 +109,18 @@ func (s *server) readVersion(c echo.Context) error {
 
 // create answers POST [type].
 func (s *server) create(c echo.Context) error {
+	if err := noSearch(c.Request().Method, c.Request().URL); err != nil {
+		return err
+	}
+	condition, refused := ifNoneExist(c.Request().Header)
+	if refused != nil {
+		return refused
+	}
 	body, err := s.body(c)
 	if err != nil {
 		return err
 	}
-	return s.perform(c, room.Operation{Method: http.MethodPost, Type: c.Param("type"), Object: body, Search: ifNoneExist(c.Request().Header)})
+	return s.perform(c, room.Operation{Method: http.MethodPost, Type: c.Param("type"), Object: body, Search: condition})
 }
 
 // update answers PUT [type]/[id] and, conditionally, PUT [type]?search.
@@ -168,7 +184,13 @@ func (s *server) target(c echo.Context) (room.Operation, error) {
 	r := c.Request()
 	o := room.Operation{Method: r.Method, Type: c.Param("type"), ID: c.Param("id"), IfMatch: r.Header.Get("If-Match")}
 	if o.ID != "" {
-		return o, plainID(c, o.Type, o.ID)
+		if err := plainID(c, o.Type, o.ID); err != nil {
+			return o, err
+		}
+		if err := noSearch(r.Method, r.URL); err != nil {
+			return o, err
+		}
+		return o, nil
 	}
 	if o.Search = searchOf(r.URL.RawQuery); o.Search == "" {
 		c.Response().Header().Set("Allow", "GET, HEAD, POST, OPTIONS")
@@ -188,14 +210,30 @@ func searchOf(query string) string {
 	return strings.Join(kept, "&")
 }
 
-// ifNoneExist is the search of a conditional create. Some clients send it with the
-// address it would have as a search.
-func ifNoneExist(h http.Header) string {
+// noSearch refuses the search of a write that has no place for one. Whoever sends it
+// means a condition.
+func noSearch(method string, u *url.URL) *fhir.Error {
+	condition := searchOf(u.RawQuery)
+	switch {
+	case condition == "":
+		return nil
+	case method == http.MethodPost:
+		return fhir.Refuse(http.StatusBadRequest, "value", "a POST that creates takes no search, got ?%s; the condition of a conditional create is the header If-None-Exist (in a bundle request.ifNoneExist)", condition)
+	}
+	return fhir.Refuse(http.StatusBadRequest, "value", "%s of one resource takes no search, got ?%s; name the resource by its id, or leave the id out and select it by the search", method, condition)
+}
+
+// ifNoneExist is the search of a conditional create, "" where it has none. Some
+// clients send it with the address it would have as a search.
+func ifNoneExist(h http.Header) (string, *fhir.Error) {
 	condition := h.Get("If-None-Exist")
 	if address, query, ok := strings.Cut(condition, "?"); ok && !strings.Contains(address, "=") {
-		return query
+		condition = query
 	}
-	return condition
+	if condition == "" && len(h.Values("If-None-Exist")) > 0 {
+		return "", fhir.Refuse(http.StatusPreconditionFailed, "required", "If-None-Exist %q has no condition; name at least one search parameter, as in identifier=123, or leave it out", h.Get("If-None-Exist"))
+	}
+	return condition, nil
 }
 
 // perform does one write and answers what became of it.
@@ -216,11 +254,18 @@ func (s *server) search(c echo.Context) error {
 		if kind != "" && kind != echo.MIMEApplicationForm {
 			return fhir.Refuse(http.StatusUnsupportedMediaType, "not-supported", "Content-Type %q: a search by POST takes application/x-www-form-urlencoded", kind)
 		}
+		// Else net/http would leave the body unread, and the search without it.
+		c.Request().Header.Set("Content-Type", echo.MIMEApplicationForm)
 		form, err := c.FormParams()
 		if err != nil {
 			return fhir.Refuse(http.StatusBadRequest, "structure", "the search parameters in the body could not be read: %v; send application/x-www-form-urlencoded", err)
 		}
 		params = form
+		if format := form.Get("_format"); format != "" {
+			if err := acceptableFormat(format); err != nil {
+				return err
+			}
+		}
 	}
 	page, err := s.on(c).Search(typ, params, s.strict(c))
 	if err != nil {

@@ -42,6 +42,7 @@ func TestREST_VersionsOfAResource(t *testing.T) {
 		t.Errorf("the patch made %s", patched.raw)
 	}
 	s.must(422, "PATCH", "Patient/"+id, `[{"op":"test","path":"/name/0/family","value":"Two"}]`, "Content-Type", "application/json-patch+json")
+	s.must(412, "PATCH", "Patient/"+id, `[{"op":"test","path":"/name/0/family","value":"Two"}]`, "Content-Type", "application/json-patch+json", "If-Match", `W/"2"`)
 	first := s.must(200, "GET", "Patient/"+id+"/_history/1", nil)
 	if compact(first.body["name"]) != `[{"family":"One"}]` {
 		t.Errorf("version 1 is %s", first.raw)
@@ -96,7 +97,16 @@ func TestREST_ConditionalCreate(t *testing.T) {
 	for _, address := range []string{"?", "Patient?", s.fhir + "/Patient?"} { // as some clients have it
 		s.must(200, "POST", "Patient", identified("1"), "If-None-Exist", address+condition)
 	}
-	s.must(201, "POST", "Patient", identified("1"))
+	for _, none := range []string{"?", "Patient?", "&"} {
+		a := s.must(412, "POST", "Patient", identified("1"), "If-None-Exist", none)
+		if _, diagnostics, _ := a.issue(); !strings.Contains(diagnostics, "no condition") {
+			t.Errorf("%q: got %q, want what is missing", none, diagnostics)
+		}
+	}
+	if a := s.must(400, "POST", "Patient?"+condition, identified("1")); !strings.Contains(string(a.raw), "If-None-Exist") {
+		t.Errorf("a create with a search: got %s", a.raw)
+	}
+	s.must(201, "POST", "Patient?_format=json", identified("1"))
 	s.must(412, "POST", "Patient", identified("1"), "If-None-Exist", condition)
 }
 

@@ -62,6 +62,7 @@ func TestSearch_Results(t *testing.T) {
 			"Observation?_content=pressure":                                                                "Observation/b1",
 			"Patient?_summary=count":                                                                       "",
 			"Patient?_id=p1,p3&_sort=_id":                                                                  "Patient/p1 Patient/p3",
+			"Patient?family=smith;adams":                                                                   "",
 			"Patient?birthdate:missing=true":                                                               "Patient/p3",
 			"Patient?colour=red&family=smith":                                                              "Patient/p1 outcome",
 			"Patient?family=smith&_summary=true":                                                           "Patient/p1 outcome",
@@ -87,7 +88,8 @@ func TestSearch_ByPostIsTheSameAsByGet(t *testing.T) {
 	get := s.must(200, "GET", "Patient?"+query, nil)
 	post := s.must(200, "POST", "Patient/_search", query, "Content-Type", "application/x-www-form-urlencoded")
 	mixed := s.must(200, "POST", "Patient/_search?family=smith", "_revinclude=Encounter:patient", "Content-Type", "application/x-www-form-urlencoded")
-	if found(get) == "" || found(get) != found(post) || found(get) != found(mixed) || compact(get.body["link"]) != compact(post.body["link"]) {
+	untyped := s.must(200, "POST", "Patient/_search", query, "Content-Type", "")
+	if found(get) == "" || found(get) != found(post) || found(get) != found(mixed) || found(get) != found(untyped) || compact(get.body["link"]) != compact(post.body["link"]) {
 		t.Errorf("got %s by GET, %s by POST, %s by both", found(get), found(post), found(mixed))
 	}
 	for path, want := range map[string]string{"Patient/_search": "a search by GET is Patient?name=value", s.fhir: "a search is about one type"} {
@@ -95,6 +97,8 @@ func TestSearch_ByPostIsTheSameAsByGet(t *testing.T) {
 			t.Errorf("%s: got %q, want %q", path, diagnostics, want)
 		}
 	}
+	s.must(406, "POST", "Patient/_search", query+"&_format=xml", "Content-Type", "application/x-www-form-urlencoded")
+	s.must(400, "POST", "Patient/_search", "family=%zz", "Content-Type", "application/x-www-form-urlencoded")
 	s.must(415, "POST", "Patient/_search", `{"resourceType":"Parameters"}`, "Content-Type", "application/fhir+json")
 }
 
@@ -143,10 +147,11 @@ func TestSearch_PartsOfResources(t *testing.T) {
 	t.Parallel()
 	s := searched(t, fhir.R5)
 	for query, want := range map[string]string{
-		"_elements=subject":           "code id meta resourceType status subject",
-		"_elements=Observation.value": "code id meta resourceType status valueQuantity",
-		"_summary=text":               "code id meta resourceType status text",
-		"_summary=data":               "code encounter id meta resourceType status subject valueQuantity",
+		"_elements=subject":                 "code id meta resourceType status subject",
+		"_elements=Observation.value":       "code id meta resourceType status valueQuantity",
+		"_elements=value&_elements=subject": "code id meta resourceType status subject valueQuantity",
+		"_summary=text":                     "code id meta resourceType status text",
+		"_summary=data":                     "code encounter id meta resourceType status subject valueQuantity",
 	} {
 		a := s.must(200, "GET", "Observation?"+query, nil)
 		res := asList(a.body["entry"])[0].(map[string]any)["resource"].(map[string]any)
@@ -180,6 +185,14 @@ func TestSearch_Refuses(t *testing.T) {
 		"Patient?organization.colour=red":            "colour",
 		"Patient?_has:Observation:patient=1":         "_has:Type",
 		"Patient?birthdate=soon":                     "2026",
+		"Patient?family=%zz":                         "%25",
+		"Patient/_history?_since=%zz":                "%25",
+		"Patient?_sort:desc=family":                  "_sort takes no modifier",
+		"Patient?_count:exact=1":                     "_count takes no modifier",
+		"Patient?_summary:not=count":                 "_summary takes no modifier",
+		"Patient?_sort=family&_sort=_id":             "_sort=family,_id",
+		"Patient?_count=1&_count=2":                  "2 times, as 1 and 2",
+		"Patient?_elements=name&_summary=text":       "give one of them",
 	} {
 		a := s.must(400, "GET", query, nil)
 		if _, diagnostics, _ := a.issue(); !strings.Contains(diagnostics, says) {
@@ -210,6 +223,9 @@ func TestREST_ConditionalUpdate(t *testing.T) {
 	s.must(200, "PUT", "Patient?identifier=urn:x|1", identified(id, "1", "C"))
 	s.must(400, "PUT", "Patient?identifier=urn:x|1", identified("other", "1", "C"))
 	s.must(412, "PUT", "Patient?identifier=urn:x|1", identified("", "1", "C"), "If-Match", `W/"1"`)
+	s.must(412, "PUT", "Patient?identifier=urn:x|2", identified("", "2", "D"), "If-Match", `W/"1"`)
+	s.must(412, "DELETE", "Patient?identifier=urn:x|2", nil, "If-Match", `W/"1"`)
+	s.must(400, "PUT", "Patient/"+id+"?identifier=urn:x|2", identified(id, "1", "D"))
 	s.must(201, "PUT", "Patient?identifier=urn:x|2", identified("mine", "2", "D"))
 	s.must(409, "PUT", "Patient?identifier=urn:x|3", identified("mine", "3", "D"))
 	s.must(201, "POST", "Patient", identified("", "1", "twin"))
@@ -252,6 +268,15 @@ func TestREST_FHIRPathPatch(t *testing.T) {
 		s.must(422, "PATCH", "Patient/p", patch("replace", "Patient.gender", `,{"name":"value","valueCode":"male"}`), "Content-Type", "application/fhir+json")
 		s.must(422, "PATCH", "Patient/p", patch("add", "Patient", `,{"name":"name","valueString":"gender"},{"name":"value","valueCode":"robot"}`), "Content-Type", "application/fhir+json")
 		s.must(400, "PATCH", "Patient/p", patch("swap", "Patient.name", ""), "Content-Type", "application/fhir+json")
+		for wrong, says := range map[string]string{
+			patch("replace", "Patient.name[0].family", `,{"name":"value","valueString":"C","valueCode":"c"}`): "only one type of value",
+			patch("delete", "Patient.name[0].family", `,{"nmae":"value"}`):                                    "has no element",
+		} {
+			if a := s.must(400, "PATCH", "Patient/p", wrong, "Content-Type", "application/fhir+json"); !strings.Contains(string(a.raw), says) {
+				t.Errorf("got %s, want it to say %q", a.raw, says)
+			}
+		}
+		s.must(422, "PATCH", "Patient/p", patch("delete", "Patient.nmae", ""), "Content-Type", "application/fhir+json")
 		s.must(415, "PATCH", "Patient/p", compact(patient("p", "C")), "Content-Type", "application/fhir+json")
 		s.must(415, "PATCH", "Patient/p", "x", "Content-Type", "text/plain")
 		if a := s.must(200, "GET", "Patient/p", nil); a.header.Get("ETag") != `W/"2"` {

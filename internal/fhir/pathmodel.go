@@ -72,6 +72,15 @@ func (m PathModel) ChoiceTypes(path string) []string {
 	return e.types
 }
 
+// ElementName is the name of the element at a path, "" where there is none. That of a
+// choice may be written with its type: "Patient.deceasedBoolean" is deceased.
+func (m PathModel) ElementName(path string) string {
+	if e := m.element(path); e != nil {
+		return e.name
+	}
+	return ""
+}
+
 // IsList tells whether an element may repeat.
 func (m PathModel) IsList(path string) bool {
 	e := m.element(path)

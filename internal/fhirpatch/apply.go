@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"signalfhir/internal/fhir"
 )
@@ -13,28 +14,67 @@ import (
 type patching struct {
 	release fhir.Release
 	root    *fhir.Object
+	began   time.Time
 }
 
 // place is where an element stands: a member of an object, and in a list there.
 type place struct {
+	item
 	parent *fhir.Object
+	owner  *place // the element of which parent has the members; nil of the resource
 	name   string // member as it is in JSON
 	index  int    // in the list, -1 where the member is none
 	path   string // "Patient.name", for the model
-	inside string // the same for its members: of a choice it is the type
+	inside string // the same for its members: of a choice or a resource it is the type
+	typ    string // "HumanName", "" where the model does not tell
 }
 
-func (p place) value() any {
-	v := p.parent.Get(p.name)
-	if p.index >= 0 {
-		return v.([]any)[p.index]
+// members is the object with the members of an element, which for a primitive stands
+// beside it; nil where there is none.
+func (at *place) members() *fhir.Object {
+	if o, isObject := at.value.(*fhir.Object); isObject {
+		return o
 	}
-	return v
+	o, _ := at.beside.(*fhir.Object)
+	return o
 }
 
-func (p place) list() []any {
-	list, _ := p.parent.Get(p.name).([]any)
-	return list
+// needMembers is members of an element that is to get some.
+func (at *place) needMembers() *fhir.Object {
+	if at.members() == nil {
+		at.beside = &fhir.Object{}
+		at.set(at.item)
+	}
+	return at.members()
+}
+
+// set makes another element of the one that stands there.
+func (at *place) set(it item) {
+	if at.index < 0 {
+		setItem(at.parent, at.name, it)
+		return
+	}
+	items := itemsOf(at.parent, at.name)
+	items[at.index] = it
+	setItems(at.parent, at.name, items)
+}
+
+// remove takes the element out, and what holds it where that becomes empty: FHIR has
+// no empty elements.
+func (at *place) remove() {
+	if at.index < 0 {
+		setItem(at.parent, at.name, item{})
+	} else {
+		setItems(at.parent, at.name, slices.Delete(itemsOf(at.parent, at.name), at.index, at.index+1))
+	}
+	if at.owner == nil || at.parent.Len() > 0 {
+		return
+	}
+	if at.owner.value == at.parent || at.owner.value == nil {
+		at.owner.remove()
+		return
+	}
+	at.owner.set(item{value: at.owner.value}) // a primitive without anything beside it
 }
 
 func (p *patching) apply(o operation) error {
@@ -56,7 +96,7 @@ func (p *patching) apply(o operation) error {
 		case 0:
 			return nil // FHIR: deleting what is not there is no mistake
 		case 1:
-			remove(places[0])
+			places[0].remove()
 			return nil
 		}
 		return fmt.Errorf("it selects %d elements; a delete is of one", len(places))
@@ -64,24 +104,26 @@ func (p *patching) apply(o operation) error {
 	if len(places) != 1 {
 		return fmt.Errorf("it selects %d elements; a replace is of one", len(places))
 	}
-	at := places[0]
-	if at.index >= 0 {
-		at.list()[at.index] = o.value
-		return nil
+	return p.replace(o, &places[0])
+}
+
+func (p *patching) replace(o operation, at *place) error {
+	it, typ, err := p.value(o.given, at.path)
+	if err != nil {
+		return err
 	}
-	name := p.memberFor(at.path, at.name, o.valueType)
-	if name != at.name { // a choice of another type
-		at.parent.Delete(at.name)
-		at.parent.Delete("_" + at.name)
+	if name := p.memberFor(at.path, at.name, typ); name != at.name { // a choice of another type
+		at.set(item{})
+		at.name = name
 	}
-	at.parent.Set(name, o.value)
+	at.set(it)
 	return nil
 }
 
 // add appends a value to a member of the one element the path selects.
 func (p *patching) add(o operation) error {
-	parent, path := p.root, p.root.Text("resourceType")
-	if o.path != path {
+	parent, inside := p.root, p.root.Text("resourceType")
+	if o.path != inside {
 		places, err := p.find(o.path)
 		if err != nil {
 			return err
@@ -89,39 +131,17 @@ func (p *patching) add(o operation) error {
 		if len(places) != 1 {
 			return fmt.Errorf("it selects %d elements; an add is to one", len(places))
 		}
-		inner, isObject := places[0].value().(*fhir.Object)
-		if !isObject {
-			return errors.New("it selects a plain value, which has no members")
-		}
-		parent, path = inner, places[0].inside
+		parent, inside = places[0].needMembers(), places[0].inside
 	}
-	name := o.name
-	if base, choice := strings.CutSuffix(name, "[x]"); choice {
-		name = base
+	path, _, err := p.element(inside, strings.TrimSuffix(o.name, "[x]"))
+	if err != nil {
+		return err
 	}
-	path += "." + name
-	name = p.memberFor(path, name, o.valueType)
-	switch {
-	case p.release.Model().IsList(path):
-		list, _ := parent.Get(name).([]any)
-		parent.Set(name, append(slices.Clone(list), o.value))
-	case parent.Has(name):
-		return fmt.Errorf("%s is there already and can be only once; replace it", name)
-	default:
-		parent.Set(name, o.value)
+	it, typ, err := p.value(o.given, path)
+	if err != nil {
+		return err
 	}
-	return nil
-}
-
-// memberFor is the name of an element in JSON, which for a choice has the type of
-// the value behind it.
-func (p *patching) memberFor(path, name, valueType string) string {
-	owner, last, _ := cutLast(path)
-	model := p.release.Model()
-	if valueType == "" || model.ChoiceTypes(path) == nil || strings.HasSuffix(last, valueType) && model.Member(owner, last) != "" {
-		return name // also of a choice whose name has its type already
-	}
-	return last + valueType
+	return p.put(parent, path, p.memberFor(path, o.name, typ), it)
 }
 
 // reorder inserts into, or moves within, the list the path names.
@@ -130,20 +150,9 @@ func (p *patching) reorder(o operation, places []place) error {
 	if len(places) > 0 {
 		at = places[0]
 	} else { // an insert into a list that is not there yet
-		head, name, ok := cutLast(o.path)
-		if !ok {
-			return errors.New("it names no list")
-		}
-		parents, err := p.parents(head)
-		if err != nil {
+		var err error
+		if at, err = p.listToBe(o.path); err != nil {
 			return err
-		}
-		if len(parents) != 1 {
-			return fmt.Errorf("%s selects %d elements; an insert is into one", head, len(parents))
-		}
-		at = place{parent: parents[0].object, name: name, path: parents[0].path + "." + name}
-		if !p.release.Model().IsList(at.path) {
-			return fmt.Errorf("%s is no list", name)
 		}
 	}
 	for _, other := range places {
@@ -154,64 +163,48 @@ func (p *patching) reorder(o operation, places []place) error {
 	if at.index < 0 {
 		return errors.New("it selects no list")
 	}
-	list := slices.Clone(at.list())
+	items := itemsOf(at.parent, at.name)
 	if o.kind == "insert" {
-		if o.index > len(list) {
-			return fmt.Errorf("index %d is beyond the %d elements there are", o.index, len(list))
+		if o.index > len(items) {
+			return fmt.Errorf("index %d is beyond the %d elements there are", o.index, len(items))
 		}
-		at.parent.Set(at.name, slices.Insert(list, o.index, o.value))
-		at.alongside(func(siblings []any) []any {
-			if o.index >= len(siblings) {
-				return siblings
-			}
-			return slices.Insert(siblings, o.index, nil)
-		})
+		it, _, err := p.value(o.given, at.path)
+		if err != nil {
+			return err
+		}
+		setItems(at.parent, at.name, slices.Insert(items, o.index, it))
 		return nil
 	}
-	if o.source >= len(list) || o.destination >= len(list) {
-		return fmt.Errorf("source %d and destination %d have to be among the %d elements there are", o.source, o.destination, len(list))
+	if o.source >= len(items) || o.destination >= len(items) {
+		return fmt.Errorf("source %d and destination %d have to be among the %d elements there are", o.source, o.destination, len(items))
 	}
-	move := func(list []any) []any {
-		moved := list[o.source]
-		return slices.Insert(slices.Delete(list, o.source, o.source+1), o.destination, moved)
-	}
-	at.parent.Set(at.name, move(list))
-	at.alongside(func(siblings []any) []any {
-		for len(siblings) < len(list) {
-			siblings = append(siblings, nil)
-		}
-		return move(siblings)
-	})
+	moved := items[o.source]
+	setItems(at.parent, at.name, slices.Insert(slices.Delete(items, o.source, o.source+1), o.destination, moved))
 	return nil
 }
 
-// alongside changes the ids and extensions that stand beside the primitives of a list,
-// each at the index of its own.
-func (p place) alongside(change func([]any) []any) {
-	if siblings, ok := p.parent.Get("_" + p.name).([]any); ok {
-		p.parent.Set("_"+p.name, change(slices.Clone(siblings)))
+// listToBe is the place of the first element of a list that is not there.
+func (p *patching) listToBe(path string) (place, error) {
+	head, name, ok := cutLast(path)
+	if !ok {
+		return place{}, errors.New("it names no list")
 	}
-}
-
-// remove takes an element out; a list that becomes empty goes too, and what
-// stands beside a primitive as its sibling.
-func remove(at place) {
-	sibling := "_" + at.name
-	if at.index < 0 {
-		at.parent.Delete(at.name)
-		at.parent.Delete(sibling)
-		return
+	parents, err := p.parents(head)
+	if err != nil {
+		return place{}, err
 	}
-	for _, name := range []string{at.name, sibling} {
-		list, _ := at.parent.Get(name).([]any)
-		if at.index >= len(list) {
-			continue
-		}
-		list = slices.Delete(slices.Clone(list), at.index, at.index+1)
-		if !slices.ContainsFunc(list, func(v any) bool { return v != nil }) {
-			at.parent.Delete(name)
-			continue
-		}
-		at.parent.Set(name, list)
+	if len(parents) != 1 {
+		return place{}, fmt.Errorf("%s selects %d elements; an insert is into one", head, len(parents))
 	}
+	at := place{parent: parents[0].object, owner: parents[0].at, name: name}
+	if at.path, _, err = p.element(parents[0].inside, name); err != nil {
+		return place{}, err
+	}
+	if !p.release.Model().IsList(at.path) {
+		return place{}, fmt.Errorf("%s is no list", name)
+	}
+	if at.parent == nil {
+		at.parent = at.owner.needMembers()
+	}
+	return at, nil
 }

@@ -9,22 +9,30 @@ package fhirpatch
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
+	"time"
 
 	"signalfhir/internal/fhir"
 )
 
-// maxOperations bounds a patch.
-const maxOperations = 1000
+// The bounds of a patch: the number of its operations, and the time its conditions
+// may take, during which no other write is done.
+const (
+	maxOperations = 1000
+	maxTime       = 5 * time.Second
+)
+
+// errTooMuch tells that the conditions took too long.
+var errTooMuch = fmt.Errorf("the conditions of the patch took more than %s; name the elements by index, or patch less at a time", maxTime)
 
 // operation is one step of a patch.
 type operation struct {
 	kind, path, name           string
-	value                      any
-	hasValue                   bool
-	valueType                  string // "CodeableConcept" of valueCodeableConcept, "" of parts
+	given                      *fhir.Object // the part that has the value
 	index, source, destination int
 	place                      string
 }
@@ -40,10 +48,14 @@ func Apply(release fhir.Release, current, patch *fhir.Object) (*fhir.Object, *fh
 	if refused != nil {
 		return nil, refused
 	}
-	p := &patching{release: release, root: current.Clone()}
+	p := &patching{release: release, root: current.Clone(), began: time.Now()}
 	for _, o := range operations {
 		if err := p.apply(o); err != nil {
-			return nil, fhir.Refuse(http.StatusUnprocessableEntity, "processing", "%s: %v; nothing was changed", o.kind+" "+o.path, err).At(o.place)
+			code := "processing"
+			if errors.Is(err, errTooMuch) {
+				code = "too-costly"
+			}
+			return nil, fhir.Refuse(http.StatusUnprocessableEntity, code, "%s: %v; nothing was changed", o.kind+" "+o.path, err).At(o.place)
 		}
 	}
 	for _, name := range []string{"resourceType", "id"} {
@@ -103,7 +115,10 @@ func readOperation(parameter *fhir.Object) (operation, error) {
 		case "destination":
 			o.destination, err = whole(part)
 		case "value":
-			o.value, o.valueType, o.hasValue = valueOf(part)
+			o.given = part
+			if !hasValue(part) {
+				err = errors.New("the part value needs a value, a resource or parts")
+			}
 		default:
 			err = fmt.Errorf("an operation has no part %q; it has type, path, name, value, index, source and destination", name)
 		}
@@ -120,7 +135,7 @@ func readOperation(parameter *fhir.Object) (operation, error) {
 		return o, fmt.Errorf("got the type %q, expected add, insert, delete, replace or move", o.kind)
 	}
 	for _, name := range needed {
-		if !given[name] || name == "value" && !o.hasValue {
+		if !given[name] {
 			return o, fmt.Errorf("an operation of type %s needs the part %s", o.kind, name)
 		}
 	}
@@ -139,40 +154,20 @@ func whole(part *fhir.Object) (int, error) {
 	return int(i), nil
 }
 
-// valueOf answers the value of a part: its value[x], its resource, or, for an
-// element that has no type of its own, an object of its parts.
-func valueOf(part *fhir.Object) (value any, typ string, ok bool) {
-	for _, name := range part.Names() {
-		if typ, isValue := strings.CutPrefix(name, "value"); isValue && typ != "" {
-			return part.Get(name), typ, true
-		}
+func hasValue(part *fhir.Object) bool {
+	return part.Has("resource") || len(part.Array("part")) > 0 || slices.ContainsFunc(part.Names(), func(name string) bool {
+		_, typ := valueMember(name)
+		return typ != ""
+	})
+}
+
+// valueMember takes the name of a member that is a value[x], or stands beside one,
+// apart: "_valueDate" into "valueDate" and "Date".
+func valueMember(name string) (member, typ string) {
+	member = strings.TrimPrefix(name, "_")
+	typ, isValue := strings.CutPrefix(member, "value")
+	if !isValue {
+		return "", ""
 	}
-	if resource := part.Object("resource"); resource != nil {
-		return resource, "", true
-	}
-	parts := part.Array("part")
-	if len(parts) == 0 {
-		return nil, "", false
-	}
-	o := &fhir.Object{}
-	for _, item := range parts {
-		inner, _ := item.(*fhir.Object)
-		v, innerType, ok := valueOf(inner)
-		if !ok {
-			continue
-		}
-		name := inner.Text("name")
-		if base, choice := strings.CutSuffix(name, "[x]"); choice {
-			name = base + innerType
-		}
-		if before, exists := o.Get(name), o.Has(name); exists { // a part that is repeated is a list
-			list, isList := before.([]any)
-			if !isList {
-				list = []any{before}
-			}
-			v = append(list, v)
-		}
-		o.Set(name, v)
-	}
-	return o, "", true
+	return member, typ
 }

@@ -55,6 +55,11 @@ func apply(t testing.TB, resource string, operations ...string) (string, *fhir.E
 
 const patient = `{"resourceType":"Patient","id":"p","name":[{"family":"A","given":["x","y"]},{"use":"old","family":"B"}],"telecom":[{"system":"phone","value":"1"},{"system":"email","value":"2"}],"birthDate":"1950-06-01"}`
 
+const (
+	siblings  = `{"resourceType":"Patient","id":"p","name":[{"given":["a","b"],"_given":[null,{"id":"q"}]}]}`
+	contained = `{"resourceType":"Patient","id":"p","contained":[{"resourceType":"Organization","id":"o","name":"O","alias":["a"]}]}`
+)
+
 func TestApply(t *testing.T) {
 	t.Parallel()
 	tests := []struct{ name, resource, operation, want string }{
@@ -84,9 +89,26 @@ func TestApply(t *testing.T) {
 		{"an extension", `{"resourceType":"Patient","id":"p","extension":[{"url":"http://a","valueCode":"x"},{"url":"http://b.c/d","valueCode":"y"}]}`, operation("type=delete", "path=Patient.extension.where(url='http://b.c/d')"), `"extension":[{"url":"http://a","valueCode":"x"}]`},
 		{"move", patient, operation("type=move", "path=Patient.name", "source=1", "destination=0"), `"name":[{"use":"old","family":"B"},{"family":"A","given":["x","y"]}]`},
 		{"add a choice by its name in JSON", patient, operation("type=add", "path=Patient", "name=deceasedBoolean", `value=Boolean:true`), `"deceasedBoolean":true`},
-		{"insert before a sibling", `{"resourceType":"Patient","id":"p","name":[{"given":["a","b"],"_given":[null,{"id":"q"}]}]}`, operation("type=insert", "path=Patient.name[0].given", `value=String:"z"`, "index=0"), `{"given":["z","a","b"],"_given":[null,null,{"id":"q"}]}`},
-		{"insert behind a sibling", `{"resourceType":"Patient","id":"p","name":[{"given":["a","b"],"_given":[{"id":"q"},null]}]}`, operation("type=insert", "path=Patient.name[0].given", `value=String:"z"`, "index=2"), `{"given":["a","b","z"],"_given":[{"id":"q"},null]}`},
-		{"move with siblings", `{"resourceType":"Patient","id":"p","name":[{"given":["a","b","c"],"_given":[{"id":"q"}]}]}`, operation("type=move", "path=Patient.name[0].given", "source=0", "destination=2"), `{"given":["b","c","a"],"_given":[null,null,{"id":"q"}]}`},
+		{"insert beside siblings", siblings, operation("type=insert", "path=Patient.name[0].given", `value=String:"z"`, "index=0"), `"given":["z","a","b"],"_given":[null,null,{"id":"q"}]`},
+		{"add beside siblings", siblings, operation("type=add", "path=Patient.name[0]", "name=given", `value=String:"z"`), `"given":["a","b","z"],"_given":[null,{"id":"q"},null]`},
+		{"move beside siblings", siblings, operation("type=move", "path=Patient.name[0].given", "source=1", "destination=0"), `"given":["b","a"],"_given":[{"id":"q"},null]`},
+		{"replace what has a sibling", siblings, operation("type=replace", "path=Patient.name[0].given[1]", `value=String:"z"`), `{"given":["a","z"]}`},
+		{"replace with a sibling", siblings, operation("type=replace", "path=Patient.name[0].given[0]", `value=String:"z","_valueString":{"id":"r"}`), `"given":["z","b"],"_given":[{"id":"r"},{"id":"q"}]`},
+		{"replace by extensions alone", patient, operation("type=replace", "path=Patient.birthDate", `value=Date:null,"_valueDate":{"extension":[{"url":"http://a","valueCode":"x"}]}`), `"_birthDate":{"extension":[{"url":"http://a","valueCode":"x"}]}}`},
+		{"a primitive that is extensions alone", `{"resourceType":"Patient","id":"p","_birthDate":{"id":"b"}}`, operation("type=delete", "path=Patient.birthDate"), `{"resourceType":"Patient","id":"p"}`},
+		{"add to a primitive", patient, operation("type=add", "path=Patient.birthDate", "name=extension", `value=part:[{"name":"url","valueUri":"http://a"},{"name":"value[x]","valueCode":"x"}]`), `"birthDate":"1950-06-01","_birthDate":{"extension":[{"url":"http://a","valueCode":"x"}]}}`},
+		{"an extension of a primitive", `{"resourceType":"Patient","id":"p","birthDate":"1950","_birthDate":{"extension":[{"url":"http://a.b/c","valueCode":"x"}]}}`, operation("type=replace", "path=Patient.birthDate.extension('http://a.b/c').value", `value=Code:"y"`), `[{"url":"http://a.b/c","valueCode":"y"}]`},
+		{"the last extension of a primitive", `{"resourceType":"Patient","id":"p","birthDate":"1950","_birthDate":{"extension":[{"url":"http://a.b/c","valueCode":"x"}]}}`, operation("type=delete", "path=Patient.birthDate.extension[0]"), `{"resourceType":"Patient","id":"p","birthDate":"1950"}`},
+		{"an extension of the resource", `{"resourceType":"Patient","id":"p","extension":[{"url":"http://a","valueCode":"x"},{"url":"http://b.c/d","valueCode":"y"}]}`, operation("type=replace", "path=Patient.extension('http://b.c/d').value", `value=String:"z"`), `{"url":"http://b.c/d","valueString":"z"}`},
+		{"what becomes empty goes", `{"resourceType":"Patient","id":"p","contact":[{"name":{"text":"x"},"gender":"male"}]}`, operation("type=delete", "path=Patient.contact[0].name.text"), `"contact":[{"gender":"male"}]`},
+		{"all that becomes empty goes", `{"resourceType":"Patient","id":"p","contact":[{"name":{"text":"x"}}]}`, operation("type=delete", "path=Patient.contact[0].name.text"), `{"resourceType":"Patient","id":"p"}`},
+		{"in a contained resource", contained, operation("type=add", "path=Patient.contained[0]", "name=alias", `value=String:"b"`), `"alias":["a","b"]`},
+		{"a contained resource by type", contained, operation("type=replace", "path=Patient.contained.ofType(Organization).name", `value=String:"N"`), `"name":"N"`},
+		{"a list of one part", patient, operation("type=add", "path=Patient", "name=contact", `value=part:[{"name":"telecom","valueContactPoint":{"system":"phone"}}]`), `"contact":[{"telecom":[{"system":"phone"}]}]`},
+		{"a list of two parts", patient, operation("type=add", "path=Patient", "name=contact", `value=part:[{"name":"telecom","valueContactPoint":{"system":"phone"}},{"name":"telecom","valueContactPoint":{"system":"fax"}}]`), `"contact":[{"telecom":[{"system":"phone"},{"system":"fax"}]}]`},
+		{"ofType of another type", `{"resourceType":"Observation","id":"o","valueDateTime":"2020"}`, operation("type=delete", "path=Observation.value.ofType(time)"), `"valueDateTime":"2020"`},
+		{"a condition on the resource", patient, operation("type=delete", "path=Patient.name.where(%resource.id='p' and use='old')"), `"name":[{"family":"A","given":["x","y"]}]`},
+		{"a choice by its name in JSON", `{"resourceType":"Patient","id":"p","deceasedBoolean":true}`, operation("type=replace", "path=Patient.deceasedBoolean", `value=DateTime:"2020"`), `"deceasedDateTime":"2020"}`},
 		{"a primitive with its sibling", `{"resourceType":"Patient","id":"p","name":[{"given":["a","b"],"_given":[null,{"id":"q"}]}]}`, operation("type=delete", "path=Patient.name[0].given[0]"), `{"given":["b"],"_given":[{"id":"q"}]}`},
 	}
 	for _, tt := range tests {
@@ -129,6 +151,15 @@ func TestApply_Refuses(t *testing.T) {
 		{"a function that has no place", operation("type=delete", "path=Patient.name.skip(1)"), 422, "skip()"},
 		{"a condition that does not compile", operation("type=delete", "path=Patient.name.where(use = = 'x')"), 422, "does not compile"},
 		{"the id", operation("type=replace", "path=Patient.id", `value=Id:"q"`), 422, "may not change id"},
+		{"an element there is not", operation("type=delete", "path=Patient.nmae"), 422, `Patient has no element "nmae"`},
+		{"an element there is not, further in", operation("type=delete", "path=Patient.name[0].famly.extension"), 422, `has no element "famly"`},
+		{"add what there is not", operation("type=add", "path=Patient", "name=colour", `value=String:"z"`), 422, `has no element "colour"`},
+		{"a bracket that is open", operation("type=delete", "path=Patient.name[0"), 422, "no element"},
+		{"two indexes", operation("type=delete", "path=Patient.name[0][0]"), 422, "no element"},
+		{"a condition on plain values", operation("type=delete", "path=Patient.name[0].given.where($this='x')"), 422, "plain value"},
+		{"a part without value", operation("type=add", "path=Patient", "name=contact", `value=part:[{"name":"gender"}]`), 422, "the part gender has no value"},
+		{"a part twice", operation("type=add", "path=Patient", "name=contact", `value=part:[{"name":"gender","valueCode":"male"},{"name":"gender","valueCode":"male"}]`), 422, "can be only once"},
+		{"no value", operation("type=replace", "path=Patient.birthDate", `value=part:[]`), 400, "needs a value"},
 		{"no path", operation("type=delete", "path="), 422, "names no element"},
 		{"of the whole", operation("type=delete", "path=Patient"), 422, "names no element"},
 	}

@@ -4,15 +4,17 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"signalfhir/internal/fhir"
 	"signalfhir/internal/fhirpath"
 )
 
-// found is an object a path leads to.
+// found is an element a path leads to, as that which has members.
 type found struct {
-	object *fhir.Object
-	path   string
+	object *fhir.Object // nil of a primitive that has no members
+	inside string       // path or type, for the model
+	at     *place       // nil of the resource itself
 }
 
 // find answers the places a path selects, in their order.
@@ -49,49 +51,81 @@ func (p *patching) find(path string) ([]place, error) {
 	return places, nil
 }
 
-// parents answers the objects a path leads to.
+// parents answers the elements a path leads to.
 func (p *patching) parents(path string) ([]found, error) {
 	typ := p.root.Text("resourceType")
 	if path == typ || path == "" {
-		return []found{{p.root, typ}}, nil
+		return []found{{object: p.root, inside: typ}}, nil
 	}
 	places, err := p.find(path)
 	if err != nil {
 		return nil, err
 	}
-	var objects []found
-	for _, at := range places {
-		if o, isObject := at.value().(*fhir.Object); isObject {
-			objects = append(objects, found{o, at.inside})
-		}
+	elements := make([]found, len(places))
+	for i := range places {
+		elements[i] = found{places[i].members(), places[i].inside, &places[i]}
 	}
-	return objects, nil
+	return elements, nil
 }
 
-// members answers the elements of a member, "name" or "name[0]" of an object.
+// element is the path of a member for the model, and the name the element has there:
+// "value" of valueQuantity too. A member there cannot be is refused; a path with one
+// would select nothing, whatever the resource.
+func (p *patching) element(inside, member string) (path, name string, err error) {
+	if name = p.release.Model().ElementName(inside + "." + member); name == "" {
+		if inside == "Element" {
+			return "", "", fmt.Errorf("a plain value has no element %q, only id and extension", member)
+		}
+		return "", "", fmt.Errorf("%s has no element %q", inside, member)
+	}
+	return inside + "." + name, name, nil
+}
+
+// members answers the elements of a member, "name" or "name[0]" of an object, and
+// those "extension(url)" names.
 func (p *patching) members(parent found, segment string) ([]place, error) {
-	name, index, err := cutIndex(segment)
+	member, index, err := cutIndex(segment)
 	if err != nil {
 		return nil, err
 	}
-	if name == "" || strings.ContainsAny(name, "()'\" |") {
-		return nil, fmt.Errorf("%q is no element", segment)
+	url, ofURL := "", strings.HasPrefix(member, "extension(")
+	if ofURL {
+		member, url, _ = strings.Cut(strings.TrimSuffix(member, ")"), "(")
 	}
-	path := parent.path + "." + name
+	path, name, err := p.element(parent.inside, member)
+	if err != nil {
+		return nil, err
+	}
 	var places []place
-	for _, choice := range p.release.Model().ChoiceTypes(path) {
-		if member := name + strings.ToUpper(choice[:1]) + choice[1:]; parent.object.Has(member) {
-			places = append(places, place{parent.object, member, -1, path, choice})
+	add := func(name string, index int, it item, typ string) {
+		inside := path
+		switch o, isObject := it.value.(*fhir.Object); {
+		case !isObject:
+			inside = "Element" // a primitive has the members of any
+		case o.Text("resourceType") != "":
+			typ = o.Text("resourceType")
+			inside = typ
+		case p.release.Model().ChoiceTypes(path) != nil:
+			inside = typ
+		}
+		places = append(places, place{item: it, parent: parent.object, owner: parent.at, name: name, index: index, path: path, inside: inside, typ: typ})
+	}
+	for _, typ := range p.release.Model().ChoiceTypes(path) {
+		inJSON := name + strings.ToUpper(typ[:1]) + typ[1:]
+		it := item{parent.object.Get(inJSON), parent.object.Get("_" + inJSON)}
+		if !it.none() && (member == name || member == inJSON) {
+			add(inJSON, -1, it, typ)
 		}
 	}
-	if parent.object.Has(name) {
-		list, isList := parent.object.Get(name).([]any)
-		if !isList {
-			places = append(places, place{parent.object, name, -1, path, path})
+	typ := p.release.Model().TypeOf(path)
+	if p.release.Model().IsList(path) {
+		for i, it := range itemsOf(parent.object, name) {
+			if extension, _ := it.value.(*fhir.Object); !ofURL || extension.Text("url") == strings.Trim(url, `'"`) {
+				add(name, i, it, typ)
+			}
 		}
-		for i := range list {
-			places = append(places, place{parent.object, name, i, path, path})
-		}
+	} else if it := (item{parent.object.Get(name), parent.object.Get("_" + name)}); !it.none() {
+		add(name, -1, it, typ)
 	}
 	if index < 0 {
 		return places, nil
@@ -123,40 +157,13 @@ func (p *patching) narrow(places []place, function string) ([]place, error) {
 			kept = places[len(places)-1:]
 		}
 	case "where":
-		expr, err := fhirpath.Compile(argument, fhirpath.Options{})
-		if err != nil {
+		if kept, err = p.where(places, argument); err != nil {
 			return nil, err
 		}
-		for _, at := range places {
-			element, isObject := at.value().(*fhir.Object)
-			if !isObject {
-				continue
-			}
-			result, err := expr.Eval(p.release, element.AppendJSON(nil), nil)
-			if err != nil {
-				return nil, err
-			}
-			if fhirpath.True(result) {
-				kept = append(kept, at)
-			}
-		}
 	case "ofType":
-		suffix := strings.ToUpper(argument[:min(1, len(argument))]) + argument[min(1, len(argument)):]
 		for _, at := range places {
-			if suffix != "" && strings.HasSuffix(at.name, suffix) {
+			if at.typ == strings.TrimPrefix(argument, "FHIR.") {
 				kept = append(kept, at)
-			}
-		}
-	case "extension":
-		for _, at := range places {
-			element, isObject := at.value().(*fhir.Object)
-			if !isObject {
-				continue
-			}
-			for i, item := range element.Array("extension") {
-				if extension, _ := item.(*fhir.Object); extension.Text("url") == strings.Trim(argument, `'"`) {
-					kept = append(kept, place{element, "extension", i, at.path + ".extension", "Extension"})
-				}
 			}
 		}
 	default:
@@ -168,9 +175,39 @@ func (p *patching) narrow(places []place, function string) ([]place, error) {
 	return kept, nil
 }
 
+// where keeps the places of the elements for which a condition holds.
+func (p *patching) where(places []place, condition string) (kept []place, err error) {
+	expr, err := fhirpath.Compile(condition, fhirpath.Options{})
+	if err != nil {
+		return nil, err
+	}
+	var whole map[string][]byte
+	if strings.Contains(condition, "%resource") {
+		whole = map[string][]byte{"resource": p.root.AppendJSON(nil)}
+	}
+	for i, at := range places {
+		if i%100 == 0 && time.Since(p.began) > maxTime {
+			return nil, errTooMuch
+		}
+		element, isObject := at.value.(*fhir.Object)
+		if !isObject {
+			return nil, fmt.Errorf("where() cannot look at %s, which is a plain value; use an index", at.name)
+		}
+		result, err := expr.Eval(p.release, element.AppendJSON(nil), whole)
+		if err != nil {
+			return nil, err
+		}
+		if fhirpath.True(result) {
+			kept = append(kept, at)
+		}
+	}
+	return kept, nil
+}
+
+// isFunction tells a function from a member, as which extension(url) counts.
 func isFunction(segment string) bool {
 	name, _, _ := cutIndex(segment)
-	return strings.HasSuffix(name, ")")
+	return strings.HasSuffix(name, ")") && !strings.HasPrefix(name, "extension(")
 }
 
 // cutIndex takes an index off a segment, -1 where there is none.

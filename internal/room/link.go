@@ -1,6 +1,7 @@
 package room
 
 import (
+	"maps"
 	"net/http"
 	"regexp"
 	"slices"
@@ -26,20 +27,56 @@ func (b *Base) linkLocked(steps []*step) *fhir.Error {
 	}
 	after := b.afterwards(steps)
 	for _, s := range steps {
+		l := &linking{base: b, model: b.release.Model(), names: named, after: after, root: s.rootURL()}
+		if s.Method == http.MethodPatch {
+			s.link = func() *fhir.Error { return b.linkPatched(s, l) }
+			continue
+		}
 		if s.Object == nil {
 			continue
 		}
-		l := &linking{base: b, model: b.release.Model(), names: named, after: after, root: s.rootURL()}
-		s.Object = s.Object.Clone()
-		l.object(s.Object, s.Type)
-		if l.refused != nil {
-			return s.at(l.refused)
-		}
-		for _, name := range l.unknown {
-			s.issues = append(s.issues, fhir.Issue{Severity: "warning", Code: "not-found", Diagnostics: "no entry of the bundle has the fullUrl " + name + ", to which this one refers", Expression: []string{s.Place + ".resource"}})
+		if err := s.linkBy(l); err != nil {
+			return s.at(err)
 		}
 	}
 	return nil
+}
+
+// linkPatched links what a patch brought into a resource. What was there before is
+// not the transaction's, whatever it is called.
+func (b *Base) linkPatched(s *step, l *linking) *fhir.Error {
+	current, err := b.store.Read(s.write.Type, s.write.ID)
+	if err != nil {
+		return err
+	}
+	l.before = map[string]bool{}
+	addStrings(l.before, current.Object)
+	return s.linkBy(l)
+}
+
+func addStrings(to map[string]bool, v any) {
+	switch v := v.(type) {
+	case string:
+		to[v] = true
+	case *fhir.Object:
+		for _, name := range v.Names() {
+			addStrings(to, v.Get(name))
+		}
+	case []any:
+		for _, item := range v {
+			addStrings(to, item)
+		}
+	}
+}
+
+// linkBy links a copy of the resource of a step, which it takes from then on.
+func (s *step) linkBy(l *linking) *fhir.Error {
+	s.Object = s.Object.Clone()
+	l.member(s.Object, s.Type)
+	for _, name := range l.unknown {
+		s.issues = append(s.issues, fhir.Issue{Severity: "warning", Code: "not-found", Diagnostics: "no entry of the bundle has the fullUrl " + name + ", to which this one refers", Expression: []string{s.Place + ".resource"}})
+	}
+	return l.refused
 }
 
 // names are the references to resources of a transaction by what its entries call
@@ -127,7 +164,8 @@ type linking struct {
 	model   fhir.PathModel
 	names   names
 	after   func(typ string, query *search.Query) ([]*fhir.Resource, *fhir.Error)
-	root    string // what relative references are relative to
+	root    string          // what relative references are relative to
+	before  map[string]bool // texts that stay as they are
 	unknown []string
 	refused *fhir.Error
 }
@@ -161,7 +199,22 @@ func (l *linking) member(o *fhir.Object, path string) {
 	if typ := o.Text("resourceType"); typ != "" {
 		path = typ
 	}
+	if path != "Bundle" {
+		l.object(o, path)
+		return
+	}
+	// A bundle in a resource, a document say, has names of its own: they stay, and
+	// what refers to them refers to what is beside them.
+	outer := l.names
+	l.names = maps.Clone(outer)
+	for _, item := range o.Array("entry") {
+		entry, _ := item.(*fhir.Object)
+		if own := entry.Text("fullUrl"); own != "" {
+			l.names[own] = own
+		}
+	}
 	l.object(o, path)
+	l.names = outer
 }
 
 // narrativeLink is a link in a narrative.
@@ -170,6 +223,8 @@ var narrativeLink = regexp.MustCompile(`\b(?:href|src)\s*=\s*(?:"[^"]*"|'[^']*')
 // text answers what is to stand in the place of a string of some type.
 func (l *linking) text(path, member, typ, text string) string {
 	switch {
+	case l.before[text]:
+		return text
 	case path == "Reference" && member == "reference":
 		return l.reference(text)
 	case typ == "xhtml":
@@ -203,7 +258,7 @@ func (l *linking) reference(text string) string {
 	if linked := l.named(l.root + text); l.root != "" && linked != l.root+text {
 		return linked
 	}
-	if linked := l.named(text); linked != text {
+	if linked := l.named(text); linked != text || l.names[text] == text {
 		return linked
 	}
 	if strings.HasPrefix(text, "urn:uuid:") || strings.HasPrefix(text, "urn:oid:") {

@@ -45,6 +45,7 @@ type wanted struct {
 	count, offset     int
 	onlyTotal, noTot  bool
 	includes, reverse []included
+	elements          []string
 	page              *Page
 }
 
@@ -60,6 +61,9 @@ func (b *Base) Search(typ string, params url.Values, strict bool) (*Page, *fhir.
 	w := &wanted{base: b, typ: typ, strict: strict, count: pageSize, page: &Page{Self: url.Values{}, Links: map[string]url.Values{}}}
 	w.order, _ = b.scope().Order(typ, "_lastUpdated")
 	for _, name := range slices.Sorted(maps.Keys(params)) {
+		if err := alone(name, params[name]); err != nil {
+			return nil, err
+		}
 		for _, value := range params[name] {
 			used, err := w.read(name, value)
 			if err != nil {
@@ -96,7 +100,8 @@ func (w *wanted) read(name, value string) (used bool, err *fhir.Error) {
 	case "_summary":
 		return w.summary(value)
 	case "_elements":
-		w.page.Subset = w.base.release.Elements(strings.Split(value, ","))
+		w.elements = append(w.elements, strings.Split(value, ",")...)
+		w.page.Subset = w.base.release.Elements(w.elements)
 	case "_sort":
 		w.order, err = w.base.scope().Order(w.typ, value)
 	case "_include", "_revinclude":
@@ -111,6 +116,26 @@ func (w *wanted) read(name, value string) (used bool, err *fhir.Error) {
 		return false, err.At("Bundle.link.where(relation='self')")
 	}
 	return true, nil
+}
+
+// alone refuses a modifier of a parameter that takes none, and several values of one
+// of which one counts: those that did not would be ignored.
+func alone(name string, values []string) *fhir.Error {
+	plain, modifier, _ := strings.Cut(name, ":")
+	switch plain {
+	case "_count", "_offset", "_total", "_summary", "_sort", "_elements":
+	default:
+		return nil
+	}
+	switch {
+	case plain != name:
+		return fhir.Refuse(http.StatusBadRequest, "not-supported", "%s takes no modifier, got :%s", plain, modifier)
+	case plain == "_sort" && len(values) > 1:
+		return fhir.Refuse(http.StatusBadRequest, "value", "_sort is given %d times; give it once, as in _sort=%s", len(values), strings.Join(values, ","))
+	case plain != "_elements" && len(values) > 1:
+		return fhir.Refuse(http.StatusBadRequest, "value", "%s is given %d times, as %s; give it once", plain, len(values), strings.Join(values, " and "))
+	}
+	return nil
 }
 
 func oneOf(name, value string, known ...string) *fhir.Error {
@@ -133,6 +158,9 @@ func (w *wanted) ignore(name string, why *fhir.Error) *fhir.Error {
 }
 
 func (w *wanted) summary(value string) (used bool, err *fhir.Error) {
+	if len(w.elements) > 0 && (value == "text" || value == "data") {
+		return false, fhir.Refuse(http.StatusBadRequest, "value", "_summary=%s and _elements=%s both say which elements are wanted; give one of them", value, strings.Join(w.elements, ","))
+	}
 	switch value {
 	case "count":
 		w.onlyTotal = true

@@ -57,10 +57,6 @@ func (b *Base) acceptSubscriptionLocked(id string, o *fhir.Object, q Request) (*
 	if err := fhir.RefuseAll(issues); err != nil {
 		return nil, nil, nil, err
 	}
-	if !exists && b.room.subscriptions.Len() >= b.room.options.MaxSubscriptions {
-		return nil, nil, nil, fhir.Refuse(http.StatusTooManyRequests, "too-costly",
-			"the server holds %d subscriptions, its limit; delete some first", b.room.options.MaxSubscriptions)
-	}
 	if !dormant(sub.Status) {
 		// LC-2, LC-4: a websocket subscription has no endpoint to shake hands
 		// with now, so it is active at once.
@@ -202,7 +198,7 @@ func (r *Room) ended(id string) {
 	r.subscriptions.Put(b.spec(sub, state.Base, t, filters))
 }
 
-// dropTopicLocked removes the topic a resource defined. It tells whether it did.
+// dropTopicLocked removes the topic a resource defined, and tells whether it did.
 func (b *Base) dropTopicLocked(reference string) bool {
 	_, ok := b.topics.ByKey(reference)
 	b.topics.Remove(reference)

@@ -15,11 +15,11 @@ type step struct {
 	Operation
 	write  store.Write
 	accept func(*store.Change) // what to do once it is stored
+	link   func() *fhir.Error  // links what a patch made of the resource; nil outside of a transaction
+	topics bool                // the topics there are became others by it
 	issues []fhir.Issue        // warnings
 	found  *fhir.Resource      // of a conditional create that found one: nothing is written
 	none   bool                // of a conditional delete that found none: likewise
-
-	retopics bool // the set of topics changed by it
 }
 
 func newStep(o Operation) *step {
@@ -68,14 +68,16 @@ func (b *Base) runLocked(steps []*step, q Request) ([]*Written, *fhir.Error) {
 	if err != nil {
 		return nil, err
 	}
+	topics := false
 	for _, s := range ordered {
 		if c := changes[s]; c != nil && s.accept != nil {
 			s.accept(c)
+			topics = topics || s.topics
 		}
 	}
-	// Once, as it is in the end: what a subscription is on may go and come in one
-	// transaction.
-	if slices.ContainsFunc(ordered, func(s *step) bool { return s.retopics }) {
+	// Once all is in force: between a topic's deletion and the step that puts another
+	// in its place no subscription is without.
+	if topics {
 		b.retopicLocked()
 	}
 	for _, s := range ordered {
@@ -106,8 +108,10 @@ func (s *step) at(err *fhir.Error) *fhir.Error {
 		issue.Diagnostics = fmt.Sprintf("%s (%s %s): %s", s.Place, s.Method, s.Type, issue.Diagnostics)
 		places := []string{}
 		for _, place := range issue.Expression {
-			if rest, inside := strings.CutPrefix(place, s.Type+"."); inside || place == "resourceType" {
-				place = s.Place + ".resource." + rest
+			for _, typ := range []string{s.Type, "Parameters"} { // the latter of a patch
+				if rest, inside := strings.CutPrefix(place, typ+"."); inside || place == "resourceType" {
+					place = s.Place + ".resource." + rest
+				}
 			}
 			places = append(places, place)
 		}
@@ -182,6 +186,8 @@ func (b *Base) searchLocked(s *step) *fhir.Error {
 			"%s: %d resources of type %s match %q; make the search select at most one", what, len(found), s.Type, s.Search)
 	}
 	switch {
+	case len(found) == 0 && s.IfMatch != "" && s.Method != http.MethodPatch: // of which it is 404 anyway
+		return fhir.Refuse(http.StatusPreconditionFailed, "conflict", "If-Match %s: no %s matches %q", s.IfMatch, s.Type, s.Search)
 	case len(found) == 1 && s.Method == http.MethodPost:
 		s.found = found[0]
 	case len(found) == 1:
@@ -221,7 +227,8 @@ func (s *step) identify() *fhir.Error {
 	return nil
 }
 
-// unlikeEachOther refuses two steps about one resource.
+// unlikeEachOther refuses two steps about one resource, of which one may be a
+// conditional create that found what the other deletes.
 func unlikeEachOther(steps []*step) *fhir.Error {
 	seen := map[string]*step{}
 	for _, s := range steps {
@@ -233,6 +240,14 @@ func unlikeEachOther(steps []*step) *fhir.Error {
 			return s.at(fhir.Refuse(http.StatusBadRequest, "invalid", "it is about %s, as %s is; a transaction may change a resource once", reference, first.Place))
 		}
 		seen[reference] = s
+	}
+	for _, s := range steps {
+		if s.found == nil {
+			continue
+		}
+		if other := seen[s.found.Reference()]; other != nil && other.Method == http.MethodDelete {
+			return s.at(fhir.Refuse(http.StatusBadRequest, "invalid", "%q matches %s, which %s deletes; create it without a condition, or do not delete it", s.Search, s.found.Reference(), other.Place))
+		}
 	}
 	return nil
 }
@@ -255,8 +270,13 @@ func (b *Base) acceptLocked(steps []*step, q Request) *fhir.Error {
 	if len(steps) > 1 {
 		b.topics = now.Clone()
 		defer func() { b.topics = now }()
+		for _, s := range steps { // what is to be one is put back
+			if s.found == nil {
+				b.topics.Remove(s.write.Type + "/" + s.write.ID)
+			}
+		}
 	}
-	subscriptions := 0
+	subscriptions := b.room.subscriptions.Len()
 	for _, topics := range []bool{true, false} {
 		for _, s := range steps {
 			if s.found != nil || s.none || (topics != (s.Type == "SubscriptionTopic" || s.Type == "Basic")) {
@@ -265,13 +285,19 @@ func (b *Base) acceptLocked(steps []*step, q Request) *fhir.Error {
 			if err := b.acceptOneLocked(s, q, len(steps) > 1); err != nil {
 				return s.at(err)
 			}
-			if s.Type == "Subscription" && s.write.Method == http.MethodPost {
+			if s.Type != "Subscription" {
+				continue
+			}
+			switch state, exists := b.room.subscriptions.State(s.write.ID); {
+			case s.Method == http.MethodDelete && exists && state.Release == b.release:
+				subscriptions--
+			case s.Method != http.MethodDelete && !exists:
 				subscriptions++
 			}
+			if most := b.room.options.MaxSubscriptions; s.Method != http.MethodDelete && subscriptions > most {
+				return s.at(fhir.Refuse(http.StatusTooManyRequests, "too-costly", "the server would hold more than %d subscriptions, its limit; delete some first", most))
+			}
 		}
-	}
-	if most := b.room.options.MaxSubscriptions; subscriptions > 1 && b.room.subscriptions.Len()+subscriptions > most {
-		return fhir.Refuse(http.StatusTooManyRequests, "too-costly", "with these %d subscriptions the server would hold more than %d, its limit; delete some first", subscriptions, most)
 	}
 	return nil
 }
@@ -279,10 +305,7 @@ func (b *Base) acceptLocked(steps []*step, q Request) *fhir.Error {
 func (b *Base) acceptOneLocked(s *step, q Request, several bool) *fhir.Error {
 	reference := s.write.Type + "/" + s.write.ID
 	if s.Method == http.MethodDelete {
-		if several {
-			b.topics.Remove(reference)
-		}
-		s.accept = func(*store.Change) { s.retopics = b.forgetLocked(s.write.Type, s.write.ID) }
+		s.accept = func(*store.Change) { s.topics = b.forgetLocked(s.write.Type, s.write.ID) }
 		return nil
 	}
 	if s.Method == http.MethodPatch {
@@ -296,18 +319,20 @@ func (b *Base) acceptOneLocked(s *step, q Request, several bool) *fhir.Error {
 	}
 	s.write.Object = s.Object
 	var err *fhir.Error
+	var issues []fhir.Issue
 	if read, ok := b.release.TopicOf(s.Object); ok {
 		var put func(reference string)
-		put, s.issues, err = b.acceptTopicLocked(reference, read, q)
+		put, issues, err = b.acceptTopicLocked(reference, read, q)
 		if err == nil && several {
 			put(reference)
 		}
-		s.accept = func(c *store.Change) { put(c.Current.Reference()); s.retopics = true }
+		s.accept = func(c *store.Change) { put(c.Current.Reference()); s.topics = true }
 	} else if s.Type == "Subscription" {
-		s.write.Object, s.accept, s.issues, err = b.acceptSubscriptionLocked(s.write.ID, s.Object, q)
+		s.write.Object, s.accept, issues, err = b.acceptSubscriptionLocked(s.write.ID, s.Object, q)
 	} else {
-		s.accept = func(c *store.Change) { s.retopics = b.dropTopicLocked(c.Current.Reference()) } // one it may have defined before
+		s.accept = func(c *store.Change) { s.topics = b.dropTopicLocked(c.Current.Reference()) } // one it may have defined before
 	}
+	s.issues = append(s.issues, issues...)
 	return err
 }
 
@@ -317,8 +342,17 @@ func (b *Base) patchLocked(s *step) *fhir.Error {
 	if err != nil {
 		return err
 	}
+	// A patch of another version may well fail; why it does is If-Match.
+	if err := b.store.Allows(s.write); err != nil {
+		return err
+	}
 	if s.Object, err = s.Patch(current.Object); err != nil {
 		return err
+	}
+	if s.link != nil {
+		if err := s.link(); err != nil {
+			return err
+		}
 	}
 	if err := b.check(s.Type, s.Object); err != nil {
 		// The patch was well formed; what it makes of the resource is not (7.1).
@@ -356,9 +390,9 @@ func (b *Base) commitLocked(steps []*step, q Request) (map[*step]*store.Change, 
 	return changes, nil
 }
 
-// forgetLocked ends what the server did for a resource that was deleted. It tells
-// whether that defined a topic.
-func (b *Base) forgetLocked(typ, id string) bool {
+// forgetLocked ends what the server did for a resource that was deleted, and tells
+// whether that was a topic.
+func (b *Base) forgetLocked(typ, id string) (topic bool) {
 	if typ != "Subscription" {
 		return b.dropTopicLocked(typ + "/" + id)
 	}

@@ -51,6 +51,9 @@ func JSONPatch(document []byte) Patch {
 // FHIRPathPatch is the [Patch] of a Parameters resource.
 func (b *Base) FHIRPathPatch(parameters *fhir.Object) Patch {
 	return func(current *fhir.Object) (*fhir.Object, *fhir.Error) {
+		if err := fhir.RefuseAll(b.release.Validate(parameters)); err != nil {
+			return nil, err
+		}
 		return fhirpatch.Apply(b.release, current, parameters)
 	}
 }

@@ -260,6 +260,14 @@ func (v Version) size() int {
 	return len(v.Resource.JSON)
 }
 
+// Allows asks the conditions of a PUT or DELETE before it is made, and refuses as
+// [Store.Commit] would.
+func (s *Store) Allows(w Write) *fhir.Error {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.matchLocked(&w)
+}
+
 // matchLocked asks the conditions of a PUT or DELETE.
 func (s *Store) matchLocked(w *Write) *fhir.Error {
 	r := s.recordLocked(w.Type, w.ID)
