@@ -145,7 +145,11 @@ func (s *server) readEntry(c echo.Context, o *fhir.Object, place string) (*entry
 	default:
 		return wrong("code-invalid", ".request.method", "got %q, expected GET, HEAD, POST, PUT, PATCH or DELETE", e.method)
 	}
-	address := strings.TrimPrefix(strings.TrimPrefix(request.Text("url"), s.base(c)), "/")
+	address := request.Text("url")
+	if base := s.base(c) + "/"; len(address) > len(base) && strings.EqualFold(address[:len(base)], base) { // the release in any case, as in a path
+		address = address[len(base):]
+	}
+	address = strings.TrimPrefix(address, "/")
 	u, err := url.Parse(address)
 	if err != nil || u.IsAbs() || u.Host != "" || u.Path == "" { // the base itself would be a bundle in a bundle
 		return wrong("value", ".request.url", "got %v, expected an address below the base, such as Patient/1 or Patient?identifier=1", request.Get("url"))

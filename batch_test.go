@@ -59,7 +59,7 @@ func TestBatch_EachEntryIsARequestOfItsOwn(t *testing.T) {
 			entryOf("GET", "Patient/p"),
 			entryOf("GET", "Patient?family=a"),
 			entryOf("GET", "/Patient/p/", "request.ifNoneMatch", `W/"1"`),
-			entryOf("GET", s.fhir+"/Patient/p/_history/1"),
+			entryOf("GET", s.url+"/fhir/"+strings.ToLower(string(r))+"/Patient/p/_history/1"),
 			entryOf("GET", "Klingon/1"),
 			entryOf("GET", "Subscription/$status"),
 			entryOf("DELETE", "Patient/p", "request.ifMatch", `W/"7"`),

@@ -135,6 +135,9 @@ func TestSearch_Pages(t *testing.T) {
 	if back := s.must(200, "GET", links(page)["previous"], nil); found(back) != "Patient/p2" {
 		t.Errorf("previous has %s", found(back))
 	}
+	if got := links(s.must(200, "GET", "Patient?_count=5000", nil))["self"]; !strings.HasSuffix(got, "Patient?_count=1000") {
+		t.Errorf("self is %s, want the count that was used", got)
+	}
 	if a := s.must(200, "GET", "Patient?_total=none", nil); a.body["total"] != nil {
 		t.Errorf("_total=none: got %v", a.body["total"])
 	}

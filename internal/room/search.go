@@ -74,6 +74,9 @@ func (b *Base) Search(typ string, params url.Values, strict bool) (*Page, *fhir.
 			}
 		}
 	}
+	if w.page.Self.Has("_count") {
+		w.page.Self.Set("_count", strconv.Itoa(w.count)) // at most a page: self tells what was done
+	}
 	found, err := b.matching(typ, w.queries...)
 	if err != nil {
 		return nil, err
