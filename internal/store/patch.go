@@ -66,7 +66,7 @@ func Patch(current *fhir.Object, document []byte) (*fhir.Object, *fhir.Error) {
 func readPatch(document []byte) ([]operation, *fhir.Error) {
 	var raw []json.RawMessage
 	if err := json.Unmarshal(document, &raw); err != nil || raw == nil {
-		return nil, fhir.Refuse(http.StatusBadRequest, "structure", "a JSON Patch is an array of operations, such as [{\"op\": \"replace\", \"path\": \"/status\", \"value\": \"final\"}]; got %s", clip(string(bytes.TrimSpace(document))))
+		return nil, fhir.Refuse(http.StatusBadRequest, "structure", "a JSON Patch is an array of operations, such as [{\"op\": \"replace\", \"path\": \"/status\", \"value\": \"final\"}]; got %s", clip(string(bytes.ToValidUTF8(bytes.TrimSpace(document), []byte("\uFFFD")))))
 	}
 	if len(raw) > maxPatchOperations {
 		return nil, fhir.Refuse(http.StatusRequestEntityTooLarge, "too-costly", "the patch has %d operations, the limit is %d; split it, or update the resource as a whole", len(raw), maxPatchOperations)

@@ -113,6 +113,7 @@ func TestPatch_RefusesWhatIsNoPatch(t *testing.T) {
 		"nothing":                   {``, "array of operations"},
 		"not JSON":                  {`[{"op":`, "array of operations"},
 		"null":                      {`null`, "array of operations"},
+		"no text":                   {strings.Repeat("\xbe", 85), "array of operations"},
 		"an object":                 {`{"op":"remove","path":"/a"}`, "array of operations"},
 		"data after the array":      {`[] []`, "array of operations"},
 		"an operation no object":    {`["remove"]`, "operation 1"},
