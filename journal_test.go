@@ -264,6 +264,19 @@ func TestJournal_KeepsExchangesAsTheyWere(t *testing.T) {
 	}
 }
 
+// NB-12: a topic may include what there is not. Who wrote it can find out.
+func TestJournal_TellsWarningsOfWrites(t *testing.T) {
+	eachRelease(t, func(t *testing.T, r fhir.Release) {
+		s := start(t).on(r)
+		path, topic := inRelease(r, "SubscriptionTopic/admission", with(admissionTopic(), "notificationShape", []any{map[string]any{"resource": "Encounter", "include": []any{"Encounter:patint"}}}))
+		s.must(201, "PUT", path, topic)
+		got := s.journal("?kind=lenient")
+		if len(got) != 1 || got[0].Resource != path || !strings.Contains(got[0].Text, "Encounter has no search parameter patint") {
+			t.Errorf("got %v, want the include that is left out", got)
+		}
+	})
+}
+
 func TestJournal_Selects(t *testing.T) {
 	t.Parallel()
 	s := vectorServer(t, fhir.R5)

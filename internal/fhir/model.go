@@ -103,6 +103,7 @@ type Shape struct {
 	Resource   string
 	Include    []string
 	RevInclude []string
+	Expression string // where it stands: "SubscriptionTopic.notificationShape[0]"
 }
 
 // NotificationType says what a notification is for

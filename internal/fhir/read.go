@@ -191,8 +191,10 @@ func (r Release) ReadTopic(o *Object) (*Topic, []Issue) {
 		})
 	}
 	for i, shape := range objects(o, "notificationShape") {
+		at := fmt.Sprintf("SubscriptionTopic.notificationShape[%d]", i)
 		t.Shapes = append(t.Shapes, Shape{
-			Resource:   r.readType(c, shape, fmt.Sprintf("SubscriptionTopic.notificationShape[%d].resource", i)),
+			Expression: at,
+			Resource:   r.readType(c, shape, at+".resource"),
 			Include:    texts(shape, "include"),
 			RevInclude: texts(shape, "revInclude"),
 		})

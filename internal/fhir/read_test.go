@@ -205,7 +205,7 @@ func TestReadTopic_ReadsEveryElement(t *testing.T) {
 				Comparators: []string{"eq"}, Modifiers: []string{"in", "not-in"}, Expression: "SubscriptionTopic.canFilterBy[0]"},
 			{Parameter: "_id", Expression: "SubscriptionTopic.canFilterBy[1]"},
 		},
-		Shapes: []fhir.Shape{{Resource: "Encounter", Include: []string{"Encounter:patient"}, RevInclude: []string{"Observation:encounter"}}},
+		Shapes: []fhir.Shape{{Resource: "Encounter", Include: []string{"Encounter:patient"}, RevInclude: []string{"Observation:encounter"}, Expression: "SubscriptionTopic.notificationShape[0]"}},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"signalfhir/internal/fhir"
+	"signalfhir/internal/journal"
 	"signalfhir/internal/store"
 )
 
@@ -82,6 +83,7 @@ func (b *Base) runLocked(steps []*step, q Request) ([]*Written, *fhir.Error) {
 	}
 	for _, s := range ordered {
 		if c := changes[s]; c != nil {
+			b.warnedLocked(s, c)
 			b.publishLocked(c)
 		}
 	}
@@ -90,6 +92,14 @@ func (b *Base) runLocked(steps []*step, q Request) ([]*Written, *fhir.Error) {
 		written[i] = s.written(b.store, changes[s])
 	}
 	return written, nil
+}
+
+// warnedLocked tells the journal what a write was warned of: most clients do not ask
+// for it.
+func (b *Base) warnedLocked(s *step, c *store.Change) {
+	for _, issue := range s.issues {
+		b.room.journal.Record(journal.Entry{Kind: journal.Lenient, Resource: c.State().Reference(), Release: string(b.release), Text: strings.Join(append(issue.Expression, issue.Diagnostics), ": ")})
+	}
 }
 
 // writeLocked does one write whose form was checked.

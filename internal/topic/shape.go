@@ -1,6 +1,7 @@
 package topic
 
 import (
+	"fmt"
 	"strings"
 
 	"signalfhir/internal/fhir"
@@ -37,6 +38,35 @@ func (t *Topic) Context(focus *fhir.Resource) []*fhir.Resource {
 		}
 	}
 	return context
+}
+
+// leftOut warns of what the shapes ask for and notifications will not have.
+func (t *Topic) leftOut() []fhir.Issue {
+	var issues []fhir.Issue
+	check := func(at string, texts []string) {
+		for i, text := range texts {
+			_, err := t.scope.ParseInclude(plainInclude(text))
+			why := ""
+			switch {
+			case err != nil:
+				why = err.Error()
+			case strings.Contains(text, "&"):
+				why = fmt.Sprintf("%q: what stands behind the & is not evaluated", text)
+			default:
+				continue
+			}
+			issues = append(issues, fhir.Issue{
+				Severity: "warning", Code: "not-supported",
+				Diagnostics: "left out of notifications (NB-12): " + why,
+				Expression:  []string{fmt.Sprintf("%s[%d]", at, i)},
+			})
+		}
+	}
+	for _, shape := range t.topic.Shapes {
+		check(shape.Expression+".include", shape.Include)
+		check(shape.Expression+".revInclude", shape.RevInclude)
+	}
+	return issues
 }
 
 // plainInclude is "Encounter:patient" of that, with "_include=" before it or

@@ -4,7 +4,10 @@ import (
 	"strings"
 	"testing"
 
+	"signalfhir/internal/fhir"
+	"signalfhir/internal/search"
 	"signalfhir/internal/search/searchtest"
+	"signalfhir/internal/topic"
 )
 
 // NB-12: what a notificationShape adds to an event.
@@ -57,5 +60,25 @@ func TestContext(t *testing.T) {
 				t.Errorf("got %v, want %s", got, tt.want)
 			}
 		})
+	}
+}
+
+// NB-12: what is left out is told when the topic is written.
+func TestCompile_WarnsOfWhatShapesLeaveOut(t *testing.T) {
+	t.Parallel()
+	_, issues := topic.Compile(search.Scope{Release: fhir.R5}, read(t, onEncounter("")+`,"notificationShape":[
+		{"resource":"Encounter","include":["Encounter:patient","Encounter:colour","Encounter:patient&iterate=Patient.link"]},
+		{"resource":"Encounter","revInclude":["Observation:encounter","Observation:status"]}]`))
+	var got []string
+	for _, issue := range issues {
+		got = append(got, issue.Severity+" "+issue.Expression[0]+": "+issue.Diagnostics)
+	}
+	want := []string{
+		`warning SubscriptionTopic.notificationShape[0].include[1]: left out of notifications (NB-12): "Encounter:colour": Encounter has no search parameter colour; expected Type:parameter or Type:parameter:Target, as in Encounter:patient`,
+		`warning SubscriptionTopic.notificationShape[0].include[2]: left out of notifications (NB-12): "Encounter:patient&iterate=Patient.link": what stands behind the & is not evaluated`,
+		`warning SubscriptionTopic.notificationShape[1].revInclude[1]: left out of notifications (NB-12): "Observation:status": status is a token, not a reference; expected Type:parameter or Type:parameter:Target, as in Encounter:patient`,
+	}
+	if strings.Join(got, "\n") != strings.Join(want, "\n") {
+		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 }

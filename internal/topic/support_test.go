@@ -80,8 +80,8 @@ func mustCompile(t testing.TB, members string) *topic.Topic {
 func mustCompileOver(t testing.TB, stored searchtest.Source, members string) *topic.Topic {
 	t.Helper()
 	compiled, issues := topic.Compile(search.Scope{Release: fhir.R5, Source: stored}, read(t, members))
-	if len(issues) > 0 {
-		t.Fatalf("the topic does not compile: %+v", issues)
+	if err := fhir.RefuseAll(issues); err != nil {
+		t.Fatalf("the topic does not compile: %v", err)
 	}
 	return compiled
 }

@@ -88,7 +88,7 @@ func Compile(scope search.Scope, t *fhir.Topic, options ...Option) (*Topic, []fh
 		}
 		compiled.triggers = append(compiled.triggers, one)
 	}
-	return compiled, issues
+	return compiled, append(issues, compiled.leftOut()...)
 }
 
 func broken(code, expression, text string) fhir.Issue {

@@ -269,7 +269,10 @@ func TestCompile_OfficialTopics(t *testing.T) {
 		read, issues := fhir.R5.ReadTopic(o)
 		compiled, more := topic.Compile(r5, read)
 		for _, issue := range append(issues, more...) {
-			t.Errorf("%s: %s %s", name, issue.Severity, issue.Diagnostics)
+			// What they include by parameters Encounter does not have is told of.
+			if issue.Severity == "error" || !strings.Contains(issue.Diagnostics, "NB-12") {
+				t.Errorf("%s: %s %s", name, issue.Severity, issue.Diagnostics)
+			}
 		}
 		return compiled
 	}
