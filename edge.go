@@ -60,7 +60,7 @@ func (s *server) requestLog() echo.MiddlewareFunc {
 		LogError:    true,
 		HandleError: true,
 		LogValuesFunc: func(c echo.Context, v middleware.RequestLoggerValues) error {
-			s.metrics.request(v.Method, v.Status)
+			s.metrics.Request(v.Method, v.Status)
 			level := slog.LevelDebug
 			if v.Status >= http.StatusInternalServerError {
 				level = slog.LevelError

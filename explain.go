@@ -26,14 +26,14 @@ func (s *server) explain(c echo.Context) error {
 	if err := onlyParameters(c, "format"); err != nil {
 		return err
 	}
-	base := s.room.Base(s.options.releases()[0])
+	base := s.room.Base(s.options.Releases()[0])
 	if res, err := s.room.Subscription(in.Subscription); err == nil {
 		base = s.room.Base(res.Release)
 	}
 	if in.Release != "" {
 		release, _ := fhir.ParseRelease(in.Release)
 		if base = s.room.Base(release); base == nil {
-			return fhir.Refuse(http.StatusBadRequest, "code-invalid", "got %q, expected one of %v", in.Release, s.options.releases()).At("release")
+			return fhir.Refuse(http.StatusBadRequest, "code-invalid", "got %q, expected one of %v", in.Release, s.options.Releases()).At("release")
 		}
 	}
 	var states [2]*fhir.Object

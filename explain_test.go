@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"signalfhir/internal/command"
 	"signalfhir/internal/fhir"
 )
 
@@ -369,7 +370,7 @@ func TestExplain_WhatHappenedStaysAsItWas(t *testing.T) {
 	s.on(fhir.R4).must(201, "PUT", "Encounter/e", admitted)
 	note("a change of another release is none of a subscription's", happened(s, "resource=Encounter/e&subscription=off"))
 
-	s = vectorServer(t, fhir.R5, func(o *serveOptions) { o.BatchWindow = time.Second })
+	s = vectorServer(t, fhir.R5, func(o *command.Serve) { o.BatchWindow = time.Second })
 	ws = s.bind("abc")
 	s.must(201, "PUT", "Encounter/e", admitted)
 	note("it waits for others", happened(s, "resource=Encounter/e"))
@@ -389,7 +390,7 @@ func TestExplain_WhatHappenedStaysAsItWas(t *testing.T) {
 	s.must(201, "PUT", "Encounter/e", encounter("e", "planned"))
 	note("the room was reset since", happened(s, "resource=Encounter/e"))
 
-	s = vectorServer(t, fhir.R5, func(o *serveOptions) { o.JournalSize = 3 })
+	s = vectorServer(t, fhir.R5, func(o *command.Serve) { o.JournalSize = 3 })
 	s.must(201, "PUT", "Encounter/e", admitted)
 	note("the journal goes back to the event, not to the change", happened(s, "resource=Encounter/e"))
 	golden(t, "explain.golden", all.String())

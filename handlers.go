@@ -12,6 +12,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"signalfhir/internal/command"
 	"signalfhir/internal/fhir"
 	"signalfhir/internal/journal"
 	"signalfhir/internal/room"
@@ -251,7 +252,7 @@ func (s *server) metadata(c echo.Context) error {
 		Base:            s.base(c),
 		WebsocketURL:    socketURL(s.rootOf(c)),
 		Software:        "signalfhir",
-		SoftwareVersion: version(),
+		SoftwareVersion: command.Version(),
 		Date:            s.room.Clock().Now(),
 	}
 	capability.Topics = s.on(c).TopicURLs()

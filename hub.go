@@ -52,10 +52,10 @@ type binder interface {
 
 // hubObserver counts what goes through the hub.
 type hubObserver interface {
-	socketOpened()
-	socketClosed(code int)
-	frameIn()
-	frameOut()
+	SocketOpened()
+	SocketClosed(code int)
+	FrameIn()
+	FrameOut()
 }
 
 // hubOptions are the settings of a hub; zero means the default.
@@ -250,7 +250,7 @@ func (h *hub) connected(c *client) {
 	draining := h.draining
 	h.mu.Unlock()
 	if h.options.Observer != nil {
-		h.options.Observer.socketOpened()
+		h.options.Observer.SocketOpened()
 	}
 	c.binder.Record(journal.Entry{Kind: journal.Opened, Socket: c.id, Text: c.path + " from " + c.remote})
 	h.options.Logger.Info("socket opened", "socket", c.id, "remote", c.remote)
@@ -276,7 +276,7 @@ func (h *hub) disconnected(c *client) {
 		end = &ending{websocket.CloseAbnormalClosure, "the connection broke", "nobody"}
 	}
 	if h.options.Observer != nil {
-		h.options.Observer.socketClosed(end.code)
+		h.options.Observer.SocketClosed(end.code)
 	}
 	c.binder.Record(journal.Entry{Kind: journal.Closed, Socket: c.id, Code: end.code, Text: end.reason + " (by " + end.by + ")"})
 	h.options.Logger.Info("socket closed", "socket", c.id, "code", end.code, "reason", end.reason, "by", end.by)
@@ -402,7 +402,7 @@ func (c *client) queueLocked(data []byte, timeout time.Duration) bool {
 		return false
 	}
 	if c.hub.options.Observer != nil {
-		c.hub.options.Observer.frameOut()
+		c.hub.options.Observer.FrameOut()
 	}
 	return true
 }

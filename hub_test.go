@@ -17,6 +17,7 @@ import (
 	"github.com/coder/websocket"
 	"pgregory.net/rapid"
 
+	"signalfhir/internal/command"
 	"signalfhir/internal/fhir"
 	"signalfhir/internal/journal"
 	"signalfhir/internal/subscription"
@@ -24,7 +25,7 @@ import (
 
 func TestHub_SlowSocketIsClosedWith1013AndLosesNothing(t *testing.T) {
 	t.Parallel()
-	s := vectorServer(t, fhir.R5, func(o *serveOptions) { o.QueueFrames = 8 })
+	s := vectorServer(t, fhir.R5, func(o *command.Serve) { o.QueueFrames = 8 })
 	s.must(201, "PUT", "Subscription/full", websocketSubscription("full", admissionURL, "content", "full-resource"))
 	slow, quick := s.dialSlow(), s.bind("full")
 	slow.send("bind-with-token " + s.token("full"))
@@ -102,7 +103,7 @@ func TestHub_BurstArrivesWholeAndInOrder(t *testing.T) {
 	// The test reads nothing while a burst is made, so one has to fit what the
 	// system buffers, however slow the machine.
 	const events, burst = 20_000, 2_000
-	s := vectorServer(t, fhir.R5, func(o *serveOptions) { o.QueueFrames = events })
+	s := vectorServer(t, fhir.R5, func(o *command.Serve) { o.QueueFrames = events })
 	ws := s.bind("abc")
 	for n := 0; n < events; n += burst {
 		s.must(200, "POST", "/mock/trigger", map[string]any{"subscription": "abc", "count": burst})

@@ -19,7 +19,7 @@ import (
 // received handles one frame of the client, on melody's reader.
 func (c *client) received(data []byte, binary bool) {
 	if c.hub.options.Observer != nil {
-		c.hub.options.Observer.frameIn()
+		c.hub.options.Observer.FrameIn()
 	}
 	valid := utf8.Valid(data)
 	switch {

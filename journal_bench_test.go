@@ -13,6 +13,7 @@ import (
 
 	"github.com/gorilla/websocket"
 
+	"signalfhir/internal/command"
 	"signalfhir/internal/fhir"
 	"signalfhir/internal/room"
 )
@@ -62,7 +63,7 @@ type delivery struct {
 }
 
 func startDelivery(b *testing.B, sockets, journalSize int) *delivery {
-	o := &serveOptions{Listen: "127.0.0.1:0", Seed: "none", TokenTTL: time.Hour, QueueFrames: 4096, MaxBodyBytes: 1 << 20, JournalSize: journalSize}
+	o := &command.Serve{Listen: "127.0.0.1:0", Seed: "none", TokenTTL: time.Hour, QueueFrames: 4096, MaxBodyBytes: 1 << 20, JournalSize: journalSize}
 	s, err := newServer(o, &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		b.Fatal(err)

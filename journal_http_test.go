@@ -18,6 +18,7 @@ import (
 
 	"github.com/gorilla/websocket"
 
+	"signalfhir/internal/command"
 	"signalfhir/internal/fhir"
 	"signalfhir/internal/journal"
 	"signalfhir/internal/subscription"
@@ -223,7 +224,7 @@ func TestJournal_TellsThatASocketWasNotRead(t *testing.T) {
 
 func TestJournal_OfSizeZeroOnlyCounts(t *testing.T) {
 	t.Parallel()
-	s := vectorServer(t, fhir.R5, func(o *serveOptions) { o.JournalSize = 0 })
+	s := vectorServer(t, fhir.R5, func(o *command.Serve) { o.JournalSize = 0 })
 	st := s.follow("", "")
 	st.next() // hello
 	s.bind("abc")
@@ -375,7 +376,7 @@ func TestJournal_StreamLetsABurstPass(t *testing.T) {
 func TestJournal_StreamEndsWithItsClient(t *testing.T) {
 	t.Parallel()
 	for _, stops := range []bool{false, true} {
-		o := &serveOptions{Listen: "127.0.0.1:0", Seed: "none", TokenTTL: time.Hour, QueueFrames: 10, JournalSize: 10, MaxBodyBytes: 1000}
+		o := &command.Serve{Listen: "127.0.0.1:0", Seed: "none", TokenTTL: time.Hour, QueueFrames: 10, JournalSize: 10, MaxBodyBytes: 1000}
 		s, err := newServer(o, &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)}, slog.New(slog.DiscardHandler))
 		if err != nil {
 			t.Fatal(err)

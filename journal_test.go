@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"signalfhir/internal/command"
 	"signalfhir/internal/token"
 
 	"signalfhir/internal/fhir"
@@ -380,7 +381,7 @@ func TestJournal_StreamOfAnotherLifeBeginsWithTheOldestEntry(t *testing.T) {
 
 func TestJournal_StreamTellsWhatItSkips(t *testing.T) {
 	t.Parallel()
-	s := vectorServer(t, fhir.R5, func(o *serveOptions) { o.JournalSize = 10 })
+	s := vectorServer(t, fhir.R5, func(o *command.Serve) { o.JournalSize = 10 })
 	for range 30 {
 		s.must(200, "GET", "Subscription/abc", nil)
 	}
@@ -415,7 +416,7 @@ func TestJournal_StreamEndsWithTheServer(t *testing.T) {
 
 func TestJournal_IsBounded(t *testing.T) {
 	t.Parallel()
-	s := vectorServer(t, fhir.R5, func(o *serveOptions) { o.JournalSize = 50 })
+	s := vectorServer(t, fhir.R5, func(o *command.Serve) { o.JournalSize = 50 })
 	for range 100 {
 		s.must(200, "GET", "Subscription/abc", nil)
 	}

@@ -19,12 +19,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"os/signal"
 	"syscall"
 
-	"github.com/lmittmann/tint"
+	"signalfhir/internal/command"
 )
 
 func main() {
@@ -33,35 +32,26 @@ func main() {
 	os.Exit(run(ctx, os.Args[1:], os.Environ(), os.Stdin, os.Stdout, os.Stderr))
 }
 
-// run is the whole program with its surroundings handed in. It answers the exit
-// code: 0 after a stop that was asked for, 1 when it could not go on, 2 when it
-// was called wrongly.
+// run is the whole program with its surroundings passed in. It returns the exit
+// code: 0 after a normal stop, 1 after a failure, 2 if the arguments are wrong.
 func run(ctx context.Context, args, environ []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	command, err := parseOptions(args, environ, stdout)
+	parsed, err := command.Parse(args, environ, stdout)
 	switch {
-	case errors.Is(err, errAnswered):
+	case errors.Is(err, command.ErrDone):
 		return 0
 	case err != nil:
 		fmt.Fprintf(stderr, "signalfhir: %v\n", err)
 		return 2
 	}
-	if err := command.run(ctx, stdin, stdout, stderr); err != nil {
+	switch c := parsed.(type) {
+	case *command.Serve:
+		err = listenAndServe(ctx, c, stdin, stdout, stderr)
+	case *command.Listen:
+		err = c.Run(ctx, stdout, stderr)
+	}
+	if err != nil {
 		fmt.Fprintf(stderr, "signalfhir: %v\n", err)
 		return 1
 	}
 	return 0
-}
-
-// newLogger makes the log of the process.
-func newLogger(o *serveOptions, w io.Writer) *slog.Logger {
-	if o.LogFormat == "json" {
-		return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: o.LogLevel}))
-	}
-	f, isFile := w.(*os.File)
-	noColor := !isFile || os.Getenv("NO_COLOR") != ""
-	if isFile {
-		stat, err := f.Stat()
-		noColor = noColor || err != nil || stat.Mode()&os.ModeCharDevice == 0
-	}
-	return slog.New(tint.NewTextHandler(w, &tint.Options{Level: o.LogLevel, TimeFormat: "15:04:05.000", NoColor: noColor}))
 }

@@ -143,7 +143,7 @@ func (s *server) trigger(c echo.Context) error {
 	if in.Release != "" {
 		r, ok := fhir.ParseRelease(in.Release)
 		if !ok {
-			return fhir.Refuse(http.StatusBadRequest, "code-invalid", "release: got %q, expected one of %v", in.Release, s.options.releases())
+			return fhir.Refuse(http.StatusBadRequest, "code-invalid", "release: got %q, expected one of %v", in.Release, s.options.Releases())
 		}
 		t.Release = r
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"signalfhir/internal/command"
 	"signalfhir/internal/fhir"
 	"signalfhir/internal/journal"
 	"signalfhir/internal/room"
@@ -35,7 +36,7 @@ func (s *server) state(c echo.Context) error {
 		Sockets  []socketState     `json:"sockets"`
 		*room.State
 	}{
-		s.instance, version(), root, s.bases(root), socketURL(root),
+		s.instance, command.Version(), root, s.bases(root), socketURL(root),
 		map[string]int{"resources": counts.Resources, "subscriptions": counts.Subscriptions, "tokens": counts.Tokens, "sockets": len(sockets)},
 		sockets, s.room.State(),
 	})
@@ -83,7 +84,7 @@ func (s *server) journal(c echo.Context) error {
 		}
 		return download(c, "application/x-ndjson", "signalfhir.ndjson", lines.Bytes())
 	case "har":
-		return download(c, "application/json", "signalfhir.har", journal.HAR(j.Entries(f), s.rootOf(c), version()))
+		return download(c, "application/json", "signalfhir.har", journal.HAR(j.Entries(f), s.rootOf(c), command.Version()))
 	}
 	return fhir.Refuse(http.StatusBadRequest, "code-invalid", "got %q, expected json, ndjson or har", format).At("format")
 }
@@ -206,7 +207,7 @@ func (s *server) journalStream(c echo.Context) error {
 	if _, head := c.Response().Writer.(headWriter); head {
 		return nil
 	}
-	hello, _ := json.Marshal(map[string]any{"instance": s.instance, "version": version(), "last": last})
+	hello, _ := json.Marshal(map[string]any{"instance": s.instance, "version": command.Version(), "last": last})
 	stream := &eventStream{Response: c.Response(), instance: s.instance, most: most, allowed: float64(most), at: time.Now(), said: time.Now()}
 	stream.event("hello", hello)
 
@@ -324,14 +325,14 @@ const maxFound = 1000
 // resources answers GET /mock/resources: those of a type, also the deleted ones,
 // what changed last first.
 func (s *server) resources(c echo.Context) error {
-	b := s.room.Base(s.options.releases()[0])
+	b := s.room.Base(s.options.Releases()[0])
 	if name := c.QueryParam("release"); name != "" {
 		r, ok := fhir.ParseRelease(name)
 		if ok {
 			b = s.room.Base(r)
 		}
 		if !ok || b == nil {
-			return fhir.Refuse(http.StatusBadRequest, "code-invalid", "release: got %q, expected one of %v", name, s.options.releases())
+			return fhir.Refuse(http.StatusBadRequest, "code-invalid", "release: got %q, expected one of %v", name, s.options.Releases())
 		}
 	}
 	typ := c.QueryParam("type")

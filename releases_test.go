@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"signalfhir/internal/command"
 	"signalfhir/internal/fhir"
 	"signalfhir/internal/fhir/fhirtest"
 )
@@ -73,7 +74,7 @@ func TestReleases_AreKeptApart(t *testing.T) {
 
 func TestReleases_OnlyThoseOffered(t *testing.T) {
 	t.Parallel()
-	s := start(t, func(o *serveOptions) { o.Release = []string{"r4"} }).on(fhir.R4)
+	s := start(t, func(o *command.Serve) { o.Release = []string{"r4"} }).on(fhir.R4)
 	s.must(200, "GET", "metadata", nil)
 	a := s.on(fhir.R5).do("GET", "metadata", nil)
 	if code, text, _ := a.issue(); a.status != 404 || code != "not-supported" || !strings.Contains(text, s.fhir) {

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"signalfhir/internal/command"
 	"signalfhir/internal/fhir"
 	"signalfhir/internal/fhir/fhirtest"
 )
@@ -283,7 +284,7 @@ func TestToken_WebsocketURLBehindAProxy(t *testing.T) {
 			t.Errorf("%v: got %s, want %s (OPW-16)", headers, got, want)
 		}
 	}
-	public := vectorServer(t, fhir.R5, func(o *serveOptions) { o.PublicURL = "https://dev.example.org/x/" })
+	public := vectorServer(t, fhir.R5, func(o *command.Serve) { o.PublicURL = "https://dev.example.org/x/" })
 	if got := urlOf(public.must(200, "POST", op, nil, "X-Forwarded-Host", "other")); got != "wss://dev.example.org/x/ws" {
 		t.Errorf("--public-url: got %s", got)
 	}
@@ -343,7 +344,7 @@ func TestToken_ParametersInEveryForm(t *testing.T) {
 	if a := s.must(200, "GET", "Subscription/abc", nil); a.header.Get("ETag") != `W/"1"` {
 		t.Error("issuing tokens made a new version of the subscription (OPW-15)")
 	}
-	strict := vectorServer(t, fhir.R5, func(o *serveOptions) { o.Strict = true })
+	strict := vectorServer(t, fhir.R5, func(o *command.Serve) { o.Strict = true })
 	if a := strict.must(405, "GET", op+"?id=abc", nil); a.header.Get("Allow") != "POST" {
 		t.Errorf("--strict: Allow is %q, want POST (OP-3)", a.header.Get("Allow"))
 	}
@@ -492,7 +493,7 @@ func TestREST_Invariants(t *testing.T) {
 		s.must(404, "GET", "Patient/p", nil)
 		s.base(422, bundleOf("transaction", entryOf("PUT", "Patient/p", "resource", broken)))
 
-		lax := start(t, func(o *serveOptions) { o.SkipInvariants = true }).on(r)
+		lax := start(t, func(o *command.Serve) { o.SkipInvariants = true }).on(r)
 		lax.must(201, "PUT", "Patient/p", broken)
 	})
 }

@@ -3,7 +3,8 @@ package main
 import (
 	"cmp"
 	"context"
-	_ "embed"
+	"embed"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -12,34 +13,41 @@ import (
 	"net/http"
 	"os"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/labstack/echo/v4"
 	"github.com/labstack/echo/v4/middleware"
 
+	"signalfhir/internal/command"
 	"signalfhir/internal/fhir"
+	"signalfhir/internal/httppage"
+	"signalfhir/internal/httpsignin"
+	"signalfhir/internal/metrics"
 	"signalfhir/internal/random"
 	"signalfhir/internal/room"
 	"signalfhir/internal/seed"
 )
 
-//go:embed seed.json
-var builtinSeed []byte
+var (
+	//go:embed seed.json
+	builtinSeed []byte
+
+	//go:embed web
+	web embed.FS
+)
 
 // server is the Echo app with the default room and the hub behind it.
 type server struct {
-	options *serveOptions
+	options *command.Serve
 	log     *slog.Logger
 	address string // http://host:port as seen from this machine
 	echo    *echo.Echo
 	room    *room.Room
 	hub     *hub
-	metrics *metrics
+	metrics *metrics.Metrics
 	live    atomic.Bool // requests are served; false again while stopping
 
-	files    sync.Map        // name → *file: the page, as it was asked for
 	instance string          // names this life of the server
 	stopping context.Context // ends when the server stops
 	stop     func()
@@ -51,8 +59,37 @@ const (
 	stopSockets  = time.Second
 )
 
+// listenAndServe runs a server until ctx ends or, if the options say so, standard
+// input closes.
+func listenAndServe(ctx context.Context, o *command.Serve, stdin io.Reader, stdout, stderr io.Writer) error {
+	listener, err := net.Listen("tcp", o.Listen)
+	if err != nil {
+		return fmt.Errorf("cannot listen on %s (%w); choose another address with --listen, 127.0.0.1:0 takes a free port", o.Listen, err)
+	}
+	s, err := newServer(o, listener.Addr(), o.Logger(stderr))
+	if err != nil {
+		listener.Close()
+		return err
+	}
+	if o.ExitOnStdinClose {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithCancel(ctx)
+		defer cancel()
+		go func() {
+			_, _ = io.Copy(io.Discard, stdin)
+			cancel()
+		}()
+	}
+	return s.serve(ctx, listener, func() {
+		s.banner(stderr)
+		if o.ReadyJSON {
+			_ = json.NewEncoder(stdout).Encode(s.ready())
+		}
+	})
+}
+
 // newServer wires everything up; nothing runs but what the seed starts.
-func newServer(o *serveOptions, addr net.Addr, log *slog.Logger) (*server, error) {
+func newServer(o *command.Serve, addr net.Addr, log *slog.Logger) (*server, error) {
 	s := &server{options: o, log: log, address: "http://" + localAddress(addr), echo: echo.New(), instance: random.Secure().ID()}
 	s.stopping, s.stop = context.WithCancel(context.Background())
 	content, err := s.seed()
@@ -63,7 +100,12 @@ func newServer(o *serveOptions, addr net.Addr, log *slog.Logger) (*server, error
 	if base == "" {
 		base = s.address
 	}
-	s.metrics = newMetrics(s)
+	s.metrics = metrics.New(metrics.Gauges{
+		Sockets:       func() int { return s.hub.count() },
+		Subscriptions: func() int { return s.room.Counts().Subscriptions },
+		Tokens:        func() int { return s.room.Counts().Tokens },
+		Resources:     func() int { return s.room.Counts().Resources },
+	})
 	s.hub = newHub(hubOptions{
 		QueueSize:   o.QueueFrames,
 		Strict:      o.Strict,
@@ -73,7 +115,7 @@ func newServer(o *serveOptions, addr net.Addr, log *slog.Logger) (*server, error
 	})
 	var refused *fhir.Error
 	s.room, refused = room.New(room.Options{
-		Clock:          o.clock,
+		Clock:          o.Clock,
 		TokenTTL:       o.TokenTTL,
 		BatchWindow:    o.BatchWindow,
 		Strict:         o.Strict,
@@ -82,7 +124,7 @@ func newServer(o *serveOptions, addr net.Addr, log *slog.Logger) (*server, error
 		PreferQuery:    o.PreferQuery,
 		AnyFilter:      o.AnyFilter,
 		JournalSize:    cmp.Or(o.JournalSize, -1),
-		Releases:       o.releases(),
+		Releases:       o.Releases(),
 		URL:            base,
 		Seed:           content,
 	})
@@ -104,7 +146,7 @@ func localAddress(addr net.Addr) string {
 }
 
 func (s *server) seed() (*seed.Seed, error) {
-	name, data, err := s.options.seedData()
+	name, data, err := s.options.SeedData(builtinSeed)
 	if err != nil || data == nil {
 		return nil, err
 	}
@@ -148,23 +190,24 @@ func (s *server) configure() {
 // routes is the one list of everything the server answers.
 func (s *server) routes() {
 	e := s.echo
-	e.GET("/", s.page)
+	page, signIn := httppage.New(echo.MustSubFS(web, "web")), httpsignin.New(s.rootOf, s.room.Clock())
+	e.GET("/", page.Index)
 	for _, view := range []string{"/timeline", "/try", "/trigger", "/why", "/resources"} {
-		e.GET(view, s.page)
-		e.GET(view+"/*", s.page)
+		e.GET(view, page.Index)
+		e.GET(view+"/*", page.Index)
 	}
-	e.GET("/ui/*", s.assets)
+	e.GET("/ui/*", page.Asset)
 	e.GET("/healthz", s.healthz)
 	e.GET("/readyz", s.readyz)
-	e.GET("/metrics", s.metrics.serve)
+	e.GET("/metrics", echo.WrapHandler(s.metrics.Handler()))
 
 	e.GET("/ws", s.socket)
 	e.GET("/ws/subscriptions-r4", s.socket) // Medplum's client has it built in
 	e.GET("/websocket", s.socket)           // clients of the old R4 protocol do
 
-	e.POST("/oauth2/token", s.oauthToken)
-	e.POST("/oauth2/logout", s.oauthLogout)
-	e.GET("/auth/me", s.authMe)
+	e.POST("/oauth2/token", signIn.Token)
+	e.POST("/oauth2/logout", signIn.Logout)
+	e.GET("/auth/me", signIn.Me)
 
 	f := e.Group("/fhir/:release")
 	f.POST("", s.bundle)
@@ -262,13 +305,13 @@ type readyLine struct {
 
 func (s *server) ready() readyLine {
 	root := s.root()
-	return readyLine{URL: root, FHIR: s.bases(root), WS: socketURL(root), PID: os.Getpid(), Version: version()}
+	return readyLine{URL: root, FHIR: s.bases(root), WS: socketURL(root), PID: os.Getpid(), Version: command.Version()}
 }
 
 // bases are the FHIR bases by release.
 func (s *server) bases(root string) map[string]string {
 	bases := map[string]string{}
-	for _, r := range s.options.releases() {
+	for _, r := range s.options.Releases() {
 		bases[string(r)] = root + "/fhir/" + string(r)
 	}
 	return bases
@@ -277,8 +320,8 @@ func (s *server) bases(root string) map[string]string {
 // banner greets a newcomer.
 func (s *server) banner(w io.Writer) {
 	root := s.root()
-	fmt.Fprintf(w, "signalfhir %s\n  page    %s/\n", version(), root)
-	for _, r := range s.options.releases() {
+	fmt.Fprintf(w, "signalfhir %s\n  page    %s/\n", command.Version(), root)
+	for _, r := range s.options.Releases() {
 		fmt.Fprintf(w, "  fhir    %s/fhir/%s\n", root, r)
 	}
 	fmt.Fprintf(w, "  socket  %s\n", socketURL(root))

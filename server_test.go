@@ -16,6 +16,7 @@ import (
 	"github.com/coder/websocket"
 
 	"signalfhir/internal/clock"
+	"signalfhir/internal/command"
 	"signalfhir/internal/fhir"
 )
 
@@ -39,14 +40,14 @@ const patience = 10 * time.Second
 var begin = time.Date(2026, 1, 1, 10, 0, 0, 0, time.UTC)
 
 // start runs a server for the test. It begins without a seed.
-func start(t *testing.T, edit ...func(*serveOptions)) *testServer {
+func start(t *testing.T, edit ...func(*command.Serve)) *testServer {
 	t.Helper()
 	manual := clock.NewManual(begin)
-	o := &serveOptions{Listen: "127.0.0.1:0", Seed: "none", TokenTTL: 30 * time.Minute, QueueFrames: 256, JournalSize: 10_000, MaxBodyBytes: 2 << 20, clock: manual}
+	o := &command.Serve{Listen: "127.0.0.1:0", Seed: "none", TokenTTL: 30 * time.Minute, QueueFrames: 256, JournalSize: 10_000, MaxBodyBytes: 2 << 20, Clock: manual}
 	for _, f := range edit {
 		f(o)
 	}
-	if err := o.validate(); err != nil {
+	if err := o.Validate(); err != nil {
 		t.Fatal(err)
 	}
 	listener, err := net.Listen("tcp", o.Listen)
@@ -82,7 +83,7 @@ func start(t *testing.T, edit ...func(*serveOptions)) *testServer {
 }
 
 // withSeed starts with the built-in seed.
-func withSeed(o *serveOptions) { o.Seed = "" }
+func withSeed(o *command.Serve) { o.Seed = "" }
 
 // answered is the answer to one request.
 type answered struct {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/coder/websocket"
 
+	"signalfhir/internal/command"
 	"signalfhir/internal/fhir"
 )
 
@@ -195,7 +196,7 @@ func TestExpiry_EndsTheBindingAndTheSocket(t *testing.T) {
 // any more.
 func TestExpiry_KeepsTheBindingWhereAsked(t *testing.T) {
 	t.Parallel()
-	s := vectorServer(t, fhir.R5, func(o *serveOptions) { o.KeepExpired = true })
+	s := vectorServer(t, fhir.R5, func(o *command.Serve) { o.KeepExpired = true })
 	secret := s.token("abc")
 	ws := s.dial()
 	ws.send("bind-with-token " + secret)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"signalfhir/internal/command"
 	"signalfhir/internal/fhir"
 )
 
@@ -393,7 +394,7 @@ func TestTopics_VersionsAndStatus(t *testing.T) {
 // TOP-8: --prefer-query; FLT-4: --any-filter.
 func TestTopics_Options(t *testing.T) {
 	t.Parallel()
-	s := start(t, func(o *serveOptions) { o.PreferQuery, o.AnyFilter = true, true })
+	s := start(t, func(o *command.Serve) { o.PreferQuery, o.AnyFilter = true, true })
 	s.must(201, "PUT", "SubscriptionTopic/admission", topicOf(map[string]any{"queryCriteria": map[string]any{"current": "status=planned"}, "fhirPathCriteria": "false"}))
 	s.must(201, "PUT", "Subscription/abc", websocketSubscription("abc", admissionURL, "filterBy", []any{map[string]any{"filterParameter": "class", "value": "AMB"}}))
 	ws := s.bind("abc")

@@ -7,13 +7,14 @@ import (
 	"testing"
 	"time"
 
+	"signalfhir/internal/command"
 	"signalfhir/internal/fhir"
 )
 
 // The test vectors of spec.md appendix C, through HTTP and real sockets.
 
 // vectorServer has the admission topic and one id-only subscription on it.
-func vectorServer(t *testing.T, r fhir.Release, edit ...func(*serveOptions)) *testServer {
+func vectorServer(t *testing.T, r fhir.Release, edit ...func(*command.Serve)) *testServer {
 	t.Helper()
 	s := start(t, edit...).on(r)
 	s.must(201, "PUT", "SubscriptionTopic/admission", admissionTopic())
@@ -123,7 +124,7 @@ func TestVector8_OneTokenForTwoSubscriptionsGivesTwoHandshakesInOrder(t *testing
 
 func TestVector9_EventsShareBundlesUpToMaxCount(t *testing.T) {
 	eachRelease(t, func(t *testing.T, r fhir.Release) {
-		s := start(t, func(o *serveOptions) { o.BatchWindow = time.Second }).on(r)
+		s := start(t, func(o *command.Serve) { o.BatchWindow = time.Second }).on(r)
 		s.must(201, "PUT", "SubscriptionTopic/admission", admissionTopic())
 		s.must(201, "PUT", "Subscription/abc", websocketSubscription("abc", admissionURL, "maxCount", 2))
 		ws := s.bind("abc")

@@ -1,45 +1,53 @@
-package main
+// Package httppage serves the files of the page, packed and with an ETag each.
+package httppage
 
 import (
 	"bytes"
 	"compress/gzip"
 	"crypto/sha256"
-	"embed"
 	"encoding/hex"
+	"io/fs"
 	"mime"
 	"net/http"
 	"path"
 	"strings"
+	"sync"
 
 	"github.com/labstack/echo/v4"
 )
 
-//go:embed web
-var web embed.FS
-
 // The page runs nothing but its own files and talks to nobody but this server.
 const contentSecurityPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self' ws: wss:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
-// page answers /.
-func (s *server) page(c echo.Context) error { return s.asset(c, "index.html") }
+// Page serves the files of the page. It is safe for concurrent use.
+type Page struct {
+	files  fs.FS
+	packed sync.Map // name → *file
+}
 
-// assets answers /ui/….
-func (s *server) assets(c echo.Context) error { return s.asset(c, c.Param("*")) }
+// New returns a page made of files, of which index.html is the first.
+func New(files fs.FS) *Page { return &Page{files: files} }
 
-// file is one embedded file as it is answered.
+// Index serves index.html, whatever the address: the page reads its view from it.
+func (p *Page) Index(c echo.Context) error { return p.serve(c, "index.html") }
+
+// Asset serves the file the wildcard of the route names.
+func (p *Page) Asset(c echo.Context) error { return p.serve(c, c.Param("*")) }
+
+// file is one file as it is served.
 type file struct {
 	plain, packed []byte // packed is gzipped
 	etag, kind    string
 }
 
-// file finds an embedded file. It is packed when it is first asked for: most
-// runs of the server never show the page.
-func (s *server) file(name string) (*file, error) {
+// file returns a file. It packs it at the first request: most runs of the server
+// never show the page.
+func (p *Page) file(name string) (*file, error) {
 	name = path.Clean("/" + name)
-	if found, ok := s.files.Load(name); ok {
+	if found, ok := p.packed.Load(name); ok {
 		return found.(*file), nil
 	}
-	plain, err := web.ReadFile(path.Join("web", name))
+	plain, err := fs.ReadFile(p.files, strings.TrimPrefix(name, "/"))
 	if err != nil {
 		return nil, echo.ErrNotFound
 	}
@@ -55,14 +63,14 @@ func (s *server) file(name string) (*file, error) {
 	case ".txt":
 		f.kind = "text/plain; charset=utf-8"
 	}
-	s.files.Store(name, f)
+	p.packed.Store(name, f)
 	return f, nil
 }
 
-// asset answers one embedded file. Embedded files have no time of their own, so
-// a browser revalidates by content.
-func (s *server) asset(c echo.Context, name string) error {
-	f, err := s.file(name)
+// serve writes one file. Embedded files have no modification time, so a browser
+// revalidates by content.
+func (p *Page) serve(c echo.Context, name string) error {
+	f, err := p.file(name)
 	if err != nil {
 		return err
 	}

@@ -1,8 +1,10 @@
-package main
+// Package command reads the arguments of the program and the SIGNALFHIR_*
+// variables into the command they ask for. It starts no server: whoever calls
+// [Parse] runs what it returns.
+package command
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -16,29 +18,30 @@ import (
 	"time"
 
 	"github.com/alecthomas/kong"
+	"github.com/lmittmann/tint"
 
 	"signalfhir/internal/clock"
 	"signalfhir/internal/fhir"
 	"signalfhir/internal/listen"
 )
 
-// options are the flags of the program. Every flag of serve is also a variable
+// options are the commands of the program. Every flag of serve is also a variable
 // SIGNALFHIR_<FLAG>.
 type options struct {
-	Serve   serveOptions     `cmd:"" default:"withargs" help:"Run the server (the default)."`
-	Listen  listenOptions    `cmd:"" help:"Subscribe to a server and print every notification."`
+	Serve   Serve            `cmd:"" default:"withargs" help:"Run the server (the default)."`
+	Listen  Listen           `cmd:"" help:"Subscribe to a server and print every notification."`
 	Version kong.VersionFlag `short:"V" help:"Print the version and exit."`
 }
 
-// serveOptions configure the server.
-type serveOptions struct {
+// Serve are the options of the server.
+type Serve struct {
 	Listen           string        `default:"127.0.0.1:8080" env:"SIGNALFHIR_LISTEN" placeholder:"HOST:PORT" help:"Address to serve on; port 0 picks a free one (${default})."`
 	ReadyJSON        bool          `name:"ready-json" env:"SIGNALFHIR_READY_JSON" help:"Print one JSON line with the addresses to stdout once requests are served."`
 	Seed             string        `env:"SIGNALFHIR_SEED" placeholder:"FILE" help:"What the room holds at the start: a seed file, or \"none\" (default: the built-in seed.json)."`
-	Release          []string      `env:"SIGNALFHIR_RELEASE" placeholder:"RELEASE" help:"Offer only these FHIR releases, such as R5,R4; all where none is named."`
+	Release          []string      `env:"SIGNALFHIR_RELEASE" placeholder:"RELEASE" help:"Offer only these FHIR releases, such as R5,R4; all if none is named."`
 	TokenTTL         time.Duration `name:"token-ttl" default:"30m" env:"SIGNALFHIR_TOKEN_TTL" help:"Lifetime of binding tokens (${default})."`
 	KeepExpired      bool          `name:"keep-expired" env:"SIGNALFHIR_KEEP_EXPIRED" help:"Let bindings outlive the tokens they were made with."`
-	PublicURL        string        `name:"public-url" env:"SIGNALFHIR_PUBLIC_URL" placeholder:"URL" help:"Root URL clients reach the server at, where it differs from the address (behind a proxy)."`
+	PublicURL        string        `name:"public-url" env:"SIGNALFHIR_PUBLIC_URL" placeholder:"URL" help:"Root URL clients reach the server at, if it differs from the address (behind a proxy)."`
 	Strict           bool          `env:"SIGNALFHIR_STRICT" help:"Refuse what is otherwise accepted with a warning."`
 	SkipInvariants   bool          `name:"skip-invariants" env:"SIGNALFHIR_SKIP_INVARIANTS" help:"Do not evaluate the invariants of resources that are written."`
 	PreferQuery      bool          `name:"prefer-query" env:"SIGNALFHIR_PREFER_QUERY" help:"Where a topic's trigger has queryCriteria and fhirPathCriteria, let the former decide."`
@@ -53,11 +56,12 @@ type serveOptions struct {
 	LogLevel         slog.Level    `name:"log-level" default:"info" env:"SIGNALFHIR_LOG_LEVEL" help:"debug, info, warn or error (${default})."`
 	ExitOnStdinClose bool          `name:"exit-on-stdin-close" env:"SIGNALFHIR_EXIT_ON_STDIN_CLOSE" help:"Stop when standard input closes, so that a test's server ends with the test."`
 
-	clock clock.Clock // the machine's where nil; tests bring their own
+	Clock clock.Clock `kong:"-"` // nil: the machine's; tests set their own
 }
 
-// validate reports every problem of the options at once.
-func (o *serveOptions) validate() error {
+// Validate reports every problem of the options at once. It drops trailing
+// slashes of PublicURL.
+func (o *Serve) Validate() error {
 	var problems []error
 	if _, _, err := net.SplitHostPort(o.Listen); err != nil {
 		problems = append(problems, fmt.Errorf("--listen %s: expected HOST:PORT such as 127.0.0.1:8080", o.Listen))
@@ -92,8 +96,8 @@ func (o *serveOptions) validate() error {
 	return errors.Join(problems...)
 }
 
-// releases are those to offer, newest first.
-func (o *serveOptions) releases() []fhir.Release {
+// Releases returns the FHIR releases to offer, newest first.
+func (o *Serve) Releases() []fhir.Release {
 	if len(o.Release) == 0 {
 		return fhir.Releases
 	}
@@ -102,8 +106,8 @@ func (o *serveOptions) releases() []fhir.Release {
 	})
 }
 
-// listenOptions configure the client in the binary.
-type listenOptions struct {
+// Listen are the options of the client in the binary.
+type Listen struct {
 	Server       string        `default:"http://127.0.0.1:8080" env:"SIGNALFHIR_SERVER" placeholder:"URL" help:"Server, or its FHIR base (${default})."`
 	Subscription string        `xor:"what" placeholder:"ID" help:"Listen to this subscription."`
 	Topic        string        `xor:"what" placeholder:"URL" help:"Create a subscription on this topic, and delete it at the end."`
@@ -115,35 +119,32 @@ type listenOptions struct {
 	Timeout      time.Duration `placeholder:"DURATION" help:"Give up after this time."`
 }
 
-// errAnswered ends a run that only had to print something, such as --help.
-var errAnswered = errors.New("answered")
+// ErrDone means that nothing is left to run: [Parse] has printed the help or the
+// version.
+var ErrDone = errors.New("nothing is left to run")
 
-// command is what the arguments ask for.
-type command interface {
-	run(ctx context.Context, stdin io.Reader, stdout, stderr io.Writer) error
-}
-
-// parseOptions reads the arguments and the SIGNALFHIR_* variables. A variable
-// with our prefix that means nothing is refused, since it is most likely a
-// misspelt one.
-func parseOptions(args, environ []string, stdout io.Writer) (c command, err error) {
+// Parse reads the arguments and the SIGNALFHIR_* variables. It returns a *[Serve]
+// or a *[Listen]. It prints help and version to stdout and then returns
+// [ErrDone]. It refuses an unknown variable with the prefix, which is most likely
+// a misspelt one.
+func Parse(args, environ []string, stdout io.Writer) (command any, err error) {
 	var o options
-	// kong ends the process after --help and --version; a panic of our own
-	// brings the decision back here, where it can be tested.
+	// kong ends the process after --help and --version. Panicking instead
+	// returns to this function, so that a test can call it.
 	defer func() {
 		if r := recover(); r != nil {
-			if r != errAnswered { //nolint:errorlint // the very value thrown below
+			if r != ErrDone { //nolint:errorlint // the very value thrown below
 				panic(r)
 			}
-			err = errAnswered
+			err = ErrDone
 		}
 	}()
 	parser, err := kong.New(&o,
 		kong.Name("signalfhir"),
 		kong.Description("An in-memory development server for FHIR topic-based subscriptions over WebSocket."),
-		kong.Vars{"version": version()},
+		kong.Vars{"version": Version()},
 		kong.Writers(stdout, stdout),
-		kong.Exit(func(int) { panic(errAnswered) }),
+		kong.Exit(func(int) { panic(ErrDone) }),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 	)
 	if err != nil {
@@ -159,10 +160,10 @@ func parseOptions(args, environ []string, stdout io.Writer) (c command, err erro
 	if parsed.Command() == "listen" {
 		return &o.Listen, nil
 	}
-	return &o.Serve, o.Serve.validate()
+	return &o.Serve, o.Serve.Validate()
 }
 
-// The variables that are for the tests around the program, not for it.
+// testVariables are read by the tests around the program, not by the program.
 var testVariables = []string{"SIGNALFHIR_BIN", "SIGNALFHIR_SPEC", "SIGNALFHIR_SPEC_REQUIRED", "SIGNALFHIR_BROWSER_REQUIRED", "SIGNALFHIR_SHOTS"}
 
 func checkEnviron(model *kong.Application, environ []string) error {
@@ -182,37 +183,9 @@ func checkEnviron(model *kong.Application, environ []string) error {
 	return nil
 }
 
-// run serves until ctx ends or, if so asked, standard input closes.
-func (o *serveOptions) run(ctx context.Context, stdin io.Reader, stdout, stderr io.Writer) error {
-	log := newLogger(o, stderr)
-	listener, err := net.Listen("tcp", o.Listen)
-	if err != nil {
-		return fmt.Errorf("cannot listen on %s (%w); choose another address with --listen, 127.0.0.1:0 takes a free port", o.Listen, err)
-	}
-	s, err := newServer(o, listener.Addr(), log)
-	if err != nil {
-		listener.Close()
-		return err
-	}
-	if o.ExitOnStdinClose {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithCancel(ctx)
-		defer cancel()
-		go func() {
-			_, _ = io.Copy(io.Discard, stdin)
-			cancel()
-		}()
-	}
-	return s.serve(ctx, listener, func() {
-		s.banner(stderr)
-		if o.ReadyJSON {
-			_ = json.NewEncoder(stdout).Encode(s.ready())
-		}
-	})
-}
-
-// run listens until ctx ends or what was asked for has arrived.
-func (o *listenOptions) run(ctx context.Context, _ io.Reader, stdout, stderr io.Writer) error {
+// Run prints notifications until ctx ends, Count events have arrived or Timeout
+// has passed.
+func (o *Listen) Run(ctx context.Context, stdout, stderr io.Writer) error {
 	return listen.Run(ctx, listen.Options{
 		Server:       o.Server,
 		Subscription: o.Subscription,
@@ -226,8 +199,8 @@ func (o *listenOptions) run(ctx context.Context, _ io.Reader, stdout, stderr io.
 	}, stdout, stderr)
 }
 
-// version is the version of the build: the module's, else the commit's.
-func version() string {
+// Version returns the version of the build: the module's, else the commit's.
+func Version() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return "unknown"
@@ -243,17 +216,32 @@ func version() string {
 	return "devel"
 }
 
-// seedData is the seed the options name: nil for an empty room.
-func (o *serveOptions) seedData() (name string, data []byte, err error) {
+// SeedData returns the seed the options name, nil for an empty room. builtin is
+// the seed of a server whose options name none.
+func (o *Serve) SeedData(builtin []byte) (name string, data []byte, err error) {
 	switch o.Seed {
 	case "none":
 		return "", nil, nil
 	case "":
-		return "seed.json", builtinSeed, nil
+		return "seed.json", builtin, nil
 	}
 	data, err = os.ReadFile(o.Seed)
 	if err != nil {
 		return "", nil, fmt.Errorf("cannot read the seed: %w", err)
 	}
 	return o.Seed, data, nil
+}
+
+// Logger returns the log of the process, written to w.
+func (o *Serve) Logger(w io.Writer) *slog.Logger {
+	if o.LogFormat == "json" {
+		return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: o.LogLevel}))
+	}
+	f, isFile := w.(*os.File)
+	noColor := !isFile || os.Getenv("NO_COLOR") != ""
+	if isFile {
+		stat, err := f.Stat()
+		noColor = noColor || err != nil || stat.Mode()&os.ModeCharDevice == 0
+	}
+	return slog.New(tint.NewTextHandler(w, &tint.Options{Level: o.LogLevel, TimeFormat: "15:04:05.000", NoColor: noColor}))
 }
