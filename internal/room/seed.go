@@ -8,6 +8,7 @@ import (
 
 	"signalfhir/internal/fhir"
 	"signalfhir/internal/journal"
+	"signalfhir/internal/seed"
 	"signalfhir/internal/synth"
 )
 
@@ -22,7 +23,7 @@ func (r *Room) load() *fhir.Error {
 	}
 	r.write.Lock()
 	for _, b := range r.bases {
-		if err := b.loadLocked(s.Resources[b.release]); err != nil {
+		if err := b.loadLocked(s); err != nil {
 			r.write.Unlock()
 			return err
 		}
@@ -31,9 +32,14 @@ func (r *Room) load() *fhir.Error {
 	return r.generators.Reset(s.Generators)
 }
 
-// loadLocked puts resources into the base. What cannot be stored there, a topic
-// where the release has no such resource, is compiled only.
-func (b *Base) loadLocked(resources []*fhir.Object) *fhir.Error {
+// loadLocked puts the resources of a seed into the base. What cannot be stored there,
+// a topic if the release has no such resource, is compiled only. A seed that was
+// loaded before, by any room, is not checked again: the form of its resources depends
+// on nothing else, and to check it takes longer than to store them.
+func (b *Base) loadLocked(s *seed.Seed) *fhir.Error {
+	form := seed.Check{Release: b.release, Invariants: !b.room.options.SkipInvariants}
+	checked := s.Passed(form)
+	resources := s.Resources[b.release]
 	for _, topics := range []bool{true, false} {
 		for i, o := range resources {
 			typ, id := o.Text("resourceType"), o.Text("id")
@@ -42,9 +48,14 @@ func (b *Base) loadLocked(resources []*fhir.Object) *fhir.Error {
 			}
 			var err *fhir.Error
 			if topics && !b.release.IsResourceType(typ) {
-				err = b.loadTopicLocked(id, o)
-			} else if err = b.check(typ, o); err == nil {
-				err = b.writeLocked(Operation{Method: http.MethodPut, Type: typ, ID: id, Object: o.Clone()}, Request{Base: b.url()})
+				err = b.loadTopicLocked(id, o, checked)
+			} else {
+				if !checked {
+					err = b.check(typ, o)
+				}
+				if err == nil {
+					err = b.writeLocked(Operation{Method: http.MethodPut, Type: typ, ID: id, Object: o.Clone()}, Request{Base: b.url()})
+				}
 			}
 			if err != nil {
 				for j := range err.Issues {
@@ -54,14 +65,17 @@ func (b *Base) loadLocked(resources []*fhir.Object) *fhir.Error {
 			}
 		}
 	}
+	s.Pass(form)
 	return nil
 }
 
 // loadTopicLocked compiles a topic in the form of R5 for a release that cannot
-// store it.
-func (b *Base) loadTopicLocked(id string, o *fhir.Object) *fhir.Error {
-	if err := fhir.RefuseAll(fhir.R5.Validate(o)); err != nil {
-		return err
+// store it. checked tells that its form was found right before.
+func (b *Base) loadTopicLocked(id string, o *fhir.Object, checked bool) *fhir.Error {
+	if !checked {
+		if err := fhir.RefuseAll(fhir.R5.Validate(o)); err != nil {
+			return err
+		}
 	}
 	read, issues := b.release.ReadTopic(o)
 	compiled, more := b.compile(read)

@@ -261,9 +261,9 @@ func splitEscaped(text string, separator byte) []string {
 }
 
 // literal removes the escapes of a search value.
-func literal(text string) string {
-	return strings.NewReplacer(`\\`, `\`, `\,`, `,`, `\|`, `|`, `\$`, `$`).Replace(text)
-}
+func literal(text string) string { return escapes.Replace(text) }
+
+var escapes = strings.NewReplacer(`\\`, `\`, `\,`, `,`, `\|`, `|`, `\$`, `$`)
 
 // Match tells whether every condition holds for a resource.
 func (q *Query) Match(res *fhir.Resource) (bool, error) {

@@ -29,6 +29,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"signalfhir/internal/fhir"
 	"signalfhir/internal/synth"
@@ -40,7 +41,26 @@ type Seed struct {
 	Random      uint64
 	Resources   map[fhir.Release][]*fhir.Object // each with resourceType and id; read only
 	Generators  []synth.Spec                    // each with its seed
+
+	passed sync.Map // of Check
 }
+
+// Check is what the resources of a release were checked for. Its outcome depends on
+// the seed alone, so that of many rooms with one seed only the first has to check.
+type Check struct {
+	Release    fhir.Release
+	Invariants bool // not only the form
+}
+
+// Passed reports whether [Seed.Pass] was called with the check.
+func (s *Seed) Passed(c Check) bool {
+	_, ok := s.passed.Load(c)
+	return ok
+}
+
+// Pass remembers that every resource of the release passed a check. The resources
+// must not be modified afterwards.
+func (s *Seed) Pass(c Check) { s.passed.Store(c, nil) }
 
 // MaxIssues bounds how many mistakes one refusal tells of.
 const MaxIssues = 20
