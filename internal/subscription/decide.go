@@ -2,20 +2,21 @@ package subscription
 
 import "signalfhir/internal/fhir"
 
-// Stand is what decides whether a subscription gets an event now.
+// Stand is the assessment of one subscription: what decides whether it gets an
+// event now.
 type Stand struct {
 	Subscription string
 	Status       string
-	Filtered     bool     // it has filters that are about the resource
-	Passes       bool     // its filters let the resource pass
+	Filtered     bool     // it has filters on the resource
+	Passes       bool     // the resource passes its filters
 	Reasons      []string // how each filter compared, in words
 	Next         int64    // number of its next event
-	Sockets      []string // bound to it
+	Sockets      []string // sockets bound to it
 }
 
-// Stands tells how the subscriptions on a topic stand to an event about a
-// resource, in order of creation: the first most of them, and of those whose id
-// is wanted alone where that is not "". Nothing changes.
+// Stands assesses the subscriptions on a topic for an event about a resource, in
+// order of creation, at most the first most of them. If wanted is not "", it
+// assesses only the subscription with that id. It changes nothing.
 func (r *Registry) Stands(topicKey string, state *fhir.Resource, wanted string, most int) []Stand {
 	r.mu.RLock()
 	var on []*subscription
@@ -32,7 +33,7 @@ func (r *Registry) Stands(topicKey string, state *fhir.Resource, wanted string, 
 	return stands
 }
 
-// StandOf is [Registry.Stands] of one subscription, whatever its topic.
+// StandOf assesses one subscription, whatever its topic.
 func (r *Registry) StandOf(id string, state *fhir.Resource) (Stand, bool) {
 	s := r.get(id)
 	if s == nil {
