@@ -81,20 +81,20 @@ func TestAppend_FindsExactlyThoseWhoseFiltersPass(test *testing.T) {
 					}
 				}
 				var got []string
-				observed := 0
+				explained := 0
 				deliveries, others := r.Append("t", occurrence(), res)
 				for _, d := range deliveries {
 					if d.Number > 0 {
 						got = append(got, d.Subscription)
 					} else {
-						observed++
+						explained++
 					}
 				}
 				if !slices.Equal(got, want) {
 					t.Fatalf("the event reached %v, want %v", got, want)
 				}
-				if len(got)+observed+others != len(order) {
-					t.Fatalf("%d got it, %d were explained, %d only counted: want %d in all", len(got), observed, others, len(order))
+				if len(got)+explained+others != len(order) {
+					t.Fatalf("%d got it, %d were explained, %d only counted: want %d in all", len(got), explained, others, len(order))
 				}
 			}
 		}
