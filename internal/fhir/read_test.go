@@ -13,7 +13,7 @@ import (
 	"signalfhir/internal/fhir/fhirtest"
 )
 
-// found is an issue without its prose.
+// found is an issue without its text.
 type found struct{ Severity, Code, At string }
 
 func summary(issues []fhir.Issue) []found {
@@ -24,8 +24,8 @@ func summary(issues []fhir.Issue) []found {
 	return list
 }
 
-// subscription is a valid one with members put in; a member given as null is
-// taken out.
+// subscription returns a valid one with members added; a member given as null is
+// removed.
 func subscription(t *testing.T, members string) *fhir.Object {
 	t.Helper()
 	o := parse(t, `{"resourceType":"Subscription","id":"abc","status":"requested",
@@ -242,8 +242,8 @@ func TestReadTopic_Rules(t *testing.T) { // 7.5
 	}
 }
 
-// The official examples are all rest-hook, which this server refuses, and
-// otherwise fine.
+// The official examples are all rest-hook, which this server refuses, and otherwise
+// valid.
 func TestRead_OfficialExamples(t *testing.T) {
 	t.Parallel()
 	folder := fhirtest.Spec(t, "examples", "R5")

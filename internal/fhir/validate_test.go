@@ -21,7 +21,7 @@ func acceptsTheOfficialExamples(t *testing.T, r fhir.Release) {
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no examples found: %v", err)
 	}
-	// What is wrong with an example, where something is.
+	// The problems of the examples that have one.
 	wrong := map[string]string{}
 	for _, file := range files {
 		data, err := os.ReadFile(file)
@@ -129,7 +129,7 @@ func TestValidate_NamesEachProblemWithItsPlace(t *testing.T) {
 	}
 }
 
-// The rows of spec.md 7.1 that are about structure.
+// The rows of spec.md 7.1 about structure.
 func TestValidate_SubscriptionsOfTheTableOfBadInput(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct{ old, new, code, place string }{
@@ -175,7 +175,7 @@ func TestValidate_SubscriptionsOfTheTableOfBadInput(t *testing.T) {
 	}
 }
 
-func TestValidate_AcceptsWhatJSONOfFHIRAllows(t *testing.T) {
+func TestValidate_AcceptsWhatFHIRsJSONAllows(t *testing.T) {
 	t.Parallel()
 	for name, body := range map[string]string{
 		"sibling instead of a required value": `{"resourceType":"Encounter","_status":{"extension":[{"url":"http://a","valueCode":"unknown"}]}}`,

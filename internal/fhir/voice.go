@@ -23,7 +23,7 @@ func (r Release) EncodeFor(v Voice, n *Notification) []byte {
 		return []byte("ping " + n.Subscription)
 	case v == Legacy:
 		return nil
-	case v == Medplum && r.codec().answered:
+	case v == Medplum && r.codec().responses:
 		return R4B.encode(n, "Subscription/"+n.Subscription)
 	}
 	return r.EncodeNotification(n)
