@@ -18,7 +18,7 @@ var update = flag.Bool("update", false, "write the golden files anew")
 
 // step is a frame that comes and what the server has when it is asked.
 type step struct {
-	says  string // what happens, for whoever reads the golden file
+	says  string // what happens, for readers of the golden file
 	frame string
 	log   eventLog
 }
@@ -136,7 +136,7 @@ func golden(t *testing.T, name, got string) {
 
 // A run that was asked for some events ends with them, and a subscription that
 // was turned off ends it for good; anything else is tried again.
-func TestListener_FrameTellsWhatEndsTheRun(t *testing.T) {
+func TestListener_FrameReturnsWhatEndsTheRun(t *testing.T) {
 	t.Parallel()
 	outcome := `{"resourceType":"OperationOutcome","issue":[{"code":"expired"}]}`
 	for name, row := range map[string]struct {
@@ -158,7 +158,7 @@ func TestListener_FrameTellsWhatEndsTheRun(t *testing.T) {
 
 // A server that answers $events with more than it was asked for, twice and in
 // disorder, is read all the same.
-func TestListener_RecoverTakesOnlyWhatWasMissed(t *testing.T) {
+func TestListener_RecoverTakesOnlyMissedEvents(t *testing.T) {
 	t.Parallel()
 	var seen transcript
 	l := &listener{
@@ -172,7 +172,7 @@ func TestListener_RecoverTakesOnlyWhatWasMissed(t *testing.T) {
 	}
 	want := []string{
 		"handshake           abc  total 7",
-		"# missed #5 to #7; asking $events",
+		"# missed #5 to #7; calling $events",
 		"query-event         abc  #5  recovered",
 		"query-event         abc  #6  recovered",
 		"# lost #7: the server no longer has them",

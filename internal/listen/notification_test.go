@@ -77,13 +77,13 @@ func TestParseNotification_ReadsWhatServersSend(t *testing.T) {
 				t.Fatalf("not read: %s", row.frame)
 			}
 			if diff := cmp.Diff(row.want, got, cmp.AllowUnexported(notification{}, event{})); diff != "" {
-				t.Errorf("read wrongly (-want +got):\n%s", diff)
+				t.Errorf("parsed wrongly (-want +got):\n%s", diff)
 			}
 		})
 	}
 }
 
-func TestParseNotification_LeavesWhatIsNone(t *testing.T) {
+func TestParseNotification_IgnoresOtherMessages(t *testing.T) {
 	t.Parallel()
 	status := func(member string) string {
 		return `{"resourceType":"Bundle","entry":[{"resource":{"resourceType":"SubscriptionStatus",` + member + `}}]}`
@@ -146,7 +146,7 @@ func FuzzParseNotification(f *testing.F) {
 			return
 		}
 		if !json.Valid(data) {
-			t.Fatalf("%q is no JSON, but %+v was read", data, n)
+			t.Fatalf("%q is not JSON, but %+v was read", data, n)
 		}
 		known := map[string]bool{}
 		for _, e := range n.events {
@@ -154,7 +154,7 @@ func FuzzParseNotification(f *testing.F) {
 				t.Fatalf("%q: read event %+v", data, e)
 			}
 			if known[e.focus] {
-				return // on two servers perhaps, which the short form cannot tell apart
+				return // the events may be on two servers, which the short form cannot distinguish
 			}
 			known[e.focus] = true
 		}

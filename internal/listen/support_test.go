@@ -32,7 +32,7 @@ func (a answers) server() *server {
 // silent is a server nothing must be asked of.
 func silent(t testing.TB) answers {
 	return func(r *http.Request) (int, string) {
-		t.Errorf("the server was asked for %s", r.URL)
+		t.Errorf("unexpected request for %s", r.URL)
 		return http.StatusInternalServerError, ""
 	}
 }
@@ -41,7 +41,7 @@ func silent(t testing.TB) answers {
 // stands behind "# ".
 type transcript struct {
 	lines []string
-	bad   []string // lines that had no time where one belongs
+	bad   []string // lines without a time where one belongs
 }
 
 // printer writes to the transcript.
@@ -101,8 +101,8 @@ func bundle(kind string, total int64, numbers ...int64) []byte {
 // eventLog answers $events from memory.
 type eventLog struct {
 	total int64
-	lost  map[int64]bool // numbers the server forgot
-	down  bool           // it answers nothing but 503
+	lost  map[int64]bool // numbers that the server forgot
+	down  bool           // every response is 503
 }
 
 func (l *eventLog) answer(r *http.Request) (int, string) {

@@ -74,7 +74,7 @@ func TestTracker_Event(t *testing.T) {
 			if missed != row.missed || isNew != row.isNew {
 				t.Errorf("got %v, %v, want %v, %v", missed, isNew, row.missed, row.isNew)
 			}
-			// It counts when it is shown, not when it arrives.
+			// An event counts when it is shown, not when it arrives.
 			if again, still := track.event(row.number); again != missed || still != isNew {
 				t.Errorf("asked again: got %v, %v, want %v, %v", again, still, missed, isNew)
 			}
@@ -140,7 +140,7 @@ func TestTracker_AccountsForEveryNumberOnce(t *testing.T) {
 			"change":    func(t *rapid.T) { total += rapid.Int64Range(1, 4).Draw(t, "changes") },
 			"handshake": func(*rapid.T) { handshake() },
 			"restart": func(t *rapid.T) {
-				// As many events as before, and nobody could tell that it was restarted.
+				// With as many events as before, the restart is undetectable.
 				total = rapid.Int64Range(0, max(0, track.last-1)).Draw(t, "total")
 				handshake()
 			},
@@ -189,7 +189,7 @@ func TestListener_ShowsEveryEventOnceOrReportsItLost(t *testing.T) {
 				t.Fatalf("%s: %v", data, err)
 			}
 			for _, line := range seen.take() {
-				if strings.HasPrefix(line, "# the numbering began anew") {
+				if strings.HasPrefix(line, "# the numbering started again") {
 					next = 1
 				}
 				numbers, lost := accounted(line)
