@@ -40,7 +40,7 @@ func TestBuiltin_IsValid(t *testing.T) {
 			t.Run(string(r)+"/"+o.Text("resourceType")+"/"+o.Text("id"), func(t *testing.T) {
 				in := r
 				if r == fhir.R4 && o.Text("resourceType") == "SubscriptionTopic" {
-					in = fhir.R5 // R4 has none
+					in = fhir.R5 // R4 has no such type
 				}
 				fhirtest.Valid(t, in, o.AppendJSON(nil))
 			})
@@ -68,7 +68,7 @@ func TestBuiltin_ReferencesResolve(t *testing.T) {
 			case *fhir.Object:
 				for _, name := range v.Names() {
 					if target := v.Text(name); (name == "reference" || name == "topic") && !known[target] {
-						t.Errorf("%s/%s refers to %s, which is not before it", o.Text("resourceType"), o.Text("id"), target)
+						t.Errorf("%s/%s refers to %s, which is not defined before it", o.Text("resourceType"), o.Text("id"), target)
 					}
 					find(v.Get(name))
 				}
@@ -164,7 +164,7 @@ func TestBuiltin_TopicsFireForTheGenerators(t *testing.T) {
 				patient = patient || res.Type == "Patient"
 			}
 			if !patient {
-				t.Errorf("%s/%s %s: %s brings no patient along", w.Type, w.ID, w.Note, id)
+				t.Errorf("%s/%s %s: %s includes no patient", w.Type, w.ID, w.Note, id)
 			}
 		}
 		return nil
@@ -279,7 +279,7 @@ func TestBuiltin_HasTheCastOfExamples(t *testing.T) {
 		}
 		name := func(o *fhir.Object) string { return string(fhir.NewObject("name", o.Get("name")).AppendJSON(nil)) }
 		if name(o) != name(want) {
-			t.Errorf("%s is called %s, examples say %s", key, name(o), name(want))
+			t.Errorf("%s is called %s, examples use %s", key, name(o), name(want))
 		}
 	}
 }
@@ -311,7 +311,7 @@ func TestDocumentation_IsTrue(t *testing.T) {
 	}
 	for _, word := range words {
 		if !strings.Contains(doc, "`"+word+"`") && !strings.Contains(doc, "/"+word+"`") {
-			t.Errorf("it does not tell of %s", word)
+			t.Errorf("it does not mention %s", word)
 		}
 	}
 }
