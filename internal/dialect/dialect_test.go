@@ -127,7 +127,7 @@ func TestParse_RefusesWithWhatWouldBeRight(t *testing.T) {
 		{"no space before the token", "bind-with-tokenaB3", dialect.IG, "not-supported", `unknown message "bind-with-tokenaB3"` + understood},
 		{"a token alone", "aB3-_x", dialect.IG, "not-supported", `unknown message "aB3-_x"` + understood},
 		{"a command in quotes", `"bind-with-token a"`, dialect.IG, "not-supported", `unknown message "\"bind-with-token a\""` + understood},
-		{"JSON that is no object", "[1]", dialect.IG, "not-supported", `unknown message "[1]"` + understood},
+		{"JSON that is not an object", "[1]", dialect.IG, "not-supported", `unknown message "[1]"` + understood},
 		{"a ping of something", "ping abc", dialect.IG, "not-supported", `unknown message "ping abc"` + understood},
 		{"a ping with a colon", "ping:", dialect.IGColon, "not-supported", `unknown message "ping:"` + understood},
 		{"legacy bind of nothing", "bind", dialect.IG, "not-supported", `unknown message "bind"` + understood},

@@ -77,12 +77,12 @@ func TestReadSubscription_BackportVariants(t *testing.T) {
 		"FLT-18 parameter alone": {edits: []string{"Encounter?patient=", "patient="}, check: func(s *fhir.Subscription) bool {
 			return s.Filters[0].ResourceType == "" && s.Filters[0].Parameter == "patient"
 		}},
-		"FLT-19 leading slash, joined":     {edits: []string{"Encounter?patient=Patient/123", "/Encounter?patient=Patient/123&status=planned"}, check: func(s *fhir.Subscription) bool { return len(s.Filters) == 3 && s.Filters[1].Parameter == "status" }},
-		"FLT-19 a chain is no type":        {edits: []string{"Encounter?patient=Patient/123", "patient.gender=male"}, check: func(s *fhir.Subscription) bool { return s.Filters[0].Parameter == "patient.gender" }},
-		"FLT-20 percent":                   {edits: []string{"Encounter?patient=Patient/123", "code=http%3A%2F%2Floinc.org%7C1234-5"}, check: func(s *fhir.Subscription) bool { return s.Filters[0].Value == "http://loinc.org|1234-5" }},
-		"FLT-24 no value":                  {edits: []string{"Encounter?patient=Patient/123", "patient"}, says: "expected parameter=value"},
-		"FLT-23 a type that is none":       {edits: []string{"Encounter?patient=Patient/123", "Encountr?patient=Patient/123"}, says: `"Encountr" is not a resource type`},
-		"SUB4-1 criteria that is no topic": {edits: []string{`"http://example.org/FHIR/SubscriptionTopic/admission"`, `"admission"`}, says: "canonical URL"},
+		"FLT-19 leading slash, joined":        {edits: []string{"Encounter?patient=Patient/123", "/Encounter?patient=Patient/123&status=planned"}, check: func(s *fhir.Subscription) bool { return len(s.Filters) == 3 && s.Filters[1].Parameter == "status" }},
+		"FLT-19 a chain is no type":           {edits: []string{"Encounter?patient=Patient/123", "patient.gender=male"}, check: func(s *fhir.Subscription) bool { return s.Filters[0].Parameter == "patient.gender" }},
+		"FLT-20 percent":                      {edits: []string{"Encounter?patient=Patient/123", "code=http%3A%2F%2Floinc.org%7C1234-5"}, check: func(s *fhir.Subscription) bool { return s.Filters[0].Value == "http://loinc.org|1234-5" }},
+		"FLT-24 no value":                     {edits: []string{"Encounter?patient=Patient/123", "patient"}, says: "expected parameter=value"},
+		"FLT-23 an unknown type":              {edits: []string{"Encounter?patient=Patient/123", "Encountr?patient=Patient/123"}, says: `"Encountr" is not a resource type`},
+		"SUB4-1 criteria that is not a topic": {edits: []string{`"http://example.org/FHIR/SubscriptionTopic/admission"`, `"admission"`}, says: "canonical URL"},
 	} {
 		got, issues := fhir.R4.ReadSubscription(parse(t, backportSubscription(test.edits...)))
 		var said []string

@@ -14,7 +14,7 @@ import (
 	"signalfhir/internal/fhir"
 )
 
-var update = flag.Bool("update", false, "write the golden files anew")
+var update = flag.Bool("update", false, "rewrite the golden files")
 
 // golden compares got with testdata/golden/name.json. The file is indented for
 // people; got must be compact, with its members in the order of the file.

@@ -226,7 +226,7 @@ func TestReadTopic_Rules(t *testing.T) { // 7.5
 		{"a shape of no type", `"notificationShape":[{"resource":"Nothing"}]`, []found{{"error", "not-supported", "SubscriptionTopic.notificationShape[0].resource"}}},
 		{"an event on no type", `"eventTrigger":[{"resource":"Nothing","event":{"text":"x"}}]`, []found{{"error", "not-supported", "SubscriptionTopic.eventTrigger[0].resource"}}},
 		{"nothing that fires (TOP-19)", `"resourceTrigger":null`, []found{{"warning", "business-rule", "SubscriptionTopic.resourceTrigger"}}},
-		{"a url nobody can name", `"url":"http://example.org/t|1"`, []found{{"warning", "value", "SubscriptionTopic.url"}}},
+		{"a url that no subscription can name", `"url":"http://example.org/t|1"`, []found{{"warning", "value", "SubscriptionTopic.url"}}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

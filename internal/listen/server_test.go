@@ -11,8 +11,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// What the server answers decides whether the client tries again, makes its
-// subscription anew, or ends.
+// The server's response decides whether the client retries, creates its subscription
+// again, or ends.
 func TestServer_ErrorsAreGoneRefusedOrNeither(t *testing.T) {
 	t.Parallel()
 	for status, want := range map[int]struct{ gone, refused bool }{
@@ -63,7 +63,7 @@ func TestServer_BindingToken(t *testing.T) {
 	}{
 		{"all", `{"parameter":[` + strings.Join([]string{other, url, expiration, token}, ",") + `]}`, full, ""},
 		{"no expiration", `{"parameter":[` + token + `,` + url + `]}`, binding{token: "secret", url: "ws://test/ws"}, ""},
-		{"an expiration that is none", `{"parameter":[` + token + `,{"name":"expiration","valueDateTime":"soon"},` + url + `]}`, binding{token: "secret", url: "ws://test/ws"}, ""},
+		{"an invalid expiration", `{"parameter":[` + token + `,{"name":"expiration","valueDateTime":"soon"},` + url + `]}`, binding{token: "secret", url: "ws://test/ws"}, ""},
 		{"no token", `{"parameter":[` + expiration + `,` + url + `]}`, binding{}, "no token or no websocket-url"},
 		{"no url", `{"parameter":[` + token + `,` + expiration + `]}`, binding{}, "no token or no websocket-url"},
 		{"nothing", `{}`, binding{}, "no token or no websocket-url"},
@@ -87,7 +87,7 @@ func TestServer_BindingToken(t *testing.T) {
 	}
 }
 
-// Who names nothing is told what there is.
+// A user who names nothing gets a list of what there is.
 func TestRun_ExplainsWhatThereIsToListenTo(t *testing.T) {
 	t.Parallel()
 	s := answers(func(r *http.Request) (int, string) {

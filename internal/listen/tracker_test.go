@@ -93,8 +93,8 @@ func TestTracker_ShownNeverGoesBack(t *testing.T) {
 	}
 }
 
-// Whoever shows or gives up all that a tracker calls missed or new has accounted
-// for every number once, in ascending order, and for nothing else.
+// A client that shows or gives up everything a tracker calls missed or new accounts for
+// every number once, in ascending order, and for nothing else.
 func TestTracker_AccountsForEveryNumberOnce(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
@@ -171,8 +171,8 @@ func TestTracker_AccountsForEveryNumberOnce(t *testing.T) {
 	})
 }
 
-// The same of the whole way from frames to what a reader sees, with a server
-// that forgets events and is not always there.
+// The same for the whole way from frames to output, with a server that forgets events
+// and is sometimes down.
 func TestListener_ShowsEveryEventOnceOrReportsItLost(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
@@ -252,7 +252,7 @@ var (
 	lostLine  = regexp.MustCompile(`^# lost #(\d+)(?: to #(\d+))?:`)
 )
 
-// accounted are the numbers a line shows or reports lost.
+// accounted returns the numbers that a line shows or reports as lost.
 func accounted(line string) (numbers []int64, lost bool) {
 	number := func(text string) int64 {
 		n, err := strconv.ParseInt(text, 10, 64)

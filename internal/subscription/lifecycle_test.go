@@ -241,7 +241,7 @@ func TestRemove_EndsEverything(t *testing.T) { // LC-14, LC-13
 		t.Errorf("$events gives %v, want not-found", err)
 	}
 	if _, ok := r.Status("s"); ok {
-		t.Error("$status answers")
+		t.Error("$status succeeds")
 	}
 	if _, err := r.AppendTo("s", occurrence()); err == nil || err.Status != http.StatusNotFound {
 		t.Errorf("AppendTo gives %v, want 404", err)

@@ -157,7 +157,7 @@ func TestScenario_FollowsTheLifecycles(t *testing.T) {
 		}
 		for state := range may {
 			typ, status, _ := strings.Cut(state, " ")
-			if told := seen[typ+" requested"] || seen[typ+" planned"] || seen[typ+" final"]; told && status != "" && !seen[state] {
+			if known := seen[typ+" requested"] || seen[typ+" planned"] || seen[typ+" final"]; known && status != "" && !seen[state] {
 				t.Errorf("in 4000 writes nothing was ever %s", state)
 			}
 		}

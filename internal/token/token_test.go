@@ -302,8 +302,8 @@ func TestStore_AgreesWithAPlainList(t *testing.T) {
 			revoked bool
 		}
 		c := clock.NewManual(start)
-		told := map[string]int{}
-		s := token.New(c, random.Seeded(3), 1000, func(t token.Token) { told[t.Secret]++ })
+		expirations := map[string]int{}
+		s := token.New(c, random.Seeded(3), 1000, func(t token.Token) { expirations[t.Secret]++ })
 		var all []*known
 		for range rapid.IntRange(1, 80).Draw(t, "steps") {
 			switch rapid.SampledFrom([]string{"issue", "issue", "revoke", "advance", "clean"}).Draw(t, "step") {
@@ -333,7 +333,7 @@ func TestStore_AgreesWithAPlainList(t *testing.T) {
 				if !k.revoked && !c.Now().Before(k.Expires) {
 					over = 1
 				}
-				if got := told[k.Secret]; got != over {
+				if got := expirations[k.Secret]; got != over {
 					t.Fatalf("token %d: expired was called %d times, want %d", i, got, over)
 				}
 				want := ""
