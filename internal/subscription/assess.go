@@ -2,9 +2,9 @@ package subscription
 
 import "signalfhir/internal/fhir"
 
-// Stand is the assessment of one subscription: what decides whether it gets an
+// Assessment is what decides whether a subscription gets an
 // event now.
-type Stand struct {
+type Assessment struct {
 	Subscription string
 	Status       string
 	Filtered     bool     // it has filters on the resource
@@ -17,41 +17,41 @@ type Stand struct {
 // Stands assesses the subscriptions on a topic for an event about a resource, in
 // order of creation, at most the first most of them. If wanted is not "", it
 // assesses only the subscription with that id. It changes nothing.
-func (r *Registry) Stands(topicKey string, state *fhir.Resource, wanted string, most int) []Stand {
+func (r *Registry) Stands(topicKey string, state *fhir.Resource, wanted string, most int) []Assessment {
 	r.mu.RLock()
 	var on []*subscription
 	if index := r.byTopic[topicKey]; index != nil {
 		on = index.all
 	}
 	r.mu.RUnlock()
-	stands := []Stand{}
+	list := []Assessment{}
 	for _, s := range on {
-		if len(stands) < most && (wanted == "" || s.id == wanted) {
-			stands = append(stands, s.stand(state))
+		if len(list) < most && (wanted == "" || s.id == wanted) {
+			list = append(list, s.assess(state))
 		}
 	}
-	return stands
+	return list
 }
 
 // StandOf assesses one subscription, whatever its topic.
-func (r *Registry) StandOf(id string, state *fhir.Resource) (Stand, bool) {
+func (r *Registry) StandOf(id string, state *fhir.Resource) (Assessment, bool) {
 	s := r.get(id)
 	if s == nil {
-		return Stand{}, false
+		return Assessment{}, false
 	}
-	return s.stand(state), true
+	return s.assess(state), true
 }
 
-func (s *subscription) stand(state *fhir.Resource) Stand {
+func (s *subscription) assess(state *fhir.Resource) Assessment {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	stand := Stand{Subscription: s.id, Status: s.status, Passes: true, Next: s.counter + 1, Sockets: []string{}}
+	a := Assessment{Subscription: s.id, Status: s.status, Passes: true, Next: s.counter + 1, Sockets: []string{}}
 	if s.spec.Filter != nil {
-		stand.Passes, stand.Reasons = s.spec.Filter.Match(state)
-		stand.Filtered = len(stand.Reasons) > 0
+		a.Passes, a.Reasons = s.spec.Filter.Match(state)
+		a.Filtered = len(a.Reasons) > 0
 	}
 	for _, b := range s.bindings {
-		stand.Sockets = append(stand.Sockets, b.socket.ID())
+		a.Sockets = append(a.Sockets, b.socket.ID())
 	}
-	return stand
+	return a
 }
