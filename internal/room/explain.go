@@ -102,7 +102,7 @@ func (b *Base) explainLocked(change *store.Change, subscription string) *Explana
 	}
 	for _, id := range slices.Sorted(maps.Keys(b.classic)) {
 		if c := b.classic[id]; subscription == id || subscription == "" && c.typ == state.Type {
-			stand, ok := b.room.subscriptions.StandOf(id, state)
+			stand, ok := b.room.subscriptions.AssessOne(id, state)
 			if ok {
 				e.Criteria = append(e.Criteria, c.verdict(stand, change))
 			}
@@ -128,7 +128,7 @@ func (b *Base) topicsOfLocked(subscription string) []*topic.Topic {
 // deleted.
 func (b *Base) withoutTopicLocked(subscription string, state *fhir.Resource) []TopicVerdict {
 	is, _ := b.room.subscriptions.State(subscription)
-	stand, ok := b.room.subscriptions.StandOf(subscription, state)
+	stand, ok := b.room.subscriptions.AssessOne(subscription, state)
 	if !ok || is.Release != b.release {
 		return nil
 	}

@@ -33,8 +33,8 @@ func (r *Registry) Stands(topicKey string, state *fhir.Resource, wanted string, 
 	return list
 }
 
-// StandOf assesses one subscription, whatever its topic.
-func (r *Registry) StandOf(id string, state *fhir.Resource) (Assessment, bool) {
+// AssessOne assesses one subscription, whatever its topic.
+func (r *Registry) AssessOne(id string, state *fhir.Resource) (Assessment, bool) {
 	s := r.get(id)
 	if s == nil {
 		return Assessment{}, false
