@@ -150,7 +150,7 @@ func (b *Base) verdictLocked(t *topic.Topic, change *store.Change, wanted string
 		}
 		verdict.Steps = append(verdict.Steps, Step{s.Name, s.Passed, text})
 	}
-	stands := b.room.subscriptions.Stands(b.topicKey(t), change.State(), wanted, maxVerdicts)
+	stands := b.room.subscriptions.Assess(b.topicKey(t), change.State(), wanted, maxVerdicts)
 	for _, stand := range stands {
 		verdict.Subscriptions = append(verdict.Subscriptions, verdictOf(stand, v.Fired, change.State().Type))
 	}

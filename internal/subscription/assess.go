@@ -14,10 +14,10 @@ type Assessment struct {
 	Sockets      []string // sockets bound to it
 }
 
-// Stands assesses the subscriptions on a topic for an event about a resource, in
+// Assess assesses the subscriptions on a topic for an event about a resource, in
 // order of creation, at most the first most of them. If wanted is not "", it
 // assesses only the subscription with that id. It changes nothing.
-func (r *Registry) Stands(topicKey string, state *fhir.Resource, wanted string, most int) []Assessment {
+func (r *Registry) Assess(topicKey string, state *fhir.Resource, wanted string, most int) []Assessment {
 	r.mu.RLock()
 	var on []*subscription
 	if index := r.byTopic[topicKey]; index != nil {
