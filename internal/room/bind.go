@@ -159,7 +159,7 @@ func (r *Room) Gone(s subscription.Socket) {
 }
 
 // voice is that of a dialect.
-func voice(said string) fhir.Voice {
+func voice(said string) fhir.FrameFormat {
 	if said == dialect.Medplum {
 		return fhir.Medplum
 	}

@@ -14,7 +14,7 @@ import (
 // guards it.
 type binding struct {
 	socket Socket
-	voice  fhir.Voice
+	format fhir.FrameFormat
 	tokens map[string]time.Time // expiry of each token that keeps the binding, by token key
 	expiry clock.Timer          // ends the binding with its last token; nil if it outlives its tokens
 	due    time.Time            // when its next heartbeat is due, if heartbeats are on
@@ -22,7 +22,7 @@ type binding struct {
 
 // bind registers a binding and sends its handshake in one step (WS-22). It
 // reports whether the binding is new.
-func (s *subscription) bind(to Socket, voice fhir.Voice, tokenKey string, expires time.Time) (created bool, refused *fhir.Error) {
+func (s *subscription) bind(to Socket, format fhir.FrameFormat, tokenKey string, expires time.Time) (created bool, refused *fhir.Error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.stopped {
@@ -45,7 +45,7 @@ func (s *subscription) bind(to Socket, voice fhir.Voice, tokenKey string, expire
 	} else {
 		s.options.Observer.Renewed(s.id, to.ID(), tokenKey)
 	}
-	b.voice = voice
+	b.format = format
 	s.holdLocked(b, tokenKey, expires)
 	// A client that sees the handshake may move the clock, so start the heartbeats
 	// first. The first one is due a period after the handshake (NB-22); sendLocked

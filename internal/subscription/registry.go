@@ -260,7 +260,7 @@ func (r *Registry) Bind(id string, to Socket, tokenKey string, expires time.Time
 
 // BindIn is [Registry.Bind] for a socket that wants its notifications in a given
 // frame format.
-func (r *Registry) BindIn(voice fhir.Voice, id string, to Socket, tokenKey string, expires time.Time) *fhir.Error {
+func (r *Registry) BindIn(format fhir.FrameFormat, id string, to Socket, tokenKey string, expires time.Time) *fhir.Error {
 	s := r.get(id)
 	if s == nil {
 		return unknown(id)
@@ -272,7 +272,7 @@ func (r *Registry) BindIn(voice fhir.Voice, id string, to Socket, tokenKey strin
 	}
 	r.sockets[to][id]++
 	r.mu.Unlock()
-	created, err := s.bind(to, voice, tokenKey, expires)
+	created, err := s.bind(to, format, tokenKey, expires)
 	if !created {
 		r.forget(id, to)
 	}

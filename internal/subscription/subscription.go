@@ -235,25 +235,25 @@ func (s *subscription) flushLocked() {
 type outgoing struct {
 	notification *fhir.Notification
 	release      fhir.Release
-	frame        Frame                 // in the standard format, once it has bytes
-	voices       map[fhir.Voice][]byte // encoded in other formats; nil if a format cannot express it
+	frame        Frame                       // in the standard format, once it has bytes
+	formats      map[fhir.FrameFormat][]byte // encoded in other formats; nil if a format cannot express it
 }
 
 // in returns the frame in a frame format.
-func (w *outgoing) in(v fhir.Voice) Frame {
-	if v == fhir.Standard {
+func (w *outgoing) in(format fhir.FrameFormat) Frame {
+	if format == fhir.Standard {
 		if w.frame.Bytes == nil {
 			w.frame.Bytes = w.release.EncodeNotification(w.notification)
 		}
 		return w.frame
 	}
-	bytes, encoded := w.voices[v]
+	bytes, encoded := w.formats[format]
 	if !encoded {
-		bytes = w.release.EncodeFor(v, w.notification)
-		if w.voices == nil {
-			w.voices = map[fhir.Voice][]byte{}
+		bytes = w.release.EncodeFor(format, w.notification)
+		if w.formats == nil {
+			w.formats = map[fhir.FrameFormat][]byte{}
 		}
-		w.voices[v] = bytes
+		w.formats[format] = bytes
 	}
 	f := w.frame
 	f.Bytes = bytes
@@ -282,7 +282,7 @@ func (s *subscription) sendLocked(to []*binding, w *outgoing) {
 	w.frame.At = now
 	var lost []*binding
 	for _, b := range to {
-		f := w.in(b.voice)
+		f := w.in(b.format)
 		if f.Bytes == nil {
 			continue
 		}
