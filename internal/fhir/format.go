@@ -5,7 +5,7 @@ type FrameFormat string
 
 // The frame formats.
 const (
-	Standard FrameFormat = "" // as the specification writes a notification
+	StandardFormat FrameFormat = "" // as the specification writes a notification
 	// Medplum is, on R4 and R4B, a SubscriptionStatus with a relative reference to its
 	// subscription; Medplum's client accepts no other.
 	Medplum FrameFormat = "medplum"

@@ -163,7 +163,7 @@ func voice(said string) fhir.FrameFormat {
 	if said == dialect.Medplum {
 		return fhir.Medplum
 	}
-	return fhir.Standard
+	return fhir.StandardFormat
 }
 
 // Revoke makes a token invalid and ends the bindings that rest on it (WS-35).

@@ -255,7 +255,7 @@ func (r *Registry) SetError(id, code, text string) {
 // business-rule. A socket that cannot take the handshake is closing: it is not
 // bound, and Bind returns nil.
 func (r *Registry) Bind(id string, to Socket, tokenKey string, expires time.Time) *fhir.Error {
-	return r.BindIn(fhir.Standard, id, to, tokenKey, expires)
+	return r.BindIn(fhir.StandardFormat, id, to, tokenKey, expires)
 }
 
 // BindIn is [Registry.Bind] for a socket that wants its notifications in a given

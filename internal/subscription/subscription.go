@@ -241,7 +241,7 @@ type outgoing struct {
 
 // in returns the frame in a frame format.
 func (w *outgoing) in(format fhir.FrameFormat) Frame {
-	if format == fhir.Standard {
+	if format == fhir.StandardFormat {
 		if w.frame.Bytes == nil {
 			w.frame.Bytes = w.release.EncodeNotification(w.notification)
 		}
