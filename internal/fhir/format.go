@@ -6,9 +6,9 @@ type FrameFormat string
 // The frame formats.
 const (
 	StandardFormat FrameFormat = "" // as the specification writes a notification
-	// Medplum is, on R4 and R4B, a SubscriptionStatus with a relative reference to its
+	// MedplumFormat is, on R4 and R4B, a SubscriptionStatus with a relative reference to its
 	// subscription; Medplum's client accepts no other.
-	Medplum FrameFormat = "medplum"
+	MedplumFormat FrameFormat = "medplum"
 	// Legacy is the protocol of R4: "bound [id]" and "ping [id]" (WSL-3, WSL-4).
 	Legacy FrameFormat = "legacy"
 )
@@ -23,7 +23,7 @@ func (r Release) EncodeFor(f FrameFormat, n *Notification) []byte {
 		return []byte("ping " + n.Subscription)
 	case f == Legacy:
 		return nil
-	case f == Medplum && r.codec().responses:
+	case f == MedplumFormat && r.codec().responses:
 		return R4B.encode(n, "Subscription/"+n.Subscription)
 	}
 	return r.EncodeNotification(n)

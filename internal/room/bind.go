@@ -124,7 +124,7 @@ func (r *Room) Bind(s subscription.Socket, secret, said string) (int, []*fhir.Er
 			continue
 		}
 		bound++
-		if voice(said) == fhir.Medplum {
+		if voice(said) == fhir.MedplumFormat {
 			r.orphans.bound(s, id)
 		}
 	}
@@ -161,7 +161,7 @@ func (r *Room) Gone(s subscription.Socket) {
 // voice is that of a dialect.
 func voice(said string) fhir.FrameFormat {
 	if said == dialect.Medplum {
-		return fhir.Medplum
+		return fhir.MedplumFormat
 	}
 	return fhir.StandardFormat
 }
