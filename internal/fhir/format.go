@@ -9,19 +9,19 @@ const (
 	// MedplumFormat is, on R4 and R4B, a SubscriptionStatus with a relative reference to its
 	// subscription; Medplum's client accepts no other.
 	MedplumFormat FrameFormat = "medplum"
-	// Legacy is the protocol of R4: "bound [id]" and "ping [id]" (WSL-3, WSL-4).
-	Legacy FrameFormat = "legacy"
+	// LegacyFormat is the protocol of R4: "bound [id]" and "ping [id]" (WSL-3, WSL-4).
+	LegacyFormat FrameFormat = "legacy"
 )
 
 // EncodeFor writes a notification in a frame format, or returns nil if the format
 // cannot express it.
 func (r Release) EncodeFor(f FrameFormat, n *Notification) []byte {
 	switch {
-	case f == Legacy && n.Type == Handshake:
+	case f == LegacyFormat && n.Type == Handshake:
 		return []byte("bound " + n.Subscription)
-	case f == Legacy && n.Type == EventNotification:
+	case f == LegacyFormat && n.Type == EventNotification:
 		return []byte("ping " + n.Subscription)
-	case f == Legacy:
+	case f == LegacyFormat:
 		return nil
 	case f == MedplumFormat && r.codec().responses:
 		return R4B.encode(n, "Subscription/"+n.Subscription)
