@@ -178,7 +178,7 @@ func TestSearch_Refuses(t *testing.T) {
 		"Patient?_sort=colour":                       "colour",
 		"Patient?_sort=,":                            "separated by commas",
 		"Location?_sort=near":                        "cannot be sorted",
-		"Patient?_include=Patient":                   "it is no include",
+		"Patient?_include=Patient":                   "it is not an include",
 		"Patient?_include=Patient:name":              "not a reference",
 		"Patient?_include:wild=Patient:organization": ":iterate",
 		"Patient?_revinclude=Klingon:patient":        "Klingon",

@@ -1,11 +1,11 @@
-// Package clock is the time of a room: the machine's, or one that moves only
-// when it is told to. Token expiry, heartbeats, batching and the end of a
-// subscription all run on it, so a test can let ten minutes pass at once.
+// Package clock provides the time of a room: real time, or a manual clock that moves
+// only when told. Token expiry, heartbeats, batching and the end of a subscription all
+// run on it, so a test can let ten minutes pass at once.
 package clock
 
 import "time"
 
-// Clock tells the time and calls back.
+// Clock returns the time and calls back.
 type Clock interface {
 	Now() time.Time
 	// AfterFunc calls f once d has passed, on a goroutine of the clock's choice.

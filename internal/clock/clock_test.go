@@ -14,13 +14,13 @@ import (
 
 var start = time.Date(2026, 1, 1, 10, 0, 0, 0, time.UTC)
 
-// call is one callback that ran, and the time it saw.
+// call is a callback that ran, and the time it saw.
 type call struct {
 	name string
 	at   time.Duration // since start
 }
 
-// diary notes calls of a manual clock.
+// diary records the calls of a manual clock.
 type diary struct {
 	clock *clock.Manual
 	calls []call
@@ -55,7 +55,7 @@ func TestManual_StandsStillUntilMoved(t *testing.T) {
 	d.want(t, call{"due at once", 0})
 }
 
-func TestManual_RunsCallsInOrderOfTimeEachAtItsOwn(t *testing.T) {
+func TestManual_RunsEachCallAtItsTimeInOrder(t *testing.T) {
 	t.Parallel()
 	d := newDiary()
 	d.after(3*time.Second, "c")
@@ -74,7 +74,7 @@ func TestManual_RunsCallsInOrderOfTimeEachAtItsOwn(t *testing.T) {
 	}
 	d.clock.Advance(time.Second)
 	if got := len(d.calls); got != 5 {
-		t.Errorf("a call due exactly at the end of a move has to run: got %d calls, want 5", got)
+		t.Errorf("a call due exactly at the end of a move must run: got %d calls, want 5", got)
 	}
 }
 
@@ -192,8 +192,8 @@ func TestManual_APanickingCallLeavesTheClockUsable(t *testing.T) {
 	d.want(t, call{"next", 2 * time.Second})
 }
 
-// Whatever is scheduled, stopped and moved: what runs does so at its time, in
-// order, and each thing that fell due and was not stopped ran exactly once.
+// Whatever is scheduled, stopped and moved: calls run at their time and in order, and
+// each call that became due and was not stopped ran exactly once.
 func TestManual_AnySequenceRunsInOrder(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {

@@ -6,44 +6,43 @@ import (
 	"time"
 )
 
-// Manual is a clock that stands still until it is moved. Moving it runs what
-// becomes due, one call at a time and in order of time, on the goroutine that
-// moves it; when Advance returns, everything has run. It is safe for concurrent
-// use.
+// Manual is a clock that stands still until it is moved. Moving it runs the calls that
+// become due, one at a time and in order of time, on the goroutine that moves it. When
+// Advance returns, all of them have run. It is safe for concurrent use.
 type Manual struct {
-	// moving is held while the clock moves, so that two movers do not mix their
-	// calls; it guards nothing else. A call may use every method but Advance and
-	// Set, which would wait for themselves.
+	// moving is held while the clock moves, so that two movers do not interleave
+	// calls; it guards nothing else. A call may use every method except Advance and
+	// Set, which would deadlock.
 	moving sync.Mutex
 
 	mu   sync.Mutex // guards now, due and next
 	now  time.Time
 	due  timers
-	next uint64 // breaks ties: what was scheduled first runs first
+	next uint64 // breaks ties: first scheduled, first run
 }
 
-// NewManual makes a clock that shows start.
+// NewManual returns a clock that shows start.
 func NewManual(start time.Time) *Manual { return &Manual{now: start} }
 
-// Now is the time the clock shows.
+// Now returns the time the clock shows.
 func (m *Manual) Now() time.Time {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.now
 }
 
-// AfterFunc schedules f for when the clock has moved on by d. A d of zero or
-// less is due at the next move, however small; a call that always asks for
-// another with no delay never lets the move end.
+// AfterFunc schedules f for when the clock has moved by d. If d is zero or less, f is
+// due at the next move, however small; a call that always schedules another without
+// delay never lets the move end.
 func (m *Manual) AfterFunc(d time.Duration, f func()) Timer {
 	t := &manualTimer{clock: m, call: f, at: -1}
 	t.Reset(d)
 	return t
 }
 
-// Advance moves the clock on by d and runs what becomes due meanwhile, each
-// call at its own time. Calls scheduled by calls run too if they fall due. A d
-// of zero or less runs what is due already.
+// Advance moves the clock by d and runs the calls that become due, each at its own
+// time, including due calls scheduled by calls. If d is zero or less, it runs only
+// what is already due.
 func (m *Manual) Advance(d time.Duration) {
 	m.moving.Lock()
 	defer m.moving.Unlock()
@@ -57,7 +56,7 @@ func (m *Manual) Set(to time.Time) {
 	m.move(to)
 }
 
-// move runs what is due by to; moving must be held.
+// move runs what is due by to; the caller holds moving.
 func (m *Manual) move(to time.Time) {
 	if now := m.Now(); to.Before(now) {
 		to = now
@@ -71,8 +70,8 @@ func (m *Manual) move(to time.Time) {
 	}
 }
 
-// pop moves the clock to the next timer due by to and answers its call; when
-// there is none it moves the clock to to and answers nil.
+// pop moves the clock to the next timer due by to and returns its call. If there is
+// none, it moves the clock to to and returns nil.
 func (m *Manual) pop(to time.Time) func() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -85,7 +84,7 @@ func (m *Manual) pop(to time.Time) func() {
 	return t.call
 }
 
-// Pending is the number of calls that are scheduled.
+// Pending returns the number of scheduled calls.
 func (m *Manual) Pending() int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -97,7 +96,7 @@ type manualTimer struct {
 	call  func()
 	when  time.Time
 	order uint64
-	at    int // place in the heap, -1 while not scheduled
+	at    int // index in the heap; -1 while not scheduled
 }
 
 // Stop implements [Timer].
@@ -121,7 +120,7 @@ func (t *manualTimer) Reset(d time.Duration) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	pending := t.stopLocked()
-	// Nothing is due in the past, or it would overtake what waits for now.
+	// A timer in the past would overtake those that are due now.
 	t.when, t.order = m.now.Add(max(d, 0)), m.next
 	m.next++
 	heap.Push(&m.due, t)

@@ -2,7 +2,7 @@ package clock
 
 import "time"
 
-// Real is the clock of the machine.
+// Real returns the real clock.
 func Real() Clock { return realClock{} }
 
 type realClock struct{}

@@ -1,7 +1,7 @@
-// Package dialect reads what a client says on the socket. The standard shows one
-// message, bind-with-token, and never a grammar for it; clients in the field
-// speak several. All of them are read here and come out as the same commands,
-// each with the name of the dialect it was said in.
+// Package dialect parses what a client sends on its socket. The standard shows
+// one message, bind-with-token, without a grammar; clients in the field use
+// several dialects. Parse reads all of them into the same commands, each with the
+// name of its dialect.
 //
 // The package is pure: it knows neither sockets nor tokens.
 package dialect
@@ -25,7 +25,7 @@ const (
 	URL     = "url"      // ?token=TOKEN in the address
 )
 
-// Verb is what a client asks for.
+// Verb is the request of a client.
 type Verb string
 
 // The verbs.
@@ -38,16 +38,16 @@ const (
 	Unknown      Verb = "" // Problem says why
 )
 
-// Command is one thing a client said.
+// Command is one request of a client.
 type Command struct {
 	Verb    Verb
 	Token   string // of Bind and Unbind
 	ID      string // of LegacyBind and LegacyUnbind
 	Dialect string
-	Problem *fhir.Error // why it cannot be done; nil where it can
+	Problem *fhir.Error // why it cannot be done; nil if it can
 }
 
-// Pong is the answer to a ping, in the dialect it was said in (WS-16, WS-20).
+// Pong returns the reply to a ping, in the dialect of the ping (WS-16, WS-20).
 func (c Command) Pong() string {
 	if c.Dialect == Medplum {
 		return `{"type":"pong"}`
@@ -55,8 +55,8 @@ func (c Command) Pong() string {
 	return "pong"
 }
 
-// Parse reads a text frame: a JSON object, or one command a line (WS-15 to
-// WS-18). A frame of white space is no command.
+// Parse parses a text frame: a JSON object, or one command per line (WS-15 to
+// WS-18). A frame of white space has no commands.
 func Parse(frame string) []Command {
 	text := strings.TrimSpace(frame)
 	if strings.HasPrefix(text, "{") {
@@ -75,8 +75,8 @@ func refused(dialect, code, format string, args ...any) Command {
 	return Command{Dialect: dialect, Problem: fhir.Refuse(http.StatusBadRequest, code, format, args...)}
 }
 
-// parseLine reads one line: a verb in any case, white space or a colon or both,
-// and what the verb needs. What follows the verb keeps its case.
+// parseLine parses one line: a verb in any case, white space or a colon or both,
+// and the arguments, which keep their case.
 func parseLine(line string) []Command {
 	verb, rest := line, ""
 	if i := strings.IndexFunc(line, func(r rune) bool { return r == ':' || unicode.IsSpace(r) }); i >= 0 {
@@ -109,8 +109,8 @@ func parseLine(line string) []Command {
 	return []Command{refused(dialect, "not-supported", "unknown message %q; this server understands bind-with-token TOKEN, unbind-with-token TOKEN and ping", shorten(line))}
 }
 
-// legacy reads the ids of the R4 messages, of which Argonaut's client says several
-// with commas between (WSL-7); nil where one is empty.
+// legacy parses the ids of the R4 messages; Argonaut's client separates several
+// by commas (WSL-7). It returns nil if one is empty.
 func legacy(verb Verb, list string) []Command {
 	var commands []Command
 	for id := range strings.SplitSeq(list, ",") {
@@ -152,7 +152,7 @@ func shorten(text string) string {
 	return text
 }
 
-// parseJSON reads a frame as Medplum's client writes it.
+// parseJSON parses a frame in the format of Medplum's client.
 func parseJSON(text string) Command {
 	var message struct {
 		Type    string `json:"type"`
@@ -163,9 +163,9 @@ func parseJSON(text string) Command {
 	if err := json.Unmarshal([]byte(text), &message); err != nil {
 		var wrong *json.UnmarshalTypeError
 		if errors.As(err, &wrong) {
-			return refused(Medplum, "structure", `%s of the JSON message is of type %s; expected {"type":"bind-with-token","payload":{"token":"TOKEN"}}`, wrong.Field, wrong.Value)
+			return refused(Medplum, "structure", `%s in the JSON message: got a JSON %s, expected {"type":"bind-with-token","payload":{"token":"TOKEN"}}`, wrong.Field, wrong.Value)
 		}
-		return refused(Medplum, "structure", "the JSON message could not be read: %v", err)
+		return refused(Medplum, "structure", "invalid JSON message: %v", err)
 	}
 	switch message.Type {
 	case "ping":
@@ -175,7 +175,7 @@ func parseJSON(text string) Command {
 		if message.Type != "bind-with-token" {
 			c.Verb = Unbind
 		}
-		// As in a line, no token has white space in it.
+		// As in a line, a token has no white space in it.
 		switch words := strings.Fields(message.Payload.Token); len(words) {
 		case 0:
 			return refused(Medplum, "required", "%s needs a token in payload.token", message.Type)
@@ -188,5 +188,5 @@ func parseJSON(text string) Command {
 	case "":
 		return refused(Medplum, "not-supported", "the JSON message has no type; this server understands bind-with-token, unbind-from-token and ping")
 	}
-	return refused(Medplum, "not-supported", "unknown type %q of a JSON message; this server understands bind-with-token, unbind-from-token and ping", shorten(message.Type))
+	return refused(Medplum, "not-supported", "unknown type %q in the JSON message; this server understands bind-with-token, unbind-from-token and ping", shorten(message.Type))
 }

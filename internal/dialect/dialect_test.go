@@ -12,14 +12,14 @@ import (
 	"signalfhir/internal/fhir"
 )
 
-// refusal is what a command without a verb says.
+// refusal is the expected content of a command without a verb.
 func refusal(spoken, code, says string) dialect.Command {
 	return dialect.Command{Dialect: spoken, Problem: fhir.Refuse(400, code, "%s", says)}
 }
 
 func TestParse_ReadsEverySpelling(t *testing.T) {
 	t.Parallel()
-	const token = "aB3-_x" // its case has to survive
+	const token = "aB3-_x" // its case must survive
 	ig := dialect.Command{Verb: dialect.Bind, Token: token, Dialect: dialect.IG}
 	colon := dialect.Command{Verb: dialect.Bind, Token: token, Dialect: dialect.IGColon}
 	medplum := dialect.Command{Verb: dialect.Bind, Token: token, Dialect: dialect.Medplum}
@@ -95,19 +95,19 @@ func TestParse_ReadsEverySpelling(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
 			if diff := cmp.Diff(row.want, dialect.Parse(row.frame)); diff != "" {
-				t.Errorf("%q is read wrongly (-want +got):\n%s", row.frame, diff)
+				t.Errorf("%q is parsed wrongly (-want +got):\n%s", row.frame, diff)
 			}
 		})
 	}
 }
 
-// Section 7.6: what a refusal says, and in which dialect it was provoked.
+// Section 7.6: the texts of refusals, and the dialect each is sent in.
 func TestParse_RefusesWithWhatWouldBeRight(t *testing.T) {
 	t.Parallel()
 	const (
 		understood     = "; this server understands bind-with-token TOKEN, unbind-with-token TOKEN and ping"
 		understoodJSON = "; this server understands bind-with-token, unbind-from-token and ping"
-		expectedJSON   = `; expected {"type":"bind-with-token","payload":{"token":"TOKEN"}}`
+		expectedJSON   = `, expected {"type":"bind-with-token","payload":{"token":"TOKEN"}}`
 	)
 	rows := []struct{ name, frame, dialect, code, says string }{
 		{"no token", "bind-with-token", dialect.IG, "required", "bind-with-token needs a token: bind-with-token TOKEN"},
@@ -127,7 +127,7 @@ func TestParse_RefusesWithWhatWouldBeRight(t *testing.T) {
 		{"no space before the token", "bind-with-tokenaB3", dialect.IG, "not-supported", `unknown message "bind-with-tokenaB3"` + understood},
 		{"a token alone", "aB3-_x", dialect.IG, "not-supported", `unknown message "aB3-_x"` + understood},
 		{"a command in quotes", `"bind-with-token a"`, dialect.IG, "not-supported", `unknown message "\"bind-with-token a\""` + understood},
-		{"JSON that is no object", "[1]", dialect.IG, "not-supported", `unknown message "[1]"` + understood},
+		{"JSON that is not an object", "[1]", dialect.IG, "not-supported", `unknown message "[1]"` + understood},
 		{"a ping of something", "ping abc", dialect.IG, "not-supported", `unknown message "ping abc"` + understood},
 		{"a ping with a colon", "ping:", dialect.IGColon, "not-supported", `unknown message "ping:"` + understood},
 		{"legacy bind of nothing", "bind", dialect.IG, "not-supported", `unknown message "bind"` + understood},
@@ -141,18 +141,18 @@ func TestParse_RefusesWithWhatWouldBeRight(t *testing.T) {
 		// The lower case of İ is shorter than İ, which once put the colon outside of the verb.
 		{"letters that shrink in lower case", "İİİİİ:x", dialect.IGColon, "not-supported", `unknown message "İİİİİ:x"` + understood},
 
-		{"JSON that breaks off", `{"type":"ping"`, dialect.Medplum, "structure", "the JSON message could not be read: unexpected end of JSON input"},
-		{"JSON that is none", "{oops", dialect.Medplum, "structure", "the JSON message could not be read: invalid character 'o' looking for beginning of object key string"},
-		{"two JSON messages in a frame", `{"type":"ping"}` + "\n" + `{"type":"ping"}`, dialect.Medplum, "structure", "the JSON message could not be read: invalid character '{' after top-level value"},
-		{"JSON with a number for the type", `{"type":1}`, dialect.Medplum, "structure", "type of the JSON message is of type number" + expectedJSON},
-		{"JSON with a token for the payload", `{"type":"bind-with-token","payload":"a"}`, dialect.Medplum, "structure", "payload of the JSON message is of type string" + expectedJSON},
-		{"JSON with a number for the token", `{"type":"bind-with-token","payload":{"token":1}}`, dialect.Medplum, "structure", "payload.token of the JSON message is of type number" + expectedJSON},
+		{"JSON that breaks off", `{"type":"ping"`, dialect.Medplum, "structure", "invalid JSON message: unexpected end of JSON input"},
+		{"invalid JSON", "{oops", dialect.Medplum, "structure", "invalid JSON message: invalid character 'o' looking for beginning of object key string"},
+		{"two JSON messages in a frame", `{"type":"ping"}` + "\n" + `{"type":"ping"}`, dialect.Medplum, "structure", "invalid JSON message: invalid character '{' after top-level value"},
+		{"JSON with a number for the type", `{"type":1}`, dialect.Medplum, "structure", "type in the JSON message: got a JSON number" + expectedJSON},
+		{"JSON with a token for the payload", `{"type":"bind-with-token","payload":"a"}`, dialect.Medplum, "structure", "payload in the JSON message: got a JSON string" + expectedJSON},
+		{"JSON with a number for the token", `{"type":"bind-with-token","payload":{"token":1}}`, dialect.Medplum, "structure", "payload.token in the JSON message: got a JSON number" + expectedJSON},
 		{"JSON without type", `{"payload":{"token":"a"}}`, dialect.Medplum, "not-supported", "the JSON message has no type" + understoodJSON},
-		{"JSON of no members", `{}`, dialect.Medplum, "not-supported", "the JSON message has no type" + understoodJSON},
+		{"an empty JSON object", `{}`, dialect.Medplum, "not-supported", "the JSON message has no type" + understoodJSON},
 		{"JSON with null for the type", `{"type":null}`, dialect.Medplum, "not-supported", "the JSON message has no type" + understoodJSON},
-		{"JSON of an unknown type", `{"type":"hello"}`, dialect.Medplum, "not-supported", `unknown type "hello" of a JSON message` + understoodJSON},
-		{"JSON type in capitals", `{"type":"PING"}`, dialect.Medplum, "not-supported", `unknown type "PING" of a JSON message` + understoodJSON},
-		{"JSON pong", `{"type":"pong"}`, dialect.Medplum, "not-supported", `unknown type "pong" of a JSON message` + understoodJSON},
+		{"JSON of an unknown type", `{"type":"hello"}`, dialect.Medplum, "not-supported", `unknown type "hello" in the JSON message` + understoodJSON},
+		{"JSON type in capitals", `{"type":"PING"}`, dialect.Medplum, "not-supported", `unknown type "PING" in the JSON message` + understoodJSON},
+		{"JSON pong", `{"type":"pong"}`, dialect.Medplum, "not-supported", `unknown type "pong" in the JSON message` + understoodJSON},
 		{"JSON bind without payload", `{"type":"bind-with-token"}`, dialect.Medplum, "required", "bind-with-token needs a token in payload.token"},
 		{"JSON bind without token", `{"type":"bind-with-token","payload":{}}`, dialect.Medplum, "required", "bind-with-token needs a token in payload.token"},
 		{"JSON bind with the token beside the payload", `{"type":"bind-with-token","token":"a"}`, dialect.Medplum, "required", "bind-with-token needs a token in payload.token"},
@@ -172,7 +172,7 @@ func TestParse_RefusesWithWhatWouldBeRight(t *testing.T) {
 }
 
 // A JSON frame is one command, and only at the start of a frame (WS-16, WS-18).
-func TestParse_JSONInALineIsNoCommand(t *testing.T) {
+func TestParse_JSONInALineIsNotACommand(t *testing.T) {
 	t.Parallel()
 	commands := dialect.Parse("ping\n" + `{"type":"ping"}`)
 	if len(commands) != 2 {
@@ -186,8 +186,8 @@ func TestParse_JSONInALineIsNoCommand(t *testing.T) {
 	}
 }
 
-// WS-16, WS-20: a ping is answered in the dialect it was said in.
-func TestPong_AnswersInTheDialectOfThePing(t *testing.T) {
+// WS-16, WS-20: the reply to a ping is in the dialect of the ping.
+func TestPong_UsesTheDialectOfThePing(t *testing.T) {
 	t.Parallel()
 	for frame, want := range map[string]string{
 		"ping":            "pong",
@@ -198,7 +198,7 @@ func TestPong_AnswersInTheDialectOfThePing(t *testing.T) {
 			t.Fatalf("%s: got %+v, want a ping", frame, commands)
 		}
 		if got := commands[0].Pong(); got != want {
-			t.Errorf("%s is answered with %s, want %s", frame, got, want)
+			t.Errorf("the reply to %s is %s, want %s", frame, got, want)
 		}
 	}
 }
@@ -217,7 +217,7 @@ func FuzzParse(f *testing.F) {
 			t.Fatalf("%q: got %d commands", frame, len(commands))
 		}
 		if most := strings.Count(frame, "\n") + strings.Count(frame, ",") + 1; len(commands) > most {
-			t.Fatalf("%q: got %d commands, of its lines and lists at most %d (WS-18, WSL-7)", frame, len(commands), most)
+			t.Fatalf("%q: got %d commands, want at most %d (WS-18, WSL-7)", frame, len(commands), most)
 		}
 		for _, command := range commands {
 			if err := sound(command); err != nil {
@@ -230,7 +230,8 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// sound tells whether a command has what its verb needs and nothing else.
+// sound reports what is wrong with a command: it must have what its verb needs and
+// nothing else.
 func sound(c dialect.Command) error {
 	if c.Problem != nil {
 		if c.Verb != dialect.Unknown || c.Token != "" || c.ID != "" {
@@ -269,14 +270,14 @@ func sound(c dialect.Command) error {
 	return fmt.Errorf("an unknown dialect")
 }
 
-// readAgain writes a command with a token in the canonical form of WS-15, where
-// it has to mean the same.
+// readAgain writes a command with a token in the canonical form of WS-15, which
+// must mean the same.
 func readAgain(t *testing.T, c dialect.Command) {
 	t.Helper()
 	want := []dialect.Command{{Verb: c.Verb, Token: c.Token, Dialect: dialect.IG}}
 	frames := []string{fmt.Sprintf(`%s "%s"`, c.Verb, c.Token)}
 	if !strings.HasPrefix(c.Token, ":") && !strings.HasPrefix(c.Token, `"`) {
-		frames = append(frames, fmt.Sprintf("%s %s", c.Verb, c.Token)) // without quotes the colon or quote would not be the token's
+		frames = append(frames, fmt.Sprintf("%s %s", c.Verb, c.Token)) // unquoted, the colon or quote would not be part of the token
 	}
 	for _, frame := range frames {
 		if diff := cmp.Diff(want, dialect.Parse(frame)); diff != "" {

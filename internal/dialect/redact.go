@@ -6,15 +6,15 @@ import (
 	"unicode"
 )
 
-// The places of a token: behind the verb of a line, and in a member of JSON,
-// also where the frame is refused for something else.
+// The places of a token: after the verb of a line, and in a JSON member, even if
+// the frame is refused for another reason.
 var (
 	lineSecret = regexp.MustCompile(`(?im)^([\s\p{Z}]*(?:un)?bind-(?:with|from)-token(?:\s*:)?)(.*)$`)
 	jsonSecret = regexp.MustCompile(`(?i)("token"\s*:\s*")((?:[^"\\]|\\.)*)`)
 )
 
-// Redact answers a frame with every word that stands in the place of a token
-// as name wants it shown, whether or not the frame is one that [Parse] takes.
+// Redact returns the frame with every word in the place of a token replaced by
+// what name returns for it, whether or not [Parse] accepts the frame.
 func Redact(frame string, name func(secret string) string) string {
 	if strings.HasPrefix(strings.TrimSpace(frame), "{") {
 		return jsonSecret.ReplaceAllStringFunc(frame, func(found string) string {

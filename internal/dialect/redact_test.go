@@ -6,7 +6,7 @@ import (
 	"signalfhir/internal/dialect"
 )
 
-func TestRedact_HidesWhatStandsInThePlaceOfAToken(t *testing.T) {
+func TestRedact_HidesWordsInThePlaceOfAToken(t *testing.T) {
 	t.Parallel()
 	for frame, want := range map[string]string{
 		"bind-with-token s":                        "bind-with-token <s>",
@@ -35,7 +35,7 @@ func TestRedact_HidesWhatStandsInThePlaceOfAToken(t *testing.T) {
 	}
 }
 
-// What Parse takes for a token is never shown, however the frame is written.
+// A token that Parse finds is never shown, however the frame is written.
 func FuzzRedact(f *testing.F) {
 	for _, seed := range []string{"bind-with-token QQ", "bind-with-token: \"QQ\"\nping", "\u2028bind-with-token :QQ", `{"type":"bind-with-token","payload":{"token":" QQ "}}`, "bind-with-token Q Q"} {
 		f.Add(seed)

@@ -1,13 +1,12 @@
 package fhir
 
-// Adapt answers a resource that the server made up, which has the form of R5, in
-// the form of the release. It knows the types of the scenarios: Encounter, Task
-// and Location differ, Patient, Practitioner, Organization and Observation are
-// written alike. What the release has no element for is left out. o is not
-// modified.
+// Adapt returns a generated resource, which has the form of R5, in the form of the
+// release. It supports the types of the scenarios: Encounter, Task and Location
+// differ; Patient, Practitioner, Organization and Observation are the same.
+// Elements that the release does not have are omitted. o is not modified.
 func (r Release) Adapt(o *Object) *Object { return r.codec().adapt(o) }
 
-// adaptToR4 writes a resource as R4 and R4B have it.
+// adaptToR4 converts a resource to R4 and R4B.
 func adaptToR4(o *Object) *Object {
 	o = o.Clone()
 	switch o.Text("resourceType") {
@@ -23,7 +22,7 @@ func adaptToR4(o *Object) *Object {
 	return o
 }
 
-// adaptEncounter writes an Encounter as R4 and R4B have it.
+// adaptEncounter converts an Encounter to R4 and R4B.
 func adaptEncounter(o *Object) {
 	switch o.Text("status") {
 	case "completed", "discharged", "discontinued":
@@ -32,7 +31,7 @@ func adaptEncounter(o *Object) {
 		o.Set("status", "onleave")
 	}
 	for _, class := range o.Array("class") {
-		// One Coding is what is left of many concepts.
+		// R4 has one Coding in place of many concepts.
 		if concept, ok := class.(*Object); ok && len(concept.Array("coding")) > 0 {
 			o.Set("class", concept.Array("coding")[0])
 			break

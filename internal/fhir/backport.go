@@ -9,8 +9,8 @@ import (
 	"unicode"
 )
 
-// What R4 and R4B share: subscriptions on topics as the Subscriptions R5
-// Backport Implementation Guide puts them into a Subscription of old.
+// The common part of R4 and R4B: topic-based subscriptions as the Subscriptions R5
+// Backport Implementation Guide puts them into a Subscription.
 
 const (
 	backport           = "http://hl7.org/fhir/uv/subscriptions-backport/"
@@ -32,7 +32,7 @@ func readBackport(r Release, c *checks, o *Object) *Subscription {
 	for i, e := range extensions(o.Object("_criteria"), "backport-filter-criteria") {
 		s.Filters = append(s.Filters, r.readFilterCriteria(c, e.Text("valueString"), fmt.Sprintf("Subscription.criteria.extension[%d].value", i))...)
 	}
-	// SUB4-4: the extension names the channel, the element has to say something.
+	// SUB4-4: the extension names the channel; the element is mandatory, too.
 	if own := extensions(channel.Object("_type"), "backport-channel-type"); len(own) > 0 {
 		s.Channel = readChannel(c, own[0].Object("valueCoding"), "Subscription.channel.type.extension[0].value")
 	} else {
@@ -43,25 +43,25 @@ func readBackport(r Release, c *checks, o *Object) *Subscription {
 	s.Timeout = time.Duration(extensionNumber(channel, "backport-timeout")) * time.Second
 	s.MaxCount = int(extensionNumber(channel, "backport-max-count"))
 	if s.ContentType == "" { // SUB4-2
-		c.warn("required", "Subscription.channel.payload", "the profile requires a payload; taken as application/fhir+json")
+		c.warnf("required", "Subscription.channel.payload", "the profile requires a payload; using application/fhir+json")
 		s.ContentType = "application/fhir+json"
 	}
 	r.checkContentType(c, s.ContentType, "Subscription.channel.payload")
 	const level = "Subscription.channel.payload.extension[0].value"
 	switch content := extensions(channel.Object("_payload"), "backport-payload-content"); {
 	case len(content) == 0:
-		c.warn("required", "Subscription.channel.payload", "the profile requires the extension backport-payload-content; taken as id-only")
+		c.warnf("required", "Subscription.channel.payload", "the profile requires the extension backport-payload-content; using id-only")
 		s.Content = IDOnly
 	default:
 		s.Content = Content(content[0].Text("valueCode"))
 		if s.Content != Empty && s.Content != IDOnly && s.Content != FullResource {
-			c.broken("not-supported", level, "got %q, expected empty, id-only or full-resource", s.Content)
+			c.errorf("not-supported", level, "got %q, expected empty, id-only or full-resource", s.Content)
 		}
 	}
 	return s
 }
 
-// onTopic tells a Subscription on a topic from a classic one (SUB4-7).
+// onTopic reports whether a Subscription is on a topic, not classic (SUB4-7).
 func onTopic(o *Object) bool {
 	for _, profile := range texts(o.Object("meta"), "profile") {
 		if profile == backportProfile || strings.HasPrefix(profile, backportProfile+"|") {
@@ -86,12 +86,12 @@ func onTopic(o *Object) bool {
 }
 
 // readClassic reads a Subscription whose criteria is a search string. It has no
-// payload level: what its dialects send is the whole resource or nothing.
+// payload level: its dialects send the whole resource or nothing.
 func readClassic(c *checks, o *Object, s *Subscription) *Subscription {
 	s.Criteria, s.Content = strings.TrimPrefix(o.Text("criteria"), "/"), FullResource
 	checkChannel(c, s.Channel, "Subscription.channel.type")
 	if typ, _, _ := strings.Cut(s.Criteria, "?"); typ == "" {
-		c.broken("value", "Subscription.criteria", "got %q, expected a search such as Observation?code=1234, or the canonical URL of a topic", o.Text("criteria"))
+		c.errorf("value", "Subscription.criteria", "got %q, expected a search such as Observation?code=1234, or the canonical URL of a topic", o.Text("criteria"))
 	}
 	if s.ContentType == "" {
 		s.ContentType = "application/fhir+json"
@@ -99,7 +99,7 @@ func readClassic(c *checks, o *Object, s *Subscription) *Subscription {
 	return s
 }
 
-// extensions lists the extensions of the guide with an id on a part of a resource.
+// extensions returns the guide's extensions with that id on a part of a resource.
 func extensions(o *Object, id string) []*Object {
 	var found []*Object
 	for _, e := range objects(o, "extension") {
@@ -110,7 +110,7 @@ func extensions(o *Object, id string) []*Object {
 	return found
 }
 
-// extensionNumber reads a whole number in any of the types clients put it (SUB4-6).
+// extensionNumber reads a whole number from any of the types clients use (SUB4-6).
 func extensionNumber(o *Object, id string) int64 {
 	for _, e := range extensions(o, id) {
 		for _, name := range []string{"valueUnsignedInt", "valuePositiveInt", "valueInteger"} {
@@ -122,8 +122,8 @@ func extensionNumber(o *Object, id string) int64 {
 	return 0
 }
 
-// readFilterCriteria reads one filter criterion in the form the guide describes,
-// Type.parameter:modifier=value, or in that of its examples,
+// readFilterCriteria reads one filter criterion, either in the form the guide
+// describes, Type.parameter:modifier=value, or in the form of its examples,
 // Type?parameter=value&… (FLT-18 to FLT-20).
 func (r Release) readFilterCriteria(c *checks, text, at string) []Filter {
 	rest := strings.TrimPrefix(strings.TrimSpace(text), "/")
@@ -131,7 +131,7 @@ func (r Release) readFilterCriteria(c *checks, text, at string) []Filter {
 	if typ, query, ok := strings.Cut(rest, "?"); ok && !strings.Contains(typ, "=") {
 		all, rest = typ, query
 		if !r.IsResourceType(typ) {
-			c.broken("not-supported", at, "got %q: %q is not a resource type of FHIR %s", text, typ, r)
+			c.errorf("not-supported", at, "got %q: %q is not a resource type of FHIR %s", text, typ, r)
 			return nil
 		}
 	}
@@ -139,7 +139,7 @@ func (r Release) readFilterCriteria(c *checks, text, at string) []Filter {
 	for condition := range strings.SplitSeq(rest, "&") {
 		name, value, ok := strings.Cut(condition, "=")
 		if !ok || name == "" || value == "" { // FLT-24
-			c.malformed("value", at, "got %q, expected parameter=value such as patient=Patient/123 or Encounter?patient=Patient/123", text)
+			c.malformedf("value", at, "got %q, expected parameter=value such as patient=Patient/123 or Encounter?patient=Patient/123", text)
 			return nil
 		}
 		f := Filter{ResourceType: all, Expression: at, OneText: true}
@@ -157,7 +157,7 @@ func (r Release) readFilterCriteria(c *checks, text, at string) []Filter {
 }
 
 // cutModifier cuts "patient:in" in two. A parameter may be named by its URL, whose
-// own ":" begins no modifier (FLT-5).
+// own ":" does not start a modifier (FLT-5).
 func cutModifier(name string) (parameter, modifier string) {
 	scheme := ""
 	if i := strings.Index(name, "://"); i >= 0 {
@@ -167,10 +167,10 @@ func cutModifier(name string) (parameter, modifier string) {
 	return scheme + parameter, modifier
 }
 
-// withBackportStatus gives a Subscription a status, and says in its element
-// error why.
+// withBackportStatus sets the status of a Subscription and the reason in its
+// element error.
 func withBackportStatus(o *Object, status, why string) *Object {
-	if status == StatusEnteredInError { // no code of R4's
+	if status == StatusEnteredInError { // not a code of R4
 		status = StatusOff
 	}
 	o.Set("status", status)
@@ -182,8 +182,8 @@ func withBackportStatus(o *Object, status, why string) *Object {
 	return o
 }
 
-// backportOperation are the operations as the guide defines them: numbers are
-// strings, no value set is bound.
+// backportOperation returns the operations as the guide defines them: numbers are
+// strings, and no value set is bound.
 func backportOperation(r Release) []operation {
 	all := append(subscriptionOperations(r), resend(r))
 	for i := range all {
@@ -202,7 +202,7 @@ func backportOperation(r Release) []operation {
 	return all
 }
 
-// resend is an operation of the guide's next edition, offered on every release (3.6).
+// resend is an operation of the guide's next edition, available on every release (3.6).
 func resend(r Release) operation {
 	bound := func(name, typ, documentation string) operationParameter {
 		return operationParameter{Name: name, Use: "in", Min: 0, Max: "1", Type: typ, Documentation: documentation}
@@ -226,7 +226,7 @@ func resend(r Release) operation {
 	}
 }
 
-// backportCapability adds what the guide wants said (CF-4 to CF-6, CF-9).
+// backportCapability adds what the guide demands (CF-4 to CF-6, CF-9).
 func backportCapability(server string) func(*capabilityStatement, *Capability) {
 	return func(s *capabilityStatement, c *Capability) {
 		s.Instantiates = []string{backport + "CapabilityStatement/" + server}

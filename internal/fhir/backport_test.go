@@ -14,7 +14,7 @@ import (
 
 const guide = "http://hl7.org/fhir/uv/subscriptions-backport/StructureDefinition/"
 
-// backportSubscription is one with everything (1.2.2); each edit replaces a text.
+// backportSubscription has every element (1.2.2); each edit replaces a text.
 func backportSubscription(edits ...string) string {
 	text := `{"resourceType":"Subscription","id":"abc","status":"requested","reason":"test","end":"2030-01-01T00:00:00Z",
 		"criteria":"http://example.org/FHIR/SubscriptionTopic/admission",
@@ -73,16 +73,16 @@ func TestReadSubscription_BackportVariants(t *testing.T) {
 		"SUB4-6 valueInteger":           {edits: []string{`"valueUnsignedInt":60`, `"valueInteger":60`}, check: func(s *fhir.Subscription) bool { return s.HeartbeatPeriod == time.Minute }},
 		"SUB4-9 fhirVersion of another": {edits: []string{`"application/fhir+json"`, `"application/fhir+json; fhirVersion=5.0"`}, says: "fhirVersion"},
 		"SUB4-9 fhirVersion of this":    {edits: []string{`"application/fhir+json"`, `"application/fhir+json; fhirVersion=4.0"`}, check: func(s *fhir.Subscription) bool { return s.Content == fhir.FullResource }},
-		"payload XML":                   {edits: []string{`"application/fhir+json"`, `"application/fhir+xml"`}, says: "application/fhir+json only"},
+		"payload XML":                   {edits: []string{`"application/fhir+json"`, `"application/fhir+xml"`}, says: "only application/fhir+json"},
 		"FLT-18 parameter alone": {edits: []string{"Encounter?patient=", "patient="}, check: func(s *fhir.Subscription) bool {
 			return s.Filters[0].ResourceType == "" && s.Filters[0].Parameter == "patient"
 		}},
-		"FLT-19 leading slash, joined":     {edits: []string{"Encounter?patient=Patient/123", "/Encounter?patient=Patient/123&status=planned"}, check: func(s *fhir.Subscription) bool { return len(s.Filters) == 3 && s.Filters[1].Parameter == "status" }},
-		"FLT-19 a chain is no type":        {edits: []string{"Encounter?patient=Patient/123", "patient.gender=male"}, check: func(s *fhir.Subscription) bool { return s.Filters[0].Parameter == "patient.gender" }},
-		"FLT-20 percent":                   {edits: []string{"Encounter?patient=Patient/123", "code=http%3A%2F%2Floinc.org%7C1234-5"}, check: func(s *fhir.Subscription) bool { return s.Filters[0].Value == "http://loinc.org|1234-5" }},
-		"FLT-24 no value":                  {edits: []string{"Encounter?patient=Patient/123", "patient"}, says: "expected parameter=value"},
-		"FLT-23 a type that is none":       {edits: []string{"Encounter?patient=Patient/123", "Encountr?patient=Patient/123"}, says: `"Encountr" is not a resource type`},
-		"SUB4-1 criteria that is no topic": {edits: []string{`"http://example.org/FHIR/SubscriptionTopic/admission"`, `"admission"`}, says: "canonical URL"},
+		"FLT-19 leading slash, joined":        {edits: []string{"Encounter?patient=Patient/123", "/Encounter?patient=Patient/123&status=planned"}, check: func(s *fhir.Subscription) bool { return len(s.Filters) == 3 && s.Filters[1].Parameter == "status" }},
+		"FLT-19 a chain is no type":           {edits: []string{"Encounter?patient=Patient/123", "patient.gender=male"}, check: func(s *fhir.Subscription) bool { return s.Filters[0].Parameter == "patient.gender" }},
+		"FLT-20 percent":                      {edits: []string{"Encounter?patient=Patient/123", "code=http%3A%2F%2Floinc.org%7C1234-5"}, check: func(s *fhir.Subscription) bool { return s.Filters[0].Value == "http://loinc.org|1234-5" }},
+		"FLT-24 no value":                     {edits: []string{"Encounter?patient=Patient/123", "patient"}, says: "expected parameter=value"},
+		"FLT-23 an unknown type":              {edits: []string{"Encounter?patient=Patient/123", "Encountr?patient=Patient/123"}, says: `"Encountr" is not a resource type`},
+		"SUB4-1 criteria that is not a topic": {edits: []string{`"http://example.org/FHIR/SubscriptionTopic/admission"`, `"admission"`}, says: "canonical URL"},
 	} {
 		got, issues := fhir.R4.ReadSubscription(parse(t, backportSubscription(test.edits...)))
 		var said []string
@@ -98,8 +98,8 @@ func TestReadSubscription_BackportVariants(t *testing.T) {
 	}
 }
 
-// SUB4-7: what is neither a canonical nor says anything of the guide's is a
-// search (5.3).
+// SUB4-7: a Subscription whose criteria is not a canonical, and that has nothing
+// of the guide, is a search (5.3).
 func TestReadSubscription_Classic(t *testing.T) {
 	t.Parallel()
 	for _, r := range []fhir.Release{fhir.R4, fhir.R4B} {
@@ -111,7 +111,7 @@ func TestReadSubscription_Classic(t *testing.T) {
 	}
 }
 
-func TestWithStatus_ShowsTheErrorWhereTheReleaseCan(t *testing.T) {
+func TestWithStatus_ShowsTheErrorIfTheReleaseCan(t *testing.T) {
 	t.Parallel()
 	o := parse(t, backportSubscription())
 	broken := fhir.R4.WithStatus(o, fhir.StatusError, "the topic is gone")
@@ -179,7 +179,7 @@ func TestReadTopic_OfR4BSplitsComparatorsFromModifiers(t *testing.T) {
 	}
 }
 
-// What the server says of itself and its operations is valid on every release.
+// The CapabilityStatement and OperationDefinitions are valid on every release.
 func TestConformance_OfEveryReleaseIsValid(t *testing.T) {
 	t.Parallel()
 	for _, r := range fhir.Releases {

@@ -9,23 +9,23 @@ import (
 // Link is a Bundle.link: self, next, …
 type Link struct{ Relation, URL string }
 
-// SearchResult is everything a searchset says.
+// SearchResult is the content of a searchset.
 type SearchResult struct {
 	ID       string // uuid of the bundle
 	At       time.Time
 	Base     string // absolute URL of the FHIR base, no trailing slash
 	Self     string // absolute URL of the search as it was understood
 	Links    []Link // besides self
-	Total    int    // -1: not told
+	Total    int    // -1: omitted
 	Matches  []*Resource
 	Included []*Resource
-	Subset   *Subset // what is wanted of each; nil: all
+	Subset   *Subset // elements to keep of each; nil: all
 	Issues   []Issue // what the client should know about the search; an entry of mode outcome
 }
 
-// EncodeSearchset writes the answer to a search: the self link R5 demands
-// (bdl-18) and on every entry fullUrl, resource and search.mode, never request
-// or response (bdl-3a).
+// EncodeSearchset writes the result of a search. It has the self link that R5
+// demands (bdl-18). Every entry has fullUrl, resource and search.mode, and never
+// request or response (bdl-3a).
 func (r Release) EncodeSearchset(s *SearchResult) []byte {
 	size := 512 + len(s.Self)
 	for _, list := range [][]*Resource{s.Matches, s.Included} {
@@ -42,8 +42,8 @@ func (r Release) EncodeSearchset(s *SearchResult) []byte {
 		dst = s.appendFound(entries.next(dst), res, "include")
 	}
 	if len(s.Issues) > 0 {
-		// bdl-15 wants a fullUrl here too. The outcome is stored nowhere, so it
-		// takes the uuid of the bundle it belongs to.
+		// bdl-15 demands a fullUrl here too. The outcome is not stored, so it uses the
+		// uuid of its bundle.
 		dst = appendString(append(entries.next(dst), `{"fullUrl":`...), "urn:uuid:"+s.ID)
 		dst = append(append(dst, `,"resource":`...), EncodeOutcome(s.Issues)...)
 		dst = append(dst, `,"search":{"mode":"outcome"}}`...)
@@ -62,7 +62,7 @@ func (s *SearchResult) appendFound(dst []byte, res *Resource, mode string) []byt
 	return append(dst, "}}"...)
 }
 
-// History is everything a history bundle says.
+// History is the content of a history bundle.
 type History struct {
 	ID      string // uuid of the bundle
 	At      time.Time
@@ -77,14 +77,13 @@ type History struct {
 type HistoryEntry struct {
 	Type, ID, VersionID string
 	Method              string // POST or PUT; a version without Resource is a DELETE
-	Status              string // "201"; where empty, what Method usually answers
+	Status              string // "201"; if empty, the usual status for Method
 	At                  time.Time
 	Resource            *Resource // nil: this version is a deletion
 }
 
-// EncodeHistory writes the versions of a resource: every entry has request and
-// response, and a resource exactly where the request brought one (bdl-3b,
-// bdl-14).
+// EncodeHistory writes the versions of a resource. Every entry has request and
+// response; it has a resource only if the request brought one (bdl-3b, bdl-14).
 func (r Release) EncodeHistory(h *History) []byte {
 	size := 512 + len(h.Self)
 	for i := range h.Entries {
@@ -124,9 +123,9 @@ func appendVersion(dst []byte, base string, e *HistoryEntry) []byte {
 	return append(dst, "}}"...)
 }
 
-// EncodeStatusBundle writes the answer to $status: a searchset with one status
-// of type query-status for each subscription found (OPS-1 to OPS-6), without
-// events (OPS-8). id is a uuid, self the absolute URL that was asked.
+// EncodeStatusBundle writes the result of $status: a searchset with one status of
+// type query-status for each subscription found (OPS-1 to OPS-6), without events
+// (OPS-8). id is a uuid, self the absolute URL of the request.
 func (r Release) EncodeStatusBundle(id string, at time.Time, self string, statuses []*Notification) []byte {
 	dst := appendBundleHead(make([]byte, 0, 512+len(self)+768*len(statuses)), "searchset", id, at, len(statuses), self, nil)
 	entries := entryList{}
@@ -167,8 +166,8 @@ func appendBundleHead(dst []byte, kind, id string, at time.Time, total int, self
 	return dst
 }
 
-// entryList writes what stands around the entries of a bundle. A bundle without
-// entries has no member entry at all: FHIR has no empty arrays.
+// entryList writes the punctuation around the entries of a bundle. A bundle without
+// entries has no member entry: FHIR has no empty arrays.
 type entryList struct{ opened bool }
 
 func (l *entryList) next(dst []byte) []byte {

@@ -48,7 +48,7 @@ func TestEncodeHistory_Golden(t *testing.T) {
 func TestEncodeStatusBundle_Golden(t *testing.T) {
 	t.Parallel()
 	active := notification(fhir.QueryStatus, fhir.Empty, 310)
-	// OPS-8: events are not repeated here, and the type is not the caller's to get wrong.
+	// OPS-8: events are not repeated here, and the caller's type is ignored.
 	failing := notification(fhir.Heartbeat, fhir.FullResource, 7, fhir.NewOccurrence(at("10:00:00"), entry("PUT", patient(t)), nil))
 	failing.StatusID, failing.Subscription, failing.Status = "815477f2-a94c-4197-a82a-9f974155debc", "def", fhir.StatusError
 	failing.Errors = []fhir.SubscriptionError{{Text: "its topic is gone"}}
@@ -64,6 +64,6 @@ func TestEncodeStatusBundle_Golden(t *testing.T) {
 		})
 	}
 	if failing.Type != fhir.Heartbeat || failing.Events == nil {
-		t.Error("EncodeStatusBundle changed what it was given")
+		t.Error("EncodeStatusBundle changed its arguments")
 	}
 }

@@ -2,7 +2,7 @@ package fhir
 
 import "time"
 
-// Capability is what a server says of itself on [base]/metadata.
+// Capability is what a server states about itself on [base]/metadata.
 type Capability struct {
 	Base            string // absolute URL of the FHIR base, no trailing slash
 	WebsocketURL    string // absolute, ws or wss; "" leaves the extension out
@@ -24,17 +24,17 @@ type CapabilityResource struct {
 // CapabilitySearchParam is one search parameter of a type.
 type CapabilitySearchParam struct {
 	Name       string
-	Definition string // canonical of the SearchParameter; "" where it has none
+	Definition string // canonical of the SearchParameter; "" if it has none
 	Type       string // token, reference, date, …
 }
 
-// websocketExtension is retired, harmless, and all that clients of the old R4
-// protocol look for (CF-7).
+// websocketExtension is retired but harmless, and the only place where clients of
+// the old R4 protocol look for the address (CF-7).
 const websocketExtension = "http://hl7.org/fhir/StructureDefinition/capabilitystatement-websocket"
 
 // CapabilityStatement writes the statement of this release's base (CF-1): an
 // instance that reads, writes and searches every type, with the operations of
-// Subscription named without $ (CF-2). SubscriptionStatus is left out where a
+// Subscription named without $ (CF-2). It omits SubscriptionStatus even if the
 // caller lists it: it has no endpoint (SST-8).
 func (r Release) CapabilityStatement(c *Capability) []byte {
 	var interactions []codedMember

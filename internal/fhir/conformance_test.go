@@ -51,12 +51,12 @@ func TestOperationDefinition_Golden(t *testing.T) {
 		})
 	}
 	if _, ok := fhir.R5.OperationDefinition("Subscription-nothing"); ok {
-		t.Error("defines an operation nobody has")
+		t.Error("defines an operation that does not exist")
 	}
 }
 
-// What a client's code is generated from must say what HL7's definitions say;
-// the words of the documentation are ours.
+// The parts that client code is generated from must match HL7's definitions; the
+// documentation is our own.
 func TestOperationDefinition_AgreesWithHL7(t *testing.T) {
 	t.Parallel()
 	for _, id := range fhir.R5.OperationDefinitions() {

@@ -14,11 +14,10 @@ import (
 	"signalfhir/internal/fhir"
 )
 
-var update = flag.Bool("update", false, "write the golden files anew")
+var update = flag.Bool("update", false, "rewrite the golden files")
 
-// golden compares what was written with testdata/golden/name.json. The file is
-// indented to be read; what is written must be compact, with its members in the
-// order of the file.
+// golden compares got with testdata/golden/name.json. The file is indented for
+// people; got must be compact, with its members in the order of the file.
 func golden(t *testing.T, name string, got []byte) {
 	t.Helper()
 	var compact, indented bytes.Buffer
@@ -47,7 +46,7 @@ func golden(t *testing.T, name string, got []byte) {
 
 const base = "http://localhost:8080/fhir/R5"
 
-// at is a point in a morning of which the goldens tell.
+// at returns a time on the morning of the golden files.
 func at(clock string) time.Time {
 	t, err := time.Parse("15:04:05.999999999", clock)
 	if err != nil {
@@ -81,7 +80,7 @@ func patient(t testing.TB) *fhir.Resource {
 	return resource(t, `{"resourceType":"Patient","id":"ABC","meta":{"versionId":"4","lastUpdated":"2026-01-01T09:00:00.000Z"},"birthDate":"1980-02-29"}`)
 }
 
-// entry is a resource as an event knows it.
+// entry returns a resource as an event refers to it.
 func entry(method string, res *fhir.Resource) *fhir.Entry {
 	return &fhir.Entry{Type: res.Type, ID: res.ID, Method: method, Resource: res}
 }

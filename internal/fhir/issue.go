@@ -13,33 +13,33 @@ type Issue struct {
 	Diagnostics string   // what was wrong, and what would be right
 	Expression  []string // where, as FHIRPath-style paths ("Subscription.filterBy[0].value")
 
-	// Rule tells that the input is well formed and breaks a rule of its
-	// resource or of this server, where Code alone does not: the same "value" is
-	// a 400 for a heartbeatPeriod of -1 and a 422 for a topic that is not an
-	// absolute URI (spec.md section 7.1). It is not part of an OperationOutcome.
+	// Rule means that the input is well formed but breaks a rule of its resource
+	// or of this server. Code alone does not show that: the same "value" is a 400
+	// for a heartbeatPeriod of -1 and a 422 for a topic that is not an absolute
+	// URI (spec.md section 7.1). It is not part of an OperationOutcome.
 	Rule bool
 }
 
-// Error is the one kind of refusal in signalfhir: an HTTP status and the
-// issues that explain it. Packages below internal/ return it, the edges (HTTP,
-// sockets, log) turn it into an OperationOutcome.
+// Error is the only kind of refusal in signalfhir: an HTTP status and the issues
+// that explain it. Packages below internal/ return it; the edges (HTTP, sockets,
+// log) turn it into an OperationOutcome.
 type Error struct {
 	Status int     // HTTP status the refusal has on a FHIR base
 	Issues []Issue // at least one
 }
 
-// Refuse makes an [Error] with one issue of severity error.
+// Refuse returns an [Error] with one issue of severity error.
 func Refuse(status int, code, format string, args ...any) *Error {
 	return &Error{Status: status, Issues: []Issue{{Severity: "error", Code: code, Diagnostics: fmt.Sprintf(format, args...)}}}
 }
 
-// At names the place the last issue is about and returns e.
+// At sets the place of the last issue and returns e.
 func (e *Error) At(expression ...string) *Error {
 	e.Issues[len(e.Issues)-1].Expression = expression
 	return e
 }
 
-// Code is the issue code of the first issue.
+// Code returns the issue code of the first issue.
 func (e *Error) Code() string { return e.Issues[0].Code }
 
 // Error joins the diagnostics of all issues.
@@ -48,17 +48,16 @@ func (e *Error) Error() string {
 	for i, issue := range e.Issues {
 		texts[i] = issue.Diagnostics
 		place := strings.Join(issue.Expression, ", ") + ": "
-		if place != ": " && !strings.HasPrefix(issue.Diagnostics, place) { // that of a parameter names it already
+		if place != ": " && !strings.HasPrefix(issue.Diagnostics, place) { // the text of a parameter already has it
 			texts[i] = place + issue.Diagnostics
 		}
 	}
 	return strings.Join(texts, "; ")
 }
 
-// RefuseAll makes an [Error] of issues found while checking one resource, or
-// nil where none is of severity error. The status is 422 where every error is
-// about a rule, and 400 as soon as one is about the form of the input (spec.md
-// section 7).
+// RefuseAll returns an [Error] with the issues of one resource, or nil if none is
+// of severity error. The status is 400 if any error is about the form of the
+// input, and 422 if all are about rules (spec.md section 7).
 func RefuseAll(issues []Issue) *Error {
 	status, failed := http.StatusUnprocessableEntity, false
 	for _, issue := range issues {

@@ -10,12 +10,12 @@ import (
 	"unicode/utf8"
 )
 
-// MaxDepth is how many objects and arrays may be nested in a resource.
+// MaxDepth is the maximum nesting depth of objects and arrays in a resource.
 const MaxDepth = 64
 
-// Object is a JSON object that remembers the order of its members, so that what
-// comes back is what went in. A value is a string, a json.Number, a bool, nil,
-// an *Object or a []any of values.
+// Object is a JSON object that keeps the order of its members, so that a resource
+// is returned as it was sent. A value is a string, a json.Number, a bool, nil, an
+// *Object or a []any of values.
 type Object struct{ members []member }
 
 type member struct {
@@ -23,7 +23,7 @@ type member struct {
 	value any
 }
 
-// NewObject makes an object of name, value pairs.
+// NewObject returns an object with the given name, value pairs.
 func NewObject(pairs ...any) *Object {
 	o := &Object{}
 	for i := 0; i+1 < len(pairs); i += 2 {
@@ -39,7 +39,7 @@ func (o *Object) index(name string) int {
 	return slices.IndexFunc(o.members, func(m member) bool { return m.name == name })
 }
 
-// Get is the value of a member, nil where there is none.
+// Get returns the value of a member, or nil if there is none.
 func (o *Object) Get(name string) any {
 	if i := o.index(name); i >= 0 {
 		return o.members[i].value
@@ -47,7 +47,7 @@ func (o *Object) Get(name string) any {
 	return nil
 }
 
-// lookup is the value of a member and whether there is one.
+// lookup returns the value of a member and whether there is one.
 func (o *Object) lookup(name string) (value any, found bool) {
 	if i := o.index(name); i >= 0 {
 		return o.members[i].value, true
@@ -55,28 +55,28 @@ func (o *Object) lookup(name string) (value any, found bool) {
 	return nil, false
 }
 
-// Has tells whether there is such a member.
+// Has reports whether there is a member of that name.
 func (o *Object) Has(name string) bool { return o.index(name) >= 0 }
 
-// Text is the value of a member that is a string, else "".
+// Text returns the value of a member that is a string, otherwise "".
 func (o *Object) Text(name string) string {
 	text, _ := o.Get(name).(string)
 	return text
 }
 
-// Object is the value of a member that is an object, else nil.
+// Object returns the value of a member that is an object, otherwise nil.
 func (o *Object) Object(name string) *Object {
 	object, _ := o.Get(name).(*Object)
 	return object
 }
 
-// Array is the value of a member that is an array, else nil.
+// Array returns the value of a member that is an array, otherwise nil.
 func (o *Object) Array(name string) []any {
 	array, _ := o.Get(name).([]any)
 	return array
 }
 
-// Set gives a member a value, in its place where it is there, else at the end.
+// Set sets the value of a member. A new member goes to the end.
 func (o *Object) Set(name string, value any) {
 	if i := o.index(name); i >= 0 {
 		o.members[i].value = value
@@ -85,7 +85,7 @@ func (o *Object) Set(name string, value any) {
 	o.members = append(o.members, member{name, value})
 }
 
-// SetFirst gives a member a value and moves it to the front.
+// SetFirst sets the value of a member and moves it to the front.
 func (o *Object) SetFirst(name string, value any) {
 	o.Delete(name)
 	o.members = slices.Insert(o.members, 0, member{name, value})
@@ -98,7 +98,7 @@ func (o *Object) Delete(name string) {
 	}
 }
 
-// Names are the names of the members in their order.
+// Names returns the names of the members in order.
 func (o *Object) Names() []string {
 	names := make([]string, o.Len())
 	for i := range names {
@@ -107,7 +107,7 @@ func (o *Object) Names() []string {
 	return names
 }
 
-// Len is the number of members.
+// Len returns the number of members.
 func (o *Object) Len() int {
 	if o == nil {
 		return 0
@@ -115,7 +115,7 @@ func (o *Object) Len() int {
 	return len(o.members)
 }
 
-// Clone copies the object with everything in it.
+// Clone returns a deep copy of the object.
 func (o *Object) Clone() *Object {
 	if o == nil {
 		return nil
@@ -142,7 +142,7 @@ func cloneValue(v any) any {
 }
 
 // AppendJSON appends the compact encoding of the object to dst. Numbers keep
-// their text, nothing is escaped that JSON does not demand.
+// their text; only what JSON demands is escaped.
 func (o *Object) AppendJSON(dst []byte) []byte {
 	dst = append(dst, '{')
 	for i, m := range o.members {
@@ -205,7 +205,7 @@ func appendString(dst []byte, s string) []byte {
 	return append(append(dst, s[from:]...), '"')
 }
 
-// Indent lays compact JSON out for people (_pretty).
+// Indent formats compact JSON for people (_pretty).
 func Indent(data []byte) []byte {
 	var out bytes.Buffer
 	if json.Indent(&out, data, "", "  ") != nil {
@@ -214,10 +214,10 @@ func Indent(data []byte) []byte {
 	return append(out.Bytes(), '\n')
 }
 
-// Parse reads one JSON object. It refuses, with 400 structure and the line and
-// column, everything JSON or FHIR's use of it forbids: invalid UTF-8, lone
-// surrogates, duplicate members, comments, data after the object, and nesting
-// beyond [MaxDepth].
+// Parse parses one JSON object. It refuses, with 400 structure and the line and
+// column, everything that JSON or FHIR forbids: invalid UTF-8, lone surrogates,
+// duplicate members, comments, data after the object, and nesting beyond
+// [MaxDepth].
 func Parse(data []byte) (o *Object, err *Error) {
 	p := parser{data: data}
 	defer func() {
@@ -237,7 +237,7 @@ func Parse(data []byte) (o *Object, err *Error) {
 		for p.at < len(data) {
 			r, size := utf8.DecodeRune(data[p.at:])
 			if r == utf8.RuneError && size == 1 {
-				p.fail("a byte that is not UTF-8")
+				p.fail("invalid UTF-8")
 			}
 			p.at += size
 		}
@@ -253,7 +253,7 @@ func Parse(data []byte) (o *Object, err *Error) {
 	return o, nil
 }
 
-// parseFailure carries the text of a failure out of the recursion.
+// parseFailure carries the text of a failure up the recursion.
 type parseFailure string
 
 type parser struct {
@@ -270,14 +270,14 @@ func (p *parser) refuse(text string) *Error {
 	return Refuse(http.StatusBadRequest, "structure", "invalid JSON at line %d, column %d: %s", line, column, text)
 }
 
-// here names the byte the parser stands at.
+// here describes the next byte.
 func (p *parser) here() string {
 	if p.at >= len(p.data) {
 		return "the end of the body"
 	}
 	r, _ := utf8.DecodeRune(p.data[p.at:])
 	if r == '/' && p.at+1 < len(p.data) && (p.data[p.at+1] == '/' || p.data[p.at+1] == '*') {
-		return "a comment; JSON has none"
+		return "a comment; JSON has no comments"
 	}
 	return strconv.QuoteRune(r)
 }
@@ -293,7 +293,7 @@ func (p *parser) space() {
 	}
 }
 
-// next skips white space and answers the byte there, 0 at the end.
+// next skips white space and returns the next byte, or 0 at the end.
 func (p *parser) next() byte {
 	p.space()
 	if p.at == len(p.data) {
@@ -306,8 +306,8 @@ func (p *parser) object(depth int) *Object {
 	p.deep(depth)
 	p.at++
 	o := &Object{}
-	// Objects of FHIR are small and quickly searched; the names of a huge one
-	// are hashed, or a hostile body could take quadratic time.
+	// Objects in FHIR are small and quickly searched. Hash the names of a large
+	// one, or a hostile body could take quadratic time.
 	const small = 32
 	var seen map[string]bool
 	if p.next() == '}' {
@@ -328,7 +328,7 @@ func (p *parser) object(depth int) *Object {
 		}
 		if seen[name] || seen == nil && o.Has(name) {
 			p.at = start
-			p.fail("the member " + strconv.Quote(name) + " stands twice in one object")
+			p.fail("duplicate member " + strconv.Quote(name))
 		}
 		if seen != nil {
 			seen[name] = true
@@ -447,7 +447,7 @@ func (p *parser) digits() {
 	}
 }
 
-// text reads a string. The common case, one without escapes, is one copy.
+// text parses a string. A string without escapes, the common case, takes one copy.
 func (p *parser) text() string {
 	p.at++
 	start := p.at
@@ -503,7 +503,7 @@ func (p *parser) escaped(text []byte) string {
 			text = utf8.AppendRune(text, p.unicode())
 			continue
 		default:
-			p.fail("an escape JSON does not know: \\" + string(rune(c)))
+			p.fail("invalid escape \\" + string(rune(c)))
 		}
 		p.at++
 	}
@@ -511,7 +511,7 @@ func (p *parser) escaped(text []byte) string {
 	return ""
 }
 
-// unicode reads uXXXX, or two of them that make a surrogate pair.
+// unicode parses uXXXX, or two of them that make a surrogate pair.
 func (p *parser) unicode() rune {
 	r := p.hex4()
 	if !utf16.IsSurrogate(r) {
@@ -523,7 +523,7 @@ func (p *parser) unicode() rune {
 			return pair
 		}
 	}
-	p.fail("half of a surrogate pair, which is no character")
+	p.fail("half of a surrogate pair, which is not a character")
 	return 0
 }
 

@@ -14,7 +14,7 @@ import (
 	"signalfhir/internal/fhir/fhirtest"
 )
 
-func TestParse_RefusesWhatIsNoObjectOfFHIR(t *testing.T) {
+func TestParse_RefusesInvalidInput(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct{ body, says, where string }{
 		"nothing":                   {"", "empty", "line 1, column 1"},
@@ -41,9 +41,9 @@ func TestParse_RefusesWhatIsNoObjectOfFHIR(t *testing.T) {
 		"no comma":                  {`{"a":1 "b":2}`, "expected , or }", ""},
 		"name without quotes":       {`{a:1}`, "name of a member", ""},
 		"single quotes":             {`{'a':1}`, "name of a member", ""},
-		"member twice":              {"{\"a\":1,\n\"a\":2}", `"a" stands twice`, "line 2, column 1"},
-		"nested member twice":       {`{"a":[{"b":1,"b":1}]}`, `"b" stands twice`, ""},
-		"member twice by an escape": {`{"a":1,"\u0061":2}`, `"a" stands twice`, ""},
+		"member twice":              {"{\"a\":1,\n\"a\":2}", `duplicate member "a"`, "line 2, column 1"},
+		"nested member twice":       {`{"a":[{"b":1,"b":1}]}`, `duplicate member "b"`, ""},
+		"member twice by an escape": {`{"a":1,"\u0061":2}`, `duplicate member "a"`, ""},
 		"invalid UTF-8":             {"{\"ä\":\"\xff\"}", "UTF-8", "line 1, column 7"},
 		"invalid UTF-8 in a name":   {"{\"\xc3\":1}", "UTF-8", ""},
 		"surrogate as bytes":        {"{\"a\":\"\xed\xa0\x80\"}", "UTF-8", ""},
@@ -88,7 +88,7 @@ func nested(open string, depth int, core, end string) string {
 	return strings.Repeat(open, depth) + core + strings.Repeat(end, depth)
 }
 
-func TestParse_KeepsEverythingAsItWas(t *testing.T) {
+func TestParse_KeepsTheText(t *testing.T) {
 	t.Parallel()
 	for name, body := range map[string]string{
 		"order":       `{"b":1,"a":{"z":1,"y":2},"c":[3,2,1]}`,
@@ -107,8 +107,8 @@ func TestParse_KeepsEverythingAsItWas(t *testing.T) {
 	}
 }
 
-// Large objects are searched another way than small ones.
-func TestParse_FindsAMemberTwiceInALargeObject(t *testing.T) {
+// Large objects are searched in a different way from small ones.
+func TestParse_FindsADuplicateMemberInALargeObject(t *testing.T) {
 	t.Parallel()
 	for size := 1; size < 100; size++ {
 		var body strings.Builder
@@ -117,7 +117,7 @@ func TestParse_FindsAMemberTwiceInALargeObject(t *testing.T) {
 		}
 		for twice := range size {
 			if o, err := fhir.Parse(fmt.Appendf(nil, `{%s"x%d":2}`, &body, twice)); err == nil {
-				t.Fatalf("accepted %d members of which x%d is there twice: %s", size, twice, o.AppendJSON(nil))
+				t.Fatalf("accepted %d members with x%d twice: %s", size, twice, o.AppendJSON(nil))
 			}
 		}
 		if o := parse(t, "{"+body.String()+`"last":2}`); o.Len() != size+1 {
@@ -161,10 +161,10 @@ func TestObject_IsAnOrderedMap(t *testing.T) {
 		t.Errorf("got %d members %q", o.Len(), names)
 	}
 	if !o.Has("z") || o.Has("a") || o.Get("z") != nil || o.Get("a") != nil {
-		t.Error("a member that is null is there, a deleted one is not")
+		t.Error("a null member is present, a deleted one is not")
 	}
 	if o.Text("b") != "" || o.Object("c") != nil || o.Array("c") != nil || o.Object("d").Text("e") != "f" {
-		t.Error("typed access answers a value of another type")
+		t.Error("typed access returned a value of another type")
 	}
 }
 
@@ -199,12 +199,12 @@ func TestIndent_KeepsTheDocument(t *testing.T) {
 		t.Errorf("got %s, want %s", pretty, want)
 	}
 	if got := fhir.Indent([]byte("{")); string(got) != "{" {
-		t.Errorf("what is no JSON came back as %q", got)
+		t.Errorf("invalid JSON came back as %q", got)
 	}
 }
 
-// FuzzParse: what is accepted is JSON to encoding/json too, and comes back the
-// same; what encoding/json refuses is refused.
+// FuzzParse checks that accepted input is also JSON to encoding/json and round-trips,
+// and that input encoding/json refuses is refused.
 func FuzzParse(f *testing.F) {
 	for _, seed := range []string{`{}`, `{"a":[1.0,-0,1e5,"\ud83d\ude00",true,null,{"b":{}}]}`, `{"a":1,"a":2}`, "{\"a\":\"\xff\"}", `{"a":"\ud800"}`, `{"\u0000":"\u001f\u2028"}`, ` { "a" : [ ] } `} {
 		f.Add([]byte(seed))

@@ -21,7 +21,7 @@ const (
 	StatusEnteredInError = "entered-in-error"
 )
 
-// Subscription is what a Subscription resource of any release asks for.
+// Subscription is the content of a Subscription resource, whatever its release.
 type Subscription struct {
 	Release         Release
 	ID              string
@@ -34,23 +34,23 @@ type Subscription struct {
 	Endpoint        string
 	HeartbeatPeriod time.Duration // 0: no heartbeats (SUB-8)
 	Timeout         time.Duration // 0: the server's default (SUB-9)
-	ContentType     string        // application/fhir+json where absent (SUB-6)
+	ContentType     string        // application/fhir+json if absent (SUB-6)
 	Content         Content       // resolved by SUB-5
 	MaxCount        int           // 0: no limit
 }
 
 // Filter is one condition a subscription adds to its topic.
 type Filter struct {
-	ResourceType string // "" where absent; last segment of a StructureDefinition URL
+	ResourceType string // "" if absent; last segment of a StructureDefinition URL
 	Parameter    string
 	Comparator   string
 	Modifier     string
 	Value        string
-	Expression   string // where it stands: "Subscription.filterBy[0]"
-	OneText      bool   // all of it stands there in one string, as before R5: "patient=Patient/123"
+	Expression   string // its place: "Subscription.filterBy[0]"
+	OneText      bool   // all of it is one string, as before R5: "patient=Patient/123"
 }
 
-// At is where a member of the filter stands.
+// At returns the place of a member of the filter.
 func (f Filter) At(member string) string {
 	if f.OneText {
 		return f.Expression
@@ -58,7 +58,7 @@ func (f Filter) At(member string) string {
 	return f.Expression + "." + member
 }
 
-// Topic is what a SubscriptionTopic resource of any release defines.
+// Topic is the content of a SubscriptionTopic resource, whatever its release.
 type Topic struct {
 	URL, Version, Title, Status string
 	Triggers                    []Trigger
@@ -73,7 +73,7 @@ type Trigger struct {
 	Interactions []string // create, update, delete; empty: all (TOP-3)
 	Query        *QueryCriteria
 	FHIRPath     string
-	Expression   string // where it stands: "SubscriptionTopic.resourceTrigger[0]"
+	Expression   string // its place: "SubscriptionTopic.resourceTrigger[0]"
 }
 
 // QueryCriteria is a trigger's pair of search strings (1.3.5).
@@ -90,7 +90,7 @@ type EventTrigger struct {
 
 // CanFilterBy is one filter a topic offers.
 type CanFilterBy struct {
-	Resource    string // "" where absent
+	Resource    string // "" if absent
 	Parameter   string
 	Definition  string // canonical of the SearchParameter behind Parameter
 	Comparators []string
@@ -103,7 +103,7 @@ type Shape struct {
 	Resource   string
 	Include    []string
 	RevInclude []string
-	Expression string // where it stands: "SubscriptionTopic.notificationShape[0]"
+	Expression string // its place: "SubscriptionTopic.notificationShape[0]"
 }
 
 // NotificationType says what a notification is for
@@ -123,10 +123,10 @@ const (
 type Entry struct {
 	Type, ID string
 	Method   string    // POST, PUT, DELETE for the focus; GET for context
-	Resource *Resource // nil where it was deleted or its content is not known
+	Resource *Resource // nil if it was deleted or its content is not known
 }
 
-// Reference is the relative reference to the resource, "Encounter/2".
+// Reference returns the relative reference to the resource, "Encounter/2".
 func (e *Entry) Reference() string { return e.Type + "/" + e.ID }
 
 // Event is an [Occurrence] with the number it has in one subscription.
@@ -141,7 +141,7 @@ type SubscriptionError struct {
 	Text string
 }
 
-// Notification is everything a notification bundle says, in no release's words.
+// Notification is the content of a notification bundle, whatever its release.
 type Notification struct {
 	ID, StatusID     string // uuids of the bundle and of its status entry
 	Type             NotificationType

@@ -8,31 +8,31 @@ import (
 	"time"
 )
 
-// Occurrence is one thing that happened: the resource it is about, the
-// resources the topic's notificationShape adds, and when. All subscriptions it
-// concerns share one Occurrence and with it the encoding of its entries; what
-// is encoded per subscription is the small status entry in front.
+// Occurrence is one thing that happened: the resource it is about, the resources
+// the topic's notificationShape adds, and when. All subscriptions it concerns
+// share one Occurrence and its encoded entries; only the small status entry in
+// front is encoded per subscription.
 //
 // An Occurrence must not be copied or modified once it is in use. Its methods
 // are safe for concurrent use.
 type Occurrence struct {
 	Timestamp time.Time // when the interaction happened (NB-6)
-	Focus     *Entry    // nil where an event names no resource
+	Focus     *Entry    // nil if the event names no resource
 	Context   []Entry
 
-	mu      sync.Mutex   // guards encoded
-	encoded []*occurring // one for each release and base it was sent under: hardly ever more than one
+	mu      sync.Mutex           // guards encoded
+	encoded []*encodedOccurrence // one for each release and base it was sent under: usually one
 }
 
-// NewOccurrence makes an occurrence at a time. focus may be nil, context empty.
+// NewOccurrence returns an occurrence at a time. focus may be nil, context empty.
 func NewOccurrence(at time.Time, focus *Entry, context []Entry) *Occurrence {
 	return &Occurrence{Timestamp: at, Focus: focus, Context: context}
 }
 
-// occurring is an occurrence in the words of one release under one base. It
+// encodedOccurrence is an occurrence encoded for one release under one base. It
 // serves every payload level: the levels differ in which parts are written, not
-// in how the parts look.
-type occurring struct {
+// in the parts themselves.
+type encodedOccurrence struct {
 	release Release
 	base    string
 
@@ -47,12 +47,13 @@ type fragment struct {
 	fullURL, version string
 	focus            bool
 	head             []byte // {"fullUrl":"…"
-	resource         []byte // nil where it was deleted or is not known
+	resource         []byte // nil if it was deleted or is not known
 	tail             []byte // ,"request":{…}}
 }
 
-// encodedFor answers the encoded parts, made on the first call for a release and base.
-func (o *Occurrence) encodedFor(r Release, base string) *occurring {
+// encodedFor returns the encoded parts for a release and base; the first call
+// makes them.
+func (o *Occurrence) encodedFor(r Release, base string) *encodedOccurrence {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for _, e := range o.encoded {
@@ -60,7 +61,7 @@ func (o *Occurrence) encodedFor(r Release, base string) *occurring {
 			return e
 		}
 	}
-	e := &occurring{release: r, base: base, distinct: true, fragments: make([]fragment, 0, 1+len(o.Context))}
+	e := &encodedOccurrence{release: r, base: base, distinct: true, fragments: make([]fragment, 0, 1+len(o.Context))}
 	add := func(entry *Entry, focus bool) {
 		f := r.fragment(base, entry, focus)
 		e.distinct = e.distinct && !slices.ContainsFunc(e.fragments, func(other fragment) bool { return other.fullURL == f.fullURL })
@@ -78,7 +79,7 @@ func (o *Occurrence) encodedFor(r Release, base string) *occurring {
 	return e
 }
 
-// fragment encodes an entry. Every entry says the request that led to it, also
+// fragment encodes an entry. Every entry has the request that led to it, even
 // context at full-resource: an entry without resource needs one (bdl-5,
 // NB-R5-3), and one rule for all levels lets them share it. The profile forbids
 // response (NB-R5-2).
@@ -88,8 +89,8 @@ func (r Release) fragment(base string, e *Entry, focus bool) fragment {
 	text = appendString(append(text, `{"fullUrl":`...), f.fullURL)
 	head := len(text)
 	text = appendRequest(append(text, ','), e)
-	if r.codec().answered {
-		text = appendAnswer(text, e)
+	if r.codec().responses {
+		text = appendEntryResponse(text, e)
 	}
 	text = append(text, '}')
 	f.head, f.tail = text[:head:head], text[head:]
@@ -99,7 +100,7 @@ func (r Release) fragment(base string, e *Entry, focus bool) fragment {
 	return f
 }
 
-// appendRequest appends the member request as it would have been sent: a POST
+// appendRequest appends the member request as a client would have sent it: a POST
 // goes to the type, everything else to the resource.
 func appendRequest(dst []byte, e *Entry) []byte {
 	method, url := e.Method, e.Reference()
@@ -108,7 +109,7 @@ func appendRequest(dst []byte, e *Entry) []byte {
 		method = http.MethodGet
 	case http.MethodPost:
 		url = e.Type
-	case http.MethodPatch: // not a method of a notification's request: a patch is a PUT (2.2)
+	case http.MethodPatch: // a notification's request cannot be a PATCH: a patch is a PUT (2.2)
 		method = http.MethodPut
 	}
 	dst = appendString(append(dst, `"request":{"method":`...), method)
@@ -116,8 +117,8 @@ func appendRequest(dst []byte, e *Entry) []byte {
 	return append(dst, '}')
 }
 
-// appendAnswer appends the member response that fits a request (NB-R4B-3).
-func appendAnswer(dst []byte, e *Entry) []byte {
+// appendEntryResponse appends the member response that matches a request (NB-R4B-3).
+func appendEntryResponse(dst []byte, e *Entry) []byte {
 	status := "200"
 	switch e.Method {
 	case http.MethodPost:
@@ -128,7 +129,7 @@ func appendAnswer(dst []byte, e *Entry) []byte {
 	return append(append(append(dst, `,"response":{"status":"`...), status...), `"}`...)
 }
 
-// EncodeNotification writes the bundle a socket receives or $events answers
+// EncodeNotification writes the bundle that a socket receives or $events returns
 // (spec.md 2.2 to 2.4). Elements follow the notification's type and payload level:
 //
 //   - empty carries numbers and times only (NB-7, NB-8) and, in an event
@@ -136,18 +137,18 @@ func appendAnswer(dst []byte, e *Entry) []byte {
 //   - id-only adds focus, additionalContext and, in R5, an entry without
 //     resource for each resource, once per bundle (NB-9, bdl-7);
 //   - full-resource has an entry for each version of each resource (NB-10,
-//     NB-15), without resource where it was deleted (NB-29).
+//     NB-15), without resource if it was deleted (NB-29).
 //
 // In R5 a query-event without events is written as query-status: sst-1 allows no
-// other one-status answer (OPE-5).
+// other response with a single status (OPE-5).
 func (r Release) EncodeNotification(n *Notification) []byte { return r.encode(n, "") }
 
-// encode writes a notification. reference is how it names its subscription; ""
-// is the absolute URL (SST-6).
+// encode writes a notification. reference is the reference to its subscription;
+// "" means the absolute URL (SST-6).
 func (r Release) encode(n *Notification, reference string) []byte {
 	codec := r.codec()
-	// Most notifications carry one event; that one needs no slice on the heap.
-	var one [1]*occurring
+	// Most notifications carry one event; they need no slice on the heap.
+	var one [1]*encodedOccurrence
 	events := one[:0]
 	size := 512 + 2*len(n.Base) + len(n.Topic)
 	for i := range n.Events {
@@ -174,7 +175,7 @@ func (r Release) encode(n *Notification, reference string) []byte {
 	dst = appendInstant(dst, n.Timestamp)
 	dst = append(dst, `,"entry":[`...)
 	dst = r.appendStatusEntry(dst, n, reference, events)
-	if codec.answered { // NB-R4B-1, NB-R4B-2
+	if codec.responses { // NB-R4B-1, NB-R4B-2
 		dst = appendURL(append(dst, `,"request":{"method":"GET","url":`...), n.Base, "Subscription", n.Subscription+"/$status")
 		dst = append(dst, `},"response":{"status":"200"}`...)
 	}
@@ -185,26 +186,26 @@ func (r Release) encode(n *Notification, reference string) []byte {
 	return append(dst, "]}"...)
 }
 
-// appendStatusEntry appends the entry with the status, its closing brace left to
-// the caller: a searchset puts its search.mode there. events are the encoded
-// parts of n.Events, in the same order.
-func (r Release) appendStatusEntry(dst []byte, n *Notification, reference string, events []*occurring) []byte {
+// appendStatusEntry appends the entry with the status, without its closing brace:
+// a searchset puts its search.mode there. events are the encoded parts of
+// n.Events, in the same order.
+func (r Release) appendStatusEntry(dst []byte, n *Notification, reference string, events []*encodedOccurrence) []byte {
 	kind := n.Type
 	if kind == QueryEvent && len(n.Events) == 0 && r.codec().eventsRequired {
 		kind = QueryStatus // OPE-5
 	}
 	dst = append(append(dst, `{"fullUrl":"urn:uuid:`...), n.StatusID...)
 	dst = append(dst, `","resource":`...)
-	// No function of the codec: the events would escape to the heap by it.
+	// Not a function of the codec: the events would escape to the heap.
 	if r.codec().statusIsParameters {
 		return appendStatusParameters(dst, n, kind, reference, events)
 	}
 	return appendSubscriptionStatus(dst, n, kind, reference, events)
 }
 
-// appendSubscriptionStatus appends a SubscriptionStatus, which R5 and R4B write
-// alike: numbers are strings in both (SST-3).
-func appendSubscriptionStatus(dst []byte, n *Notification, kind NotificationType, reference string, events []*occurring) []byte {
+// appendSubscriptionStatus appends a SubscriptionStatus, which is the same in R5
+// and R4B: numbers are strings in both (SST-3).
+func appendSubscriptionStatus(dst []byte, n *Notification, kind NotificationType, reference string, events []*encodedOccurrence) []byte {
 	dst = appendString(append(dst, `{"resourceType":"SubscriptionStatus","id":`...), n.StatusID)
 	dst = appendString(append(dst, `,"status":`...), n.Status)
 	dst = appendString(append(dst, `,"type":`...), string(kind))
@@ -227,7 +228,7 @@ func appendSubscriptionStatus(dst []byte, n *Notification, kind NotificationType
 		dst = append(dst, ']')
 	}
 	dst = appendSubscription(append(dst, `,"subscription":`...), n, reference)
-	if n.saysTopic(kind) {
+	if n.includesTopic(kind) {
 		dst = appendString(append(dst, `,"topic":`...), n.Topic)
 	}
 	dst = appendErrors(dst, n.Errors)
@@ -253,9 +254,9 @@ func appendFocusMembers(dst []byte, base string, focus *Entry, context []Entry) 
 	return dst
 }
 
-// saysTopic tells whether the status names the topic (2.1.1): an event at level
-// empty does not (NB-7).
-func (n *Notification) saysTopic(kind NotificationType) bool {
+// includesTopic reports whether the status has the topic (2.1.1): an event
+// notification at level empty does not (NB-7).
+func (n *Notification) includesTopic(kind NotificationType) bool {
 	return n.Topic != "" && (n.Content != Empty || kind != EventNotification)
 }
 
@@ -267,7 +268,7 @@ func appendSubscription(dst []byte, n *Notification, reference string) []byte {
 	return appendReference(dst, n.Base, "Subscription", n.Subscription)
 }
 
-// appendErrors appends the member error (NB-26), nothing where there is none.
+// appendErrors appends the member error (NB-26), or nothing if there are none.
 func appendErrors(dst []byte, errors []SubscriptionError) []byte {
 	opened := false
 	for _, e := range errors {
@@ -298,11 +299,11 @@ func appendErrors(dst []byte, errors []SubscriptionError) []byte {
 	return dst
 }
 
-// appendFragments appends the entries besides the status, each with a leading
-// comma. What occurs more than once is listed where it first occurred: once per
-// resource at id-only, once per version at full-resource (bdl-7, NB-14, NB-15).
-// It then says the request of its last change, for that is its state now.
-func appendFragments(dst []byte, content Content, events []*occurring) []byte {
+// appendFragments appends the entries after the status, each with a leading
+// comma. Duplicates are listed at their first position: once per resource at
+// id-only, once per version at full-resource (bdl-7, NB-14, NB-15). Such an entry
+// has the request of the last change, because that is the resource's state now.
+func appendFragments(dst []byte, content Content, events []*encodedOccurrence) []byte {
 	if len(events) == 1 && events[0].distinct {
 		for i := range events[0].fragments {
 			dst = events[0].fragments[i].append(dst, content)
@@ -341,15 +342,15 @@ func (f *fragment) append(dst []byte, content Content) []byte {
 	return append(dst, f.tail...)
 }
 
-// appendReference appends a Reference with an absolute URL: what stands in an
-// entry with a urn:uuid fullUrl cannot be resolved otherwise (SST-6).
+// appendReference appends a Reference with an absolute URL: a relative one cannot
+// be resolved in an entry whose fullUrl is a urn:uuid (SST-6).
 func appendReference(dst []byte, base, typ, id string) []byte {
 	dst = appendURL(append(dst, `{"reference":`...), base, typ, id)
 	return append(dst, '}')
 }
 
-// appendURL appends the URL of a resource as a JSON string. The parts are put
-// together in place: this runs for every subscription of every event.
+// appendURL appends the URL of a resource as a JSON string. It joins the parts in
+// place, because it runs for every subscription of every event.
 func appendURL(dst []byte, base, typ, id string) []byte {
 	dst = appendString(dst, base)
 	dst = append(append(dst[:len(dst)-1], '/'), typ...) // over the closing quote

@@ -12,8 +12,8 @@ import (
 
 // BenchmarkEncodeNotification writes the full-resource notifications of one new
 // event for some subscriptions, as this package does and as a server would that
-// hands each to encoding/json: with resources as trees, and with resources kept
-// as raw JSON.
+// uses encoding/json for each: with resources as trees, and with resources as raw
+// JSON.
 func BenchmarkEncodeNotification(b *testing.B) {
 	focus, context := encounter(b, "2", "in-progress"), patient(b)
 	ways := []struct {

@@ -9,7 +9,7 @@ import (
 	"signalfhir/internal/fhir/fhirtest"
 )
 
-// notification is one of a given type and level, with its events numbered up
+// notification returns one of a given type and level, with its events numbered up
 // to the total.
 func notification(kind fhir.NotificationType, content fhir.Content, total int64, occurrences ...*fhir.Occurrence) *fhir.Notification {
 	n := &fhir.Notification{
@@ -88,7 +88,7 @@ func TestEncodeNotification_Golden(t *testing.T) {
 	}
 }
 
-// inForm are the events with their encounters in the form of a release.
+// inForm returns the events with their encounters in the form of a release.
 func inForm(t *testing.T, r fhir.Release, events []fhir.Event) []fhir.Event {
 	t.Helper()
 	if r == fhir.R5 {
@@ -109,8 +109,8 @@ func inForm(t *testing.T, r fhir.Release, events []fhir.Event) []fhir.Event {
 	return adapted
 }
 
-// Deliveries of one occurrence share its encoded entries: a second
-// notification costs one allocation, the frame.
+// Deliveries of one occurrence share its encoded entries: a second notification
+// costs one allocation, the frame.
 func TestEncodeNotification_EncodesAnOccurrenceOnce(t *testing.T) {
 	shared := fhir.NewOccurrence(at("10:00:00"), entry("PUT", encounter(t, "2", "in-progress")), []fhir.Entry{*entry("GET", patient(t))})
 	n := notification(fhir.EventNotification, fhir.FullResource, 1, shared)
@@ -120,7 +120,7 @@ func TestEncodeNotification_EncodesAnOccurrenceOnce(t *testing.T) {
 	}
 }
 
-// The frame is sized before it is written; a wrong size costs a copy of it.
+// The frame is sized before it is written; a wrong size costs a copy.
 func TestEncodeNotification_SizesTheFrame(t *testing.T) {
 	t.Parallel()
 	for _, content := range []fhir.Content{fhir.Empty, fhir.IDOnly, fhir.FullResource} {
@@ -140,7 +140,7 @@ func TestEncodeNotification_ConcurrentSubscriptionsSeeTheSameEntries(t *testing.
 	for i := range 32 {
 		wg.Go(func() {
 			n := notification(fhir.EventNotification, fhir.FullResource, 7, shared)
-			if i%2 == 1 { // another base in between must not disturb
+			if i%2 == 1 { // another base in between must not interfere
 				n.Base = "https://fhir.example.org/fhir/R5"
 			}
 			got := strings.ReplaceAll(string(fhir.R5.EncodeNotification(n)), "https://fhir.example.org/fhir/R5", base)

@@ -25,10 +25,10 @@ type binding struct {
 	ValueSet string `json:"valueSet"`
 }
 
-// operations lists the operations of the release in the order a client meets them.
+// operations returns the operations of the release in the order a client uses them.
 func (r Release) operations() []operation { return r.codec().operations(r) }
 
-// subscriptionOperations are the operations as R5 defines them.
+// subscriptionOperations returns the operations as R5 defines them.
 func subscriptionOperations(r Release) []operation {
 	const canonical = "http://hl7.org/fhir/OperationDefinition/"
 	required := func(valueSet string) *binding {
@@ -86,7 +86,7 @@ func subscriptionOperations(r Release) []operation {
 	}
 }
 
-// OperationDefinitions lists the ids [Release.OperationDefinition] knows.
+// OperationDefinitions returns the ids that [Release.OperationDefinition] accepts.
 func (r Release) OperationDefinitions() []string {
 	var ids []string
 	for _, op := range r.operations() {
@@ -95,9 +95,8 @@ func (r Release) OperationDefinitions() []string {
 	return ids
 }
 
-// OperationDefinition writes the definition of one of the operations of
-// Subscription under its official canonical URL; false where there is none of
-// that id.
+// OperationDefinition writes the definition of the Subscription operation with
+// that id under its official canonical URL, or returns false if there is none.
 func (r Release) OperationDefinition(id string) ([]byte, bool) {
 	for _, op := range r.operations() {
 		if op.id == id {

@@ -5,9 +5,8 @@ import (
 	"encoding/json"
 )
 
-// EncodeOutcome writes an OperationOutcome, which looks the same in every
-// release. An OperationOutcome has at least one issue: without any it says that
-// all is well.
+// EncodeOutcome writes an OperationOutcome, which is the same in every release. An
+// OperationOutcome needs at least one issue: without issues it says "all ok".
 func EncodeOutcome(issues []Issue) []byte {
 	type issue struct {
 		Severity    string   `json:"severity"`
@@ -29,13 +28,13 @@ func EncodeOutcome(issues []Issue) []byte {
 }
 
 // encode writes one of this package's own structures as compact JSON without
-// HTML escapes. It is for what is written seldom; notifications are appended.
+// HTML escapes. It is for rare resources; notifications are appended by hand.
 func encode(v any) []byte {
 	var buf bytes.Buffer
 	e := json.NewEncoder(&buf)
 	e.SetEscapeHTML(false)
 	if err := e.Encode(v); err != nil {
-		// The structures hold strings, numbers and booleans: none of them fails.
+		// The structures hold only strings, numbers and booleans: none can fail.
 		panic("fhir: encoding " + err.Error())
 	}
 	return bytes.TrimSuffix(buf.Bytes(), []byte("\n"))

@@ -26,7 +26,7 @@ func TestEncodeOutcome_Golden(t *testing.T) {
 	}
 }
 
-func TestRefuseAll_TellsFormFromRule(t *testing.T) {
+func TestRefuseAll_DistinguishesFormFromRule(t *testing.T) {
 	t.Parallel()
 	issue := func(severity, code string, rule bool) fhir.Issue {
 		return fhir.Issue{Severity: severity, Code: code, Rule: rule}

@@ -12,15 +12,15 @@ import (
 // Param is one in-parameter of an operation.
 type Param struct {
 	Name       string
-	Value      string // the text of the value: a number as it was written, a boolean as true or false
-	Type       string // the member it stood in, "valueId"
-	Expression string // where: "Parameters.parameter[0]"
+	Value      string // the text of the value: a number as written, a boolean as true or false
+	Type       string // the name of its member: "valueId"
+	Expression string // its place: "Parameters.parameter[0]"
 }
 
 // ReadParameters reads the in-parameters of an operation from the body of a
 // POST, in order. The operations of a Subscription take primitive values only;
-// which value[x] carries one is not looked at (OP-9). All that is wrong is
-// reported together, with status 400 (spec.md 7.2).
+// any value[x] may carry one (OP-9). All problems are reported together, with
+// status 400 (spec.md 7.2).
 func ReadParameters(o *Object) ([]Param, *Error) {
 	if typ := o.Text("resourceType"); typ != "Parameters" {
 		return nil, Refuse(http.StatusBadRequest, "invalid", "got resourceType %q, expected Parameters or an empty body", typ)
@@ -60,8 +60,8 @@ func ReadParameters(o *Object) ([]Param, *Error) {
 	return params, nil
 }
 
-// readParam reads the value of one parameter, or tells by an issue code and a
-// text what is wrong with it.
+// readParam reads the value of one parameter. If the value is wrong, it returns
+// an issue code and a text.
 func readParam(p *Object) (param Param, code, text string) {
 	for _, name := range p.Names() {
 		if !strings.HasPrefix(name, "value") {
@@ -98,7 +98,7 @@ func readParam(p *Object) (param Param, code, text string) {
 	return param, "", ""
 }
 
-// BindingToken is the answer of $get-ws-binding-token.
+// BindingToken is the result of $get-ws-binding-token.
 type BindingToken struct {
 	Token         string
 	Expiration    time.Time
@@ -106,9 +106,9 @@ type BindingToken struct {
 	WebsocketURL  string   // absolute, ws or wss
 }
 
-// EncodeBindingToken writes the out-parameters under their exact names and
-// types (OPW-2, OPW-3, OPW-6). The expiration has whole seconds in UTC (OPW-5)
-// and is rounded down: a client must not be promised more than it gets.
+// EncodeBindingToken writes the out-parameters under their exact names and types
+// (OPW-2, OPW-3, OPW-6). The expiration has whole seconds in UTC (OPW-5) and is
+// rounded down, so that a client is never promised more than it gets.
 func (r Release) EncodeBindingToken(t *BindingToken) []byte {
 	dst := append([]byte(nil), `{"resourceType":"Parameters","parameter":[`...)
 	dst = appendString(append(dst, `{"name":"token","valueString":`...), t.Token)

@@ -49,8 +49,8 @@ func TestReadParameters_Refuses(t *testing.T) { // 7.2
 	tests := []struct{ name, body, code, at string }{
 		{"another resource", `{"resourceType":"Patient"}`, "invalid", ""},
 		{"no resourceType", `{}`, "invalid", ""},
-		{"a parameter that is no array", `{"resourceType":"Parameters","parameter":{"name":"id"}}`, "structure", "Parameters.parameter"},
-		{"a member that is no object", one(`"id"`), "structure", "Parameters.parameter[0]"},
+		{"a parameter that is not an array", `{"resourceType":"Parameters","parameter":{"name":"id"}}`, "structure", "Parameters.parameter"},
+		{"a member that is not an object", one(`"id"`), "structure", "Parameters.parameter[0]"},
 		{"no name", one(`{"valueId":"abc"}`), "required", "Parameters.parameter[0].name"},
 		{"no value", one(`{"name":"id"}`), "required", "Parameters.parameter[0]"},
 		{"parts only", one(`{"name":"id","part":[{"name":"x","valueId":"y"}]}`), "required", "Parameters.parameter[0]"},

@@ -2,20 +2,20 @@ package fhir
 
 import "strings"
 
-// PathModel tells a FHIRPath engine the types of a release. It has the methods
-// of the Model interface of github.com/gofhir/fhirpath. It holds no state and is
-// safe for concurrent use.
+// PathModel describes the types of a release to a FHIRPath engine. It has the
+// methods of the Model interface of github.com/gofhir/fhirpath. It holds no state
+// and is safe for concurrent use.
 //
-// The engine asks for the path "<type of an object>.<member>". That an object is
-// a BackboneElement tells nothing about its members, so an element that defines
-// its members itself has its path for a type: participant of an Encounter is of
-// type "Encounter.participant", which derives from BackboneElement.
+// The engine looks up the path "<type of an object>.<member>". The type
+// BackboneElement says nothing about an object's members, so the type of an
+// element that defines its own members is its path: participant of an Encounter
+// has type "Encounter.participant", which derives from BackboneElement.
 type PathModel struct{ tables *tables }
 
-// Model answers the type model of the release.
+// Model returns the type model of the release.
 func (r Release) Model() PathModel { return PathModel{r.tables()} }
 
-// element finds the element at a path, following borrowed content and the types
+// element returns the element at a path. It follows shared content and the types
 // of elements: "Patient.name.family" is HumanName.family.
 func (m PathModel) element(path string) *element {
 	segments := strings.Split(path, ".")
@@ -48,7 +48,7 @@ func choiceNamed(e *element, name string) *element {
 	return nil
 }
 
-// content is the element that has the children of e.
+// content returns the element that has the children of e.
 func (m PathModel) content(e *element) *element {
 	switch {
 	case e.ref != "":
@@ -63,7 +63,7 @@ func (m PathModel) content(e *element) *element {
 	return nil
 }
 
-// ChoiceTypes lists the types a choice element may have, nil for another.
+// ChoiceTypes returns the types of a choice element, or nil for another element.
 func (m PathModel) ChoiceTypes(path string) []string {
 	e := m.element(path)
 	if e == nil || !e.choice {
@@ -72,8 +72,8 @@ func (m PathModel) ChoiceTypes(path string) []string {
 	return e.types
 }
 
-// ElementName is the name of the element at a path, "" where there is none. That of a
-// choice may be written with its type: "Patient.deceasedBoolean" is deceased.
+// ElementName returns the name of the element at a path, or "" if there is none.
+// The path of a choice may include its type: "Patient.deceasedBoolean" is deceased.
 func (m PathModel) ElementName(path string) string {
 	if e := m.element(path); e != nil {
 		return e.name
@@ -81,14 +81,14 @@ func (m PathModel) ElementName(path string) string {
 	return ""
 }
 
-// IsList tells whether an element may repeat.
+// IsList reports whether an element may repeat.
 func (m PathModel) IsList(path string) bool {
 	e := m.element(path)
 	return e != nil && e.many
 }
 
-// TypeOf is the type of the element at a path, "" where it is not known, one of
-// several, or a resource, which says itself what it is.
+// TypeOf returns the type of the element at a path. It is "" if the type is
+// unknown, one of several, or a resource, which names its own type.
 func (m PathModel) TypeOf(path string) string {
 	e := m.element(path)
 	switch {
@@ -104,9 +104,9 @@ func (m PathModel) TypeOf(path string) string {
 	return e.types[0]
 }
 
-// Member tells what the members of a JSON object hold: the path of the element a
-// member is, if that has members of its own, else its type; "" where it is not known,
-// or a resource. path is that of the object, as Member answered it.
+// Member returns what a member of a JSON object holds: the path of the member's
+// element if that has its own members, otherwise its type. It is "" for an unknown
+// member and for a resource. path is the object's own, as Member returned it.
 func (m PathModel) Member(path, name string) string {
 	owner := m.element(path)
 	if owner != nil {
@@ -127,7 +127,7 @@ func (m PathModel) Member(path, name string) string {
 	return p.typ
 }
 
-// ReferenceTargets lists the types a reference may point to.
+// ReferenceTargets returns the types a reference may point to.
 func (m PathModel) ReferenceTargets(path string) []string {
 	if e := m.element(path); e != nil {
 		return e.targets
@@ -135,7 +135,7 @@ func (m PathModel) ReferenceTargets(path string) []string {
 	return nil
 }
 
-// ParentType is the type a type derives from, "" where there is none.
+// ParentType returns the type a type derives from, or "" if there is none.
 func (m PathModel) ParentType(name string) string {
 	if declared := m.declared(name); declared != name {
 		return declared
@@ -146,13 +146,13 @@ func (m PathModel) ParentType(name string) string {
 	return ""
 }
 
-// IsSubtype tells whether a type is another or derives from it.
+// IsSubtype reports whether child is parent or derives from it.
 func (m PathModel) IsSubtype(child, parent string) bool {
 	return child == parent || m.tables.isSubtype(m.declared(child), parent)
 }
 
-// declared is the type an element with members of its own was declared with, of
-// any other type the type itself.
+// declared returns the declared type of an element with its own members, and any
+// other type unchanged.
 func (m PathModel) declared(name string) string {
 	if strings.Contains(name, ".") {
 		if e := m.element(name); e != nil && len(e.types) == 1 {
@@ -162,7 +162,7 @@ func (m PathModel) declared(name string) string {
 	return name
 }
 
-// ResolvePath is the path of the element that holds the content of path.
+// ResolvePath returns the path of the element that defines the content of path.
 func (m PathModel) ResolvePath(path string) string {
 	if e := m.element(path); e != nil && e.ref != "" {
 		return e.ref
@@ -170,7 +170,7 @@ func (m PathModel) ResolvePath(path string) string {
 	return path
 }
 
-// IsResource tells whether a type is a resource type.
+// IsResource reports whether a type is a resource type.
 func (m PathModel) IsResource(name string) bool {
 	t := m.tables.typ(name)
 	return t != nil && t.kind == "resource"

@@ -19,14 +19,14 @@ func TestPathModel_TypeOf(t *testing.T) {
 		"Patient.birthDate":             "date",
 		"Patient.name.family":           "string",
 		"HumanName.given":               "string",
-		"Encounter.participant":         "Encounter.participant", // its members are its own
+		"Encounter.participant":         "Encounter.participant", // it defines its own members
 		"Encounter.participant.period":  "Period",
 		"Observation.component.value":   "", // a choice
 		"Questionnaire.item.item":       "Questionnaire.item",
 		"Questionnaire.item.item.item":  "Questionnaire.item",
 		"Bundle.entry.link":             "Bundle.link",
 		"Bundle.entry.link.url":         "uri",
-		"Bundle.entry.resource":         "", // says itself what it is
+		"Bundle.entry.resource":         "", // a resource names its own type
 		"Patient.contained":             "",
 		"Patient.nothing":               "",
 		"Nothing":                       "",
@@ -114,7 +114,7 @@ func TestPathModel_ChoicesTargetsAndBorrowedContent(t *testing.T) {
 	}
 }
 
-// The model in the engine: what the engine would have to guess without it.
+// With the model the engine need not guess.
 func TestPathModel_InTheEngine(t *testing.T) {
 	t.Parallel()
 	resources := map[string]string{

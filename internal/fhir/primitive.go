@@ -25,10 +25,10 @@ var (
 	integer64    = regexp.MustCompile(`^(0|[-+]?[1-9]\d*)$`)
 )
 
-// IsID tells whether text can be the id of a resource.
+// IsID reports whether text can be the id of a resource.
 func IsID(text string) bool { return idForm.MatchString(text) }
 
-// kindOf is how a primitive stands in JSON.
+// kindOf returns the JSON type of a primitive.
 func kindOf(typ string) string {
 	switch typ {
 	case "boolean":
@@ -39,8 +39,8 @@ func kindOf(typ string) string {
 	return "string"
 }
 
-// checkPrimitive tells what is wrong with a value of a primitive type, "" when
-// nothing is; code is the issue code.
+// checkPrimitive describes what is wrong with a value of a primitive type, or
+// returns "" if nothing is; code is the issue code.
 func checkPrimitive(typ string, v any) (code, problem string) {
 	switch kind := kindOf(typ); v := v.(type) {
 	case bool:
@@ -85,7 +85,7 @@ func checkNumber(typ, text string) (code, problem string) {
 
 func checkText(typ, text string) (code, problem string) {
 	if text == "" {
-		return "structure", "a string may not be empty; leave the element out"
+		return "structure", "a string may not be empty; omit the element"
 	}
 	if i := strings.IndexFunc(text, isControl); i >= 0 {
 		return "value", fmt.Sprintf("expected %s without control characters other than tab and line end, got %U at byte %d", article(typ), text[i], i)
@@ -93,7 +93,7 @@ func checkText(typ, text string) (code, problem string) {
 	ok, form := true, ""
 	switch typ {
 	case "string", "markdown":
-		ok, form = strings.TrimSpace(text) != "", "with something else than white space"
+		ok, form = strings.TrimSpace(text) != "", "that is not only white space"
 	case "code":
 		ok, form = codeForm.MatchString(text), "without white space at its ends"
 	case "id":
@@ -133,7 +133,7 @@ func checkText(typ, text string) (code, problem string) {
 	return "value", "expected " + article(typ) + " " + form + ", got " + quote(text)
 }
 
-// isControl tells the characters no FHIR string may have.
+// isControl reports whether no FHIR string may contain r.
 func isControl(r rune) bool { return r < ' ' && r != '\t' && r != '\n' && r != '\r' }
 
 func isDate(text string) bool {
@@ -156,7 +156,7 @@ func isInstant(text string) bool {
 	return err == nil
 }
 
-// article puts the indefinite article of speech before the name of a type.
+// article puts the indefinite article before the name of a type.
 func article(typ string) string {
 	switch typ {
 	case "xhtml", "unsignedInt":
@@ -170,7 +170,7 @@ func article(typ string) string {
 	return "a " + typ
 }
 
-// quote shows a value in a message, shortened where it is long.
+// quote quotes a value for a message and shortens a long one.
 func quote(text string) string {
 	const most = 80
 	if len(text) > most {

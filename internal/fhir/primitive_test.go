@@ -7,7 +7,7 @@ import (
 	"signalfhir/internal/fhir"
 )
 
-// Each primitive is tried as a value[x] of a Parameters, as JSON.
+// Each primitive is tested as a value[x] of a Parameters, as JSON.
 func TestValidate_PrimitiveForms(t *testing.T) {
 	t.Parallel()
 	tests := []struct {

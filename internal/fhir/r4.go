@@ -6,15 +6,14 @@ import (
 	"strings"
 )
 
-// r4 is FHIR 4.0.1: subscriptions by the backport guide. It has neither
-// SubscriptionStatus, for which a Parameters stands in, nor SubscriptionTopic,
-// for which a Basic may.
+// r4 is FHIR 4.0.1 with subscriptions from the backport guide. A Parameters takes
+// the place of SubscriptionStatus, and a Basic may take that of SubscriptionTopic.
 func r4() codec {
 	return codec{
 		version:            "4.0.1",
 		bundleType:         "history",
 		profile:            backportStructure + "backport-subscription-notification-r4",
-		answered:           true,
+		responses:          true,
 		statusIsParameters: true,
 		appendReferences:   appendFocusParts,
 		readSubscription:   readBackport,
@@ -26,13 +25,13 @@ func r4() codec {
 	}
 }
 
-// appendStatusParameters appends the status as the profile of a Parameters
-// (1.4.2, SST-9).
-func appendStatusParameters(dst []byte, n *Notification, kind NotificationType, reference string, events []*occurring) []byte {
+// appendStatusParameters appends the status as a Parameters, following its
+// profile (1.4.2, SST-9).
+func appendStatusParameters(dst []byte, n *Notification, kind NotificationType, reference string, events []*encodedOccurrence) []byte {
 	dst = appendString(append(dst, `{"resourceType":"Parameters","id":`...), n.StatusID)
 	dst = append(dst, `,"meta":{"profile":["`+backportStructure+`backport-subscription-status-r4"]},"parameter":[{"name":"subscription","valueReference":`...)
 	dst = append(appendSubscription(dst, n, reference), '}')
-	if n.saysTopic(kind) {
+	if n.includesTopic(kind) {
 		dst = append(appendString(append(dst, `,{"name":"topic","valueCanonical":`...), n.Topic), '}')
 	}
 	dst = append(appendString(append(dst, `,{"name":"status","valueCode":`...), n.Status), '}')
@@ -48,10 +47,10 @@ func appendStatusParameters(dst []byte, n *Notification, kind NotificationType, 
 		dst = append(dst, "]}"...)
 	}
 	for _, e := range n.Errors {
-		if said := appendErrors(nil, []SubscriptionError{e}); said != nil {
-			// ,"error":[{…}] of a SubscriptionStatus, without what stands around it
-			said = said[len(`,"error":[`) : len(said)-1]
-			dst = append(append(append(dst, `,{"name":"error","valueCodeableConcept":`...), said...), '}')
+		if encoded := appendErrors(nil, []SubscriptionError{e}); encoded != nil {
+			// Strip the ,"error":[ and ] around the value.
+			encoded = encoded[len(`,"error":[`) : len(encoded)-1]
+			dst = append(append(append(dst, `,{"name":"error","valueCodeableConcept":`...), encoded...), '}')
 		}
 	}
 	return append(dst, "]}"...)
@@ -73,7 +72,7 @@ func appendFocusParts(dst []byte, base string, focus *Entry, context []Entry) []
 }
 
 // topicOfBasic reads a topic that is written as a Basic with cross-version
-// extensions, of the prefix of 4.3 or 5.0 (TOP-2).
+// extensions, with the prefix of 4.3 or 5.0 (TOP-2).
 func topicOfBasic(o *Object) (*Object, bool) {
 	if o.Text("resourceType") != "Basic" {
 		return nil, false
@@ -88,9 +87,9 @@ func topicOfBasic(o *Object) (*Object, bool) {
 	return nil, false
 }
 
-// formOfTopic checks those elements of a topic of extensions that the server acts
-// on, by the rules of R5. The modifiers of a filter are left alone: those of the
-// prefix 4.3 have codes of R4B.
+// formOfTopic checks the elements the server uses in a topic made of extensions,
+// by the rules of R5. It ignores the modifiers of a filter: those with the prefix
+// 4.3 have codes of R4B.
 func formOfTopic(topic *Object) []Issue {
 	read := NewObject("resourceType", "SubscriptionTopic")
 	for _, name := range []string{"url", "version", "status", "resourceTrigger", "eventTrigger", "canFilterBy", "notificationShape"} {
@@ -103,15 +102,15 @@ func formOfTopic(topic *Object) []Issue {
 	})
 }
 
-// repeating are the elements of a topic that occur more than once.
+// repeating lists the elements of a topic that may repeat.
 var repeating = map[string]bool{
 	"resourceTrigger": true, "eventTrigger": true, "canFilterBy": true, "notificationShape": true,
 	"supportedInteraction": true, "comparator": true, "modifier": true, "include": true, "revInclude": true,
 }
 
-// crossVersion puts the elements that extensions of from stand for into a part of
-// a topic. The extension of a part is named by its path, those inside it by the
-// element alone or, too, by the path.
+// crossVersion adds the elements that the extensions of from represent to a part
+// of a topic. The extension of a part is named by its path; those inside it by the
+// element alone or also by the path.
 func crossVersion(into, from *Object, path string) {
 	for _, list := range []string{"extension", "modifierExtension"} {
 		for _, e := range objects(from, list) {

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// r5 is FHIR 5.0.0, where subscriptions on topics are at home.
+// r5 is FHIR 5.0.0, which has topic-based subscriptions natively.
 func r5() codec {
 	return codec{
 		version:                 "5.0.0",
@@ -22,7 +22,7 @@ func r5() codec {
 		operations: func(r Release) []operation { return append(subscriptionOperations(r), resend(r)) },
 		capability: func(s *capabilityStatement, _ *Capability) {
 			for i := range s.Rest[0].Resource {
-				s.Rest[0].Resource[i].ConditionalPatch = true // which earlier releases cannot say
+				s.Rest[0].Resource[i].ConditionalPatch = true // earlier releases have no such element
 			}
 		},
 		topicOf: isSubscriptionTopic,
@@ -47,8 +47,8 @@ func readSubscriptionR5(r Release, c *checks, o *Object) *Subscription {
 	}
 	s.Channel = readChannel(c, o.Object("channelType"), "Subscription.channelType")
 	checkEndpoint(c, s.Endpoint, "Subscription.endpoint")
-	// SUB-5: who names neither payload nor level wants to be told, not to be
-	// shown; who names a payload wants something in it.
+	// SUB-5: a client that names neither contentType nor content wants to know
+	// that something happened; one that names a contentType wants content.
 	if s.Content == "" {
 		s.Content = Empty
 		if s.ContentType != "" {

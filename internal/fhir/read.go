@@ -18,15 +18,15 @@ const (
 
 const structureBase = "http://hl7.org/fhir/StructureDefinition/"
 
-// ReadSubscription reads a Subscription that passed [Release.Validate] and
-// checks the rules its structure does not show: SUB-2 (scr-1), SUB-4, an
-// absolute topic, a channel and contentType this server can serve, and LC-6.
-// Absent elements get the meaning of SUB-5, SUB-6, SUB-8 and SUB-9.
+// ReadSubscription reads a Subscription that passed [Release.Validate] and checks
+// the rules beyond its structure: SUB-2 (scr-1), SUB-4, an absolute topic, a
+// channel and contentType this server can serve, and LC-6. Absent elements get
+// the defaults of SUB-5, SUB-6, SUB-8 and SUB-9.
 //
-// The Subscription is complete even where issues are returned. An endpoint of
-// a strange scheme is a warning, which a strict caller makes an error. What
-// needs the time or the present state (a status only the server sets, an end in
-// the past, a topic it does not have) is the caller's to check.
+// The Subscription is complete even if there are issues. An endpoint with an
+// unexpected scheme is a warning, which a strict caller makes an error. The
+// caller must check what depends on the time or the present state: a status that
+// only the server sets, an end in the past, an unknown topic.
 func (r Release) ReadSubscription(o *Object) (*Subscription, []Issue) {
 	c := &checks{}
 	s := r.codec().readSubscription(r, c, o)
@@ -41,10 +41,10 @@ func (r Release) ReadSubscription(o *Object) (*Subscription, []Issue) {
 	return s, c.issues
 }
 
-// checkTopic refuses what cannot name a topic.
+// checkTopic refuses a value that cannot name a topic.
 func checkTopic(c *checks, topic, at string) {
 	if !absoluteCanonical(topic) {
-		c.broken("value", at, "got %q, expected the absolute canonical URL of a topic, such as http://example.org/SubscriptionTopic/admission", topic)
+		c.errorf("value", at, "got %q, expected the absolute canonical URL of a topic, such as http://example.org/SubscriptionTopic/admission", topic)
 	}
 }
 
@@ -58,12 +58,12 @@ func readFilter(c *checks, o *Object, at string) Filter {
 		Expression:   at,
 	}
 	if f.Comparator != "" && f.Modifier != "" {
-		c.broken("invariant", at+".comparator", "a filter has a comparator or a modifier, never both: got comparator %q and modifier %q (scr-1)", f.Comparator, f.Modifier)
+		c.errorf("invariant", at+".comparator", "a filter has a comparator or a modifier, not both: got comparator %q and modifier %q (scr-1)", f.Comparator, f.Modifier)
 	}
 	return f
 }
 
-// readChannel reads a Coding of a channel.
+// readChannel reads the Coding of a channel.
 func readChannel(c *checks, o *Object, at string) string {
 	if o == nil {
 		return ""
@@ -71,7 +71,7 @@ func readChannel(c *checks, o *Object, at string) string {
 	switch system := o.Text("system"); system {
 	case "", channelSystem, channelSystemR4:
 	default:
-		c.broken("not-supported", at+".system", "got %q, expected %s or none", system, channelSystem)
+		c.errorf("not-supported", at+".system", "got %q, expected %s or none", system, channelSystem)
 	}
 	code := o.Text("code")
 	checkChannel(c, code, at+".code")
@@ -80,12 +80,12 @@ func readChannel(c *checks, o *Object, at string) string {
 
 func checkChannel(c *checks, code, at string) {
 	if code != "websocket" {
-		c.broken("not-supported", at, `got %q, this server has the channel "websocket" only`, code)
+		c.errorf("not-supported", at, `got %q, this server supports only the channel "websocket"`, code)
 	}
 }
 
-// checkEndpoint warns of an endpoint that cannot be meant for a websocket. None
-// is ever used: the address of the socket is the operation's websocket-url (LC-6).
+// checkEndpoint warns of an endpoint that does not fit a websocket. No endpoint is
+// ever used: clients connect to the operation's websocket-url (LC-6).
 func checkEndpoint(c *checks, endpoint, at string) {
 	if endpoint == "" {
 		return
@@ -96,36 +96,36 @@ func checkEndpoint(c *checks, endpoint, at string) {
 			return
 		}
 	}
-	c.warn("value", at, "got %q, which is ignored: a websocket subscription needs no endpoint, and one that is given is a ws or wss URL", endpoint)
+	c.warnf("value", at, "got %q, which is ignored: a websocket subscription needs no endpoint; if it has one, use a ws or wss URL", endpoint)
 }
 
-// checkContentType accepts the JSON media types in this release's version.
+// checkContentType accepts the JSON media types with this release's version.
 func (r Release) checkContentType(c *checks, contentType, at string) {
 	media, params, err := mime.ParseMediaType(contentType)
 	if err != nil {
-		c.broken("not-supported", at, "got %q, expected application/fhir+json", contentType)
+		c.errorf("not-supported", at, "got %q, expected application/fhir+json", contentType)
 		return
 	}
 	switch media {
 	case "application/fhir+json", "application/json", "json":
 	default:
-		c.broken("not-supported", at, "got %q, this server writes application/fhir+json only", contentType)
+		c.errorf("not-supported", at, "got %q, this server writes only application/fhir+json", contentType)
 	}
-	version, full := params["fhirversion"], r.Version() // ParseMediaType lowers the names
+	version, full := params["fhirversion"], r.Version() // ParseMediaType lower-cases the names
 	if version != "" && version != full && version != full[:strings.LastIndexByte(full, '.')] {
-		c.broken("not-supported", at, "got fhirVersion %q, this base speaks FHIR %s", version, full)
+		c.errorf("not-supported", at, "got fhirVersion %q, this base serves FHIR %s", version, full)
 	}
 }
 
-// WithStatus copies a Subscription with a status the server gives it. why is the
-// error to show beside it where the release has an element for that; "" takes an
-// old one away.
+// WithStatus returns a copy of a Subscription with a status set by the server. why
+// is the error to show with it if the release has an element for that; "" removes
+// an old one.
 func (r Release) WithStatus(o *Object, status, why string) *Object {
 	return r.codec().withStatus(o.Clone(), status, why)
 }
 
-// TopicOf answers the topic a resource of the release defines, in the form
-// [Release.ReadTopic] reads; false where it defines none.
+// TopicOf returns the topic that a resource of the release defines, in the form
+// that [Release.ReadTopic] reads, or false if it defines none.
 func (r Release) TopicOf(o *Object) (*Object, bool) { return r.codec().topicOf(o) }
 
 func isSubscriptionTopic(o *Object) (*Object, bool) {
@@ -135,20 +135,19 @@ func isSubscriptionTopic(o *Object) (*Object, bool) {
 // ReadTopic reads a SubscriptionTopic that passed [Release.Validate], or one that
 // [Release.TopicOf] made of extensions, whose form it checks itself. Types are
 // reduced to their names and must be types of the release; "Resource" and
-// "DomainResource" stand for any (1.3.1). The Topic is complete even where
-// issues are returned.
+// "DomainResource" mean any (1.3.1). The Topic is complete even if there are
+// issues.
 //
-// A topic without resourceTrigger is accepted with a warning: nothing but
-// /mock makes it fire (TOP-17, TOP-19). So is one whose url no subscription
-// could name.
+// A topic without resourceTrigger is accepted with a warning: only /mock can fire
+// it (TOP-17, TOP-19). So is one whose url no subscription could name.
 func (r Release) ReadTopic(o *Object) (*Topic, []Issue) {
 	c := &checks{}
 	if !r.IsResourceType("SubscriptionTopic") {
-		c.issues = formOfTopic(o) // which no validation of the release looks into
+		c.issues = formOfTopic(o) // the release's own validation does not look into extensions
 	}
 	t := &Topic{URL: o.Text("url"), Version: o.Text("version"), Title: o.Text("title"), Status: o.Text("status")}
 	if !absoluteCanonical(t.URL) || strings.Contains(t.URL, "|") {
-		c.warn("value", "SubscriptionTopic.url", "got %q; a subscription can name the topic only by an absolute URL without |", t.URL)
+		c.warnf("value", "SubscriptionTopic.url", "got %q; a subscription can name a topic only by an absolute URL without |", t.URL)
 	}
 	for i, trigger := range objects(o, "resourceTrigger") {
 		at := fmt.Sprintf("SubscriptionTopic.resourceTrigger[%d]", i)
@@ -200,13 +199,13 @@ func (r Release) ReadTopic(o *Object) (*Topic, []Issue) {
 		})
 	}
 	if len(t.Triggers) == 0 {
-		c.warn("business-rule", "SubscriptionTopic.resourceTrigger", "the topic has no resourceTrigger, so no interaction fires it; only the control API can (TOP-19)")
+		c.warnf("business-rule", "SubscriptionTopic.resourceTrigger", "the topic has no resourceTrigger, so no interaction fires it; only the control API can (TOP-19)")
 	}
 	return t, c.issues
 }
 
-// comparators lists those among the modifiers of a filter, where R4B puts them
-// (FLT-22).
+// comparators returns the comparators among the modifiers of a filter, where R4B
+// puts them (FLT-22).
 func comparators(can *Object) []string {
 	var found []string
 	for _, code := range texts(can, "modifier") {
@@ -221,21 +220,21 @@ func isComparator(code string) bool {
 	return slices.Contains([]string{"=", "eq", "ne", "gt", "lt", "ge", "le", "sa", "eb", "ap"}, code)
 }
 
-// readType reads the member resource of a part of a topic as a type name; ""
-// where it is absent.
+// readType reads the member resource of a part of a topic as a type name, or ""
+// if it is absent.
 func (r Release) readType(c *checks, o *Object, at string) string {
 	given := o.Text("resource")
 	name := typeName(given)
 	switch {
 	case name == "", name == "Resource", name == "DomainResource", r.IsResourceType(name):
 	default:
-		c.broken("not-supported", at, "got %q, expected a resource type of FHIR %s such as Encounter or %sEncounter", given, r, structureBase)
+		c.errorf("not-supported", at, "got %q, expected a resource type of FHIR %s such as Encounter or %sEncounter", given, r, structureBase)
 	}
 	return name
 }
 
-// typeName reduces the URL of a base StructureDefinition to the name of its
-// type. Any other URL stays as it is: a profile named like a type is not that type.
+// typeName reduces the URL of a base StructureDefinition to the name of its type.
+// Any other URL is returned unchanged: a profile named like a type is not that type.
 func typeName(uri string) string {
 	if name, ok := strings.CutPrefix(uri, structureBase); ok {
 		name, _, _ = strings.Cut(name, "|")
@@ -244,27 +243,27 @@ func typeName(uri string) string {
 	return uri
 }
 
-// absoluteCanonical tells whether s is an absolute URI, with or without |version.
+// absoluteCanonical reports whether s is an absolute URI, with or without |version.
 func absoluteCanonical(s string) bool {
 	s, _, _ = strings.Cut(s, "|")
 	u, err := url.Parse(s)
 	return err == nil && u.Scheme != "" && (u.Host != "" || u.Opaque != "")
 }
 
-// checks collects what reading a resource finds wrong. But for what is malformed
-// inside a string, it is about rules: the form was validated before.
+// checks collects the issues of reading a resource. They are about rules, because
+// the form was validated before; only malformed strings are about form.
 type checks struct{ issues []Issue }
 
-func (c *checks) broken(code, at, format string, args ...any) {
+func (c *checks) errorf(code, at, format string, args ...any) {
 	c.add("error", code, at, fmt.Sprintf(format, args...))
 }
 
-func (c *checks) warn(code, at, format string, args ...any) {
+func (c *checks) warnf(code, at, format string, args ...any) {
 	c.add("warning", code, at, fmt.Sprintf(format, args...))
 }
 
-func (c *checks) malformed(code, at, format string, args ...any) {
-	c.broken(code, at, format, args...)
+func (c *checks) malformedf(code, at, format string, args ...any) {
+	c.errorf(code, at, format, args...)
 	c.issues[len(c.issues)-1].Rule = false
 }
 
@@ -272,7 +271,7 @@ func (c *checks) add(severity, code, at, text string) {
 	c.issues = append(c.issues, Issue{Severity: severity, Code: code, Diagnostics: text, Expression: []string{at}, Rule: true})
 }
 
-// objects lists the members of an array that are objects.
+// objects returns the items of an array that are objects.
 func objects(o *Object, name string) []*Object {
 	var list []*Object
 	for _, v := range o.Array(name) {
@@ -283,7 +282,7 @@ func objects(o *Object, name string) []*Object {
 	return list
 }
 
-// texts lists the members of an array that are strings.
+// texts returns the items of an array that are strings.
 func texts(o *Object, name string) []string {
 	var list []string
 	for _, v := range o.Array(name) {
@@ -294,7 +293,7 @@ func texts(o *Object, name string) []string {
 	return list
 }
 
-// whole reads a number that validation found to be an integer; 0 where absent.
+// whole returns a number that was validated as an integer, or 0 if it is absent.
 func whole(v any) int64 {
 	number, _ := v.(json.Number)
 	n, err := number.Int64()

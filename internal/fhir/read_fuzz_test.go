@@ -6,8 +6,8 @@ import (
 	"signalfhir/internal/fhir"
 )
 
-// FuzzRead feeds the readers what validation would have refused: they may read
-// nonsense from nonsense, but never fail, and must say where each issue is.
+// FuzzRead feeds the readers input that validation would refuse. The result may
+// be nonsense, but they must not panic, and every issue must have a place.
 func FuzzRead(f *testing.F) {
 	for _, seed := range []string{
 		`{"resourceType":"Subscription","topic":"http://t|","end":"2026-12-31T12:00:00Z","filterBy":[{},1,{"comparator":"eq","modifier":"not"}],"channelType":{"code":"websocket"},"heartbeatPeriod":1e400,"contentType":"a;b=c"}`,

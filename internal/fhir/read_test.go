@@ -13,7 +13,7 @@ import (
 	"signalfhir/internal/fhir/fhirtest"
 )
 
-// found is an issue without its prose.
+// found is an issue without its text.
 type found struct{ Severity, Code, At string }
 
 func summary(issues []fhir.Issue) []found {
@@ -24,8 +24,8 @@ func summary(issues []fhir.Issue) []found {
 	return list
 }
 
-// subscription is a valid one with members put in; a member given as null is
-// taken out.
+// subscription returns a valid one with members added; a member given as null is
+// removed.
 func subscription(t *testing.T, members string) *fhir.Object {
 	t.Helper()
 	o := parse(t, `{"resourceType":"Subscription","id":"abc","status":"requested",
@@ -226,7 +226,7 @@ func TestReadTopic_Rules(t *testing.T) { // 7.5
 		{"a shape of no type", `"notificationShape":[{"resource":"Nothing"}]`, []found{{"error", "not-supported", "SubscriptionTopic.notificationShape[0].resource"}}},
 		{"an event on no type", `"eventTrigger":[{"resource":"Nothing","event":{"text":"x"}}]`, []found{{"error", "not-supported", "SubscriptionTopic.eventTrigger[0].resource"}}},
 		{"nothing that fires (TOP-19)", `"resourceTrigger":null`, []found{{"warning", "business-rule", "SubscriptionTopic.resourceTrigger"}}},
-		{"a url nobody can name", `"url":"http://example.org/t|1"`, []found{{"warning", "value", "SubscriptionTopic.url"}}},
+		{"a url that no subscription can name", `"url":"http://example.org/t|1"`, []found{{"warning", "value", "SubscriptionTopic.url"}}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -242,8 +242,8 @@ func TestReadTopic_Rules(t *testing.T) { // 7.5
 	}
 }
 
-// The official examples are all rest-hook, which this server refuses, and
-// otherwise fine.
+// The official examples are all rest-hook, which this server refuses, and otherwise
+// valid.
 func TestRead_OfficialExamples(t *testing.T) {
 	t.Parallel()
 	folder := fhirtest.Spec(t, "examples", "R5")

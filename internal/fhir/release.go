@@ -25,23 +25,23 @@ func ParseRelease(segment string) (Release, bool) {
 	return "", false
 }
 
-// codec is how one release writes and reads what the server itself has to do
-// with. Everything else about a release is in its tables.
+// codec is how one release writes and reads the resources the server itself
+// handles. Everything else about a release is in its tables.
 type codec struct {
 	version    string
 	bundleType string // of a notification
-	profile    string // of a notification; "" where the type of the bundle says it all
-	// answered: every entry of a notification has request and response, as
-	// history bundles have before R5 (bdl-3, bdl-4).
-	answered bool
-	// idOnlyEntries: at id-only each resource has an entry of its own (NB-9).
+	profile    string // of a notification; "" if the type of the bundle is enough
+	// responses: every entry of a notification has request and response, as in
+	// history bundles before R5 (bdl-3, bdl-4).
+	responses bool
+	// idOnlyEntries: at id-only each resource has its own entry (NB-9).
 	idOnlyEntries bool
-	// eventsRequired: a query-event without events cannot be said (OPE-5).
+	// eventsRequired: a query-event must have events (OPE-5).
 	eventsRequired bool
 	// eventNumbersAreIntegers: in-parameters that are event numbers have the type
-	// integer64, which is no type of the others.
+	// integer64, which only R5 has.
 	eventNumbersAreIntegers bool
-	// statusIsParameters: a Parameters stands for the SubscriptionStatus.
+	// statusIsParameters: a Parameters takes the place of the SubscriptionStatus.
 	statusIsParameters bool
 
 	appendReferences func(dst []byte, base string, focus *Entry, context []Entry) []byte
@@ -53,7 +53,7 @@ type codec struct {
 	adapt            func(o *Object) *Object
 }
 
-// codec answers the codec of the release: the one place that asks which it is.
+// codec returns the codec of the release: the only place that checks which it is.
 func (r Release) codec() codec {
 	switch r {
 	case R4B:
@@ -65,13 +65,14 @@ func (r Release) codec() codec {
 	}
 }
 
-// TopicElement is where a Subscription of the release names its topic.
+// TopicElement returns the element in which a Subscription of the release names
+// its topic.
 func (r Release) TopicElement() string {
-	if r.codec().answered {
+	if r.codec().responses {
 		return "Subscription.criteria"
 	}
 	return "Subscription.topic"
 }
 
-// Version is the full FHIR version, for example "5.0.0".
+// Version returns the full FHIR version, for example "5.0.0".
 func (r Release) Version() string { return r.codec().version }

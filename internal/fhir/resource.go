@@ -3,7 +3,7 @@ package fhir
 import "time"
 
 // Resource is one version of a resource. It is immutable: a write makes a new
-// one, so its bytes can be shared by reads, history and notifications.
+// one, so that reads, history and notifications can share its bytes.
 type Resource struct {
 	Release     Release
 	Type        string
@@ -14,8 +14,8 @@ type Resource struct {
 	Object      *Object // the same as a tree, read only
 }
 
-// NewResource wraps a tree that has its resourceType, id and meta in place and
-// encodes it. The tree must not be modified afterwards.
+// NewResource wraps and encodes a tree that already has its resourceType, id and
+// meta. The tree must not be modified afterwards.
 func NewResource(r Release, o *Object) *Resource {
 	res := &Resource{Release: r, Type: o.Text("resourceType"), ID: o.Text("id"), Object: o, JSON: o.AppendJSON(nil)}
 	if meta, ok := o.Get("meta").(*Object); ok {
@@ -25,5 +25,5 @@ func NewResource(r Release, o *Object) *Resource {
 	return res
 }
 
-// Reference is the relative reference to the resource, "Encounter/2".
+// Reference returns the relative reference to the resource, "Encounter/2".
 func (r *Resource) Reference() string { return r.Type + "/" + r.ID }

@@ -2,18 +2,18 @@ package fhir
 
 import "time"
 
-// Response is what one entry of a batch or transaction was answered.
+// Response is the response to one entry of a batch or transaction.
 type Response struct {
-	FullURL      string // of the resource; "" where there is none
+	FullURL      string // of the resource; "" if there is none
 	Status       string // "201 Created"
 	Location     string
 	ETag         string
 	LastModified time.Time
-	Resource     []byte // nil where the answer brings none
-	Outcome      []byte // an OperationOutcome; nil where there is nothing to say
+	Resource     []byte // nil if the response has no resource
+	Outcome      []byte // an OperationOutcome, or nil
 }
 
-// EncodeResponses writes the answer to a batch or transaction; kind is
+// EncodeResponses writes the response to a batch or transaction; kind is
 // batch-response or transaction-response.
 func EncodeResponses(id, kind string, at time.Time, responses []Response) []byte {
 	size := 128

@@ -5,15 +5,15 @@ import (
 	"strings"
 )
 
-// Subset is which elements of a resource a client wants.
+// Subset selects the elements of a resource that a client wants.
 type Subset struct {
 	release Release
 	names   []string
 	without bool // all but the names
 }
 
-// Elements is the subset of these top-level elements, with those that are
-// mandatory or change the meaning of the others, as FHIR wants them.
+// Elements returns the subset of these top-level elements, plus those that are
+// mandatory or change the meaning of others, as FHIR demands.
 func (r Release) Elements(names []string) *Subset {
 	s := &Subset{release: r}
 	for _, name := range names {
@@ -28,12 +28,12 @@ func (r Release) Elements(names []string) *Subset {
 	return s
 }
 
-// Without is the subset of everything but some top-level elements.
+// Without returns the subset of everything but some top-level elements.
 func (r Release) Without(names ...string) *Subset {
 	return &Subset{release: r, names: names, without: true}
 }
 
-// JSON is what a resource looks like in the subset; it says so in a tag.
+// JSON returns a resource reduced to the subset, with the tag SUBSETTED.
 func (s *Subset) JSON(res *Resource) []byte {
 	o := &Object{}
 	for _, name := range res.Object.Names() {

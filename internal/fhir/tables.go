@@ -15,7 +15,7 @@ import (
 //go:embed tables/*.gz
 var tableFiles embed.FS
 
-// tables are the element tables of one release. Unpacking them splits them into
+// tables are the element tables of one release. load unpacks and splits them into
 // types; a type is parsed when it is first used.
 type tables struct {
 	load   func() // unpacks, once
@@ -25,8 +25,8 @@ type tables struct {
 	types  sync.Map // name → *typeTable
 }
 
-// releaseTables holds the tables of every release. It is read-only; what it
-// points to fills itself.
+// releaseTables holds the tables of every release. The map is read-only; each
+// table loads itself on first use.
 var releaseTables = func() map[Release]*tables {
 	all := map[Release]*tables{}
 	for _, r := range Releases {
@@ -91,22 +91,22 @@ type element struct {
 	min      int
 	many     bool
 	types    []string
-	ref      string // path of the element whose content this one has
+	ref      string // path of the element whose content this one shares
 	binding  string
 	targets  []string
 	choice   bool
 	children []*element
-	members  map[string]property // what may stand in the JSON, by name
+	members  map[string]property // the members of its JSON object, by name
 }
 
-// property is one member a JSON object may have: an element, and of a choice
-// the type its name tells.
+// property is a member that a JSON object may have: an element and, for a choice,
+// the type that the name selects.
 type property struct {
 	element *element
 	typ     string
 }
 
-// typ finds a type, nil where the release has none of that name.
+// typ returns a type, or nil if the release has none of that name.
 func (t *tables) typ(name string) *typeTable {
 	if found, ok := t.types.Load(name); ok {
 		return found.(*typeTable)
@@ -148,7 +148,7 @@ func list(field string) []string {
 	return strings.Split(field, "|")
 }
 
-// add puts an element below its parent, under every name it may have.
+// add puts an element below its parent, under each of its JSON names.
 func (t *typeTable) add(path string, e *element) {
 	t.elements[path] = e
 	parent, name := "", path
@@ -171,10 +171,10 @@ func (t *typeTable) add(path string, e *element) {
 	}
 }
 
-// member is the name a choice has in JSON when it is of a type.
+// member returns the JSON name of a choice for one of its types.
 func (e *element) member(typ string) string { return e.name + strings.ToUpper(typ[:1]) + typ[1:] }
 
-// find answers the element at a full path such as Bundle.link.
+// find returns the element at a full path such as Bundle.link.
 func (t *tables) find(path string) *element {
 	name, rest, _ := strings.Cut(path, ".")
 	typ := t.typ(name)
@@ -184,7 +184,7 @@ func (t *tables) find(path string) *element {
 	return typ.elements[rest]
 }
 
-// isSubtype tells whether a type is another or one derived from it.
+// isSubtype reports whether child is parent or derives from it.
 func (t *tables) isSubtype(child, parent string) bool {
 	for child != "" {
 		if child == parent {
@@ -199,17 +199,17 @@ func (t *tables) isSubtype(child, parent string) bool {
 	return false
 }
 
-// IsResourceType tells whether the release has a resource type that can be
-// instantiated under this name.
+// IsResourceType reports whether the release has a resource type of this name
+// that can be instantiated.
 func (r Release) IsResourceType(name string) bool {
 	_, found := slices.BinarySearch(r.tables().names, name)
 	return found
 }
 
-// ResourceTypes lists the resource types that can be instantiated, sorted.
+// ResourceTypes returns the resource types that can be instantiated, sorted.
 func (r Release) ResourceTypes() []string { return slices.Clone(r.tables().names) }
 
-// IsSubscriptionStatus tells whether the release has this status of a
+// IsSubscriptionStatus reports whether the release has this status of a
 // subscription.
 func (r Release) IsSubscriptionStatus(code string) bool {
 	return slices.Contains(r.tables().codes["subscription-status"], code)

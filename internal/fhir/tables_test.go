@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// These tests look inside: how tables come to be has no other surface.
+// These tests are internal: how tables are loaded has no exported surface.
 
 func fresh() *tables {
 	t := &tables{}
@@ -27,11 +27,11 @@ func TestTables_EveryTypeOfEveryReleaseIsReadable(t *testing.T) {
 		for name := range tables.blocks {
 			typ := tables.typ(name)
 			if typ.name != name || typ.base != "" && tables.typ(typ.base) == nil {
-				t.Errorf("%s: %s has base %q, which is no type", r, name, typ.base)
+				t.Errorf("%s: %s has base %q, which is not a type", r, name, typ.base)
 			}
 			for path, e := range typ.elements {
 				if e.ref != "" && tables.find(e.ref) == nil {
-					t.Errorf("%s: %s has the content of %s, which is no element", r, e.path, e.ref)
+					t.Errorf("%s: %s has the content of %s, which is not an element", r, e.path, e.ref)
 				}
 				if e.binding != "" && len(tables.codes[e.binding]) == 0 {
 					t.Errorf("%s: %s is bound to %s, which has no codes", r, e.path, e.binding)
@@ -41,7 +41,7 @@ func TestTables_EveryTypeOfEveryReleaseIsReadable(t *testing.T) {
 				}
 				for _, used := range e.types {
 					if !strings.Contains(used, "/") && tables.typ(used) == nil {
-						t.Errorf("%s: %s is of type %q, which is none", r, e.path, used)
+						t.Errorf("%s: %s has unknown type %q", r, e.path, used)
 					}
 				}
 			}
@@ -49,9 +49,9 @@ func TestTables_EveryTypeOfEveryReleaseIsReadable(t *testing.T) {
 	}
 }
 
-// The tables have what the specification has: every type, every element with its
+// The tables match the specification: every type and every element with its
 // cardinality.
-func TestTables_SayWhatTheSpecificationSays(t *testing.T) {
+func TestTables_MatchTheSpecification(t *testing.T) {
 	t.Parallel()
 	folder := os.Getenv("SIGNALFHIR_SPEC")
 	if folder == "" {
@@ -129,11 +129,11 @@ func TestResourceTypes_CannotBeChangedByTheCaller(t *testing.T) {
 	t.Parallel()
 	R5.ResourceTypes()[0] = "x"
 	if R5.ResourceTypes()[0] == "x" {
-		t.Error("a change of the answer reached the tables")
+		t.Error("a change of the result reached the tables")
 	}
 }
 
-// BenchmarkTables_FirstUse is what the first request of a process pays.
+// BenchmarkTables_FirstUse measures what the first request of a process pays.
 func BenchmarkTables_FirstUse(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
@@ -145,7 +145,7 @@ func BenchmarkTables_FirstUse(b *testing.B) {
 	}
 }
 
-// BenchmarkTables_AllTypes is the memory of a release of which everything was used.
+// BenchmarkTables_AllTypes measures the memory of a release with all types used.
 func BenchmarkTables_AllTypes(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {

@@ -8,13 +8,13 @@ import (
 	"strings"
 )
 
-// maxIssues is how many problems of one resource are reported.
+// maxIssues bounds the reported problems of one resource.
 const maxIssues = 200
 
 // Validate checks a resource against the element tables of the release: names,
 // JSON types, forms of primitives, codes of required bindings, cardinalities,
-// choices, siblings of primitives, contained resources. It answers every problem
-// it finds, each with its place; none means the structure is right.
+// choices, siblings of primitives, contained resources. It returns every problem
+// it finds, each with its place; none means that the structure is right.
 func (r Release) Validate(o *Object) []Issue {
 	v := &validator{tables: r.tables(), release: r}
 	v.resource(o, "", false)
@@ -28,7 +28,7 @@ type validator struct {
 	tables  *tables
 	release Release
 	issues  []Issue // at most maxIssues
-	more    int     // problems found beyond them
+	more    int     // number of problems beyond issues
 }
 
 func (v *validator) report(code, place, format string, args ...any) {
@@ -43,8 +43,8 @@ func (v *validator) report(code, place, format string, args ...any) {
 	v.issues = append(v.issues, issue)
 }
 
-// resource checks a whole resource. place is where it stands in another one, ""
-// at the top; contained tells that it may not contain resources itself.
+// resource checks a whole resource. place is its place in another one, "" at the
+// top; contained means that it must not contain resources itself.
 func (v *validator) resource(o *Object, place string, contained bool) {
 	name := o.Text("resourceType")
 	t := v.tables.typ(name)
@@ -79,10 +79,10 @@ func join(place, name string) string {
 // object checks the members of an object against an element with children.
 func (v *validator) object(o *Object, e *element, place string, isResource bool) {
 	if o.Len() == 0 {
-		v.report("structure", place, "an object may not be empty; leave the element out")
+		v.report("structure", place, "an object may not be empty; omit the element")
 		return
 	}
-	present := map[*element]string{} // name under which an element is there
+	present := map[*element]string{} // the name under which an element is present
 	for _, m := range o.members {
 		if isResource && m.name == "resourceType" {
 			continue
@@ -95,12 +95,12 @@ func (v *validator) object(o *Object, e *element, place string, isResource bool)
 			continue
 		}
 		if other, twice := present[p.element]; twice && other != base {
-			v.report("structure", place+"."+p.element.name, "%s and %s are both there; only one type of %s is possible", other, base, p.element.name)
+			v.report("structure", place+"."+p.element.name, "both %s and %s are present; %s takes only one type", other, base, p.element.name)
 		}
 		present[p.element] = base
 		switch {
 		case isSibling:
-			if !o.Has(base) { // else it was checked with its value
+			if !o.Has(base) { // otherwise it was checked with its value
 				v.sibling(nil, m.value, p, at)
 			}
 		case v.isPrimitive(p.typ):
@@ -121,14 +121,14 @@ func (v *validator) object(o *Object, e *element, place string, isResource bool)
 	v.extension(o, e, place)
 }
 
-// extension checks ext-1: a value or extensions, never both, never neither.
+// extension checks ext-1: an extension has either a value or extensions.
 func (v *validator) extension(o *Object, e *element, place string) {
 	if e.path != "Extension" {
 		return
 	}
 	hasValue := slices.ContainsFunc(o.members, func(m member) bool { return strings.HasPrefix(strings.TrimPrefix(m.name, "_"), "value") })
 	if hasValue == o.Has("extension") {
-		v.report("invariant", place, "ext-1: an extension has either a value[x] or extensions, and never both")
+		v.report("invariant", place, "ext-1: an extension has either a value[x] or extensions, never both")
 	}
 }
 
@@ -152,7 +152,7 @@ func (v *validator) unknown(name string, e *element, place string) {
 	v.report("structure", place+"."+shown, "%s has no element %s%s", e.path, quote(name), v.nearest(name, slices.Sorted(maps.Keys(e.members))))
 }
 
-// choices names the members a choice may be, or some of many.
+// choices names the members of a choice, or the first few of many.
 func (e *element) choices() string {
 	const few = 8
 	var names []string
@@ -166,7 +166,7 @@ func (e *element) choices() string {
 }
 
 // nearest suggests which of the sorted names a misspelt one was meant to be. It
-// is costly, so a problem that will not be reported gets no suggestion.
+// is costly, so an unreported problem gets no suggestion.
 func (v *validator) nearest(name string, names []string) string {
 	if len(v.issues) == maxIssues {
 		return ""
@@ -183,7 +183,7 @@ func (v *validator) nearest(name string, names []string) string {
 	return "; did you mean " + strconv.Quote(best) + "?"
 }
 
-// distance is the edit distance of two words, or limit where it is not below.
+// distance returns the edit distance of two words, at most limit.
 func distance(a, b string, limit int) int {
 	if abs(len(a)-len(b)) >= limit || len(a) > 64 {
 		return limit
@@ -218,7 +218,7 @@ func (v *validator) primitive(value any, o *Object, p property, place string) {
 	sibling, hasSibling := o.lookup("_" + name)
 	if !p.element.many {
 		if value == nil {
-			v.report("structure", place, "null is no value; leave the element out")
+			v.report("structure", place, "null is not a value; omit the element")
 			return
 		}
 		if list, isList := value.([]any); isList {
@@ -237,7 +237,7 @@ func (v *validator) primitive(value any, o *Object, p property, place string) {
 		return
 	}
 	if len(list) == 0 {
-		v.report("structure", place, "an array may not be empty; leave the element out")
+		v.report("structure", place, "an array may not be empty; omit the element")
 		return
 	}
 	siblings, _ := sibling.([]any)
@@ -245,7 +245,7 @@ func (v *validator) primitive(value any, o *Object, p property, place string) {
 		at := place + "[" + strconv.Itoa(i) + "]"
 		if item == nil {
 			if i >= len(siblings) || siblings[i] == nil {
-				v.report("structure", at, "null stands for a value only where _%s has an extension in its place", name)
+				v.report("structure", at, "null is allowed only if _%s has an object at the same index", name)
 			}
 			continue
 		}
@@ -280,9 +280,9 @@ func (v *validator) value(value any, p property, place string) {
 	}
 }
 
-// idType is the type of an element named id. The releases disagree in what they
-// declare, never in what they mean: the id of a resource has the form of an id,
-// the id of an element is any string.
+// idType returns the type of an element named id. The releases declare it
+// differently but mean the same: the id of a resource has the form of an id, the
+// id of an element is any string.
 func (v *validator) idType(p property) string {
 	owner, rest, _ := strings.Cut(p.element.path, ".")
 	switch {
@@ -294,7 +294,7 @@ func (v *validator) idType(p property) string {
 	return "string"
 }
 
-// sibling checks what stands beside a primitive under _name: id and extensions.
+// sibling checks the id and extensions of a primitive, in the member _name.
 func (v *validator) sibling(value, sibling any, p property, place string) {
 	name := place[strings.LastIndexByte(place, '.')+1:]
 	if !p.element.many {
@@ -311,7 +311,7 @@ func (v *validator) sibling(value, sibling any, p property, place string) {
 		return
 	}
 	if values, _ := value.([]any); value != nil && len(values) != len(list) {
-		v.report("structure", place, "%s has %d items and _%[1]s %d; each value needs its place in both", name, len(values), len(list))
+		v.report("structure", place, "%s has %d items and _%[1]s has %d; both need one item per value", name, len(values), len(list))
 	}
 	for i, item := range list {
 		at := place + "[" + strconv.Itoa(i) + "]"
@@ -321,7 +321,7 @@ func (v *validator) sibling(value, sibling any, p property, place string) {
 		case item != nil:
 			v.report("structure", at, "expected an object or null under _%s, got %s", name, describe(item))
 		case value == nil:
-			v.report("structure", at, "null under _%s stands for a value without extensions, and there is no value", name)
+			v.report("structure", at, "null under _%s means a value without extensions, but there is no value", name)
 		}
 	}
 }
@@ -342,14 +342,14 @@ func (v *validator) complex(value any, p property, place string) {
 		return
 	}
 	if len(list) == 0 {
-		v.report("structure", place, "an array may not be empty; leave the element out")
+		v.report("structure", place, "an array may not be empty; omit the element")
 	}
 	for i, item := range list {
 		v.item(item, p, place+"["+strconv.Itoa(i)+"]")
 	}
 }
 
-// item checks one object against what its element holds.
+// item checks one object against the definition of its element.
 func (v *validator) item(value any, p property, place string) {
 	o, isObject := value.(*Object)
 	if !isObject {

@@ -12,14 +12,14 @@ import (
 	"signalfhir/internal/fhir/fhirtest"
 )
 
-// mutation is one thing done to a valid resource and the one issue it must give.
+// mutation is one change of a valid resource and the one issue it must cause.
 type mutation struct {
 	what, code, place string
 	do, undo          func()
 }
 
-// mutations lists what can go wrong with an object and all below it. Members
-// that start with _ are left alone: they have tests of their own.
+// mutations returns what can go wrong with an object and everything below it.
+// Members that start with _ have their own tests.
 func mutations(o *fhir.Object, place string) []mutation {
 	list := []mutation{{
 		"an unknown member", "structure", place + ".zzzz",
@@ -71,7 +71,7 @@ func mutations(o *fhir.Object, place string) []mutation {
 	return list
 }
 
-// Each example of HL7 is right, and wrong in exactly one way after each change.
+// Each example of HL7 is valid, and has exactly one issue after each change.
 func TestValidate_EachMutationIsOneIssue(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob(filepath.Join(fhirtest.Spec(t, "examples", "R5"), "*.json"))
@@ -98,7 +98,7 @@ func TestValidate_EachMutationIsOneIssue(t *testing.T) {
 			tried++
 		}
 		if issues := fhir.R5.Validate(o); len(issues) > 0 {
-			t.Fatalf("%s: after all was undone: %v", filepath.Base(file), issues)
+			t.Fatalf("%s: after undoing all changes: %v", filepath.Base(file), issues)
 		}
 	}
 	t.Logf("%d mutations of %d examples", tried, len(files))
@@ -107,8 +107,8 @@ func TestValidate_EachMutationIsOneIssue(t *testing.T) {
 	}
 }
 
-// What HL7 calls required is missed when it is gone. The list is read from the
-// specification itself, not from the tables made of it.
+// Every element that HL7 requires is reported when it is missing. The list comes
+// from the specification itself, not from the tables made of it.
 func TestValidate_MissesEveryRequiredElementOfTheExamples(t *testing.T) {
 	t.Parallel()
 	var types map[string]struct {

@@ -21,7 +21,7 @@ func acceptsTheOfficialExamples(t *testing.T, r fhir.Release) {
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no examples found: %v", err)
 	}
-	// What is wrong with an example, where something is.
+	// The problems of the examples that have one.
 	wrong := map[string]string{}
 	for _, file := range files {
 		data, err := os.ReadFile(file)
@@ -73,12 +73,12 @@ func TestValidate_NamesEachProblemWithItsPlace(t *testing.T) {
 		"positiveInt 0":               {`{"resourceType":"Subscription","status":"off","topic":"http://a","channelType":{"code":"x"},"maxCount":0}`, "value", "Subscription.maxCount", "from 1"},
 		"fraction for unsignedInt":    {`{"resourceType":"Subscription","status":"off","topic":"http://a","channelType":{"code":"x"},"timeout":1.5}`, "value", "Subscription.timeout", "whole"},
 		"number for a string":         {`{"resourceType":"Patient","name":[{"family":7}]}`, "value", "Patient.name[0].family", "string"},
-		"date that is none":           {`{"resourceType":"Patient","birthDate":"2026-02-30"}`, "value", "Patient.birthDate", "2026-02-30"},
+		"invalid date":                {`{"resourceType":"Patient","birthDate":"2026-02-30"}`, "value", "Patient.birthDate", "2026-02-30"},
 		"dateTime without zone":       {head + `,"actualPeriod":{"start":"2026-01-01T10:00:00"}}`, "value", "Encounter.actualPeriod.start", "zone"},
 		"instant without seconds":     {`{"resourceType":"Patient","meta":{"lastUpdated":"2026-01-01T10:00Z"}}`, "value", "Patient.meta.lastUpdated", "instant"},
 		"id with an underscore":       {`{"resourceType":"Patient","id":"a_b"}`, "value", "Patient.id", "letters"},
 		"uri with a space":            {`{"resourceType":"Patient","implicitRules":"http://a b"}`, "value", "Patient.implicitRules", ""},
-		"base64 that is none":         {`{"resourceType":"Binary","contentType":"text/plain","data":"***"}`, "value", "Binary.data", "base64"},
+		"invalid base64":              {`{"resourceType":"Binary","contentType":"text/plain","data":"***"}`, "value", "Binary.data", "base64"},
 		"choice of no such type":      {`{"resourceType":"Patient","deceasedString":"yes"}`, "structure", "Patient.deceasedString", ""},
 		"choice made twice":           {`{"resourceType":"Patient","deceasedBoolean":true,"deceasedDateTime":"2020"}`, "structure", "Patient.deceased", "one type"},
 		"sibling of no primitive":     {head + `,"_subject":{"id":"a"}}`, "structure", "Encounter._subject", ""},
@@ -99,7 +99,7 @@ func TestValidate_NamesEachProblemWithItsPlace(t *testing.T) {
 		"choice not made":             {`{"resourceType":"MedicationAdministration","status":"completed","medication":{"concept":{"text":"a"}},"subject":{"reference":"Patient/1"}}`, "required", "MedicationAdministration.occurence", "occurence[x]"},
 		"comments of DSTU 2":          {`{"resourceType":"Patient","fhir_comments":["a"]}`, "structure", "Patient.fhir_comments", ""},
 		"type of a data type":         {`{"resourceType":"Patient","name":[{"resourceType":"HumanName"}]}`, "structure", "Patient.name[0].resourceType", ""},
-		"type that is no string":      {`{"resourceType":7}`, "invalid", "resourceType", "number 7"},
+		"type that is not a string":   {`{"resourceType":7}`, "invalid", "resourceType", "number 7"},
 		"contained data type":         {`{"resourceType":"Patient","contained":[{"resourceType":"HumanName"}]}`, "invalid", "Patient.contained[0].resourceType", "HumanName"},
 		"problem in a parameter":      {`{"resourceType":"Parameters","parameter":[{"name":"a","part":[{"name":"b","resource":{"resourceType":"Patient","gender":"x"}}]}]}`, "code-invalid", "Parameters.parameter[0].part[0].resource.gender", "male"},
 		"sibling's extension":         {`{"resourceType":"Patient","_birthDate":{"extension":[{"valueString":"x"}]}}`, "required", "Patient.birthDate.extension[0].url", ""},
@@ -129,7 +129,7 @@ func TestValidate_NamesEachProblemWithItsPlace(t *testing.T) {
 	}
 }
 
-// The rows of spec.md 7.1 that are about structure.
+// The rows of spec.md 7.1 about structure.
 func TestValidate_SubscriptionsOfTheTableOfBadInput(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct{ old, new, code, place string }{
@@ -175,7 +175,7 @@ func TestValidate_SubscriptionsOfTheTableOfBadInput(t *testing.T) {
 	}
 }
 
-func TestValidate_AcceptsWhatJSONOfFHIRAllows(t *testing.T) {
+func TestValidate_AcceptsWhatFHIRsJSONAllows(t *testing.T) {
 	t.Parallel()
 	for name, body := range map[string]string{
 		"sibling instead of a required value": `{"resourceType":"Encounter","_status":{"extension":[{"url":"http://a","valueCode":"unknown"}]}}`,

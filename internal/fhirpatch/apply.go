@@ -17,20 +17,21 @@ type patching struct {
 	began   time.Time
 }
 
-// place is where an element stands: a member of an object, and in a list there.
+// place is the position of an element: a member of an object, and an index if the member
+// is a list.
 type place struct {
 	item
 	parent *fhir.Object
-	owner  *place // the element of which parent has the members; nil of the resource
+	owner  *place // the element whose members are in parent; nil for the resource
 	name   string // member as it is in JSON
-	index  int    // in the list, -1 where the member is none
+	index  int    // in the list; -1 if the member is not a list
 	path   string // "Patient.name", for the model
-	inside string // the same for its members: of a choice or a resource it is the type
-	typ    string // "HumanName", "" where the model does not tell
+	inside string // path or type for its members: the type, for a choice or a resource
+	typ    string // "HumanName"; "" if the model does not know it
 }
 
-// members is the object with the members of an element, which for a primitive stands
-// beside it; nil where there is none.
+// members returns the object with the members of an element, for a primitive the one in
+// "_name"; nil if there is none.
 func (at *place) members() *fhir.Object {
 	if o, isObject := at.value.(*fhir.Object); isObject {
 		return o
@@ -39,7 +40,7 @@ func (at *place) members() *fhir.Object {
 	return o
 }
 
-// needMembers is members of an element that is to get some.
+// needMembers is members, but creates the object if there is none.
 func (at *place) needMembers() *fhir.Object {
 	if at.members() == nil {
 		at.beside = &fhir.Object{}
@@ -48,7 +49,7 @@ func (at *place) needMembers() *fhir.Object {
 	return at.members()
 }
 
-// set makes another element of the one that stands there.
+// set replaces the element at the place.
 func (at *place) set(it item) {
 	if at.index < 0 {
 		setItem(at.parent, at.name, it)
@@ -59,8 +60,8 @@ func (at *place) set(it item) {
 	setItems(at.parent, at.name, items)
 }
 
-// remove takes the element out, and what holds it where that becomes empty: FHIR has
-// no empty elements.
+// remove removes the element, and its container if that becomes empty: FHIR has no empty
+// elements.
 func (at *place) remove() {
 	if at.index < 0 {
 		setItem(at.parent, at.name, item{})
@@ -74,7 +75,7 @@ func (at *place) remove() {
 		at.owner.remove()
 		return
 	}
-	at.owner.set(item{value: at.owner.value}) // a primitive without anything beside it
+	at.owner.set(item{value: at.owner.value}) // a primitive without id and extensions
 }
 
 func (p *patching) apply(o operation) error {
@@ -88,21 +89,21 @@ func (p *patching) apply(o operation) error {
 	switch o.kind {
 	case "insert", "move":
 		if len(places) == 0 && o.kind == "move" {
-			return errors.New("it selects nothing")
+			return errors.New("the path selects nothing")
 		}
 		return p.reorder(o, places)
 	case "delete":
 		switch len(places) {
 		case 0:
-			return nil // FHIR: deleting what is not there is no mistake
+			return nil // FHIR: deleting what does not exist is not an error
 		case 1:
 			places[0].remove()
 			return nil
 		}
-		return fmt.Errorf("it selects %d elements; a delete is of one", len(places))
+		return fmt.Errorf("the path selects %d elements; a delete needs one", len(places))
 	}
 	if len(places) != 1 {
-		return fmt.Errorf("it selects %d elements; a replace is of one", len(places))
+		return fmt.Errorf("the path selects %d elements; a replace needs one", len(places))
 	}
 	return p.replace(o, &places[0])
 }
@@ -129,7 +130,7 @@ func (p *patching) add(o operation) error {
 			return err
 		}
 		if len(places) != 1 {
-			return fmt.Errorf("it selects %d elements; an add is to one", len(places))
+			return fmt.Errorf("the path selects %d elements; an add needs one", len(places))
 		}
 		parent, inside = places[0].needMembers(), places[0].inside
 	}
@@ -144,12 +145,12 @@ func (p *patching) add(o operation) error {
 	return p.put(parent, path, p.memberFor(path, o.name, typ), it)
 }
 
-// reorder inserts into, or moves within, the list the path names.
+// reorder inserts into, or moves within, the list that the path names.
 func (p *patching) reorder(o operation, places []place) error {
 	var at place
 	if len(places) > 0 {
 		at = places[0]
-	} else { // an insert into a list that is not there yet
+	} else { // an insert into a list that does not exist yet
 		var err error
 		if at, err = p.listToBe(o.path); err != nil {
 			return err
@@ -157,16 +158,16 @@ func (p *patching) reorder(o operation, places []place) error {
 	}
 	for _, other := range places {
 		if other.parent != at.parent || other.name != at.name {
-			return errors.New("it selects elements of several lists")
+			return errors.New("the path selects elements of several lists")
 		}
 	}
 	if at.index < 0 {
-		return errors.New("it selects no list")
+		return errors.New("the path does not select a list")
 	}
 	items := itemsOf(at.parent, at.name)
 	if o.kind == "insert" {
 		if o.index > len(items) {
-			return fmt.Errorf("index %d is beyond the %d elements there are", o.index, len(items))
+			return fmt.Errorf("index %d is beyond the %d elements of the list", o.index, len(items))
 		}
 		it, _, err := p.value(o.given, at.path)
 		if err != nil {
@@ -176,32 +177,32 @@ func (p *patching) reorder(o operation, places []place) error {
 		return nil
 	}
 	if o.source >= len(items) || o.destination >= len(items) {
-		return fmt.Errorf("source %d and destination %d have to be among the %d elements there are", o.source, o.destination, len(items))
+		return fmt.Errorf("source %d and destination %d must be among the %d elements of the list", o.source, o.destination, len(items))
 	}
 	moved := items[o.source]
 	setItems(at.parent, at.name, slices.Insert(slices.Delete(items, o.source, o.source+1), o.destination, moved))
 	return nil
 }
 
-// listToBe is the place of the first element of a list that is not there.
+// listToBe returns the place of the first element of a list that does not exist yet.
 func (p *patching) listToBe(path string) (place, error) {
 	head, name, ok := cutLast(path)
 	if !ok {
-		return place{}, errors.New("it names no list")
+		return place{}, errors.New("the path does not name a list")
 	}
 	parents, err := p.parents(head)
 	if err != nil {
 		return place{}, err
 	}
 	if len(parents) != 1 {
-		return place{}, fmt.Errorf("%s selects %d elements; an insert is into one", head, len(parents))
+		return place{}, fmt.Errorf("%s selects %d elements; an insert needs one", head, len(parents))
 	}
 	at := place{parent: parents[0].object, owner: parents[0].at, name: name}
 	if at.path, _, err = p.element(parents[0].inside, name); err != nil {
 		return place{}, err
 	}
 	if !p.release.Model().IsList(at.path) {
-		return place{}, fmt.Errorf("%s is no list", name)
+		return place{}, fmt.Errorf("%s is not a list", name)
 	}
 	if at.parent == nil {
 		at.parent = at.owner.needMembers()

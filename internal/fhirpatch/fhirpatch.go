@@ -1,10 +1,10 @@
-// Package fhirpatch applies FHIRPath Patches: a Parameters resource whose
-// operations add, insert, delete, replace and move elements they name by FHIRPath.
+// Package fhirpatch applies FHIRPath Patches: a Parameters resource whose operations
+// add, insert, delete, replace and move elements, which they select by FHIRPath.
 //
-// The FHIRPath engine answers values, not where they stand, so the paths are
-// walked here: members, choice elements, indexes, first(), last(), ofType(),
-// extension(url) and where(condition), of which the engine evaluates the
-// condition. That is what a patch can sensibly name; other functions are refused.
+// The FHIRPath engine returns values, not their places, so this package walks the paths
+// itself: members, choice elements, indexes, first(), last(), ofType(), extension(url)
+// and where(condition), whose condition the engine evaluates. Other functions make no
+// sense in a patch and are refused.
 package fhirpatch
 
 import (
@@ -19,14 +19,14 @@ import (
 	"signalfhir/internal/fhir"
 )
 
-// The bounds of a patch: the number of its operations, and the time its conditions
-// may take, during which no other write is done.
+// The limits of a patch: the number of its operations, and the time its conditions may
+// take, during which no other write can happen.
 const (
 	maxOperations = 1000
 	maxTime       = 5 * time.Second
 )
 
-// errTooMuch tells that the conditions took too long.
+// errTooMuch means that the conditions took too long.
 var errTooMuch = fmt.Errorf("the conditions of the patch took more than %s; name the elements by index, or patch less at a time", maxTime)
 
 // operation is one step of a patch.
@@ -37,12 +37,12 @@ type operation struct {
 	place                      string
 }
 
-// Is tells whether a document is a FHIRPath Patch rather than a JSON Patch.
+// Is reports whether a document is a FHIRPath Patch rather than a JSON Patch.
 func Is(document *fhir.Object) bool { return document.Text("resourceType") == "Parameters" }
 
-// Apply applies a patch to a copy of a resource. What is no patch is refused with
-// 400; an operation that cannot be done with 422, and then nothing is changed. So
-// is a patch that changes the resource's type or id. The result is not validated.
+// Apply applies a patch to a copy of a resource. A malformed patch is refused with 400.
+// If an operation cannot be done, or the patch would change the resource's type or id,
+// it is refused with 422 and nothing changes. The result is not validated.
 func Apply(release fhir.Release, current, patch *fhir.Object) (*fhir.Object, *fhir.Error) {
 	operations, refused := read(patch)
 	if refused != nil {
@@ -67,7 +67,7 @@ func Apply(release fhir.Release, current, patch *fhir.Object) (*fhir.Object, *fh
 	return p.root, nil
 }
 
-// read reads the operations of a patch.
+// read parses the operations of a patch.
 func read(patch *fhir.Object) ([]operation, *fhir.Error) {
 	parameters := patch.Array("parameter")
 	if len(parameters) == 0 || len(parameters) > maxOperations {
@@ -97,7 +97,7 @@ func readOperation(parameter *fhir.Object) (operation, error) {
 		part, _ := item.(*fhir.Object)
 		name := part.Text("name")
 		if given[name] {
-			return o, fmt.Errorf("the part %s is given twice", name)
+			return o, fmt.Errorf("duplicate part %s", name)
 		}
 		given[name] = true
 		var err error
@@ -120,7 +120,7 @@ func readOperation(parameter *fhir.Object) (operation, error) {
 				err = errors.New("the part value needs a value, a resource or parts")
 			}
 		default:
-			err = fmt.Errorf("an operation has no part %q; it has type, path, name, value, index, source and destination", name)
+			err = fmt.Errorf("unknown part %q of an operation; its parts are type, path, name, value, index, source and destination", name)
 		}
 		if err != nil {
 			return o, err
@@ -149,7 +149,7 @@ func whole(part *fhir.Object) (int, error) {
 	}
 	i, err := n.Int64()
 	if err != nil || i < 0 || i > 1<<20 {
-		return 0, fmt.Errorf("the part %s: got %s, expected a whole number from 0 on", part.Text("name"), n)
+		return 0, fmt.Errorf("the part %s: got %s, expected a whole number of at least 0", part.Text("name"), n)
 	}
 	return int(i), nil
 }
@@ -161,8 +161,8 @@ func hasValue(part *fhir.Object) bool {
 	})
 }
 
-// valueMember takes the name of a member that is a value[x], or stands beside one,
-// apart: "_valueDate" into "valueDate" and "Date".
+// valueMember splits the name of a member that is a value[x] or its sibling:
+// "_valueDate" into "valueDate" and "Date".
 func valueMember(name string) (member, typ string) {
 	member = strings.TrimPrefix(name, "_")
 	typ, isValue := strings.CutPrefix(member, "value")

@@ -9,8 +9,8 @@ import (
 	"signalfhir/internal/fhirpatch"
 )
 
-// operation makes one operation of its parts, "name=value" each; a value that is
-// JSON with its type before it is value[x].
+// operation returns an operation with parts, "name=value" each; a value that is JSON
+// with a type before it becomes value[x].
 func operation(parts ...string) string {
 	var list []string
 	for _, part := range parts {
@@ -69,7 +69,7 @@ func TestApply(t *testing.T) {
 		{"add a choice", patient, operation("type=add", "path=Patient", "name=deceased", `value=Boolean:true`), `"deceasedBoolean":true`},
 		{"add a choice with brackets", patient, operation("type=add", "path=Patient", "name=deceased[x]", `value=DateTime:"2020"`), `"deceasedDateTime":"2020"`},
 		{"add to an element", patient, operation("type=add", "path=Patient.name[0]", "name=given", `value=String:"z"`), `"given":["x","y","z"]`},
-		{"add what has no type of its own", patient, operation("type=add", "path=Patient", "name=contact", `value=part:[{"name":"gender","valueCode":"male"},{"name":"name","valueHumanName":{"family":"K"}}]`), `"contact":[{"gender":"male","name":{"family":"K"}}]`},
+		{"add an element without its own type", patient, operation("type=add", "path=Patient", "name=contact", `value=part:[{"name":"gender","valueCode":"male"},{"name":"name","valueHumanName":{"family":"K"}}]`), `"contact":[{"gender":"male","name":{"family":"K"}}]`},
 		{"insert", patient, operation("type=insert", "path=Patient.name[0].given", `value=String:"z"`, "index=1"), `"given":["x","z","y"]`},
 		{"insert at the end", patient, operation("type=insert", "path=Patient.name", `value=HumanName:{"family":"C"}`, "index=2"), `"family":"B"},{"family":"C"}]`},
 		{"insert into what is not there", patient, operation("type=insert", "path=Patient.address", `value=Address:{"city":"C"}`, "index=0"), `"address":[{"city":"C"}]`},
@@ -135,8 +135,8 @@ func TestApply_Refuses(t *testing.T) {
 		{"no operation", `{"name":"other"}`, 400, "expected operation"},
 		{"unknown type", operation("type=swap", "path=Patient"), 400, "add, insert, delete, replace or move"},
 		{"a part that is missing", operation("type=replace", "path=Patient.birthDate"), 400, "needs the part value"},
-		{"an unknown part", operation("type=delete", "path=Patient.birthDate", "where=x"), 400, "no part"},
-		{"a part given twice", operation("type=delete", "path=Patient.birthDate", "path=Patient.name"), 400, "twice"},
+		{"an unknown part", operation("type=delete", "path=Patient.birthDate", "where=x"), 400, "unknown part"},
+		{"a part given twice", operation("type=delete", "path=Patient.birthDate", "path=Patient.name"), 400, "duplicate part path"},
 		{"no whole number", operation("type=insert", "path=Patient.name", `value=HumanName:{"family":"C"}`, "index=-1"), 400, "whole number"},
 		{"replace selects nothing", operation("type=replace", "path=Patient.gender", `value=Code:"male"`), 422, "selects 0"},
 		{"replace selects several", operation("type=replace", "path=Patient.name", `value=HumanName:{"family":"C"}`), 422, "selects 2"},
@@ -145,7 +145,7 @@ func TestApply_Refuses(t *testing.T) {
 		{"add what is there", operation("type=add", "path=Patient", "name=birthDate", `value=Date:"1951"`), 422, "replace it"},
 		{"add to a plain value", operation("type=add", "path=Patient.birthDate", "name=x", `value=Date:"1951"`), 422, "plain value"},
 		{"insert too far", operation("type=insert", "path=Patient.name", `value=HumanName:{"family":"C"}`, "index=3"), 422, "beyond"},
-		{"insert into no list", operation("type=insert", "path=Patient.gender", `value=Code:"male"`, "index=0"), 422, "no list"},
+		{"insert into no list", operation("type=insert", "path=Patient.gender", `value=Code:"male"`, "index=0"), 422, "not a list"},
 		{"move too far", operation("type=move", "path=Patient.name", "source=0", "destination=2"), 422, "among the 2"},
 		{"move nothing", operation("type=move", "path=Patient.address", "source=0", "destination=0"), 422, "nothing"},
 		{"a function that has no place", operation("type=delete", "path=Patient.name.skip(1)"), 422, "skip()"},
@@ -158,10 +158,10 @@ func TestApply_Refuses(t *testing.T) {
 		{"two indexes", operation("type=delete", "path=Patient.name[0][0]"), 422, "no element"},
 		{"a condition on plain values", operation("type=delete", "path=Patient.name[0].given.where($this='x')"), 422, "plain value"},
 		{"a part without value", operation("type=add", "path=Patient", "name=contact", `value=part:[{"name":"gender"}]`), 422, "the part gender has no value"},
-		{"a part twice", operation("type=add", "path=Patient", "name=contact", `value=part:[{"name":"gender","valueCode":"male"},{"name":"gender","valueCode":"male"}]`), 422, "can be only once"},
+		{"a part twice", operation("type=add", "path=Patient", "name=contact", `value=part:[{"name":"gender","valueCode":"male"},{"name":"gender","valueCode":"male"}]`), 422, "may occur only once"},
 		{"no value", operation("type=replace", "path=Patient.birthDate", `value=part:[]`), 400, "needs a value"},
-		{"no path", operation("type=delete", "path="), 422, "names no element"},
-		{"of the whole", operation("type=delete", "path=Patient"), 422, "names no element"},
+		{"no path", operation("type=delete", "path="), 422, "does not name an element"},
+		{"of the whole", operation("type=delete", "path=Patient"), 422, "does not name an element"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -177,7 +177,7 @@ func TestApply_Refuses(t *testing.T) {
 	}
 }
 
-// Whatever the path, a patch is refused or applied, and the resource stays whole.
+// Whatever the path, a patch is refused or applied, and the original stays unchanged.
 func FuzzApply(f *testing.F) {
 	for _, path := range []string{"Patient.name[0].given", "Patient.telecom.where(system='phone').value", "Patient..name", "Patient.name[", "Patient.extension('a.b').value", "Patient.name.first().last()[0]", "Patient.where('", "."} {
 		for _, kind := range []string{"add", "insert", "delete", "replace", "move"} {

@@ -10,25 +10,25 @@ import (
 	"signalfhir/internal/fhirpath"
 )
 
-// found is an element a path leads to, as that which has members.
+// found is an element that a path leads to, with its members.
 type found struct {
-	object *fhir.Object // nil of a primitive that has no members
+	object *fhir.Object // nil for a primitive without id and extensions
 	inside string       // path or type, for the model
-	at     *place       // nil of the resource itself
+	at     *place       // nil for the resource itself
 }
 
-// find answers the places a path selects, in their order.
+// find returns the places that a path selects, in order.
 func (p *patching) find(path string) ([]place, error) {
 	head, last, ok := cutLast(path)
 	if !ok {
-		return nil, fmt.Errorf("%q names no element; expected a path such as %s.name[0]", path, p.root.Text("resourceType"))
+		return nil, fmt.Errorf("%q does not name an element; expected a path such as %s.name[0]", path, p.root.Text("resourceType"))
 	}
-	// What stands behind the last member says which of its elements are meant.
+	// Functions after the last member select among its elements.
 	var tail []string
 	for isFunction(last) {
 		tail = append([]string{last}, tail...)
 		if head, last, ok = cutLast(head); !ok {
-			return nil, fmt.Errorf("%q names no element", path)
+			return nil, fmt.Errorf("%q does not name an element", path)
 		}
 	}
 	parents, err := p.parents(head)
@@ -51,7 +51,7 @@ func (p *patching) find(path string) ([]place, error) {
 	return places, nil
 }
 
-// parents answers the elements a path leads to.
+// parents returns the elements that a path leads to.
 func (p *patching) parents(path string) ([]found, error) {
 	typ := p.root.Text("resourceType")
 	if path == typ || path == "" {
@@ -68,9 +68,9 @@ func (p *patching) parents(path string) ([]found, error) {
 	return elements, nil
 }
 
-// element is the path of a member for the model, and the name the element has there:
-// "value" of valueQuantity too. A member there cannot be is refused; a path with one
-// would select nothing, whatever the resource.
+// element returns the path of a member for the model, and the element's name there:
+// "value" for valueQuantity. It refuses an impossible member, because a path with one
+// would select nothing in any resource.
 func (p *patching) element(inside, member string) (path, name string, err error) {
 	if name = p.release.Model().ElementName(inside + "." + member); name == "" {
 		if inside == "Element" {
@@ -81,8 +81,8 @@ func (p *patching) element(inside, member string) (path, name string, err error)
 	return inside + "." + name, name, nil
 }
 
-// members answers the elements of a member, "name" or "name[0]" of an object, and
-// those "extension(url)" names.
+// members returns the elements of a member of an object, "name", "name[0]" or
+// "extension(url)".
 func (p *patching) members(parent found, segment string) ([]place, error) {
 	member, index, err := cutIndex(segment)
 	if err != nil {
@@ -101,7 +101,7 @@ func (p *patching) members(parent found, segment string) ([]place, error) {
 		inside := path
 		switch o, isObject := it.value.(*fhir.Object); {
 		case !isObject:
-			inside = "Element" // a primitive has the members of any
+			inside = "Element" // all primitives have the members of Element
 		case o.Text("resourceType") != "":
 			typ = o.Text("resourceType")
 			inside = typ
@@ -133,7 +133,7 @@ func (p *patching) members(parent found, segment string) ([]place, error) {
 	return nth(places, index), nil
 }
 
-// nth is the place of an index, none where there are fewer.
+// nth returns the place at an index, or none if there are fewer.
 func nth(places []place, index int) []place {
 	if index >= len(places) {
 		return nil
@@ -141,7 +141,7 @@ func nth(places []place, index int) []place {
 	return places[index : index+1]
 }
 
-// narrow applies a function to what was selected so far.
+// narrow applies a function to the places selected so far.
 func (p *patching) narrow(places []place, function string) ([]place, error) {
 	function, index, err := cutIndex(function)
 	if err != nil {
@@ -167,7 +167,7 @@ func (p *patching) narrow(places []place, function string) ([]place, error) {
 			}
 		}
 	default:
-		return nil, fmt.Errorf("%s() cannot stand in the path of a patch here; use members, indexes, first(), last(), where(), ofType() and extension()", name)
+		return nil, fmt.Errorf("%s() is not supported in the path of a patch; use members, indexes, first(), last(), where(), ofType() and extension()", name)
 	}
 	if index >= 0 {
 		kept = nth(kept, index)
@@ -191,7 +191,7 @@ func (p *patching) where(places []place, condition string) (kept []place, err er
 		}
 		element, isObject := at.value.(*fhir.Object)
 		if !isObject {
-			return nil, fmt.Errorf("where() cannot look at %s, which is a plain value; use an index", at.name)
+			return nil, fmt.Errorf("where() does not apply to %s, which is a plain value; use an index", at.name)
 		}
 		result, err := expr.Eval(p.release, element.AppendJSON(nil), whole)
 		if err != nil {
@@ -204,13 +204,13 @@ func (p *patching) where(places []place, condition string) (kept []place, err er
 	return kept, nil
 }
 
-// isFunction tells a function from a member, as which extension(url) counts.
+// isFunction reports whether a segment is a function; extension(url) counts as a member.
 func isFunction(segment string) bool {
 	name, _, _ := cutIndex(segment)
 	return strings.HasSuffix(name, ")") && !strings.HasPrefix(name, "extension(")
 }
 
-// cutIndex takes an index off a segment, -1 where there is none.
+// cutIndex cuts an index off a segment; it is -1 if there is none.
 func cutIndex(segment string) (name string, index int, err error) {
 	if !strings.HasSuffix(segment, "]") {
 		return segment, -1, nil
@@ -221,13 +221,12 @@ func cutIndex(segment string) (name string, index int, err error) {
 	}
 	index, err = strconv.Atoi(segment[at+1 : len(segment)-1])
 	if err != nil || index < 0 {
-		return "", -1, fmt.Errorf("%q has no index that is a whole number", segment)
+		return "", -1, fmt.Errorf("the index in %q is not a whole number", segment)
 	}
 	return segment[:at], index, nil
 }
 
-// cutLast cuts the last segment off a path, at the dot outside of brackets and
-// quotes.
+// cutLast cuts the last segment off a path, at a dot outside of brackets and quotes.
 func cutLast(path string) (head, last string, ok bool) {
 	depth, quoted, at := 0, false, -1
 	for i := 0; i < len(path); i++ {

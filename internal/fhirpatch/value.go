@@ -8,13 +8,13 @@ import (
 	"signalfhir/internal/fhir"
 )
 
-// item is an element as JSON has it: its value and, of a primitive, the object with its
-// id and extensions that stands beside it under "_name". Either may be nil.
+// item is an element in JSON: its value and, for a primitive, the object with its id and
+// extensions in the member "_name". Either may be nil.
 type item struct{ value, beside any }
 
 func (it item) none() bool { return it.value == nil && it.beside == nil }
 
-// itemsOf are the elements of a list.
+// itemsOf returns the elements of a list.
 func itemsOf(o *fhir.Object, name string) []item {
 	values, besides := o.Array(name), o.Array("_"+name)
 	items := make([]item, max(len(values), len(besides)))
@@ -27,8 +27,7 @@ func itemsOf(o *fhir.Object, name string) []item {
 	return items
 }
 
-// setItems makes the list of a member, in which each value has its place in both
-// arrays.
+// setItems sets the list of a member. Each value has the same index in both arrays.
 func setItems(o *fhir.Object, name string, items []item) {
 	values, besides := make([]any, len(items)), make([]any, len(items))
 	for i, it := range items {
@@ -43,7 +42,7 @@ func setItems(o *fhir.Object, name string, items []item) {
 	}
 }
 
-// setItem makes the one element of a member.
+// setItem sets the only element of a member.
 func setItem(o *fhir.Object, name string, it item) {
 	for name, v := range map[string]any{name: it.value, "_" + name: it.beside} {
 		if v != nil {
@@ -54,9 +53,9 @@ func setItem(o *fhir.Object, name string, it item) {
 	}
 }
 
-// value makes the element for a path of the part that gives it, by its value[x], its
-// resource, or, for an element that has no type of its own, its parts. typ is
-// "CodeableConcept" of valueCodeableConcept, else "".
+// value makes the element for a path from the part that gives it: from its value[x], its
+// resource or, for an element without a type of its own, its parts. typ is
+// "CodeableConcept" for valueCodeableConcept, otherwise "".
 func (p *patching) value(given *fhir.Object, path string) (it item, typ string, err error) {
 	given = given.Clone() // it becomes part of the resource
 	for _, name := range given.Names() {
@@ -92,22 +91,21 @@ func (p *patching) value(given *fhir.Object, path string) (it item, typ string, 
 	return item{value: o}, "", nil
 }
 
-// put appends an element to a member that is a list, and makes that of one that can be
-// only once.
+// put appends an element to a member that is a list, and sets a member that is not.
 func (p *patching) put(o *fhir.Object, path, member string, it item) error {
 	switch {
 	case p.release.Model().IsList(path):
 		setItems(o, member, append(itemsOf(o, member), it))
 	case o.Has(member) || o.Has("_"+member):
-		return fmt.Errorf("%s is there already and can be only once; replace it", member)
+		return fmt.Errorf("%s already exists and may occur only once; replace it", member)
 	default:
 		setItem(o, member, it)
 	}
 	return nil
 }
 
-// memberFor is the name of an element in JSON, which for a choice has the type of
-// the value behind it.
+// memberFor returns the JSON name of an element; the name of a choice ends in the type
+// of its value.
 func (p *patching) memberFor(path, name, typ string) string {
 	if typ != "" && p.release.Model().ChoiceTypes(path) != nil {
 		return p.release.Model().ElementName(path) + typ

@@ -6,7 +6,7 @@ import (
 	"signalfhir/internal/fhir"
 )
 
-// What the check costs, beside that of the structure which each write pays anyway.
+// The cost of the check, next to that of the structural validation that each write pays anyway.
 func BenchmarkWrite(b *testing.B) {
 	for _, name := range []string{"encounter-example", "encounter-example-f203-20130311", "observation-example-bmi-using-related", "patient-example-c", "notification-full-resource", "medicationrequest0302"} {
 		for _, x := range examples(b) {

@@ -1,14 +1,14 @@
-// Package invariant checks the invariants HL7's definitions put on the elements of
-// a resource, those of severity error.
+// Package invariant checks the invariants of severity error that HL7's definitions put
+// on the elements of a resource.
 //
-// They are FHIRPath expressions, and the engine of internal/fhirpath answers most.
-// Some are answered here, in Go (native.go): the ones on every element and on the
-// commonest types, because each write pays for them, and the ones the engine gets
-// wrong. Those that cannot be evaluated refuse nothing; [Unevaluated] lists them.
+// They are FHIRPath expressions, and the engine of internal/fhirpath evaluates most of
+// them. Some are evaluated in Go (native.go): those on every element and on the most
+// common types, because each write pays for them, and those the engine gets wrong. Those
+// that cannot be evaluated refuse nothing; [Unevaluated] lists them.
 //
-// What [fhir.Release.Validate] sees is not repeated here: that an extension has a
-// value or extensions (ext-1), that no object is empty, that what is contained
-// contains nothing (dom-2).
+// It does not repeat what [fhir.Release.Validate] checks: that an extension has a value
+// or extensions (ext-1), that no object is empty, and that contained resources contain
+// no others (dom-2).
 package invariant
 
 import (
@@ -22,18 +22,17 @@ import (
 
 // The bounds of one check.
 const (
-	maxTime   = time.Second // of all evaluations together
+	maxTime   = time.Second // for all evaluations together
 	maxIssues = 200
 )
 
-// Check evaluates the invariants of a resource of which Validate found the
-// structure right, of every element in it, of contained resources and of those in
-// a Bundle or Parameters. It answers an issue for each that does not hold, with
-// its key, its expression and the place.
+// Check evaluates the invariants of a resource that Validate accepts: those of every
+// element in it, of contained resources, and of the resources in a Bundle or Parameters.
+// It returns an issue for each broken one, with its key, its expression and its place.
 //
-// An invariant that gives nothing, neither true nor false, does not hold: that is
-// how HL7's own validator reads them, and how their authors do. The few that give
-// nothing for what is right are in lenient.
+// An invariant that gives nothing, neither true nor false, is broken: HL7's own
+// validator and the authors of the invariants read them this way. The few that give
+// nothing for valid content are in lenient.
 func Check(release fhir.Release, o *fhir.Object) []fhir.Issue {
 	deadline, cancel := context.WithTimeout(context.Background(), maxTime)
 	defer cancel()
@@ -44,7 +43,7 @@ func Check(release fhir.Release, o *fhir.Object) []fhir.Issue {
 	for _, f := range w.foci {
 		for _, r := range f.rules {
 			switch {
-			case e.answer(r, f) != broken:
+			case e.verdict(r, f) != broken:
 			case len(issues) == maxIssues:
 				more++
 			default:
@@ -62,26 +61,26 @@ func Check(release fhir.Release, o *fhir.Object) []fhir.Issue {
 	return issues
 }
 
-// evaluation asks the engine about the elements of one resource.
+// evaluation evaluates the rules on the elements of one resource.
 type evaluation struct {
 	release  fhir.Release
 	text     []byte
 	deadline context.Context
 }
 
-func (e *evaluation) answer(r *rule, f *focus) verdict {
-	if r.answer != nil {
-		return r.answer(f)
+func (e *evaluation) verdict(r *rule, f *focus) verdict {
+	if r.native != nil {
+		return r.native(f)
 	}
-	v, err := e.ask(r, f)
+	v, err := e.evaluate(r, f)
 	if err != nil {
-		return unknown // that an expression fails is no fault of the resource
+		return unknown // a failing expression is not a fault of the resource
 	}
 	return v
 }
 
-// ask lets FHIRPath answer a rule, where it is one that FHIRPath can.
-func (e *evaluation) ask(r *rule, f *focus) (verdict, error) {
+// evaluate evaluates a rule with the FHIRPath engine, unless the rule is unfit for it.
+func (e *evaluation) evaluate(r *rule, f *focus) (verdict, error) {
 	if unfit[r.expression] != "" {
 		return unknown, nil
 	}
@@ -122,7 +121,7 @@ func (e *evaluation) eval(r *rule, f *focus) (verdict, error) {
 	return is(fhirpath.True(result)), nil
 }
 
-// element is a focus as the engine has it.
+// element returns a focus as an element for the engine.
 func (e *evaluation) element(f *focus) (fhirpath.Element, bool) {
 	if f.object != nil {
 		return fhirpath.Object(e.text[f.start:f.end], f.typ), true

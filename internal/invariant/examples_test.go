@@ -14,7 +14,7 @@ import (
 	"signalfhir/internal/synth"
 )
 
-// example is one official example whose structure is right.
+// example is an official example with a valid structure.
 type example struct {
 	release fhir.Release
 	file    string
@@ -50,25 +50,25 @@ func TestCheck_HoldsForEveryOfficialExample(t *testing.T) {
 	t.Parallel()
 	all := examples(t)
 	if len(all) < 200 {
-		t.Fatalf("only %d examples; the rest is refused before", len(all))
+		t.Fatalf("only %d examples; the others are refused before", len(all))
 	}
 	for _, x := range all {
 		if issues := Check(x.release, x.object); len(issues) > 0 {
 			t.Errorf("%s %s: %v", x.release, x.file, issues)
 		}
 		evaluate(x.release, x.object, func(e *evaluation, r *rule, f *focus) {
-			if r.answer != nil {
+			if r.native != nil {
 				return
 			}
-			if _, err := e.ask(r, f); err != nil {
+			if _, err := e.evaluate(r, f); err != nil {
 				t.Errorf("%s %s: %s at %s: %v", x.release, x.file, r.key, place(x.object, f.at), err)
 			}
 		})
 	}
 }
 
-// differs are the rules where native answers and the engine's differ, and why the
-// engine is not right.
+// differs lists the rules for which the native result and the engine's differ, and why
+// the engine is wrong.
 var differs = map[string]string{
 	"rng-2": "the engine cannot compare Quantities",
 	"dom-3": "the engine does not know the types of descendants",
@@ -79,15 +79,14 @@ func TestNative_AgreesWithTheEngine(t *testing.T) {
 	compared := map[string]int{}
 	for _, x := range examples(t) {
 		evaluate(x.release, x.object, func(e *evaluation, r *rule, f *focus) {
-			if r.answer == nil || differs[r.key] != "" {
+			if r.native == nil || differs[r.key] != "" {
 				return
 			}
 			compared[r.key]++
-			native := r.answer(f)
-			// Nothing is what R4's ref-1 and bdl-8 say of a reference or fullUrl that
-			// is not there.
-			if asked, err := e.eval(r, f); native != asked && asked != silent {
-				t.Errorf("%s %s: %s at %s: native answer %d, the engine's %d (%v)", x.release, x.file, r.key, place(x.object, f.at), native, asked, err)
+			native := r.native(f)
+			// R4's ref-1 and bdl-8 give nothing for a missing reference or fullUrl.
+			if evaluated, err := e.eval(r, f); native != evaluated && evaluated != silent {
+				t.Errorf("%s %s: %s at %s: native result %d, the engine's %d (%v)", x.release, x.file, r.key, place(x.object, f.at), native, evaluated, err)
 			}
 		})
 	}
@@ -98,7 +97,7 @@ func TestNative_AgreesWithTheEngine(t *testing.T) {
 	}
 }
 
-// evaluate goes through all rules of a resource.
+// evaluate evaluates all rules of a resource.
 func evaluate(r fhir.Release, o *fhir.Object, each func(*evaluation, *rule, *focus)) {
 	w := walkOf(r, o)
 	e := &evaluation{release: r, text: w.text, deadline: context.Background()}
@@ -109,7 +108,7 @@ func evaluate(r fhir.Release, o *fhir.Object, each func(*evaluation, *rule, *foc
 	}
 }
 
-// What the server comes with, and what its generators write, has to pass.
+// The built-in seed and generated resources must pass.
 func TestCheck_HoldsForTheSeed(t *testing.T) {
 	t.Parallel()
 	data, err := os.ReadFile("../../seed.json")
@@ -142,7 +141,7 @@ func TestCheck_HoldsForTheSeed(t *testing.T) {
 	}
 }
 
-// checked checks what a generator writes.
+// checked is a writer that checks what a generator writes.
 type checked struct {
 	t       *testing.T
 	release fhir.Release

@@ -8,14 +8,13 @@ import (
 	"signalfhir/internal/fhir"
 )
 
-// native are the answers given in Go, by the expression they answer: where a
-// release words a rule anew, the engine is asked until someone reads the new
-// words.
+// native lists rules evaluated in Go, by expression: if a release changes the text of a
+// rule, the engine evaluates it until somebody reads the new text.
 //
-// There are two reasons for one. A Reference, Period, Quantity or ContactPoint is
-// on nearly every write, several times; walking members costs a hundredth of an
-// evaluation. And some the engine cannot answer rightly: it compares times of
-// different precision without their zones, Quantities not at all.
+// There are two reasons for evaluating a rule here. A Reference, Period, Quantity or
+// ContactPoint is in nearly every write, several times; walking members costs a
+// hundredth of an evaluation. And the engine gets some rules wrong: it compares times of
+// different precision without their zones, and Quantities not at all.
 var native = map[string]func(*focus) verdict{
 	// qty-3, vsd-10
 	"code.empty() or system.exists()": func(f *focus) verdict { return is(!has(f.object, "code") || has(f.object, "system")) },
@@ -50,35 +49,35 @@ var native = map[string]func(*focus) verdict{
 	"probability is decimal implies (probability as decimal) <= 100":                              probable,
 	"probability.exists($this is decimal) implies (probability as decimal) <= 100":                probable,
 	"probability.empty() or ((probability is decimal) implies ((probability as decimal) <= 100))": probable,
-	// md-1, to whose letter a focus without a max gives nothing
+	// md-1: taken literally, it gives nothing for a focus without a max
 	"max='*' or (max.toInteger() > 0)": func(f *focus) verdict {
 		most, err := strconv.Atoi(f.object.Text("max"))
 		return is(err != nil || most > 0)
 	},
-	// bdl-8 of R4, to whose letter an entry without a fullUrl gives nothing
+	// bdl-8 of R4: taken literally, it gives nothing for an entry without a fullUrl
 	"fullUrl.contains('/_history/').not()": func(f *focus) verdict { return is(!strings.Contains(f.object.Text("fullUrl"), "/_history/")) },
 }
 
-// elementRules and domainRules are of every element and every resource, and not in
-// HL7's list of what each type adds.
+// elementRules and domainRules apply to every element and every resource. HL7's list of
+// what each type adds does not have them.
 var (
-	// The walk only puts it to an element that breaks it.
-	elementRules = []*rule{answered("ele-1", "hasValue() or (children().count() > id.count())", func(*focus) verdict { return broken })}
+	// The walk only applies it to an element that breaks it.
+	elementRules = []*rule{nativeRule("ele-1", "hasValue() or (children().count() > id.count())", func(*focus) verdict { return broken })}
 
 	domainRules = []*rule{
-		answered("dom-3", "contained.where((('#'+id in (%resource.descendants().reference | %resource.descendants().as(canonical) | %resource.descendants().as(uri) | %resource.descendants().as(url))) or descendants().where(reference = '#').exists() or descendants().where(as(canonical) = '#').exists()).not()).trace('unmatched', id).empty()", containedUsed),
-		answered("dom-4", "contained.meta.versionId.empty() and contained.meta.lastUpdated.empty()", func(f *focus) verdict {
+		nativeRule("dom-3", "contained.where((('#'+id in (%resource.descendants().reference | %resource.descendants().as(canonical) | %resource.descendants().as(uri) | %resource.descendants().as(url))) or descendants().where(reference = '#').exists() or descendants().where(as(canonical) = '#').exists()).not()).trace('unmatched', id).empty()", containedUsed),
+		nativeRule("dom-4", "contained.meta.versionId.empty() and contained.meta.lastUpdated.empty()", func(f *focus) verdict {
 			return noContained(f, func(meta *fhir.Object) bool { return has(meta, "versionId") || has(meta, "lastUpdated") })
 		}),
-		answered("dom-5", "contained.meta.security.empty()", func(f *focus) verdict {
+		nativeRule("dom-5", "contained.meta.security.empty()", func(f *focus) verdict {
 			return noContained(f, func(meta *fhir.Object) bool { return meta.Has("security") })
 		}),
 	}
 )
 
-func answered(key, expression string, answer func(*focus) verdict) *rule {
+func nativeRule(key, expression string, evaluate func(*focus) verdict) *rule {
 	r := newRule(key, expression)
-	r.answer = answer
+	r.native = evaluate
 	return r
 }
 
@@ -89,10 +88,10 @@ func is(true bool) verdict {
 	return broken
 }
 
-// has tells whether a primitive exists, if only as an extension.
+// has reports whether a primitive exists, even if only as an extension.
 func has(o *fhir.Object, name string) bool { return o.Has(name) || o.Has("_"+name) }
 
-// containedReference answers ref-1: what a reference with # names is contained. A
+// containedReference evaluates ref-1: the target of a reference with # is contained. A
 // lone # is the container itself.
 func containedReference(f *focus) verdict {
 	id, local := strings.CutPrefix(f.object.Text("reference"), "#")
@@ -107,9 +106,9 @@ func containedReference(f *focus) verdict {
 	return broken
 }
 
-// containedUsed answers dom-3: a contained resource is referred to, or refers to
-// its container. Any text that is such a reference counts: which of them are
-// references is for the types to say, and nothing else begins with #.
+// containedUsed evaluates dom-3: a contained resource is referred to, or refers to its
+// container. Any such text counts as a reference: only the types could tell which texts
+// are references, and nothing else begins with #.
 func containedUsed(f *focus) verdict {
 	used := map[string]bool{}
 	local(f.object, used)
@@ -144,14 +143,14 @@ func local(value any, found map[string]bool) {
 	}
 }
 
-// probable answers ras-2: a probability is at most 100.
+// probable evaluates ras-2: a probability is at most 100.
 func probable(f *focus) verdict {
 	text, _ := f.object.Get("probabilityDecimal").(json.Number)
 	value, err := strconv.ParseFloat(string(text), 64)
 	return is(err != nil || value <= 100)
 }
 
-// noContained tells that no contained resource has meta of a kind.
+// noContained reports whether no contained resource has a forbidden meta.
 func noContained(f *focus, forbidden func(meta *fhir.Object) bool) verdict {
 	for _, inner := range f.object.Array("contained") {
 		if inner, ok := inner.(*fhir.Object); ok && forbidden(inner.Object("meta")) {

@@ -9,13 +9,13 @@ import (
 	"signalfhir/internal/fhir"
 )
 
-// ordered answers that one time is not after another. They may be of different
-// precision, and only one have a zone: it is broken where no reading holds.
+// ordered evaluates that one time is not after another. They may have different
+// precision, and only one may have a zone: the rule is broken if no reading holds.
 func ordered(f *focus, first, second string) verdict {
 	a, okA := readTime(f.object.Text(first))
 	b, okB := readTime(f.object.Text(second))
 	if !okA || !okB {
-		return holds // one of them is not there
+		return holds // one of them is missing
 	}
 	if a.zoned != b.zoned {
 		// A day begins 14 hours east of Greenwich and ends 12 hours west of it.
@@ -24,9 +24,9 @@ func ordered(f *focus, first, second string) verdict {
 	return is(!a.from.After(b.last()))
 }
 
-// span is the time a date, dateTime or instant of any precision stands for.
+// span is the time covered by a date, dateTime or instant of any precision.
 type span struct {
-	from, to time.Time // to is the first moment after
+	from, to time.Time // to is exclusive
 	zoned    bool
 }
 
@@ -53,7 +53,7 @@ func readTime(text string) (s span, ok bool) {
 		s.to = s.from.AddDate(0, 0, 1)
 	default:
 		s.zoned = true
-		if len(text) > 19 && text[17:19] == "60" { // a leap second, which time.Parse has not
+		if len(text) > 19 && text[17:19] == "60" { // a leap second, which time.Parse rejects
 			text = text[:17] + "59" + text[19:]
 		}
 		s.from, err = time.Parse(time.RFC3339Nano, text)
@@ -62,7 +62,7 @@ func readTime(text string) (s span, ok bool) {
 	return s, err == nil
 }
 
-// precision is how long the last digit of the seconds lasts.
+// precision returns the unit of the last digit of the seconds.
 func precision(text string) time.Duration {
 	unit := time.Second
 	if _, fraction, ok := strings.Cut(text, "."); ok {
@@ -73,9 +73,9 @@ func precision(text string) time.Duration {
 	return unit
 }
 
-// ascending answers that one Quantity is not above another. Without a conversion
-// of units that can be said of those in the same unit only. Where the rule asks for the
-// boundaries of the values, what one was rounded from may be half a digit off.
+// ascending evaluates that one Quantity is not above another. Without unit conversion it
+// only compares those in the same unit. If the rule uses the boundaries of the values,
+// each may be half a digit off because of rounding.
 func ascending(f *focus, low, high string, rounded bool) verdict {
 	a, b := f.object.Object(low), f.object.Object(high)
 	for _, name := range []string{"system", "code"} {
@@ -97,7 +97,7 @@ func ascending(f *focus, low, high string, rounded bool) verdict {
 	return is(x <= y)
 }
 
-// number is the value of a Quantity and half of its last digit.
+// number returns the value of a Quantity and half the unit of its last digit.
 func number(o *fhir.Object) (value, rounding float64, ok bool) {
 	text, ok := o.Get("value").(json.Number)
 	if !ok {

@@ -7,8 +7,7 @@ import (
 	"signalfhir/internal/fhir"
 )
 
-// place is the path of a location, as FHIRPath writes it, "" where it is not in
-// the resource.
+// place returns the FHIRPath of a location, or "" if it is not in the resource.
 func place(root *fhir.Object, at location) string {
 	path, _ := find(root, root.Text("resourceType"), at.object)
 	if at.name == "" {
@@ -21,7 +20,7 @@ func place(root *fhir.Object, at location) string {
 	return path
 }
 
-// find looks for an object below another, by identity.
+// find finds an object below another, by identity.
 func find(o *fhir.Object, path string, wanted *fhir.Object) (string, bool) {
 	if o == wanted {
 		return path, true

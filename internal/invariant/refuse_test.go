@@ -8,9 +8,8 @@ import (
 	"signalfhir/internal/fhir"
 )
 
-// Each resource breaks one invariant, and none where old is replaced by new: a
-// check that is switched off fails the first half, one that refuses everything
-// the second.
+// Each resource breaks one invariant, and none after old is replaced by new: a disabled
+// check fails the first half, and one that refuses everything the second.
 func TestCheck_NamesWhatIsBroken(t *testing.T) {
 	t.Parallel()
 	const (
@@ -159,10 +158,10 @@ func TestCheck_NamesWhatIsBroken(t *testing.T) {
 			t.Parallel()
 			sound := strings.Replace(c.broken, c.old, c.new, 1)
 			if sound == c.broken {
-				t.Fatal("the change changes nothing")
+				t.Fatal("the change has no effect")
 			}
 			if issues := Check(c.release, accepted(t, c.release, sound)); len(issues) != 0 {
-				t.Errorf("refuses what is right: %v\n%s", issues, sound)
+				t.Errorf("refuses a valid resource: %v\n%s", issues, sound)
 			}
 			issues := Check(c.release, accepted(t, c.release, c.broken))
 			if len(issues) != 1 {
@@ -180,8 +179,8 @@ func TestCheck_NamesWhatIsBroken(t *testing.T) {
 	}
 }
 
-// accepted reads a resource of which the structure is right, without which a check
-// would never be asked.
+// accepted parses a resource with a valid structure; without one the check would never
+// run.
 func accepted(t testing.TB, r fhir.Release, text string) *fhir.Object {
 	t.Helper()
 	o, err := fhir.Parse([]byte(text))
@@ -194,7 +193,7 @@ func accepted(t testing.TB, r fhir.Release, text string) *fhir.Object {
 	return o
 }
 
-// What is there as an extension only exists, though it has no value.
+// An element with only an extension exists, although it has no value.
 func TestCheck_SeesElementsWithoutAValue(t *testing.T) {
 	t.Parallel()
 	const absent = `{"extension":[{"url":"http://hl7.org/fhir/StructureDefinition/data-absent-reason","valueCode":"unknown"}]}`
@@ -210,8 +209,8 @@ func TestCheck_SeesElementsWithoutAValue(t *testing.T) {
 	}
 }
 
-// What is right, and what an expression read to the letter would refuse.
-func TestCheck_HoldsWhereAnExpressionIsSilent(t *testing.T) {
+// Valid resources that an expression would refuse if taken literally.
+func TestCheck_HoldsIfAnExpressionIsSilent(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		release fhir.Release

@@ -13,8 +13,8 @@ import (
 	"signalfhir/internal/fhir"
 )
 
-// mutate changes an object somewhere below: a member goes, comes twice, or gets a
-// value from elsewhere in the resource.
+// mutate changes an object somewhere below: it removes or duplicates a member, or gives
+// it a value from elsewhere in the resource.
 func mutate(o *fhir.Object, random *rand.Rand, values []any) {
 	names := o.Names()
 	if len(names) == 0 {
@@ -48,7 +48,7 @@ func mutate(o *fhir.Object, random *rand.Rand, values []any) {
 	}
 }
 
-// leaves are the primitive values of a tree.
+// leaves returns the primitive values of a tree.
 func leaves(value any) []any {
 	var all []any
 	switch v := value.(type) {
@@ -66,8 +66,8 @@ func leaves(value any) []any {
 	return all
 }
 
-// Whatever Validate lets pass, Check ends, says the same twice, and where.
-func TestCheck_TakesWhateverValidateAccepts(t *testing.T) {
+// For whatever Validate accepts, Check ends, is repeatable, and gives each issue a place.
+func TestCheck_AcceptsWhateverValidateAccepts(t *testing.T) {
 	t.Parallel()
 	random := rand.New(rand.NewPCG(1, 2))
 	accepted, refused := 0, 0
@@ -105,8 +105,8 @@ func TestCheck_TakesWhateverValidateAccepts(t *testing.T) {
 	}
 }
 
-// The text the engine reads is JSON, and of each focus the piece that is its own.
-func TestWalk_WritesTheFociDown(t *testing.T) {
+// The text for the engine is JSON, and the slice of each focus is its own JSON.
+func TestWalk_WritesTheTextOfEachFocus(t *testing.T) {
 	t.Parallel()
 	for _, x := range examples(t) {
 		w := walkOf(x.release, x.object)
@@ -125,7 +125,7 @@ func TestWalk_WritesTheFociDown(t *testing.T) {
 	}
 }
 
-// named are the members of an object that have a value or stand for one.
+// named returns the members of an object that have a value or a sibling.
 func named(o *fhir.Object) []string {
 	var names []string
 	for _, name := range o.Names() {
@@ -162,7 +162,7 @@ func TestCheck_IsBounded(t *testing.T) {
 	}
 }
 
-// A release's rules are shared by all who write.
+// Concurrent writers share a release's rules.
 func TestCheck_IsSafeForConcurrentUse(t *testing.T) {
 	t.Parallel()
 	o := accepted(t, fhir.R4, `{"resourceType":"Questionnaire","status":"active","item":[{"linkId":"1","type":"group","item":[{"linkId":"1","type":"display","code":[{"code":"a"}]}]}]}`)

@@ -5,8 +5,8 @@ import (
 	"sync"
 )
 
-// shape is a type as the walk needs it: what is below its members. It is made of
-// the type model, a member when one is first met.
+// shape is a type prepared for the walk: what is below its members. It comes from the
+// type model; a member is added when it is first met.
 type shape struct {
 	typ     string // as the type model names it: Period, Encounter.participant
 	rules   []*rule
@@ -16,12 +16,12 @@ type shape struct {
 // member is one member of an object.
 type member struct {
 	typ    string
-	shape  *shape // nil: primitive, or a resource, which says itself what it is
+	shape  *shape // nil: primitive, or a resource, which names its own type
 	rules  []*rule
-	valued bool // it stands beside a value
+	valued bool // it is beside a value
 }
 
-// shape answers the shape of a type.
+// shape returns the shape of a type.
 func (t *table) shape(typ string) *shape {
 	if found, ok := t.shapes.Load(typ); ok {
 		return found.(*shape)
@@ -34,9 +34,9 @@ func (t *table) shape(typ string) *shape {
 	return found.(*shape)
 }
 
-// union adds rules that are not there yet. One that only repeats an expression
-// under another key says nothing new: the operations of a TestScript borrow their
-// content from each other, and have a key for each place.
+// union adds rules that are not yet present. It skips a rule that repeats an expression
+// under another key: the operations of a TestScript share their content, with a key for
+// each place.
 func union(rules, more []*rule) []*rule {
 	all := append([]*rule(nil), rules...)
 next:
@@ -51,7 +51,7 @@ next:
 	return all
 }
 
-// member answers what stands under a name of an object of the shape.
+// member returns the member with a name in an object of the shape.
 func (t *table) member(s *shape, name string) *member {
 	if found, ok := s.members.Load(name); ok {
 		return found.(*member)
@@ -72,8 +72,8 @@ func (t *table) member(s *shape, name string) *member {
 	return found.(*member)
 }
 
-// choice splits the name of a member that is one type of a choice: valueQuantity
-// is value of type Quantity.
+// choice splits the name of a member that is one type of a choice: valueQuantity is
+// value with type Quantity.
 func (t *table) choice(owner, name string) (base, typ string) {
 	for i := range name {
 		if name[i] < 'A' || name[i] > 'Z' {

@@ -20,11 +20,11 @@ var tableFiles embed.FS
 // rule is one invariant of one type or element.
 type rule struct {
 	key, expression string
-	answer          func(*focus) verdict // nil: FHIRPath answers
+	native          func(*focus) verdict // nil: evaluated by the FHIRPath engine
 	compile         func() (*fhirpath.Expr, error)
 }
 
-// verdict is what evaluating a rule gives.
+// verdict is the result of evaluating a rule.
 type verdict int
 
 const (
@@ -34,7 +34,7 @@ const (
 	unknown // not evaluated, which refuses nothing
 )
 
-// table is the rules of a release, unpacked when the release is first written to.
+// table holds the rules of a release, loaded on the first write to it.
 type table struct {
 	release fhir.Release
 	model   fhir.PathModel
@@ -43,8 +43,8 @@ type table struct {
 	shapes  sync.Map // type → *shape
 }
 
-// tables holds the table of every release. It is read-only; what it points to
-// fills itself.
+// tables holds the table of every release. The map is read-only; each table loads
+// itself on first use.
 var tables = func() map[fhir.Release]*table {
 	all := map[fhir.Release]*table{}
 	for _, r := range fhir.Releases {
@@ -83,7 +83,7 @@ func (t *table) unpack() {
 }
 
 func newRule(key, expression string) *rule {
-	return &rule{key: key, expression: expression, answer: native[expression],
+	return &rule{key: key, expression: expression, native: native[expression],
 		compile: sync.OnceValues(func() (*fhirpath.Expr, error) { return fhirpath.Compile(expression, fhirpath.Options{}) }),
 	}
 }

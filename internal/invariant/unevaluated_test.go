@@ -15,9 +15,9 @@ import (
 	"signalfhir/internal/fhir"
 )
 
-var update = flag.Bool("update", false, "write the golden file anew")
+var update = flag.Bool("update", false, "rewrite the golden file")
 
-// Which invariants refuse nothing, and why, changes only where someone sees it.
+// The list of invariants that refuse nothing, with the causes, changes only on purpose.
 func TestUnevaluated_Golden(t *testing.T) {
 	t.Parallel()
 	var b strings.Builder
@@ -26,12 +26,12 @@ func TestUnevaluated_Golden(t *testing.T) {
 		for _, rules := range tableOf(r).rules {
 			for _, rule := range rules {
 				all++
-				if rule.answer != nil {
+				if rule.native != nil {
 					native++
 				}
 			}
 		}
-		fmt.Fprintf(&b, "%s: %d invariants, %d answered natively, %d by FHIRPath, %d not evaluated\n", r, all, native, all-native-len(skipped), len(skipped))
+		fmt.Fprintf(&b, "%s: %d invariants, %d evaluated natively, %d by FHIRPath, %d not evaluated\n", r, all, native, all-native-len(skipped), len(skipped))
 		for _, s := range skipped {
 			if s.Cause == "" {
 				t.Errorf("%s %s of %s: no cause", r, s.Key, s.Path)
@@ -41,7 +41,7 @@ func TestUnevaluated_Golden(t *testing.T) {
 		for _, path := range slices.Sorted(maps.Keys(tableOf(r).rules)) {
 			for _, rule := range tableOf(r).rules[path] {
 				if what := lenient[rule.expression]; what != "" {
-					fmt.Fprintf(&b, "\t%s %s: evaluated, and holds where %s\n", path, rule.key, what)
+					fmt.Fprintf(&b, "\t%s %s: evaluated, and holds if %s\n", path, rule.key, what)
 				}
 			}
 		}
@@ -58,12 +58,12 @@ func TestUnevaluated_Golden(t *testing.T) {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(string(want), b.String()); diff != "" {
-		t.Errorf("(-golden +got; write it anew with -update):\n%s", diff)
+		t.Errorf("(-golden +got; rewrite it with -update):\n%s", diff)
 	}
 }
 
-// An expression that is not in a table any more would be excused for nothing.
-func TestExceptions_AreAboutRulesThereAre(t *testing.T) {
+// An exception must be about an expression that is still in a table.
+func TestExceptions_AreAboutExistingRules(t *testing.T) {
 	t.Parallel()
 	there := map[string]bool{}
 	for _, r := range fhir.Releases {
@@ -75,16 +75,16 @@ func TestExceptions_AreAboutRulesThereAre(t *testing.T) {
 	}
 	for expression := range native {
 		if !there[expression] {
-			t.Errorf("a native answer to no rule: %s", expression)
+			t.Errorf("a native evaluation without a rule: %s", expression)
 		}
 	}
 	for _, exceptions := range []map[string]string{unfit, lenient} {
 		for expression := range exceptions {
 			if !there[expression] {
-				t.Errorf("an exception of no rule: %s", expression)
+				t.Errorf("an exception without a rule: %s", expression)
 			}
 			if native[expression] != nil {
-				t.Errorf("answered natively and excused as well: %s", expression)
+				t.Errorf("both native and excepted: %s", expression)
 			}
 		}
 	}

@@ -9,7 +9,7 @@ import (
 	"signalfhir/internal/fhirpath"
 )
 
-// focus is an element with rules to answer.
+// focus is an element with rules to evaluate.
 type focus struct {
 	rules []*rule
 	at    location
@@ -20,34 +20,34 @@ type focus struct {
 	start, end int          // its text
 }
 
-// location is where an element stands: a member of an object, the n-th of its
-// values, or the object itself where name is "". The path to it is only looked
-// for when there is something to report (place.go).
+// location is the position of an element: a member of an object, the n-th of its values,
+// or the object itself if name is "". Its path is only computed when there is something
+// to report (place.go).
 type location struct {
 	object *fhir.Object
 	name   string
 	index  int
 }
 
-// scope is a resource: what %resource is of the elements in it.
+// scope is a resource: the value of %resource for the elements in it.
 type scope struct {
 	object     *fhir.Object
 	start, end int
 	root       *scope // the resource this one is contained in; itself for any other
 
-	engine *fhirpath.Scope // of a root, nil before the first question
+	engine *fhirpath.Scope // of a root; nil before the first evaluation
 }
 
-// walk goes through a resource once. It collects the elements that have rules, in
-// the order of the document, and writes down the text FHIRPath reads, in which
-// each of them is a piece: so no element is encoded or parsed twice.
+// walk walks a resource once. It collects the elements that have rules, in document
+// order, and writes the text that FHIRPath reads. Each of them is a slice of that text,
+// so no element is encoded or parsed twice.
 //
-// The text is not quite the resource. FHIR puts the extensions of a primitive
-// beside it, and the engine only looks at the value: a start that is an extension
-// telling why it is not known would not exist, and start.exists() be wrong. So
-// where there is no value the object with the extensions stands in its place. And a
-// narrative, often the longest part and in no rule that is evaluated, is left out:
-// the engine reads through the text again for every member it looks for.
+// The text differs from the resource in two ways. FHIR puts the extensions of a primitive
+// beside it, and the engine only looks at the value: a start with only an extension, such
+// as the reason why it is unknown, would not exist, and start.exists() would be wrong. So
+// if there is no value, the object with the extensions takes its place. And a narrative
+// is left out: it is often the longest part, no evaluated rule uses it, and the engine
+// reads the text again for every member it looks up.
 type walk struct {
 	table *table
 	text  []byte
@@ -73,7 +73,7 @@ func (w *walk) resource(o *fhir.Object, container *scope) {
 	w.resourceRules(o, s)
 }
 
-// resourceRules answers the rules of DomainResource.
+// resourceRules adds the rules of DomainResource.
 func (w *walk) resourceRules(o *fhir.Object, s *scope) {
 	if !o.Has("contained") {
 		return
@@ -81,8 +81,8 @@ func (w *walk) resourceRules(o *fhir.Object, s *scope) {
 	w.foci = append(w.foci, &focus{rules: domainRules, typ: o.Text("resourceType"), at: location{object: o}, object: o, scope: s, start: s.start, end: s.end})
 }
 
-// object goes through the members of an object. valued tells that it stands beside
-// a value, which is content enough (ele-1).
+// object walks the members of an object. valued means that it is beside a value, which
+// is content enough (ele-1).
 func (w *walk) object(o *fhir.Object, shape *shape, rules []*rule, s *scope, valued bool) {
 	var f *focus
 	if len(rules) > 0 {
@@ -119,8 +119,8 @@ func (w *walk) member(o *fhir.Object, name string, shape *shape, s *scope) {
 	w.values(value, location{o, name, 0}, w.table.member(shape, name), s)
 }
 
-// beside writes what stands beside a primitive, under its own name where there
-// is no value.
+// beside writes the sibling of a primitive, under the primitive's name if there is no
+// value.
 func (w *walk) beside(o *fhir.Object, base string, value any, s *scope) {
 	m := &member{shape: w.table.shape("Element")}
 	switch values := o.Get(base).(type) {
@@ -138,8 +138,8 @@ func (w *walk) beside(o *fhir.Object, base string, value any, s *scope) {
 	w.values(value, location{o, base, 0}, m, s)
 }
 
-// merged is the values of a list of primitives with what stands beside a missing
-// one in its place, or what is then left to stand beside them.
+// merged returns the values of a list of primitives with siblings in place of missing
+// values or, if beside is set, the siblings of the present values.
 func merged(values, siblings []any, beside bool) []any {
 	all := make([]any, len(values))
 	for i, value := range values {
@@ -195,7 +195,7 @@ func (w *walk) value(value any, at location, m *member, s *scope) {
 			container = s
 		}
 		w.resource(o, container)
-	default: // in the place of a primitive
+	default: // in place of a primitive
 		w.object(o, w.table.shape("Element"), nil, s, false)
 	}
 }
@@ -213,9 +213,9 @@ func (w *walk) primitive(value any) {
 	}
 }
 
-// number writes a JSON number. The engine compares decimals digit by digit, of
-// which 1e999999999 has a gigabyte: such a one becomes a string, which nothing is
-// compared with.
+// number writes a JSON number. The engine compares decimals digit by digit, and
+// 1e999999999 has a gigabyte of digits: such a number becomes a string, which compares
+// with nothing.
 func (w *walk) number(text string) {
 	const most = 400 // no decimal of FHIR needs more
 	if _, exponent, ok := strings.Cut(strings.ToLower(text), "e"); ok {
@@ -227,7 +227,7 @@ func (w *walk) number(text string) {
 	w.text = append(w.text, text...)
 }
 
-// string writes a JSON string. Nearly all need no escape.
+// string writes a JSON string. Nearly all strings need no escape.
 func (w *walk) string(s string) {
 	for i := range len(s) {
 		if s[i] < ' ' || s[i] == '"' || s[i] == '\\' {

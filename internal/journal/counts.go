@@ -6,18 +6,18 @@ import (
 	"time"
 )
 
-// maxTallies bounds the subscriptions a journal keeps count of. It is beyond the
-// number that can exist at once; those heard of first are forgotten first.
+// maxTallies bounds the subscriptions a journal counts for. It is more than can
+// exist at once; the oldest tallies are dropped first.
 const maxTallies = 250_000
 
-// Tally is what the entries about one subscription add up to since the room was
-// made or reset.
+// Tally sums up the entries about one subscription since the room was created or
+// reset.
 type Tally struct {
 	Bound int            // sockets bound now
 	Sent  map[string]int // notifications queued for sockets, by type
 }
 
-// Totals count entries since the room was made or reset.
+// Totals count entries since the room was created or reset.
 type Totals struct {
 	Changes  uint64 `json:"changes"`
 	Fired    uint64 `json:"fired"`
@@ -29,25 +29,25 @@ type Totals struct {
 // Seconds is how far back [Rates] go.
 const Seconds = 300
 
-// Rates count entries a second, the oldest second first.
+// Rates count entries per second, the oldest second first.
 type Rates struct {
 	Step     int             `json:"step"` // seconds
-	End      time.Time       `json:"end"`  // of the last second counted, which is under way
+	End      time.Time       `json:"end"`  // of the last second counted, which is not over
 	Changes  [Seconds]uint32 `json:"changes"`
 	Events   [Seconds]uint32 `json:"events"`
 	Frames   [Seconds]uint32 `json:"frames"`
 	Received [Seconds]uint32 `json:"received"`
 }
 
-// counts are the numbers a journal keeps beside its entries. The lock of the
+// counts are the numbers a journal keeps besides its entries. The lock of the
 // journal guards them.
 type counts struct {
 	totals  Totals
 	fired   map[string]uint64 // by topic
 	seconds [Seconds]second   // at their time modulo Seconds
 	tallies map[string]*tally
-	heard   []string // keys of tallies, oldest first
-	last    *tally   // the one counted for last: frames come in runs
+	tallied []string // keys of tallies, oldest first
+	last    *tally   // the tally used last: frames come in runs
 	waiting map[string]*wait
 }
 
@@ -69,16 +69,16 @@ type sent struct {
 	count int
 }
 
-// wait is what everyone who awaits one subscription waits for.
+// wait is shared by all callers that await one subscription.
 type wait struct {
 	changed chan struct{} // closed by the next entry that changes the tally
-	waiters int           // the last to give up removes the wait
+	waiters int           // the last one to leave removes the wait
 }
 
 func (c *counts) reset() {
-	c.tallies, c.heard, c.last, c.fired, c.totals = map[string]*tally{}, nil, nil, map[string]uint64{}, Totals{}
+	c.tallies, c.tallied, c.last, c.fired, c.totals = map[string]*tally{}, nil, nil, map[string]uint64{}, Totals{}
 	c.seconds = [Seconds]second{}
-	// Those who wait look again.
+	// Wake the waiters, so that they look again.
 	for _, w := range c.waiting {
 		close(w.changed)
 	}
@@ -98,7 +98,7 @@ func (j *Journal) countLocked(e *Entry) {
 			j.totals.Frames++
 			s.frames++
 			if e.Subscription != "" {
-				j.tallyLocked(e)
+				j.countTallyLocked(e)
 			}
 		case Appended:
 			j.totals.Events++
@@ -111,7 +111,7 @@ func (j *Journal) countLocked(e *Entry) {
 			s.received++
 		}
 	case Bound, Unbound:
-		j.tallyLocked(e)
+		j.countTallyLocked(e)
 	case Fired:
 		j.totals.Fired++
 		j.fired[e.Topic]++
@@ -120,7 +120,7 @@ func (j *Journal) countLocked(e *Entry) {
 	}
 }
 
-func (j *Journal) tallyLocked(e *Entry) {
+func (j *Journal) countTallyLocked(e *Entry) {
 	t := j.last
 	if t == nil || t.subscription != e.Subscription {
 		t = j.tallies[e.Subscription]
@@ -128,10 +128,10 @@ func (j *Journal) tallyLocked(e *Entry) {
 	if t == nil {
 		t = &tally{subscription: e.Subscription}
 		j.tallies[e.Subscription] = t
-		j.heard = append(j.heard, e.Subscription)
-		if len(j.heard) > maxTallies {
-			delete(j.tallies, j.heard[0])
-			j.heard = j.heard[1:]
+		j.tallied = append(j.tallied, e.Subscription)
+		if len(j.tallied) > maxTallies {
+			delete(j.tallies, j.tallied[0])
+			j.tallied = j.tallied[1:]
 		}
 	}
 	j.last = t
@@ -139,7 +139,7 @@ func (j *Journal) tallyLocked(e *Entry) {
 	case Bound:
 		t.bound++
 	case Unbound:
-		// What was bound before a reset is unbound after it.
+		// A binding from before a reset may end after it.
 		t.bound = max(t.bound-1, 0)
 	case Sent:
 		t.add(e.Type)
@@ -163,14 +163,14 @@ func (t *tally) add(kind string) {
 	t.sent = append(t.sent, sent{kind, 1})
 }
 
-// Totals answers the totals, and how often each topic fired.
+// Totals returns the totals, and how often each topic fired.
 func (j *Journal) Totals() (Totals, map[string]uint64) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	return j.totals, maps.Clone(j.fired)
 }
 
-// Rates answers the counts of the last [Seconds] seconds.
+// Rates returns the counts of the last [Seconds] seconds.
 func (j *Journal) Rates() *Rates {
 	now := j.clock.Now()
 	r := &Rates{Step: 1, End: now}
@@ -185,10 +185,10 @@ func (j *Journal) Rates() *Rates {
 	return r
 }
 
-// Await returns once the tally of a subscription meets a condition, at once if
-// it does already, or when ctx ends. It answers the tally it saw last, so that
-// who waited in vain can say what was seen instead, and whether that met the
-// condition. met is called without a lock and only from within Await.
+// Await returns once the tally of a subscription meets a condition, or when ctx
+// ends. It returns the tally it saw last and whether that met the condition, so
+// that a caller that waited in vain can report what was seen instead. met is
+// called without a lock and only from within Await.
 func (j *Journal) Await(ctx context.Context, subscription string, met func(Tally) bool) (Tally, bool) {
 	for {
 		seen, w := j.join(subscription)
@@ -200,12 +200,12 @@ func (j *Journal) Await(ctx context.Context, subscription string, met func(Tally
 		case <-w.changed:
 		case <-ctx.Done():
 			seen = j.leave(subscription, w)
-			return seen, met(seen) // it may have come true at the last moment
+			return seen, met(seen) // it may have become true at the last moment
 		}
 	}
 }
 
-// join answers the tally as it is and what to wait for until it changes.
+// join returns the present tally and what to wait on until it changes.
 func (j *Journal) join(subscription string) (Tally, *wait) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -215,11 +215,11 @@ func (j *Journal) join(subscription string) (Tally, *wait) {
 		j.waiting[subscription] = w
 	}
 	w.waiters++
-	return j.tallyOfLocked(subscription), w
+	return j.tallyLocked(subscription), w
 }
 
-// leave gives up waiting and answers the tally as it is. What nobody waits for
-// is not kept.
+// leave stops waiting and returns the present tally. It removes a wait that has
+// no waiters.
 func (j *Journal) leave(subscription string, w *wait) Tally {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -227,10 +227,10 @@ func (j *Journal) leave(subscription string, w *wait) Tally {
 	if w.waiters == 0 && j.waiting[subscription] == w {
 		delete(j.waiting, subscription)
 	}
-	return j.tallyOfLocked(subscription)
+	return j.tallyLocked(subscription)
 }
 
-func (j *Journal) tallyOfLocked(subscription string) Tally {
+func (j *Journal) tallyLocked(subscription string) Tally {
 	seen := Tally{Sent: map[string]int{}}
 	if t := j.tallies[subscription]; t != nil {
 		seen.Bound = t.bound

@@ -8,11 +8,11 @@ import (
 
 // The kinds of entry.
 const (
-	HTTP     = "http"      // a request and its answer
-	Opened   = "opened"    // a socket opened; Text has the path it asked for and from where
+	HTTP     = "http"      // a request and its response
+	Opened   = "opened"    // a socket opened; Text has its path and remote address
 	Closed   = "closed"    // a socket closed; Code and Text say how
-	Received = "received"  // a frame came in; Type is what it asks for
-	Sent     = "sent"      // a frame was queued for a socket; Type is that of the notification, or outcome, or pong
+	Received = "received"  // a frame came in; Type is its verb
+	Sent     = "sent"      // a frame was queued for a socket; Type is the notification's, or outcome, or pong
 	Overflow = "overflow"  // too many frames waited for a socket
 	Token    = "token"     // a token was issued, renewed, revoked, or expired: Type
 	Bound    = "bound"     // a socket was bound to a subscription
@@ -22,10 +22,10 @@ const (
 	Fired    = "fired"     // a change, or a trigger, fired a topic
 	NotFired = "not-fired" // a change did not fire a topic; Text says why
 	Appended = "appended"  // an event was numbered and logged
-	NotSent  = "not-sent"  // an event concerns a subscription but went to nobody; Text says why
-	Refused  = "refused"   // something said on a socket was refused; Text says why
-	Lenient  = "lenient"   // something was taken that strictly is wrong; Text says what
-	Reset    = "reset"     // the room went back to its seed; tallies begin anew
+	NotSent  = "not-sent"  // an event concerns a subscription but was not sent to a socket; Text says why
+	Refused  = "refused"   // a message on a socket was refused; Text says why
+	Lenient  = "lenient"   // something was accepted that is wrong in strict mode; Text says what
+	Reset    = "reset"     // the room went back to its seed; tallies start again
 )
 
 // Kinds lists every kind.
@@ -33,11 +33,11 @@ func Kinds() []string {
 	return []string{HTTP, Opened, Closed, Received, Sent, Overflow, Token, Bound, Unbound, Status, Change, Fired, NotFired, Appended, NotSent, Refused, Lenient, Reset}
 }
 
-// Entry is one thing that happened. Which members say something depends on the
-// kind. No member ever holds a token, only the fingerprint of one.
+// Entry is one thing that happened. Which fields are set depends on the kind. No
+// field ever holds a token, only the fingerprint of one.
 type Entry struct {
-	Seq          uint64    // 1, 2, 3 …; given by the journal
-	Time         time.Time // given by the journal where it is zero
+	Seq          uint64    // 1, 2, 3 …; set by the journal
+	Time         time.Time // set by the journal if it is zero
 	Kind         string
 	Subscription string
 	Socket       string
@@ -52,16 +52,16 @@ type Entry struct {
 	Code         int    // of a close
 	First, Last  int64  // numbers of the events it carries
 	Text         string
-	Frame        []byte    // what went over the socket; shared, never modified
+	Frame        []byte    // as sent or received; shared, never modified
 	Exchange     *Exchange // of kind HTTP; never modified
 	Size         int       // bytes of Frame or of both bodies
-	Dropped      bool      // the frame, or headers and bodies, were let go to bound memory
+	Dropped      bool      // the frame, or headers and bodies, were dropped to bound memory
 
-	cost int // bytes this entry alone answers for
+	cost int // bytes charged to this entry
 }
 
-// Exchange is a request and its answer. Bodies are cut to what the recorder
-// keeps.
+// Exchange is a request and its response. Bodies are truncated to what the
+// recorder keeps.
 type Exchange struct {
 	Method          string
 	Path            string // with the query
@@ -71,7 +71,7 @@ type Exchange struct {
 	RequestBody     []byte
 	ResponseHeaders map[string]string
 	ResponseBody    []byte
-	Truncated       bool // a body was longer than what is kept of it
+	Truncated       bool // a body was truncated
 }
 
 // wireEntry is an entry as JSON.
@@ -111,8 +111,8 @@ type wireExchange struct {
 	Truncated       bool              `json:"truncated,omitempty"`
 }
 
-// JSON writes the entry as one line without its line feed, with frame, headers
-// and bodies where bodies is true.
+// JSON returns the entry as one line without a line feed. If bodies is true, it
+// includes frame, headers and bodies.
 func (e *Entry) JSON(bodies bool) []byte {
 	w := wireEntry{
 		Seq: e.Seq, Time: e.Time, Kind: e.Kind,
@@ -135,7 +135,7 @@ func (e *Entry) JSON(bodies bool) []byte {
 	var b bytes.Buffer
 	encoder := json.NewEncoder(&b)
 	encoder.SetEscapeHTML(false)
-	_ = encoder.Encode(w) // nothing in it can fail
+	_ = encoder.Encode(w) // no value in it can fail to encode
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
 }
 

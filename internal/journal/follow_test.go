@@ -30,7 +30,7 @@ func TestFollow_GoesOnWhereItLeftOff(t *testing.T) {
 			t.Errorf("after %d: got %v, %d skipped, %v; want %v, %d", c.after, seqs(got), skipped, err, c.want, c.skipped)
 		}
 	}
-	for range 4 { // 1 to 3 fall out
+	for range 4 { // 1 to 3 are dropped
 		j.Record(bound("a"))
 	}
 	got, skipped, err := j.Follow(t.Context(), 1, 10)
@@ -56,7 +56,7 @@ func TestFollow_WaitsForTheNextEntryOrTheEnd(t *testing.T) {
 	})
 }
 
-func TestFollow_OfNothingKeptTellsWhatItSkips(t *testing.T) {
+func TestFollow_OfAnEmptyRingReportsWhatItSkips(t *testing.T) {
 	t.Parallel()
 	j, _ := newJournal(-1)
 	j.Record(bound("a"))
@@ -69,8 +69,8 @@ func TestFollow_OfNothingKeptTellsWhatItSkips(t *testing.T) {
 	}
 }
 
-// Several readers and writers: each reader sees every number once, in order, or
-// is told that it was skipped.
+// Several readers and writers: each reader sees every number once and in order,
+// or learns that it was skipped.
 func TestFollow_NothingIsLostOrDoubled(t *testing.T) {
 	t.Parallel()
 	j, _ := newJournal(50)
@@ -131,7 +131,7 @@ func TestTotalsAndRates(t *testing.T) {
 	if r := j.Rates(); r.Frames[0] != 2 || r.Changes[0] != 0 {
 		t.Errorf("at the edge: got %d frames, %d changes; want 2, 0", r.Frames[0], r.Changes[0])
 	}
-	c.Advance(time.Second) // the place of the old second is used anew
+	c.Advance(time.Second) // the slot of the old second is reused
 	j.Record(sent("a", "heartbeat"))
 	if r := j.Rates(); r.Frames[0] != 0 || r.Frames[last] != 1 {
 		t.Errorf("beyond the edge: got %d and %d frames, want 0 and 1", r.Frames[0], r.Frames[last])

@@ -11,9 +11,9 @@ import (
 )
 
 // HAR writes entries as an HTTP Archive 1.2, which the network panel of a
-// browser opens: exchanges as they are, and every socket as one entry with the
-// frames that went over it, seen from the client. root is the URL of the server
-// without a trailing slash.
+// browser can open. Exchanges become entries; every socket becomes one entry with
+// its frames, seen from the client. root is the URL of the server without a
+// trailing slash.
 func HAR(entries []Entry, root, version string) []byte {
 	var log harLog
 	log.Version = "1.2"
@@ -33,7 +33,7 @@ func HAR(entries []Entry, root, version string) []byte {
 				log.Entries = append(log.Entries, s)
 			}
 			s.Time = max(s.Time, milliseconds(e.Time.Sub(s.StartedDateTime)))
-			s.Timings.Receive = s.Time // the parts have to make up the whole
+			s.Timings.Receive = s.Time // the parts must add up to the whole
 			if e.Kind == Closed {
 				s.Comment += ", closed with " + strconv.Itoa(e.Code)
 			}
@@ -47,7 +47,7 @@ func HAR(entries []Entry, root, version string) []byte {
 			}
 		}
 	}
-	data, _ := json.Marshal(struct { // nothing in it can fail
+	data, _ := json.Marshal(struct { // no value in it can fail to encode
 		Log *harLog `json:"log"`
 	}{&log})
 	return data
@@ -147,14 +147,15 @@ func exchange(e *Entry, root string) *harEntry {
 	switch {
 	case e.Dropped:
 		entry.Request.BodySize, entry.Response.BodySize = -1, -1
-		entry.Comment = "headers and bodies were let go to bound memory"
+		entry.Comment = "headers and bodies were dropped to bound memory"
 	case x.Truncated:
-		entry.Comment = "a body was longer than what was kept of it"
+		entry.Comment = "a body was truncated"
 	}
 	return entry
 }
 
-// socketEntry is a socket, from the first that is known of it.
+// socketEntry returns the entry of a socket, starting with the first event known
+// of it.
 func socketEntry(e *Entry, root string) *harEntry {
 	path := "/ws"
 	if e.Kind == Opened {

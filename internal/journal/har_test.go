@@ -14,10 +14,10 @@ import (
 	"signalfhir/internal/journal"
 )
 
-var update = flag.Bool("update", false, "write the golden files anew")
+var update = flag.Bool("update", false, "rewrite the golden files")
 
 // The archive of a small flow, of a socket known only by its frames, and of
-// what was let go.
+// dropped payload.
 func TestHAR_Golden(t *testing.T) {
 	t.Parallel()
 	j, c := newJournal(20)
@@ -68,7 +68,7 @@ func TestHAR_OfNothingHasEntries(t *testing.T) {
 	}
 }
 
-func TestHAR_TellsWhatWasLetGo(t *testing.T) {
+func TestHAR_MarksDroppedPayload(t *testing.T) {
 	t.Parallel()
 	e := exchange("{}")
 	e.Dropped = true
@@ -82,6 +82,6 @@ func TestHAR_TellsWhatWasLetGo(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := har.Log.Entries[0].Comment; got == "" {
-		t.Error("the entry does not tell that bodies were let go")
+		t.Error("the entry does not say that bodies were dropped")
 	}
 }

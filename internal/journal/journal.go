@@ -1,10 +1,10 @@
 // Package journal is the bounded record of what happened in a room: requests,
-// frames both ways, decisions, life-cycle changes. Every station of the street
-// writes to it and none reads it: readers are the control routes, the page, and
-// tests that wait for something to have happened.
+// frames in both directions, decisions, life-cycle changes. Every stage of the
+// data flow writes to it and none reads it. Its readers are the control routes,
+// the page, and tests that wait for something to happen.
 //
-// It keeps the last entries, and of their frames and bodies as much as a budget
-// allows; besides them tallies and rates that do not suffer when entries are
+// It keeps the last entries, and their frames and bodies within a budget of
+// bytes. It also keeps tallies and rates, which stay right when entries are
 // dropped. It decides nothing.
 package journal
 
@@ -18,11 +18,11 @@ import (
 
 // Options bound a journal. Zero means the default.
 type Options struct {
-	Size    int // entries kept; 10 000. Below zero none is kept, only counted
+	Size    int // entries kept; 10 000. Below zero, entries are only counted
 	Payload int // bytes of frames and bodies kept; 64 MiB
 }
 
-// maxText is how many bytes of a text are kept.
+// maxText is the number of bytes kept of a text.
 const maxText = 4 << 10
 
 // Journal is safe for concurrent use.
@@ -34,14 +34,14 @@ type Journal struct {
 	mu      sync.Mutex // guards all below
 	ring    []Entry    // the last entries; entry seq is at (seq-1) % size
 	seq     uint64     // of the last entry
-	held    int        // bytes of payload the kept entries hold
-	thinned uint64     // entries up to this one have had their payload dropped
+	held    int        // bytes of payload in the kept entries
+	thinned uint64     // entries up to this one have lost their payload
 	latest  *byte      // start of the payload recorded last
 	counts
-	changed chan struct{} // closed by the next entry; nil while nobody waits
+	changed chan struct{} // closed by the next entry; nil if no reader waits
 }
 
-// New makes an empty journal.
+// New returns an empty journal.
 func New(c clock.Clock, o Options) *Journal {
 	if o.Size == 0 {
 		o.Size = 10_000
@@ -54,9 +54,9 @@ func New(c clock.Clock, o Options) *Journal {
 	return j
 }
 
-// Record adds an entry; Seq, Size and, where it is zero, Time are filled in. An
-// entry of kind [Reset] makes every tally begin anew, as the subscriptions they
-// are about are gone; the entries stay, they are history.
+// Record adds an entry and fills in Seq, Size and, if it is zero, Time. An entry
+// of kind [Reset] restarts every tally, because the subscriptions are gone; the
+// entries stay as history.
 func (j *Journal) Record(e Entry) {
 	if len(e.Text) > maxText {
 		e.Text = strings.ToValidUTF8(e.Text[:maxText], "") + "…"
@@ -78,7 +78,7 @@ func (j *Journal) Record(e Entry) {
 	}
 }
 
-// keepLocked puts an entry into the ring and lets go of what is too much.
+// keepLocked puts an entry into the ring and drops what exceeds the limits.
 func (j *Journal) keepLocked(e *Entry) {
 	j.weighLocked(e)
 	if len(j.ring) < j.size {
@@ -94,9 +94,9 @@ func (j *Journal) keepLocked(e *Entry) {
 	}
 }
 
-// weighLocked tells the size of an entry and what memory it answers for: the
-// frames of one notification to many sockets are recorded in a row and share
-// their bytes.
+// weighLocked sets the size of an entry and its cost, the memory charged to it:
+// the frames of one notification to many sockets are recorded in a row and share
+// their bytes, so only the first is charged.
 func (j *Journal) weighLocked(e *Entry) {
 	switch {
 	case e.Exchange != nil:
@@ -120,7 +120,7 @@ func weight(headers map[string]string) (bytes int) {
 	return bytes
 }
 
-// thinLocked lets the oldest payload go, in all entries that share it.
+// thinLocked drops the oldest payload from all entries that share it.
 func (j *Journal) thinLocked() {
 	for first := true; j.thinned < j.seq; first = false {
 		e := &j.ring[j.thinned%uint64(j.size)]
@@ -139,15 +139,15 @@ func (j *Journal) thinLocked() {
 			e.Dropped, e.Exchange = true, &bare
 		}
 	}
-	j.latest = nil // who shares it next keeps it alive anew
+	j.latest = nil // a later entry with the same payload is charged for it again
 }
 
-// Held is how many entries are kept and how many bytes of payload they hold.
+// Held returns how many entries are kept and how many bytes of payload they hold.
 func (j *Journal) Held() (entries, payload int) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	return len(j.ring), j.held
 }
 
-// Now is the time of the journal's clock.
+// Now returns the time of the journal's clock.
 func (j *Journal) Now() time.Time { return j.clock.Now() }

@@ -46,7 +46,7 @@ func unbound(subscription string) journal.Entry {
 	return journal.Entry{Kind: journal.Unbound, Subscription: subscription, Socket: "s1"}
 }
 
-// tally is what a journal says of a subscription now.
+// tally returns the present tally of a subscription.
 func tally(j *journal.Journal, subscription string) journal.Tally {
 	seen, _ := j.Await(context.Background(), subscription, func(journal.Tally) bool { return true })
 	return seen
@@ -128,13 +128,13 @@ func TestTally_AddsUpWhatTheRingDropped(t *testing.T) {
 	}
 }
 
-func TestTally_BeginsAnewAfterAReset(t *testing.T) {
+func TestTally_StartsAgainAfterAReset(t *testing.T) {
 	t.Parallel()
 	j, _ := newJournal(10)
 	j.Record(bound("a"))
 	j.Record(sent("a", "handshake"))
 	j.Record(journal.Entry{Kind: journal.Reset})
-	j.Record(unbound("a")) // a binding from before the reset, told late
+	j.Record(unbound("a")) // a binding from before the reset, reported late
 	if diff := cmp.Diff(journal.Tally{Sent: map[string]int{}}, tally(j, "a")); diff != "" {
 		t.Errorf("tally (-want +got):\n%s", diff)
 	}
@@ -143,7 +143,7 @@ func TestTally_BeginsAnewAfterAReset(t *testing.T) {
 	}
 }
 
-func TestAwait_ReturnsAtOnceWhereItHolds(t *testing.T) {
+func TestAwait_ReturnsAtOnceIfTheConditionHolds(t *testing.T) {
 	t.Parallel()
 	j, _ := newJournal(10)
 	j.Record(bound("a"))
@@ -155,7 +155,7 @@ func TestAwait_ReturnsAtOnceWhereItHolds(t *testing.T) {
 	}
 }
 
-func TestAwait_WaitsForTheEntryThatMakesItHold(t *testing.T) {
+func TestAwait_WaitsForTheEntryThatMeetsTheCondition(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		j := journal.New(clock.Real(), journal.Options{Size: 10})
@@ -186,7 +186,7 @@ func TestAwait_WaitsForTheEntryThatMakesItHold(t *testing.T) {
 	})
 }
 
-func TestAwait_EndsWithItsContextAndTellsWhatWasSeen(t *testing.T) {
+func TestAwait_EndsWithItsContextAndReturnsWhatWasSeen(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		j := journal.New(clock.Real(), journal.Options{Size: 10})
@@ -216,7 +216,7 @@ func TestAwait_SeesBindingsEnd(t *testing.T) {
 	})
 }
 
-func TestAwait_AResetWakesThoseWhoWait(t *testing.T) {
+func TestAwait_AResetWakesWaiters(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		j := journal.New(clock.Real(), journal.Options{Size: 10})
@@ -228,7 +228,7 @@ func TestAwait_AResetWakesThoseWhoWait(t *testing.T) {
 	})
 }
 
-// Each of many waiters is woken, none misses an entry recorded between its look
+// All of many waiters are woken; none misses an entry recorded between its look
 // and its wait.
 func TestAwait_ManyWaitersManyWriters(t *testing.T) {
 	t.Parallel()

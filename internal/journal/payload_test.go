@@ -15,7 +15,7 @@ import (
 	"signalfhir/internal/journal"
 )
 
-// frameOf is a frame of n bytes.
+// frameOf returns a frame of n bytes.
 func frameOf(n int) []byte { return bytes.Repeat([]byte("f"), n) }
 
 func frame(data []byte) journal.Entry {
@@ -30,7 +30,7 @@ func exchange(body string) journal.Entry {
 	}}
 }
 
-func TestPayload_TheOldestIsLetGo(t *testing.T) {
+func TestPayload_TheOldestIsDropped(t *testing.T) {
 	t.Parallel()
 	j := journal.New(clock.NewManual(start), journal.Options{Size: 100, Payload: 100})
 	for range 5 {
@@ -72,7 +72,7 @@ func TestPayload_TheSameFrameInARowCountsOnce(t *testing.T) {
 			t.Fatal("a frame was copied")
 		}
 	}
-	// One frame more and there is no room for the shared one, in any entry.
+	// One frame more, and the shared one is dropped from every entry.
 	j.Record(frame(other))
 	for _, e := range j.Entries(journal.Filter{}) {
 		if dropped := e.Seq <= 1000; e.Dropped != dropped {
@@ -115,14 +115,14 @@ func TestPayload_HeadersCountToo(t *testing.T) {
 	}
 	entries := j.Entries(journal.Filter{})
 	if first := entries[0]; !first.Dropped || first.Exchange.RequestHeaders != nil || first.Exchange.Status != 201 {
-		t.Errorf("the oldest: got %+v, want only what it was", first.Exchange)
+		t.Errorf("the oldest: got %+v, want only its summary", first.Exchange)
 	}
 	if last := entries[19]; last.Dropped || last.Exchange.RequestHeaders["X-Long"] == "" {
 		t.Errorf("the newest: got %+v, want everything", last.Exchange)
 	}
 }
 
-func TestRecord_CutsALongText(t *testing.T) {
+func TestRecord_TruncatesALongText(t *testing.T) {
 	t.Parallel()
 	j, _ := newJournal(10)
 	j.Record(journal.Entry{Kind: journal.NotFired, Text: strings.Repeat("é", 1<<20)})
@@ -131,8 +131,8 @@ func TestRecord_CutsALongText(t *testing.T) {
 	}
 }
 
-// Whatever is recorded, in whatever order: what the entries hold is within the
-// budget, and what is counted is at least that.
+// Whatever is recorded in whatever order, the entries hold no more than the
+// budget, and at least that much is counted.
 func TestPayload_IsNeverOverBudget(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
@@ -159,9 +159,9 @@ func TestPayload_IsNeverOverBudget(t *testing.T) {
 					held += len(e.Frame)
 				}
 			}
-			// A frame whose first entry fell out of the ring is no longer counted.
+			// A frame whose first entry was dropped from the ring is no longer counted.
 			if _, counted := j.Held(); counted < 0 || counted > budget || held > budget+700 {
-				t.Fatalf("holds %d bytes, counts %d, may %d", held, counted, budget)
+				t.Fatalf("holds %d bytes, counts %d, budget %d", held, counted, budget)
 			}
 		}
 	})

@@ -8,31 +8,31 @@ import (
 	"time"
 )
 
-// Filter selects entries; an empty member selects all.
+// Filter selects entries; an empty field selects all.
 type Filter struct {
 	Kinds        []string
 	Subscription string
 	Socket       string
-	Text         string    // found in anything the entry says, frame and bodies included, whatever the case
+	Text         string    // found in any text of the entry, frame and bodies included, in any case
 	After        uint64    // only entries with a greater Seq
 	Since        time.Time // only entries of this time or later
-	Limit        int       // the newest so many; 0: all
+	Limit        int       // only the newest entries, at most this many; 0: all
 }
 
-// Selects tells whether an entry passes, but for Limit.
+// Selects reports whether an entry passes the filter. It ignores Limit.
 func (f *Filter) Selects(e *Entry) bool {
 	return e.Seq > f.After &&
 		(f.Since.IsZero() || !e.Time.Before(f.Since)) &&
 		(len(f.Kinds) == 0 || slices.Contains(f.Kinds, e.Kind)) &&
 		(f.Subscription == "" || e.Subscription == f.Subscription) &&
 		(f.Socket == "" || e.Socket == f.Socket) &&
-		(f.Text == "" || e.says(f.Text))
+		(f.Text == "" || e.mentions(f.Text))
 }
 
-// says looks for a text in everything an entry says.
-func (e *Entry) says(text string) bool {
-	for _, said := range []string{e.Kind, e.Subscription, e.Socket, e.Topic, e.Resource, e.Interaction, e.Type, e.Dialect, e.Token, e.Text} {
-		if contains(said, text) {
+// mentions reports whether any text of the entry contains text.
+func (e *Entry) mentions(text string) bool {
+	for _, field := range []string{e.Kind, e.Subscription, e.Socket, e.Topic, e.Resource, e.Interaction, e.Type, e.Dialect, e.Token, e.Text} {
+		if contains(field, text) {
 			return true
 		}
 	}
@@ -50,7 +50,7 @@ func containsBytes(in []byte, text string) bool {
 	return len(in) > 0 && bytes.Contains(bytes.ToLower(in), bytes.ToLower([]byte(text)))
 }
 
-// Entries answers the entries that are kept and selected, oldest first.
+// Entries returns the selected entries that are kept, oldest first.
 func (j *Journal) Entries(f Filter) []Entry {
 	kept, _, _ := j.after(f.After, j.size)
 	if kept == nil {
@@ -63,7 +63,7 @@ func (j *Journal) Entries(f Filter) []Entry {
 	return found
 }
 
-// Entry answers one entry, false where it is not kept.
+// Entry returns one entry, or false if it is not kept.
 func (j *Journal) Entry(seq uint64) (Entry, bool) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -73,8 +73,8 @@ func (j *Journal) Entry(seq uint64) (Entry, bool) {
 	return j.ring[(seq-1)%uint64(j.size)], true
 }
 
-// Range is the Seq of the oldest entry kept and of the newest one; 0 and 0
-// where there is none.
+// Range returns the Seq of the oldest entry kept and of the newest one; first is
+// 0 if none is kept.
 func (j *Journal) Range() (first, last uint64) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -84,9 +84,9 @@ func (j *Journal) Range() (first, last uint64) {
 	return j.seq - uint64(len(j.ring)) + 1, j.seq
 }
 
-// Follow answers up to most entries after seq, oldest first, as soon as there is
-// one or ctx ends. skipped is how many were lost in between: they are no longer
-// kept.
+// Follow returns up to most entries after seq, oldest first. It waits until there
+// is one or ctx ends. skipped is the number of entries after seq that are no
+// longer kept.
 func (j *Journal) Follow(ctx context.Context, seq uint64, most int) (entries []Entry, skipped uint64, err error) {
 	for {
 		entries, skipped, changed := j.after(seq, most)
@@ -101,8 +101,8 @@ func (j *Journal) Follow(ctx context.Context, seq uint64, most int) (entries []E
 	}
 }
 
-// after copies the kept entries after seq, most of them at most; where there is
-// none, changed tells when there may be one.
+// after copies up to most kept entries after seq. If there is none, changed is
+// closed when there may be one.
 func (j *Journal) after(seq uint64, most int) (entries []Entry, skipped uint64, changed <-chan struct{}) {
 	j.mu.Lock()
 	defer j.mu.Unlock()

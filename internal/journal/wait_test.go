@@ -9,8 +9,8 @@ import (
 	"signalfhir/internal/clock"
 )
 
-// Whoever asks for made-up subscriptions leaves nothing behind: what is kept
-// per subscription awaited or heard of is bounded.
+// Awaiting made-up subscriptions leaves nothing behind: what is kept per
+// subscription awaited or counted is bounded.
 func TestJournal_WhatIsKeptIsBounded(t *testing.T) {
 	t.Parallel()
 	j := New(clock.NewManual(time.Unix(0, 0)), Options{Size: 10})
@@ -26,10 +26,10 @@ func TestJournal_WhatIsKeptIsBounded(t *testing.T) {
 	for i := range maxTallies + 5 {
 		j.Record(Entry{Kind: Sent, Type: "handshake", Subscription: fmt.Sprint(i)})
 	}
-	if len(j.tallies) != maxTallies || len(j.heard) != maxTallies {
-		t.Errorf("kept %d tallies (%d heard), want %d", len(j.tallies), len(j.heard), maxTallies)
+	if len(j.tallies) != maxTallies || len(j.tallied) != maxTallies {
+		t.Errorf("kept %d tallies (%d tallied), want %d", len(j.tallies), len(j.tallied), maxTallies)
 	}
 	if j.tallies["4"] != nil || j.tallies["5"] == nil {
-		t.Error("want the tallies heard of first forgotten first")
+		t.Error("want the oldest tallies dropped first")
 	}
 }

@@ -15,8 +15,8 @@ import (
 	"github.com/gorilla/websocket"
 )
 
-// How long to wait before trying again: it doubles from the first to the last,
-// give or take a fifth.
+// The backoff between attempts: it doubles from the first pause to the last, give or
+// take a fifth.
 const (
 	firstPause = 200 * time.Millisecond
 	lastPause  = 5 * time.Second
@@ -28,17 +28,17 @@ type listener struct {
 	server  *server
 	print   *printer
 	id      string  // the subscription
-	created bool    // the client created it, so it may do so again, and deletes it
-	track   tracker // survives reconnects: that is the point of it
+	created bool    // the client created it, so it may create it again, and deletes it
+	track   tracker // survives reconnects
 	seen    int     // events shown
 }
 
-// errDone ends a run that has shown what it was asked for.
+// errDone ends a run that has shown the requested number of events.
 var errDone = errors.New("done")
 
-// Run listens until ctx ends, the events asked for were shown, or something
-// happens that trying again cannot mend. Notifications go to out, what the
-// client does about them to notes.
+// Run listens until ctx ends, the requested number of events was shown, or an error
+// occurs that a retry cannot fix. Notifications go to out, and what the client does
+// about them to notes.
 func Run(ctx context.Context, o Options, out, notes io.Writer) error {
 	base, err := o.base()
 	if err != nil {
@@ -69,18 +69,18 @@ func Run(ctx context.Context, o Options, out, notes io.Writer) error {
 	return err
 }
 
-// explain tells somebody who named nothing what there is.
+// explain lists the topics and subscriptions for a user who named neither.
 func (l *listener) explain(ctx context.Context) error {
 	topics, subscriptions, err := l.server.offer(ctx)
 	if err != nil {
 		return err
 	}
-	return fmt.Errorf("say what to listen to:\n  --topic URL        one of %s\n  --subscription ID  one of %s",
+	return fmt.Errorf("choose what to listen to:\n  --topic URL        one of %s\n  --subscription ID  one of %s",
 		strings.Join(topics, ", "), strings.Join(subscriptions, ", "))
 }
 
-// cleanUp deletes the subscription the client created. The run may have ended
-// with its context, so this takes a moment of its own.
+// cleanUp deletes the subscription the client created. The run may have ended with
+// its context, so cleanUp uses a short one of its own.
 func (l *listener) cleanUp() {
 	if !l.created {
 		return
@@ -92,7 +92,7 @@ func (l *listener) cleanUp() {
 	}
 }
 
-// run connects again and again.
+// run connects until something ends it, with a backoff between sessions.
 func (l *listener) run(ctx context.Context) error {
 	pause := firstPause
 	for {
@@ -104,8 +104,8 @@ func (l *listener) run(ctx context.Context) error {
 		case errors.Is(err, errDone):
 			return err
 		case gone(err) && l.options.Topic != "":
-			// The server forgot the subscription, as one in memory does when it
-			// is restarted. It is ours, so make it again.
+			// The server forgot the subscription, as an in-memory server does when it
+			// restarts. The client created it, so create it again.
 			l.print.note("Subscription/%s is gone; creating it again", l.id)
 			l.id = ""
 		case refused(err) && !gone(err):
@@ -114,7 +114,7 @@ func (l *listener) run(ctx context.Context) error {
 			l.print.note("%v; trying again", err)
 		}
 		if time.Since(before) > lastPause {
-			pause = firstPause // it worked for a while
+			pause = firstPause // the session worked for a while
 		}
 		if err := sleep(ctx, time.Duration(float64(pause)*(0.8+0.4*rand.Float64()))); err != nil {
 			return err
@@ -134,7 +134,7 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// session is the flow once: subscribe, take a token, open a socket, bind, read
+// session runs the flow once: subscribe, get a token, open a socket, bind, and read
 // until something ends it.
 func (l *listener) session(ctx context.Context) error {
 	if l.id == "" {
@@ -155,8 +155,8 @@ func (l *listener) session(ctx context.Context) error {
 		return err
 	}
 
-	// One goroutine reads; it ends when the socket closes, which the deferred
-	// Close makes sure of.
+	// One goroutine reads; it ends when the socket closes, which the deferred Close
+	// guarantees.
 	frames, ended := make(chan []byte), make(chan error, 1)
 	leave := make(chan struct{})
 	defer close(leave)
@@ -190,8 +190,8 @@ func (l *listener) session(ctx context.Context) error {
 		case err := <-ended:
 			return fmt.Errorf("the socket closed: %w", err)
 		case <-renew.C:
-			// A new token before the old one expires, bound on the same socket:
-			// the server answers with a handshake and no event is lost.
+			// Get a new token before the old one expires and bind it on the same socket:
+			// the server replies with a handshake and no event is lost.
 			if bound, err = l.server.bindingToken(ctx, l.id); err != nil {
 				return err
 			}
@@ -218,8 +218,8 @@ func (l *listener) subscribe(ctx context.Context) error {
 		return err
 	}
 	l.id, l.created = id, true
-	// A new subscription counts from 1, whatever the one before it had counted,
-	// so what happens until the handshake is missed and can be recovered.
+	// A new subscription counts from 1, whatever its predecessor had counted, so
+	// events before the handshake are missed and can be recovered.
 	l.track = tracker{known: true}
 	l.print.note("created Subscription/%s on %s", id, l.options.Topic)
 	return nil
@@ -232,13 +232,13 @@ func bind(socket *websocket.Conn, token string) error {
 	return nil
 }
 
-// farewell closes a socket as the protocol wants it.
+// farewell closes a socket with a proper close frame.
 func farewell(socket *websocket.Conn) {
 	_ = socket.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(websocket.CloseNormalClosure, ""), time.Now().Add(time.Second))
 }
 
-// renewal is how long to wait before a token is renewed: four fifths of what is
-// left of it. A token whose end is not told is not renewed.
+// renewal returns how long to wait before a token is renewed: four fifths of its
+// remaining lifetime. A token without an expiration is not renewed.
 func renewal(expiration time.Time) time.Duration {
 	if expiration.IsZero() {
 		return 1<<63 - 1
@@ -246,7 +246,7 @@ func renewal(expiration time.Time) time.Duration {
 	return max(time.Until(expiration)*4/5, 100*time.Millisecond)
 }
 
-// patience is how long nothing may come: two and a half heartbeats of a
+// patience returns how long the socket may be silent: two and a half heartbeats of a
 // subscription whose period is known.
 func (l *listener) patience() time.Duration {
 	if l.options.Topic == "" || l.options.Heartbeat <= 0 {
@@ -255,7 +255,7 @@ func (l *listener) patience() time.Duration {
 	return time.Duration(l.options.Heartbeat) * time.Second * 5 / 2
 }
 
-// frame handles one message of the server.
+// frame handles one message from the server.
 func (l *listener) frame(ctx context.Context, data []byte) error {
 	if l.options.JSON {
 		l.print.frame(data)
@@ -268,7 +268,7 @@ func (l *listener) frame(ctx context.Context, data []byte) error {
 		missed, restarted := l.track.handshake(n.total)
 		l.print.line(l.id, n, nil, "")
 		if restarted {
-			l.print.note("the numbering began anew: the server was restarted")
+			l.print.note("the numbering started again: the server was restarted")
 		}
 		return l.recover(ctx, missed)
 	}
@@ -295,13 +295,13 @@ func (l *listener) frame(ctx context.Context, data []byte) error {
 	return nil
 }
 
-// other handles what is no notification: an OperationOutcome, or noise.
+// other handles a message that is not a notification: an OperationOutcome, or noise.
 func (l *listener) other(data []byte) error {
 	if text := outcomeText(data); text != "" {
-		// Whatever it was, a new token on a new socket is the way on.
-		return fmt.Errorf("the server refused%s", text)
+		// Whatever the reason, retry with a new token on a new socket.
+		return fmt.Errorf("refused by the server%s", text)
 	}
-	l.print.note("a frame that is no notification: %.100s", data)
+	l.print.note("a frame that is not a notification: %.100s", data)
 	return nil
 }
 
@@ -316,13 +316,13 @@ func (l *listener) show(n notification, e event, how string) error {
 	return nil
 }
 
-// recover fetches events that were missed and shows them in order. Those the
-// server no longer has are lost, and that is said.
+// recover fetches missed events and shows them in order. It reports those that the
+// server no longer has as lost.
 func (l *listener) recover(ctx context.Context, missed span) error {
 	if missed.empty() {
 		return nil
 	}
-	l.print.note("missed %s; asking $events", numbers(missed))
+	l.print.note("missed %s; calling $events", numbers(missed))
 	data, err := l.server.events(ctx, l.id, missed)
 	if err != nil {
 		return err
@@ -335,7 +335,7 @@ func (l *listener) recover(ctx context.Context, missed span) error {
 	next := missed.from
 	for _, e := range n.events {
 		if e.number < next || e.number > missed.to {
-			continue // told twice, or not asked for
+			continue // duplicate, or not requested
 		}
 		if e.number > next {
 			l.print.note("lost %s: the server no longer has them", numbers(span{next, e.number - 1}))

@@ -14,16 +14,16 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-var update = flag.Bool("update", false, "write the golden files anew")
+var update = flag.Bool("update", false, "rewrite the golden files")
 
-// step is a frame that comes and what the server has when it is asked.
+// step is an incoming frame and the server's event log at that time.
 type step struct {
-	says  string // what happens, for whoever reads the golden file
+	says  string // what happens, for readers of the golden file
 	frame string
 	log   eventLog
 }
 
-// Each transcript is a golden file: what a reader of "signalfhir listen" sees.
+// Each transcript is a golden file: what a user of "signalfhir listen" sees.
 func TestListener_Transcripts(t *testing.T) {
 	t.Parallel()
 	notified := func(numbers ...int64) string {
@@ -134,16 +134,16 @@ func golden(t *testing.T, name, got string) {
 	}
 }
 
-// A run that was asked for some events ends with them, and a subscription that
-// was turned off ends it for good; anything else is tried again.
-func TestListener_FrameTellsWhatEndsTheRun(t *testing.T) {
+// A run with a limit of events ends after the last one, and a subscription that was
+// turned off ends it for good; anything else is retried.
+func TestListener_FrameReturnsWhatEndsTheRun(t *testing.T) {
 	t.Parallel()
 	outcome := `{"resourceType":"OperationOutcome","issue":[{"code":"expired"}]}`
 	for name, row := range map[string]struct {
 		frame         string
 		done, refused bool
 	}{
-		"the last event asked for": {emptyFrame, true, false},
+		"the last requested event": {emptyFrame, true, false},
 		"turned off":               {offFrame, false, true},
 		"an OperationOutcome":      {outcome, false, false},
 	} {
@@ -156,9 +156,9 @@ func TestListener_FrameTellsWhatEndsTheRun(t *testing.T) {
 	}
 }
 
-// A server that answers $events with more than it was asked for, twice and in
-// disorder, is read all the same.
-func TestListener_RecoverTakesOnlyWhatWasMissed(t *testing.T) {
+// A $events response with extra events, duplicates and disorder is still read
+// correctly.
+func TestListener_RecoverTakesOnlyMissedEvents(t *testing.T) {
 	t.Parallel()
 	var seen transcript
 	l := &listener{
@@ -172,7 +172,7 @@ func TestListener_RecoverTakesOnlyWhatWasMissed(t *testing.T) {
 	}
 	want := []string{
 		"handshake           abc  total 7",
-		"# missed #5 to #7; asking $events",
+		"# missed #5 to #7; calling $events",
 		"query-event         abc  #5  recovered",
 		"query-event         abc  #6  recovered",
 		"# lost #7: the server no longer has them",
@@ -182,8 +182,8 @@ func TestListener_RecoverTakesOnlyWhatWasMissed(t *testing.T) {
 	}
 }
 
-// The subscription that takes the place of one the server forgot counts from 1:
-// what happened before its first handshake is missed, whatever the old one had.
+// A subscription that replaces a forgotten one counts from 1: events before its first
+// handshake are missed, whatever the old one had counted.
 func TestListener_ANewSubscriptionIsCountedFromItsStart(t *testing.T) {
 	t.Parallel()
 	for name, before := range map[string]tracker{
@@ -220,7 +220,7 @@ func TestListener_ANewSubscriptionIsCountedFromItsStart(t *testing.T) {
 	}
 }
 
-// A bad filter is the caller's mistake: it is not worth another try.
+// A bad filter is the caller's mistake: a retry would not help.
 func TestListener_SubscribeRefusesABadFilter(t *testing.T) {
 	t.Parallel()
 	var seen transcript
@@ -240,7 +240,7 @@ func TestRenewal_IsFourFifthsOfWhatIsLeft(t *testing.T) {
 	}{
 		"far away":    {now.Add(time.Hour), 47 * time.Minute, 48 * time.Minute},
 		"in the past": {now.Add(-time.Hour), 100 * time.Millisecond, 100 * time.Millisecond},
-		"not told":    {time.Time{}, most, most},
+		"not given":   {time.Time{}, most, most},
 	} {
 		if got := renewal(row.expiration); got < row.least || got > row.most {
 			t.Errorf("%s: got %v, want %v to %v", name, got, row.least, row.most)

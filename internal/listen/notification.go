@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// notification is what a frame says.
+// notification is the content of a frame.
 type notification struct {
 	kind   string // type of the SubscriptionStatus
 	status string
@@ -15,17 +15,16 @@ type notification struct {
 	errors []string
 }
 
-// event is one notificationEvent with the request of its focus, where it is told.
+// event is one notificationEvent with the request of its focus, if the entry has one.
 type event struct {
 	number  int64
 	time    string
-	focus   string // "Encounter/1", "" at level empty
+	focus   string // "Encounter/1"; "" at level empty
 	method  string
-	context int // how many resources go along
+	context int // number of context resources
 }
 
-// number reads an integer64, which is a string in JSON; some servers write a
-// number.
+// number is an integer64, which is a string in JSON; some servers write a number.
 type number int64
 
 func (n *number) UnmarshalJSON(data []byte) error {
@@ -34,19 +33,19 @@ func (n *number) UnmarshalJSON(data []byte) error {
 	return err
 }
 
-// status is the first resource of a notification: a SubscriptionStatus, or the
-// Parameters that stands for one in R4.
+// status is the first resource of a notification: a SubscriptionStatus, or in R4 the
+// Parameters that takes its place.
 type status struct {
-	ResourceType string      `json:"resourceType"`
-	Type         any         `json:"type"` // a code in the status, anything in other resources
-	Status       any         `json:"status"`
-	Total        number      `json:"eventsSinceSubscriptionStart"`
-	Event        []said      `json:"notificationEvent"`
-	Error        []concept   `json:"error"`
-	Parameter    []parameter `json:"parameter"`
+	ResourceType string              `json:"resourceType"`
+	Type         any                 `json:"type"` // a code in the status, anything in other resources
+	Status       any                 `json:"status"`
+	Total        number              `json:"eventsSinceSubscriptionStart"`
+	Event        []notificationEvent `json:"notificationEvent"`
+	Error        []concept           `json:"error"`
+	Parameter    []parameter         `json:"parameter"`
 }
 
-type said struct {
+type notificationEvent struct {
 	Number    number    `json:"eventNumber"`
 	Timestamp string    `json:"timestamp"`
 	Focus     reference `json:"focus"`
@@ -71,7 +70,7 @@ type parameter struct {
 	Part      []parameter `json:"part"`
 }
 
-// read takes the status over from the parameters that stand for it.
+// read fills the status from the parameters that represent it.
 func (s *status) read(parameters []parameter) {
 	for _, p := range parameters {
 		switch p.Name {
@@ -84,7 +83,7 @@ func (s *status) read(parameters []parameter) {
 		case "error":
 			s.Error = append(s.Error, p.Concept)
 		case "notification-event":
-			var e said
+			var e notificationEvent
 			for _, part := range p.Part {
 				switch part.Name {
 				case "event-number":
@@ -102,7 +101,7 @@ func (s *status) read(parameters []parameter) {
 	}
 }
 
-// parseNotification reads a notification bundle of any release.
+// parseNotification parses a notification bundle of any release.
 func parseNotification(data []byte) (notification, bool) {
 	var bundle struct {
 		ResourceType string `json:"resourceType"`
@@ -125,7 +124,7 @@ func parseNotification(data []byte) (notification, bool) {
 	case "SubscriptionStatus":
 	case "Parameters":
 		first.read(first.Parameter)
-		if first.Type == nil { // of something else
+		if first.Type == nil { // some other Parameters
 			return notification{}, false
 		}
 	default:
@@ -153,7 +152,7 @@ func parseNotification(data []byte) (notification, bool) {
 	return n, true
 }
 
-// relative is the type and the id of a reference, without base and version.
+// relative returns the type and id of a reference, without base and version.
 func relative(reference string) string {
 	reference, _, _ = strings.Cut(reference, "/_history/")
 	parts := strings.Split(reference, "/")

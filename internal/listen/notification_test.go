@@ -62,9 +62,9 @@ func TestParseNotification_ReadsWhatServersSend(t *testing.T) {
 			notification{total: 9007199254740993, events: []event{{number: 9007199254740993}}}},
 		{"the largest integer64", before + `,"eventsSinceSubscriptionStart":"9223372036854775807"` + after, notification{total: 9223372036854775807}},
 		{"no total and no number", before + `,"notificationEvent":[{}]` + after, notification{events: []event{{}}}},
-		{"a type that is no code", before + `,"type":{"text":"x"},"status":1` + after, notification{}},
+		{"a type that is not a code", before + `,"type":{"text":"x"},"status":1` + after, notification{}},
 		{"a relative focus", before + `,"notificationEvent":[{"focus":{"reference":"Encounter/e1"}}]` + after, notification{events: []event{{focus: "Encounter/e1"}}}},
-		{"a focus that tells its version", before + `,"notificationEvent":[{"focus":{"reference":"http://test/Encounter/e1/_history/3"}}]` + after, notification{events: []event{{focus: "Encounter/e1"}}}},
+		{"a focus with its version", before + `,"notificationEvent":[{"focus":{"reference":"http://test/Encounter/e1/_history/3"}}]` + after, notification{events: []event{{focus: "Encounter/e1"}}}},
 		{"a focus that is a uuid", before + `,"notificationEvent":[{"focus":{"reference":"urn:uuid:1"}}]` + after, notification{events: []event{{focus: "urn:uuid:1"}}}},
 		{"a focus that is not in the bundle", before + `,"notificationEvent":[{"focus":{"reference":"http://test/Encounter/e1"}}]}},{"fullUrl":"http://test/Encounter/e2","request":{"method":"POST"}}]}`,
 			notification{events: []event{{focus: "Encounter/e1"}}}},
@@ -77,43 +77,43 @@ func TestParseNotification_ReadsWhatServersSend(t *testing.T) {
 				t.Fatalf("not read: %s", row.frame)
 			}
 			if diff := cmp.Diff(row.want, got, cmp.AllowUnexported(notification{}, event{})); diff != "" {
-				t.Errorf("read wrongly (-want +got):\n%s", diff)
+				t.Errorf("parsed wrongly (-want +got):\n%s", diff)
 			}
 		})
 	}
 }
 
-func TestParseNotification_LeavesWhatIsNone(t *testing.T) {
+func TestParseNotification_IgnoresOtherMessages(t *testing.T) {
 	t.Parallel()
 	status := func(member string) string {
 		return `{"resourceType":"Bundle","entry":[{"resource":{"resourceType":"SubscriptionStatus",` + member + `}}]}`
 	}
 	rows := map[string]string{
-		"nothing":                       "",
-		"a pong":                        "pong",
-		"a legacy ping":                 "ping abc",
-		"JSON that is no object":        `[1]`,
-		"null":                          `null`,
-		"JSON that breaks off":          heartbeatFrame[:len(heartbeatFrame)-1],
-		"something behind the bundle":   heartbeatFrame + "x",
-		"an OperationOutcome":           `{"resourceType":"OperationOutcome","issue":[{"code":"unknown"}]}`,
-		"a Bundle of nothing":           `{"resourceType":"Bundle","type":"subscription-notification"}`,
-		"a Bundle of no entries":        `{"resourceType":"Bundle","type":"subscription-notification","entry":[]}`,
-		"a Bundle of something else":    `{"resourceType":"Bundle","type":"searchset","entry":[{"resource":{"resourceType":"Encounter"}}]}`,
-		"a status that is not first":    `{"resourceType":"Bundle","entry":[{"resource":{"resourceType":"Encounter"}},{"resource":{"resourceType":"SubscriptionStatus"}}]}`,
-		"a status without a Bundle":     `{"resourceType":"SubscriptionStatus","type":"heartbeat"}`,
-		"a total that is a word":        status(`"eventsSinceSubscriptionStart":"many"`),
-		"a total that is empty":         status(`"eventsSinceSubscriptionStart":""`),
-		"a total that is null":          status(`"eventsSinceSubscriptionStart":null`),
-		"a total that is a list":        status(`"eventsSinceSubscriptionStart":["1"]`),
-		"a total with a fraction":       status(`"eventsSinceSubscriptionStart":1.5`),
-		"a total with an exponent":      status(`"eventsSinceSubscriptionStart":1e3`),
-		"a total with white space":      status(`"eventsSinceSubscriptionStart":" 1"`),
-		"a total over integer64":        status(`"eventsSinceSubscriptionStart":"9223372036854775808"`),
-		"a number that is a word":       status(`"notificationEvent":[{"eventNumber":"first"}]`),
-		"events that are no list":       status(`"notificationEvent":{"eventNumber":"1"}`),
-		"a reference that is no string": status(`"notificationEvent":[{"focus":{"reference":1}}]`),
-		"errors that are no list":       status(`"error":{"text":"x"}`),
+		"nothing":                          "",
+		"a pong":                           "pong",
+		"a legacy ping":                    "ping abc",
+		"JSON that is not an object":       `[1]`,
+		"null":                             `null`,
+		"JSON that breaks off":             heartbeatFrame[:len(heartbeatFrame)-1],
+		"something behind the bundle":      heartbeatFrame + "x",
+		"an OperationOutcome":              `{"resourceType":"OperationOutcome","issue":[{"code":"unknown"}]}`,
+		"a Bundle of nothing":              `{"resourceType":"Bundle","type":"subscription-notification"}`,
+		"a Bundle of no entries":           `{"resourceType":"Bundle","type":"subscription-notification","entry":[]}`,
+		"a Bundle of something else":       `{"resourceType":"Bundle","type":"searchset","entry":[{"resource":{"resourceType":"Encounter"}}]}`,
+		"a status that is not first":       `{"resourceType":"Bundle","entry":[{"resource":{"resourceType":"Encounter"}},{"resource":{"resourceType":"SubscriptionStatus"}}]}`,
+		"a status without a Bundle":        `{"resourceType":"SubscriptionStatus","type":"heartbeat"}`,
+		"a total that is a word":           status(`"eventsSinceSubscriptionStart":"many"`),
+		"a total that is empty":            status(`"eventsSinceSubscriptionStart":""`),
+		"a total that is null":             status(`"eventsSinceSubscriptionStart":null`),
+		"a total that is a list":           status(`"eventsSinceSubscriptionStart":["1"]`),
+		"a total with a fraction":          status(`"eventsSinceSubscriptionStart":1.5`),
+		"a total with an exponent":         status(`"eventsSinceSubscriptionStart":1e3`),
+		"a total with white space":         status(`"eventsSinceSubscriptionStart":" 1"`),
+		"a total over integer64":           status(`"eventsSinceSubscriptionStart":"9223372036854775808"`),
+		"a number that is a word":          status(`"notificationEvent":[{"eventNumber":"first"}]`),
+		"events that are no list":          status(`"notificationEvent":{"eventNumber":"1"}`),
+		"a reference that is not a string": status(`"notificationEvent":[{"focus":{"reference":1}}]`),
+		"errors that are no list":          status(`"error":{"text":"x"}`),
 	}
 	for name, frame := range rows {
 		t.Run(name, func(t *testing.T) {
@@ -129,8 +129,8 @@ func TestParseNotification_LeavesWhatIsNone(t *testing.T) {
 	}
 }
 
-// FuzzParseNotification feeds the reader whatever a server could send: it never
-// panics, and what it reads is what it reads again from the same said shortly.
+// FuzzParseNotification feeds the parser arbitrary input: it never panics, and what
+// it reads it also reads from the short form of the same notification.
 func FuzzParseNotification(f *testing.F) {
 	for _, seed := range []string{handshakeFrame, heartbeatFrame, emptyFrame, idOnlyFrame, batchFrame, errorFrame, offFrame,
 		"", "pong", "null", `{"resourceType":"Bundle","entry":[null]}`, strings.Replace(emptyFrame, `"1"`, `-1`, 1),
@@ -146,7 +146,7 @@ func FuzzParseNotification(f *testing.F) {
 			return
 		}
 		if !json.Valid(data) {
-			t.Fatalf("%q is no JSON, but %+v was read", data, n)
+			t.Fatalf("%q is not JSON, but %+v was read", data, n)
 		}
 		known := map[string]bool{}
 		for _, e := range n.events {
@@ -154,7 +154,7 @@ func FuzzParseNotification(f *testing.F) {
 				t.Fatalf("%q: read event %+v", data, e)
 			}
 			if known[e.focus] {
-				return // on two servers perhaps, which the short form cannot tell apart
+				return // the events may be on two servers, which the short form cannot distinguish
 			}
 			known[e.focus] = true
 		}
@@ -168,7 +168,7 @@ func FuzzParseNotification(f *testing.F) {
 	})
 }
 
-// short writes a notification with nothing in it but what is read.
+// short writes a notification with only the members that are read.
 func short(t *testing.T, n notification) []byte {
 	t.Helper()
 	events, entries := []any{}, []any{}
@@ -190,7 +190,7 @@ func short(t *testing.T, n notification) []byte {
 	return data
 }
 
-// In R4 a Parameters stands for the SubscriptionStatus.
+// In R4 a Parameters takes the place of the SubscriptionStatus.
 func TestParseNotification_OfR4(t *testing.T) {
 	t.Parallel()
 	got, ok := parseNotification([]byte(`{"resourceType":"Bundle","type":"history","entry":[

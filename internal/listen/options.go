@@ -1,12 +1,11 @@
-// Package listen is a reference client: it subscribes to a server, binds a
-// socket and prints every notification. It survives what clients have to
-// survive: tokens that expire, sockets that are cut, servers that restart.
+// Package listen is a reference client: it subscribes to a server, binds a socket and
+// prints every notification. It survives what clients must survive: tokens that
+// expire, sockets that break, servers that restart.
 //
-// It is written for reading. listen.go is the flow from subscription to socket
-// and back to the start when something breaks, server.go are the HTTP requests
-// the flow needs, tracker.go decides what was missed, print.go what is shown.
-// It uses nothing of the server's own packages, as a client elsewhere could not
-// either.
+// It is written for reading. listen.go is the flow from subscription to socket and
+// back to the start when something breaks, server.go has the HTTP requests of the
+// flow, tracker.go finds missed events, print.go prints. It uses none of the server's
+// own packages, because clients elsewhere cannot either.
 package listen
 
 import (
@@ -16,7 +15,7 @@ import (
 	"time"
 )
 
-// Options say what to listen to.
+// Options select what to listen to.
 type Options struct {
 	Server       string        // root of the server or its FHIR base
 	Subscription string        // id of a subscription to listen to
@@ -24,12 +23,12 @@ type Options struct {
 	Content      string        // payload level of a created subscription; "": id-only
 	Heartbeat    int           // heartbeat period of a created subscription in seconds; 0: none
 	Filters      []string      // filters of a created subscription, as parameter=value
-	JSON         bool          // print frames as they come
+	JSON         bool          // print frames as received
 	Count        int           // end after this many events; 0: never
 	Timeout      time.Duration // give up after this time; 0: never
 }
 
-// base is the FHIR base of the server.
+// base returns the FHIR base of the server.
 func (o *Options) base() (string, error) {
 	u, err := url.Parse(strings.TrimRight(o.Server, "/"))
 	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
@@ -41,7 +40,7 @@ func (o *Options) base() (string, error) {
 	return u.String(), nil
 }
 
-// resource is the subscription to create.
+// resource returns the subscription to create.
 func (o *Options) resource() (map[string]any, error) {
 	content := o.Content
 	if content == "" {
@@ -77,7 +76,7 @@ func (o *Options) resource() (map[string]any, error) {
 	return sub, nil
 }
 
-// backport writes a subscription as R4 and R4B have it, by the backport guide.
+// backport converts a subscription to R4 and R4B, following the backport guide.
 func backport(r5 map[string]any, filters []string) map[string]any {
 	const guide = "http://hl7.org/fhir/uv/subscriptions-backport/StructureDefinition/backport-"
 	extension := func(name, member string, value any) []any {

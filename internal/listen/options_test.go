@@ -28,12 +28,12 @@ func TestOptions_BaseIsTheFHIRBaseOfTheServer(t *testing.T) {
 	}
 }
 
-func TestOptions_BaseRefusesWhatIsNoServer(t *testing.T) {
+func TestOptions_BaseRefusesInvalidServers(t *testing.T) {
 	t.Parallel()
 	for _, server := range []string{"", "127.0.0.1:8080", "localhost:8080", "ws://127.0.0.1:8080", "http://", "http:///fhir/R5", "http://a b", "file:///tmp", "://"} {
 		got, err := (&Options{Server: server}).base()
 		if err == nil {
-			t.Errorf("%q is taken for %s", server, got)
+			t.Errorf("%q is accepted as %s", server, got)
 			continue
 		}
 		if text, want := err.Error(), "--server "+server+": expected an http or https URL such as http://127.0.0.1:8080"; text != want {

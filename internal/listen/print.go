@@ -9,19 +9,19 @@ import (
 	"time"
 )
 
-// printer shows frames on out, one line each, and what the client does about
-// them on notes.
+// printer writes one line per frame to out, and what the client does about frames
+// to notes.
 type printer struct {
 	out, notes io.Writer
 	raw        bool
 }
 
-// note tells what the client does.
+// note reports what the client does.
 func (p *printer) note(format string, args ...any) {
 	fmt.Fprintf(p.notes, "%s  %s\n", time.Now().Format("15:04:05.000"), fmt.Sprintf(format, args...))
 }
 
-// frame shows a frame as it came.
+// frame prints a frame as JSON on one line.
 func (p *printer) frame(data []byte) {
 	var line bytes.Buffer
 	if json.Compact(&line, data) != nil {
@@ -32,7 +32,7 @@ func (p *printer) frame(data []byte) {
 	_, _ = p.out.Write(line.Bytes())
 }
 
-// line shows what a frame says. how is "" for what came on the socket.
+// line prints the content of a frame. how is "" for frames from the socket.
 func (p *printer) line(id string, n notification, events []event, how string) {
 	if p.raw {
 		return

@@ -21,7 +21,7 @@ type server struct {
 	client *http.Client
 }
 
-// statusError is an answer that is none of success.
+// statusError is a response with a status other than success.
 type statusError struct {
 	status int
 	text   string
@@ -29,13 +29,13 @@ type statusError struct {
 
 func (e *statusError) Error() string { return e.text }
 
-// gone tells that what was asked for is not there, or no longer.
+// gone reports whether the resource does not exist, or no longer exists.
 func gone(err error) bool {
 	var e *statusError
 	return errors.As(err, &e) && (e.status == http.StatusNotFound || e.status == http.StatusGone)
 }
 
-// refused tells that the server understood and will not change its mind.
+// refused reports whether the server refused and would refuse again.
 func refused(err error) bool {
 	var e *statusError
 	return errors.As(err, &e) && e.status >= 400 && e.status < 500 && e.status != http.StatusTooManyRequests
@@ -61,26 +61,26 @@ func (s *server) call(ctx context.Context, method, path string, in, out any) err
 	}
 	res, err := s.client.Do(req)
 	if err != nil {
-		return fmt.Errorf("the server does not answer: %w", err)
+		return fmt.Errorf("no response from the server: %w", err)
 	}
 	defer res.Body.Close()
 	data, err := io.ReadAll(io.LimitReader(res.Body, 64<<20))
 	if err != nil {
-		return fmt.Errorf("the answer to %s %s broke off: %w", method, path, err)
+		return fmt.Errorf("the response to %s %s broke off: %w", method, path, err)
 	}
 	if res.StatusCode >= 300 {
-		return &statusError{res.StatusCode, fmt.Sprintf("%s %s was answered with %s%s", method, path, res.Status, outcomeText(data))}
+		return &statusError{res.StatusCode, fmt.Sprintf("%s %s returned %s%s", method, path, res.Status, outcomeText(data))}
 	}
 	if out == nil {
 		return nil
 	}
 	if err := json.Unmarshal(data, out); err != nil {
-		return fmt.Errorf("the answer to %s %s is no JSON: %w", method, path, err)
+		return fmt.Errorf("the response to %s %s is not JSON: %w", method, path, err)
 	}
 	return nil
 }
 
-// outcomeText is what an OperationOutcome says, ready to stand behind a status.
+// outcomeText returns the text of an OperationOutcome, to be appended to a status.
 func outcomeText(data []byte) string {
 	var outcome outcome
 	if json.Unmarshal(data, &outcome) != nil || outcome.ResourceType != "OperationOutcome" || len(outcome.Issue) == 0 {
@@ -105,7 +105,7 @@ func (o outcome) text() string {
 	return strings.Join(texts, "; ")
 }
 
-// subscribe creates a subscription and answers its id.
+// subscribe creates a subscription and returns its id.
 func (s *server) subscribe(ctx context.Context, resource any) (string, error) {
 	var created struct {
 		ID string `json:"id"`
@@ -116,14 +116,14 @@ func (s *server) subscribe(ctx context.Context, resource any) (string, error) {
 	return created.ID, nil
 }
 
-// binding is what $get-ws-binding-token answers.
+// binding is the result of $get-ws-binding-token.
 type binding struct {
 	token      string
 	expiration time.Time
 	url        string
 }
 
-// bindingToken takes a token for a subscription.
+// bindingToken gets a token for a subscription.
 func (s *server) bindingToken(ctx context.Context, id string) (binding, error) {
 	var out struct {
 		Parameter []struct {
@@ -148,12 +148,12 @@ func (s *server) bindingToken(ctx context.Context, id string) (binding, error) {
 		}
 	}
 	if b.token == "" || b.url == "" {
-		return binding{}, errors.New("$get-ws-binding-token answered without a token or a websocket-url")
+		return binding{}, errors.New("$get-ws-binding-token returned no token or no websocket-url")
 	}
 	return b, nil
 }
 
-// events fetches past events, as the bundle that $events answers.
+// events fetches past events, as the bundle that $events returns.
 func (s *server) events(ctx context.Context, id string, missed span) (json.RawMessage, error) {
 	var raw json.RawMessage
 	query := url.Values{"eventsSinceNumber": {strconv.FormatInt(missed.from, 10)}, "eventsUntilNumber": {strconv.FormatInt(missed.to, 10)}}
@@ -166,7 +166,7 @@ func (s *server) delete(ctx context.Context, id string) error {
 	return s.call(ctx, http.MethodDelete, "Subscription/"+url.PathEscape(id), nil, nil)
 }
 
-// offer lists what can be listened to, for somebody who named nothing.
+// offer returns the topics and subscriptions to listen to, for a user who named neither.
 func (s *server) offer(ctx context.Context) (topics, subscriptions []string, err error) {
 	var bundle struct {
 		Entry []struct {

@@ -11,9 +11,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// What the server answers decides whether the client tries again, makes its
-// subscription anew, or ends.
-func TestServer_AnswersAreGoneRefusedOrNeither(t *testing.T) {
+// The server's response decides whether the client retries, creates its subscription
+// again, or ends.
+func TestServer_ErrorsAreGoneRefusedOrNeither(t *testing.T) {
 	t.Parallel()
 	for status, want := range map[int]struct{ gone, refused bool }{
 		400: {false, true}, 403: {false, true}, 404: {true, true}, 410: {true, true}, 422: {false, true},
@@ -34,11 +34,11 @@ func TestServer_AnswersAreGoneRefusedOrNeither(t *testing.T) {
 func TestServer_ErrorsSayWhatTheOutcomeSays(t *testing.T) {
 	t.Parallel()
 	for body, want := range map[string]string{
-		`{"resourceType":"OperationOutcome","issue":[{"code":"value","diagnostics":"no such topic"}]}`: "POST Subscription was answered with 422 Unprocessable Entity: no such topic",
-		`{"resourceType":"OperationOutcome","issue":[{"diagnostics":"one"},{"code":"two"}]}`:           "POST Subscription was answered with 422 Unprocessable Entity: one; two",
-		`{"resourceType":"OperationOutcome"}`:                                                          "POST Subscription was answered with 422 Unprocessable Entity",
-		`{"resourceType":"Bundle","issue":[{"diagnostics":"one"}]}`:                                    "POST Subscription was answered with 422 Unprocessable Entity",
-		"Unprocessable": "POST Subscription was answered with 422 Unprocessable Entity",
+		`{"resourceType":"OperationOutcome","issue":[{"code":"value","diagnostics":"no such topic"}]}`: "POST Subscription returned 422 Unprocessable Entity: no such topic",
+		`{"resourceType":"OperationOutcome","issue":[{"diagnostics":"one"},{"code":"two"}]}`:           "POST Subscription returned 422 Unprocessable Entity: one; two",
+		`{"resourceType":"OperationOutcome"}`:                                                          "POST Subscription returned 422 Unprocessable Entity",
+		`{"resourceType":"Bundle","issue":[{"diagnostics":"one"}]}`:                                    "POST Subscription returned 422 Unprocessable Entity",
+		"Unprocessable": "POST Subscription returned 422 Unprocessable Entity",
 	} {
 		s := answers(func(*http.Request) (int, string) { return 422, body }).server()
 		if _, err := s.subscribe(context.Background(), map[string]any{}); err == nil || err.Error() != want {
@@ -63,11 +63,11 @@ func TestServer_BindingToken(t *testing.T) {
 	}{
 		{"all", `{"parameter":[` + strings.Join([]string{other, url, expiration, token}, ",") + `]}`, full, ""},
 		{"no expiration", `{"parameter":[` + token + `,` + url + `]}`, binding{token: "secret", url: "ws://test/ws"}, ""},
-		{"an expiration that is none", `{"parameter":[` + token + `,{"name":"expiration","valueDateTime":"soon"},` + url + `]}`, binding{token: "secret", url: "ws://test/ws"}, ""},
-		{"no token", `{"parameter":[` + expiration + `,` + url + `]}`, binding{}, "without a token or a websocket-url"},
-		{"no url", `{"parameter":[` + token + `,` + expiration + `]}`, binding{}, "without a token or a websocket-url"},
-		{"nothing", `{}`, binding{}, "without a token or a websocket-url"},
-		{"no JSON", `<html>`, binding{}, "is no JSON"},
+		{"an invalid expiration", `{"parameter":[` + token + `,{"name":"expiration","valueDateTime":"soon"},` + url + `]}`, binding{token: "secret", url: "ws://test/ws"}, ""},
+		{"no token", `{"parameter":[` + expiration + `,` + url + `]}`, binding{}, "no token or no websocket-url"},
+		{"no url", `{"parameter":[` + token + `,` + expiration + `]}`, binding{}, "no token or no websocket-url"},
+		{"nothing", `{}`, binding{}, "no token or no websocket-url"},
+		{"no JSON", `<html>`, binding{}, "is not JSON"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
@@ -87,7 +87,7 @@ func TestServer_BindingToken(t *testing.T) {
 	}
 }
 
-// Who names nothing is told what there is.
+// A user who names nothing gets a list of what there is.
 func TestRun_ExplainsWhatThereIsToListenTo(t *testing.T) {
 	t.Parallel()
 	s := answers(func(r *http.Request) (int, string) {
@@ -97,7 +97,7 @@ func TestRun_ExplainsWhatThereIsToListenTo(t *testing.T) {
 		return 200, `{"resourceType":"Bundle","entry":[{"resource":{"resourceType":"Subscription","id":"one","topic":"http://a"}},{"resource":{"id":"two"}}]}`
 	}).server()
 	err := (&listener{server: s}).explain(context.Background())
-	want := "say what to listen to:\n  --topic URL        one of http://a, http://b\n  --subscription ID  one of one, two"
+	want := "choose what to listen to:\n  --topic URL        one of http://a, http://b\n  --subscription ID  one of one, two"
 	if err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// answers stands for the server behind the HTTP client.
+// answers is a fake of the server behind the HTTP client.
 type answers func(*http.Request) (status int, body string)
 
 func (a answers) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -29,19 +29,19 @@ func (a answers) server() *server {
 	return &server{base: "http://test/fhir/R5", client: &http.Client{Transport: a}}
 }
 
-// silent is a server nothing must be asked of.
+// silent is a server that must not get a request.
 func silent(t testing.TB) answers {
 	return func(r *http.Request) (int, string) {
-		t.Errorf("the server was asked for %s", r.URL)
+		t.Errorf("unexpected request for %s", r.URL)
 		return http.StatusInternalServerError, ""
 	}
 }
 
-// transcript takes what a printer writes, without the times. A line on notes
-// stands behind "# ".
+// transcript records what a printer writes, without the times. Lines on notes have the
+// prefix "# ".
 type transcript struct {
 	lines []string
-	bad   []string // lines that had no time where one belongs
+	bad   []string // lines without a time where one belongs
 }
 
 // printer writes to the transcript.
@@ -64,7 +64,7 @@ func (s *transcript) add(mark, line string, timed bool) {
 	s.lines = append(s.lines, mark+line)
 }
 
-// take answers what was written since the last call.
+// take returns what was written since the last call.
 func (s *transcript) take() []string {
 	lines := s.lines
 	s.lines = nil
@@ -78,7 +78,7 @@ func (w writer) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// bundle is a notification as the server writes it at level empty.
+// bundle returns a notification as the server writes it at level empty.
 func bundle(kind string, total int64, numbers ...int64) []byte {
 	events := []any{}
 	for _, n := range numbers {
@@ -98,11 +98,11 @@ func bundle(kind string, total int64, numbers ...int64) []byte {
 	return data
 }
 
-// eventLog answers $events from memory.
+// eventLog serves $events from memory.
 type eventLog struct {
 	total int64
-	lost  map[int64]bool // numbers the server forgot
-	down  bool           // it answers nothing but 503
+	lost  map[int64]bool // numbers that the server forgot
+	down  bool           // every response is 503
 }
 
 func (l *eventLog) answer(r *http.Request) (int, string) {

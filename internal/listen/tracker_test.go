@@ -74,7 +74,7 @@ func TestTracker_Event(t *testing.T) {
 			if missed != row.missed || isNew != row.isNew {
 				t.Errorf("got %v, %v, want %v, %v", missed, isNew, row.missed, row.isNew)
 			}
-			// It counts when it is shown, not when it arrives.
+			// An event counts when it is shown, not when it arrives.
 			if again, still := track.event(row.number); again != missed || still != isNew {
 				t.Errorf("asked again: got %v, %v, want %v, %v", again, still, missed, isNew)
 			}
@@ -93,8 +93,8 @@ func TestTracker_ShownNeverGoesBack(t *testing.T) {
 	}
 }
 
-// Whoever shows or gives up all that a tracker calls missed or new has accounted
-// for every number once, in ascending order, and for nothing else.
+// A client that shows or gives up everything a tracker calls missed or new accounts for
+// every number once, in ascending order, and for nothing else.
 func TestTracker_AccountsForEveryNumberOnce(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
@@ -140,7 +140,7 @@ func TestTracker_AccountsForEveryNumberOnce(t *testing.T) {
 			"change":    func(t *rapid.T) { total += rapid.Int64Range(1, 4).Draw(t, "changes") },
 			"handshake": func(*rapid.T) { handshake() },
 			"restart": func(t *rapid.T) {
-				// As many events as before, and nobody could tell that it was restarted.
+				// With as many events as before, the restart is undetectable.
 				total = rapid.Int64Range(0, max(0, track.last-1)).Draw(t, "total")
 				handshake()
 			},
@@ -171,8 +171,8 @@ func TestTracker_AccountsForEveryNumberOnce(t *testing.T) {
 	})
 }
 
-// The same of the whole way from frames to what a reader sees, with a server
-// that forgets events and is not always there.
+// The same for the whole way from frames to output, with a server that forgets events
+// and is sometimes down.
 func TestListener_ShowsEveryEventOnceOrReportsItLost(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
@@ -189,7 +189,7 @@ func TestListener_ShowsEveryEventOnceOrReportsItLost(t *testing.T) {
 				t.Fatalf("%s: %v", data, err)
 			}
 			for _, line := range seen.take() {
-				if strings.HasPrefix(line, "# the numbering began anew") {
+				if strings.HasPrefix(line, "# the numbering started again") {
 					next = 1
 				}
 				numbers, lost := accounted(line)
@@ -252,7 +252,7 @@ var (
 	lostLine  = regexp.MustCompile(`^# lost #(\d+)(?: to #(\d+))?:`)
 )
 
-// accounted are the numbers a line shows or reports lost.
+// accounted returns the numbers that a line shows or reports as lost.
 func accounted(line string) (numbers []int64, lost bool) {
 	number := func(text string) int64 {
 		n, err := strconv.ParseInt(text, 10, 64)

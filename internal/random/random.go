@@ -1,9 +1,9 @@
-// Package random is the randomness of a room: ids, secrets and the choices of
-// generators. A seeded source gives the same sequence each time, so that a
-// recorded run can be repeated to the byte.
+// Package random provides the randomness of a room: ids, secrets and the choices of
+// generators. A seeded source gives the same sequence each time, so that a recorded
+// run can be repeated to the byte.
 //
-// It owns how ids and tokens look and no state beyond the sequence; nothing else
-// in the module reads crypto/rand or math/rand.
+// It defines the form of ids and tokens and keeps no state beyond the sequence. Nothing
+// else in the module reads crypto/rand or math/rand.
 package random
 
 import (
@@ -17,20 +17,20 @@ import (
 	"github.com/google/uuid"
 )
 
-// Source makes random things. It is safe for concurrent use.
+// Source generates random values. It is safe for concurrent use.
 type Source struct {
-	mu    sync.Mutex // guards bytes and rand, which are one sequence where seeded
+	mu    sync.Mutex // guards bytes and rand, which share one sequence in a seeded source
 	bytes io.Reader
 	rand  *rand.Rand
 }
 
-// Secure is a source nobody can predict.
+// Secure returns an unpredictable source.
 func Secure() *Source {
 	return &Source{bytes: crand.Reader, rand: rand.New(secure{})}
 }
 
-// Seeded is a source that repeats: two with the same seed answer the same to
-// the same calls. Its tokens are not secret: who knows the seed knows them.
+// Seeded returns a repeatable source: two with the same seed return the same values to
+// the same calls. Its tokens are not secret: anyone with the seed can compute them.
 func Seeded(seed uint64) *Source {
 	var key [32]byte
 	binary.LittleEndian.PutUint64(key[:], seed)
@@ -53,7 +53,7 @@ func (s *Source) read(b []byte) {
 	_, _ = io.ReadFull(s.bytes, b) // neither reader ever fails
 }
 
-// UUID is a random (version 4) UUID.
+// UUID returns a random (version 4) UUID.
 func (s *Source) UUID() string {
 	var b [16]byte
 	s.read(b[:])
@@ -62,14 +62,14 @@ func (s *Source) UUID() string {
 	return uuid.UUID(b).String()
 }
 
-// Token is a secret of 256 bits in characters that need no escaping (OPW-7).
+// Token returns a secret of 256 bits in characters that need no escaping (OPW-7).
 func (s *Source) Token() string {
 	var b [32]byte
 	s.read(b[:])
 	return base64.RawURLEncoding.EncodeToString(b[:])
 }
 
-// ID is an id for a resource: 12 letters and digits, about 62 bits.
+// ID returns an id for a resource: 12 letters and digits, about 62 bits.
 func (s *Source) ID() string {
 	const alphabet = "abcdefghijklmnopqrstuvwxyz0123456789"
 	s.mu.Lock()
@@ -81,14 +81,14 @@ func (s *Source) ID() string {
 	return string(id[:])
 }
 
-// IntN is a number from 0 to n-1; n is above zero.
+// IntN returns a number from 0 to n-1; n must be above zero.
 func (s *Source) IntN(n int) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.rand.IntN(n)
 }
 
-// Float64 is a number from 0 up to, but not, 1.
+// Float64 returns a number in [0, 1).
 func (s *Source) Float64() float64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -39,7 +39,7 @@ func TestSource_FormsAndUniqueness(t *testing.T) {
 				}
 				for _, v := range []string{token, id, u} {
 					if seen[v] {
-						t.Fatalf("%q came twice", v)
+						t.Fatalf("%q occurred twice", v)
 					}
 					seen[v] = true
 				}
@@ -62,7 +62,7 @@ func TestSource_NumbersStayInRange(t *testing.T) {
 			}
 			for n, count := range hits {
 				if count < 700 {
-					t.Errorf("%d came %d times in 6000, want about 1000", n, count)
+					t.Errorf("%d occurred %d times in 6000, want about 1000", n, count)
 				}
 			}
 		})
@@ -90,8 +90,8 @@ func TestSeeded_RepeatsAndDiffersBySeed(t *testing.T) {
 	}
 }
 
-// A recorded run is repeated by its seed, so the sequence is part of what the
-// server promises: a change here has to be told in the changelog.
+// A recorded run is repeated by its seed, so the sequence is part of the server's
+// promise: mention a change here in the changelog.
 func TestSeeded_SequenceIsStable(t *testing.T) {
 	t.Parallel()
 	s := random.Seeded(1)
@@ -112,7 +112,7 @@ func TestSource_ConcurrentUse(t *testing.T) {
 					for range 200 {
 						for _, v := range []string{s.Token(), s.ID(), s.UUID()} {
 							if _, twice := seen.LoadOrStore(v, true); twice {
-								t.Errorf("%q came twice", v)
+								t.Errorf("%q occurred twice", v)
 							}
 						}
 						s.IntN(3)

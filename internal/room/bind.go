@@ -124,7 +124,7 @@ func (r *Room) Bind(s subscription.Socket, secret, said string) (int, []*fhir.Er
 			continue
 		}
 		bound++
-		if voice(said) == fhir.Medplum {
+		if voice(said) == fhir.MedplumFormat {
 			r.orphans.bound(s, id)
 		}
 	}
@@ -159,11 +159,11 @@ func (r *Room) Gone(s subscription.Socket) {
 }
 
 // voice is that of a dialect.
-func voice(said string) fhir.Voice {
+func voice(said string) fhir.FrameFormat {
 	if said == dialect.Medplum {
-		return fhir.Medplum
+		return fhir.MedplumFormat
 	}
-	return fhir.Standard
+	return fhir.StandardFormat
 }
 
 // Revoke makes a token invalid and ends the bindings that rest on it (WS-35).

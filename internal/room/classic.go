@@ -103,7 +103,7 @@ func (r *Room) BindLegacy(s subscription.Socket, id string) *fhir.Error {
 		return fhir.Refuse(http.StatusUnprocessableEntity, "business-rule",
 			"Subscription/%s is on a topic; take a token with Subscription/%[1]s/$get-ws-binding-token and send bind-with-token TOKEN", id)
 	}
-	return r.subscriptions.BindIn(fhir.Legacy, id, s, legacyKey, r.clock.Now().Add(forever))
+	return r.subscriptions.BindIn(fhir.LegacyFormat, id, s, legacyKey, r.clock.Now().Add(forever))
 }
 
 // UnbindLegacy ends what BindLegacy began. It tells whether there was a binding.

@@ -102,7 +102,7 @@ func (b *Base) explainLocked(change *store.Change, subscription string) *Explana
 	}
 	for _, id := range slices.Sorted(maps.Keys(b.classic)) {
 		if c := b.classic[id]; subscription == id || subscription == "" && c.typ == state.Type {
-			stand, ok := b.room.subscriptions.StandOf(id, state)
+			stand, ok := b.room.subscriptions.AssessOne(id, state)
 			if ok {
 				e.Criteria = append(e.Criteria, c.verdict(stand, change))
 			}
@@ -128,7 +128,7 @@ func (b *Base) topicsOfLocked(subscription string) []*topic.Topic {
 // deleted.
 func (b *Base) withoutTopicLocked(subscription string, state *fhir.Resource) []TopicVerdict {
 	is, _ := b.room.subscriptions.State(subscription)
-	stand, ok := b.room.subscriptions.StandOf(subscription, state)
+	stand, ok := b.room.subscriptions.AssessOne(subscription, state)
 	if !ok || is.Release != b.release {
 		return nil
 	}
@@ -150,7 +150,7 @@ func (b *Base) verdictLocked(t *topic.Topic, change *store.Change, wanted string
 		}
 		verdict.Steps = append(verdict.Steps, Step{s.Name, s.Passed, text})
 	}
-	stands := b.room.subscriptions.Stands(b.topicKey(t), change.State(), wanted, maxVerdicts)
+	stands := b.room.subscriptions.Assess(b.topicKey(t), change.State(), wanted, maxVerdicts)
 	for _, stand := range stands {
 		verdict.Subscriptions = append(verdict.Subscriptions, verdictOf(stand, v.Fired, change.State().Type))
 	}
@@ -161,7 +161,7 @@ func (b *Base) verdictLocked(t *topic.Topic, change *store.Change, wanted string
 }
 
 // verdictOf words how a subscription stands to an event.
-func verdictOf(stand subscription.Stand, fires bool, typ string) Verdict {
+func verdictOf(stand subscription.Assessment, fires bool, typ string) Verdict {
 	v := Verdict{Subscription: stand.Subscription, Sockets: stand.Sockets}
 	if !fires {
 		v.ask("topic", false, "the topic does not fire")
@@ -178,7 +178,7 @@ func verdictOf(stand subscription.Stand, fires bool, typ string) Verdict {
 }
 
 // verdict words how a classic subscription stands to a change.
-func (c *classic) verdict(stand subscription.Stand, change *store.Change) Verdict {
+func (c *classic) verdict(stand subscription.Assessment, change *store.Change) Verdict {
 	v := Verdict{Subscription: stand.Subscription, Sockets: stand.Sockets}
 	state := change.State()
 	selects, why := true, "criteria "+c.text+" selects it"
@@ -202,7 +202,7 @@ func (v *Verdict) ask(step string, ok bool, text string) {
 }
 
 // decided adds the questions every subscription is asked.
-func (v Verdict) decided(stand subscription.Stand, concerns bool) Verdict {
+func (v Verdict) decided(stand subscription.Assessment, concerns bool) Verdict {
 	active := stand.Status == fhir.StatusActive
 	v.ask("subscription", active, "its status is "+stand.Status)
 	bound := "no socket is bound"

@@ -10,27 +10,27 @@ import (
 	"signalfhir/internal/fhir"
 )
 
-// maxHops bounds the references a chain follows, either way: what it costs
-// multiplies with each.
+// maxHops bounds the references a chain follows in either direction: each one
+// multiplies the cost.
 const maxHops = 5
 
-// maxVisits bounds the resources one evaluation goes to. Those of a chain multiply
-// with each hop where many refer to one, and that one to many.
+// maxVisits bounds the resources that one evaluation visits. They multiply with
+// each hop if many resources refer to one, and that one to many.
 const maxVisits = 20_000
 
-// effort counts the resources one evaluation has gone to.
+// effort counts the resources that one evaluation has visited.
 type effort struct{ visits int }
 
-// visit counts one more, and fails where it is one too many.
+// visit counts one more visit and fails at the limit.
 func (e *effort) visit() error {
 	if e.visits++; e.visits > maxVisits {
-		return fhir.Refuse(http.StatusUnprocessableEntity, "too-costly", "it goes to more than %d resources; ask about fewer, or follow fewer references", maxVisits)
+		return fhir.Refuse(http.StatusUnprocessableEntity, "too-costly", "it visits more than %d resources; narrow the query or follow fewer references", maxVisits)
 	}
 	return nil
 }
 
-// madeConditions are the conditions made of one comparator and value, by type and
-// name: the types a chain may go to repeat at each of its hops.
+// madeConditions caches the conditions made of one comparator and value, by type
+// and name: the target types of a chain repeat at each of its hops.
 type madeConditions map[[2]string]madeCondition
 
 type madeCondition struct {
@@ -38,7 +38,7 @@ type madeCondition struct {
 	refused   *fhir.Error
 }
 
-// of makes a condition, once.
+// of returns a condition and makes it on the first call.
 func (m madeConditions) of(s Scope, typ, name, comparator, value string) (*Condition, *fhir.Error) {
 	key := [2]string{typ, name}
 	one, known := m[key]
@@ -49,11 +49,11 @@ func (m madeConditions) of(s Scope, typ, name, comparator, value string) (*Condi
 	return one.condition, one.refused
 }
 
-// hops is the number of references a name follows.
+// hops returns the number of references a name follows.
 func hops(name string) int { return strings.Count(name, ".") + strings.Count(name, "_has:") }
 
-// chained makes the condition of a name such as "subject:Patient.name": that what
-// the reference parameter before the dot points to meets the rest.
+// chained makes the condition of a name such as "subject:Patient.name": the target
+// of the reference parameter before the dot must meet the rest.
 func (s Scope) chained(typ, name, comparator, value string, made madeConditions) (*Condition, *fhir.Error) {
 	head, rest, _ := strings.Cut(name, ".")
 	head, wanted, _ := strings.Cut(head, ":")
@@ -70,8 +70,8 @@ func (s Scope) chained(typ, name, comparator, value string, made madeConditions)
 	for _, target := range targets {
 		c, no := made.of(s, target, rest, comparator, value)
 		if no != nil {
-			// Of several types some need not have the parameter; a wrong value is
-			// wrong for all.
+			// Some of several types may lack the parameter; a wrong value is wrong for
+			// all of them.
 			if refused == nil || no.Code() == "value" {
 				refused = no
 			}
@@ -115,7 +115,7 @@ func (s Scope) chained(typ, name, comparator, value string, made madeConditions)
 	return &Condition{text: name + "=" + comparator + value, test: test}, nil
 }
 
-// chainTargets lists the types a chain through the parameter may go to.
+// chainTargets returns the types that a chain through the parameter may go to.
 func (p *Parameter) chainTargets(wanted string) ([]string, *fhir.Error) {
 	if p.Type != "reference" || !p.Supported() {
 		return nil, fhir.Refuse(http.StatusUnprocessableEntity, "not-supported", "%s of %s is a %s; only a reference can be chained", p.Name, p.Resource, p.Type)
@@ -127,13 +127,13 @@ func (p *Parameter) chainTargets(wanted string) ([]string, *fhir.Error) {
 	case wanted == "":
 		return p.Target, nil
 	case !p.Release.IsResourceType(wanted) || !anyType && !slices.Contains(p.Target, wanted):
-		return nil, fhir.Refuse(http.StatusUnprocessableEntity, "value", "%s of %s points to %s, never to a %s", p.Name, p.Resource, strings.Join(p.Target, ", "), wanted)
+		return nil, fhir.Refuse(http.StatusUnprocessableEntity, "value", "%s of %s points to %s, not to a %s", p.Name, p.Resource, strings.Join(p.Target, ", "), wanted)
 	}
 	return []string{wanted}, nil
 }
 
-// reversed makes the condition of "_has:Observation:patient:code": that a resource
-// of the type refers to this one and meets the rest.
+// reversed makes the condition of "_has:Observation:patient:code": a resource of
+// the type must refer to this one and meet the rest.
 func (s Scope) reversed(name, comparator, value string, made madeConditions) (*Condition, *fhir.Error) {
 	f := strings.SplitN(name, ":", 4)
 	if len(f) < 4 || f[3] == "" {
@@ -175,17 +175,17 @@ func (s Scope) reversed(name, comparator, value string, made madeConditions) (*C
 	return &Condition{text: name + "=" + comparator + value, test: test}, nil
 }
 
-// referrers finds what refers to a resource among others. It keeps what it learned
-// of them until they change: a search asks for each of its resources.
+// referrers finds the resources among others that refer to a given one. It keeps an
+// index until others change, because a search calls it for each of its resources.
 type referrers struct {
 	link *Parameter
 
 	mu     sync.Mutex
 	others []*fhir.Resource
-	byName map[string][]*fhir.Resource // by what they refer to
+	byName map[string][]*fhir.Resource // by the name they refer to
 }
 
-// to answers those of others that refer to res.
+// to returns the resources among others that refer to res.
 func (f *referrers) to(res *fhir.Resource, others []*fhir.Resource) []*fhir.Resource {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -208,9 +208,9 @@ func (f *referrers) to(res *fhir.Resource, others []*fhir.Resource) []*fhir.Reso
 	return found
 }
 
-// Named answers the parameters a name of a type stands for, at the end of its
-// chains: several where the references on the way may point to several types, none
-// where there is no such parameter.
+// Named returns the parameters that a name of a type means at the end of its chains:
+// several if the references on the way may point to several types, none if there is
+// no such parameter.
 func Named(r fhir.Release, typ, name string) []*Parameter {
 	if hops(name) > maxHops {
 		return nil

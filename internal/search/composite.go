@@ -7,17 +7,17 @@ import (
 	"signalfhir/internal/fhir"
 )
 
-// part is one component of a composite parameter: its type, and the members it is
-// read from, below the values of the composite's own expression. A path that
-// begins with / is below the resource instead.
+// part is one component of a composite parameter: its type, and its paths below the
+// values of the composite's own expression. A path that begins with / is below the
+// resource instead.
 type part struct {
 	typ   string
 	paths []string
 }
 
-// parts are the components of HL7's composite parameters, which its list of
-// search parameters names by code only: those that are the same wherever they
-// occur, and under "Type.code" those that are not.
+// parts lists the components of HL7's composite parameters, whose list of search
+// parameters gives only codes. The key is the code if the components are the same
+// for every type, otherwise "Type.code".
 var parts = map[string][]part{
 	"context-type-quantity": {{"token", []string{"code"}}, {"quantity", []string{"valueQuantity", "valueRange"}}},
 	"context-type-value":    {{"token", []string{"code"}}, {"token", []string{"valueCodeableConcept"}}},
@@ -52,7 +52,7 @@ var parts = map[string][]part{
 	"MolecularSequence.referenceseqid-window-coordinate":  {{"token", []string{"referenceSeqId"}}, {"number", []string{"windowStart"}}, {"number", []string{"windowEnd"}}},
 }
 
-// partsOf answers the components of a composite parameter, nil where they are not
+// partsOf returns the components of a composite parameter, or nil if they are not
 // known.
 func partsOf(p *Parameter) []part {
 	if found := parts[p.Resource+"."+p.Name]; found != nil {
@@ -61,7 +61,7 @@ func partsOf(p *Parameter) []part {
 	return parts[p.Name]
 }
 
-// below answers the values of a component.
+// below returns the values of a component.
 func (c part) below(res *fhir.Resource, context any) []any {
 	var values []any
 	for _, path := range c.paths {
@@ -80,8 +80,8 @@ func (c part) below(res *fhir.Resource, context any) []any {
 	return values
 }
 
-// matchComposite reads one alternative, the components separated by $: all have
-// to match in the same place.
+// matchComposite parses one alternative, with components separated by $: all of
+// them must match in the same place.
 func (s Scope) matchComposite(p *Parameter, text string) (func(res *fhir.Resource, context any) bool, *fhir.Error) {
 	components, texts := partsOf(p), splitEscaped(text, '$')
 	if len(texts) != len(components) {

@@ -11,7 +11,7 @@ import (
 	"signalfhir/internal/search/searchtest"
 )
 
-// stored is resources as their JSON has them.
+// stored returns resources made of their JSON.
 func stored(t testing.TB, texts ...string) search.Scope {
 	t.Helper()
 	var all searchtest.Source
@@ -25,10 +25,10 @@ func stored(t testing.TB, texts ...string) search.Scope {
 	return search.Scope{Release: fhir.R5, Source: all}
 }
 
-// What a query costs does not multiply with each reference it follows: neither
-// when it is read, where each of a hundred types may refer to each, nor when many
-// resources refer to one and that one to them.
-func TestChains_CostAreBounded(t *testing.T) {
+// The cost of a query does not multiply with each reference it follows: neither when
+// it is parsed, if each of a hundred types may refer to each, nor when many resources
+// refer to one and that one to them.
+func TestChains_HaveABoundedCost(t *testing.T) {
 	t.Parallel()
 	began := time.Now()
 	for _, query := range []string{"subject.subject.subject.subject.subject.name=x", "subject.subject.subject.subject.subject.colour=x"} {
@@ -37,7 +37,7 @@ func TestChains_CostAreBounded(t *testing.T) {
 		}
 	}
 	if p := search.Named(fhir.R5, "Composition", "subject.subject.subject.subject.subject.name"); len(p) == 0 || len(p) > 200 {
-		t.Errorf("the name stands for %d parameters", len(p))
+		t.Errorf("the name means %d parameters", len(p))
 	}
 	texts := []string{`{"resourceType":"Patient","id":"hub"}`}
 	for i := range 300 {
@@ -67,7 +67,7 @@ func TestChains_CostAreBounded(t *testing.T) {
 	}
 }
 
-// What refers to a resource is found as it is now, whatever was found before.
+// Referrers are found as they are now, whatever was cached before.
 func TestReversed_SeesChanges(t *testing.T) {
 	t.Parallel()
 	scope := stored(t, `{"resourceType":"Patient","id":"1"}`, `{"resourceType":"Patient","id":"2"}`,
@@ -87,7 +87,7 @@ func TestReversed_SeesChanges(t *testing.T) {
 	}
 }
 
-// Canonicals are references too, also in reverse.
+// Canonicals are references, too, also in reverse.
 func TestReversed_FollowsCanonicals(t *testing.T) {
 	t.Parallel()
 	for canonical, want := range map[string]bool{"http://x/q": true, "http://x/q|2": true, "http://x/q|3": false, "http://x/other": false} {
@@ -106,13 +106,13 @@ func TestReversed_FollowsCanonicals(t *testing.T) {
 			t.Fatal(refused)
 		}
 		if got := scope.Including(include, form); (len(got) == 1) != want {
-			t.Errorf("%s: is included by %d", canonical, len(got))
+			t.Errorf("%s: included by %d", canonical, len(got))
 		}
 	}
 }
 
-// A "+" is the sign of a time zone also where a chain leads to a date, and a space
-// where no part of a composite is one.
+// A "+" is the sign of a time zone even if a chain leads to a date, and a space if no
+// part of a composite is a date.
 func TestQuery_PlusInChainsAndComposites(t *testing.T) {
 	t.Parallel()
 	scope := stored(t, `{"resourceType":"Patient","id":"p"}`, `{"resourceType":"Encounter","id":"e","actualPeriod":{"start":"2026-01-01T10:00:00+02:00","end":"2026-01-01T10:00:00+02:00"}}`,

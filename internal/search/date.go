@@ -9,18 +9,18 @@ import (
 	"signalfhir/internal/fhir"
 )
 
-// span is a stretch of time: from is in it, to is not. One that is open begins at
-// earliest or ends at latest.
+// span is a half-open range of time: it includes from and excludes to. An open end
+// is earliest or latest.
 type span struct{ from, to time.Time }
 
-// earliest and latest lie beyond all that can be written, 0001 and 9999 too.
+// earliest and latest are beyond every date that can be written, even 0001 and 9999.
 var (
 	earliest = time.Date(-1, time.January, 1, 0, 0, 0, 0, time.UTC)
 	latest   = time.Date(20000, time.January, 1, 0, 0, 0, 0, time.UTC)
 )
 
-// parseSpan reads a date of any precision as the time it covers. What has no time
-// zone is taken for UTC.
+// parseSpan parses a date of any precision as the time it covers. A time without
+// zone is in UTC.
 func parseSpan(text string) (span, bool) {
 	layout, next := "", func(t time.Time) time.Time { return t.AddDate(0, 0, 1) }
 	switch n := len(text); {
@@ -34,11 +34,11 @@ func parseSpan(text string) (span, bool) {
 		layout = "2006-01-02T15:04"
 		unit, rest := time.Minute, text[min(n, len(layout)):]
 		if strings.HasPrefix(rest, ":") {
-			// time.Parse takes a fraction of a second wherever seconds stand.
+			// time.Parse accepts a fraction after any seconds.
 			layout, unit = layout+":05", time.Second
 			if _, fraction, ok := strings.Cut(rest, "."); ok {
-				// Zeros behind are left out by some: a fraction is a millisecond, or
-				// less where it has more digits.
+				// Some writers omit trailing zeros: a fraction has the precision of a
+				// millisecond, or less if it has more digits.
 				digits := len(fraction) - len(strings.TrimLeft(fraction, "0123456789"))
 				unit = time.Millisecond
 				for ; digits > 3 && unit > 1; digits-- {
@@ -58,8 +58,8 @@ func parseSpan(text string) (span, bool) {
 	return span{t, next(t)}, true
 }
 
-// spanOf is the time a value covers: of a date, dateTime, instant, Period or
-// Timing, of which the bounds or else the events count.
+// spanOf returns the time that a value covers: a date, dateTime, instant, Period or
+// Timing. For a Timing, the bounds or else the events count.
 func spanOf(v any) (span, bool) {
 	switch v := v.(type) {
 	case string:
@@ -84,7 +84,7 @@ func spanOf(v any) (span, bool) {
 			return s, true
 		}
 		if bounds := v.Object("repeat").Object("boundsPeriod"); bounds != nil {
-			return spanOf(bounds) // of a schedule only the outer limits count
+			return spanOf(bounds) // only the outer limits of a schedule count
 		}
 		found := false
 		for _, event := range v.Array("event") {
@@ -103,14 +103,14 @@ func spanOf(v any) (span, bool) {
 	return span{}, false
 }
 
-// prefixes are the comparators of dates, numbers and quantities.
+// prefixes lists the comparators of dates, numbers and quantities.
 var prefixes = []string{"eq", "ne", "gt", "lt", "ge", "le", "sa", "eb", "ap"}
 
-// Comparators lists the comparators there are.
+// Comparators returns all comparators.
 func Comparators() []string { return slices.Clone(prefixes) }
 
-// Prefixes lists the comparators a search value of the parameter has written
-// before its alternatives, as in "ge2020,lt2010"; none for a parameter whose
+// Prefixes returns the comparators in a search value of the parameter, which precede
+// its alternatives, as in "ge2020,lt2010". It returns none for a parameter whose
 // values have no order.
 func (p *Parameter) Prefixes(value string) []string {
 	var found []string
@@ -125,8 +125,8 @@ func (p *Parameter) Prefixes(value string) []string {
 	return found
 }
 
-// matchDate reads a date with a prefix and compares it as a stretch of time:
-// "2026" equals every date inside that year.
+// matchDate parses a date with an optional prefix and compares it as a range of
+// time: "2026" equals every date inside that year.
 func matchDate(p *Parameter, text string) (valueMatcher, *fhir.Error) {
 	prefix, written := "eq", text
 	if len(text) > 2 && text[0] >= 'a' && text[0] <= 'z' {
@@ -134,7 +134,7 @@ func matchDate(p *Parameter, text string) (valueMatcher, *fhir.Error) {
 	}
 	wanted, ok := parseSpan(literal(text))
 	if !ok {
-		return nil, fhir.Refuse(http.StatusUnprocessableEntity, "value", "%s: %q is no date; expected one such as 2026, 2026-01-31 or 2026-01-31T10:00:00Z, with a prefix eq, ne, gt, lt, ge, le, sa, eb or ap before it", p.Name, written)
+		return nil, fhir.Refuse(http.StatusUnprocessableEntity, "value", "%s: %q is not a date; expected a date such as 2026, 2026-01-31 or 2026-01-31T10:00:00Z, with a prefix eq, ne, gt, lt, ge, le, sa, eb or ap before it", p.Name, written)
 	}
 	compare, ok := map[string]func(got span) bool{
 		"eq": func(got span) bool { return within(got, wanted) },
@@ -148,7 +148,7 @@ func matchDate(p *Parameter, text string) (valueMatcher, *fhir.Error) {
 		"ap": func(got span) bool { return overlaps(got, widened(wanted)) },
 	}[prefix]
 	if !ok {
-		return nil, fhir.Refuse(http.StatusUnprocessableEntity, "value", "%s: %q begins with no prefix of a date; expected eq, ne, gt, lt, ge, le, sa, eb or ap", p.Name, written)
+		return nil, fhir.Refuse(http.StatusUnprocessableEntity, "value", "%s: unknown prefix in %q; expected eq, ne, gt, lt, ge, le, sa, eb or ap", p.Name, written)
 	}
 	return func(v any) bool {
 		got, ok := spanOf(v)
@@ -164,8 +164,8 @@ func overlaps(a, b span) bool {
 	return a.from.Before(b.to) && a.to.After(b.from)
 }
 
-// widened makes a span approximate: a day longer at both ends, or a tenth of its
-// own length where that is more.
+// widened makes a span approximate: longer at both ends by a day, or by a tenth of
+// its length if that is more.
 func widened(s span) span {
 	by := max(24*time.Hour, s.to.Sub(s.from)/10)
 	return span{s.from.Add(-by), s.to.Add(by)}

@@ -18,8 +18,8 @@ import (
 	"signalfhir/internal/search"
 )
 
-// definition is what the test reads of HL7's list of search parameters, which
-// is not what the package reads.
+// definition is an entry of HL7's list of search parameters, which the package
+// itself does not read.
 type definition struct {
 	URL        string   `json:"url"`
 	Code       string   `json:"code"`
@@ -41,7 +41,7 @@ func definitions(t testing.TB, r fhir.Release) []definition {
 	return all
 }
 
-// examples reads HL7's examples, the resources inside bundles too.
+// examples returns HL7's examples, including the resources inside bundles.
 func examples(t testing.TB, r fhir.Release) []*fhir.Resource {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(fhirtest.Spec(t, "examples", string(r)), "*.json"))
@@ -72,10 +72,10 @@ func examples(t testing.TB, r fhir.Release) []*fhir.Resource {
 	return all
 }
 
-// Every parameter of every release that is said to be supported can be evaluated
-// on every official example, and the shortcut for plain paths finds what the
-// FHIRPath engine finds for HL7's whole expression. Counted is how many of them
-// an example has a value for.
+// Every supported parameter of every release can be evaluated on every official
+// example, and the shortcut for plain paths finds what the FHIRPath engine finds for
+// HL7's whole expression. The test counts the parameters that have a value in an
+// example.
 func TestValues_AgreeWithTheEngineOnTheExamples(t *testing.T) {
 	if testing.Short() {
 		t.Skip("skipped: seconds of FHIRPath")
@@ -116,7 +116,7 @@ func agree(t *testing.T, r fhir.Release) {
 				yielding[name] = true
 			}
 			if p.Name == "_in" {
-				continue // its expression is the id, of which the groups it is in are no part
+				continue // its expression is the id, which does not include the groups
 			}
 			expr := compiled[p.URL]
 			if expr == nil {
@@ -127,7 +127,7 @@ func agree(t *testing.T, r fhir.Release) {
 			}
 			result, err := expr.Eval(r, res.JSON, nil)
 			if err != nil {
-				// The engine has no cast of more than one item; a path takes each.
+				// The engine cannot cast more than one item; a path casts each.
 				if !refusedByEngine[p.URL] {
 					t.Logf("%s: %v", p.URL, err)
 				}
@@ -156,14 +156,14 @@ func agree(t *testing.T, r fhir.Release) {
 	}
 }
 
-// The engine keeps no more of a time than milliseconds, and writes UTC as Z.
+// The engine keeps only milliseconds of a time, and writes UTC as Z.
 var (
 	finer = regexp.MustCompile(`(:\d\d\.\d\d\d)\d+`)
 	zeros = regexp.MustCompile(`(\d\.\d*?)0+([,}])`) // of equal decimals a union has one
 	utc   = regexp.MustCompile(`(T[0-9:.]+)[+-]00:00$`)
 )
 
-// canonical is values as texts, each once, in a fixed order: a union has no
+// canonical returns values as texts, each once, in a fixed order: a union has no
 // order and no duplicates.
 func canonical(values []any) []string {
 	var texts []string
@@ -183,8 +183,7 @@ func canonical(values []any) []string {
 	return slices.Compact(texts)
 }
 
-// Each parameter of each type of each release compiles, whether an example has it
-// or not.
+// Each parameter of each type of each release compiles, even if no example has it.
 func TestParameters_CompileForEveryType(t *testing.T) {
 	t.Parallel()
 	for _, r := range fhir.Releases {
@@ -208,27 +207,27 @@ func TestParameters_CompileForEveryType(t *testing.T) {
 	}
 }
 
-// unsupported are the parameters nothing can be evaluated for, with the reason.
+// unsupported lists the parameters that cannot be evaluated, with the reason.
 var unsupported = map[string]string{
 	"R5 Resource-filter":                  "a language of its own",
 	"R4B Resource-filter":                 "a language of its own",
-	"R5 Resource-has":                     "it is written _has:Type:reference:parameter",
-	"R4B Resource-has":                    "it is written _has:Type:reference:parameter",
+	"R5 Resource-has":                     "write it as _has:Type:reference:parameter",
+	"R4B Resource-has":                    "write it as _has:Type:reference:parameter",
 	"R5 Resource-query":                   "names queries of a server; this one has none",
 	"R4B Resource-query":                  "names queries of a server; this one has none",
 	"R4 Resource-query":                   "names queries of a server; this one has none",
-	"R5 ImagingStudy-reason ImagingStudy": "HL7 gives it no expression",
-	"R5 Medication-form Medication":       "HL7 gives it no expression",
-	"R5 MedicationKnowledge-packaging-cost MedicationKnowledge":         "HL7 gives it no expression",
-	"R5 MedicationKnowledge-packaging-cost-concept MedicationKnowledge": "HL7 gives it no expression",
+	"R5 ImagingStudy-reason ImagingStudy": "HL7 defines no expression",
+	"R5 Medication-form Medication":       "HL7 defines no expression",
+	"R5 MedicationKnowledge-packaging-cost MedicationKnowledge":         "HL7 defines no expression",
+	"R5 MedicationKnowledge-packaging-cost-concept MedicationKnowledge": "HL7 defines no expression",
 	"R5 clinical-date CareTeam":                                         "its expression has no part for this type",
 	"R5 MetadataResource-topic EvidenceVariable":                        "its expression has no part for this type",
 	"R5 Device-code-value-concept Device":                               "its parts are not among the facts this server has",
 	"R5 Location-contains Location":                                     "needs the geometry of a GeoJSON boundary",
 }
 
-// The built-in tables have every parameter HL7 defines, for every type it is for,
-// and evaluate all but those named above.
+// The built-in tables have every parameter HL7 defines, for every type it applies to,
+// and evaluate all but those in unsupported.
 func TestParameters_AreThoseOfHL7(t *testing.T) {
 	t.Parallel()
 	unused := maps.Clone(unsupported)

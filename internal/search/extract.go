@@ -10,12 +10,12 @@ import (
 	"signalfhir/internal/fhirpath"
 )
 
-// extractor answers the values of a resource a parameter stands for.
+// extractor returns the values of a resource that a parameter selects.
 type extractor func(*fhir.Resource) ([]any, error)
 
-// Values answers the values of a resource the parameter stands for: strings,
-// numbers, booleans and objects of its tree; none where it is about the resource
-// as a whole, as _text is.
+// Values returns the values of a resource that the parameter selects: strings,
+// numbers, booleans and objects of its tree. There are none for a parameter that
+// applies to the resource as a whole, such as _text.
 func (p *Parameter) Values(res *fhir.Resource) ([]any, error) {
 	if aboutResource[p.Name] != nil {
 		return nil, nil
@@ -27,8 +27,8 @@ func (p *Parameter) Values(res *fhir.Resource) ([]any, error) {
 	return p.values(res)
 }
 
-// compile makes an extractor of an expression. Most are plain paths, which are
-// walked on the tree; the rest goes through the FHIRPath engine.
+// compile makes an extractor of an expression. Most expressions are plain paths,
+// which are walked on the tree; the rest goes through the FHIRPath engine.
 func compile(r fhir.Release, typ, expression string) (extractor, error) {
 	var parts []extractor
 	for _, part := range splitUnion(expression) {
@@ -74,7 +74,7 @@ type step struct {
 }
 
 // The forms of a plain path: Type.a.b, the choice of a type, and a reference
-// that is asked for its target.
+// filtered by the type of its target.
 var (
 	nameForm      = regexp.MustCompile(`^[a-z][A-Za-z0-9]*$`)
 	ofTypeForm    = regexp.MustCompile(`^ofType\(([A-Za-z0-9]+)\)$`)
@@ -83,8 +83,8 @@ var (
 	enclosingForm = regexp.MustCompile(`^\(([A-Za-z.]+(?:\.ofType\([A-Za-z0-9]+\))?)\)$`)
 )
 
-// plainPath reads an expression as a path on the tree; ok is false where it is
-// more than that.
+// plainPath parses an expression as a path on the tree; ok is false if it is more
+// than that.
 func plainPath(r fhir.Release, typ, expression string) (steps []step, ok bool) {
 	if m := castForm.FindStringSubmatch(expression); m != nil {
 		expression = m[1] + ".ofType(" + m[2] + ")"
@@ -192,8 +192,8 @@ func walk(root *fhir.Object, steps []step) []any {
 	return values
 }
 
-// targetOf is the type a Reference inside root points to, "" where it does not
-// tell.
+// targetOf returns the type a Reference inside root points to, or "" if it does not
+// say.
 func targetOf(root, o *fhir.Object) string {
 	reference := o.Text("reference")
 	if id, contained := strings.CutPrefix(reference, "#"); contained {
@@ -210,8 +210,7 @@ func targetOf(root, o *fhir.Object) string {
 	return typ[strings.LastIndexByte(typ, '/')+1:]
 }
 
-// splitReference takes a literal reference apart: relative, absolute or with a
-// version.
+// splitReference splits a literal reference: relative, absolute or with a version.
 func splitReference(reference string) (typ, id string) {
 	reference, _, _ = strings.Cut(reference, "/_history/")
 	parts := strings.Split(reference, "/")
@@ -221,21 +220,21 @@ func splitReference(reference string) (typ, id string) {
 	return parts[len(parts)-2], parts[len(parts)-1]
 }
 
-// References answers what a reference parameter points to on this server, as
+// References returns what a reference parameter points to on this server, as
 // relative references ("Patient/1").
 func (p *Parameter) References(res *fhir.Resource) []string {
 	return slices.DeleteFunc(p.links(res), func(link string) bool { return strings.Contains(link, ":") })
 }
 
-// links answers what a reference parameter points to, each once: relative
-// references, and canonicals as they are written.
+// links returns what a reference parameter points to, each once: relative
+// references, and canonicals as written.
 func (p *Parameter) links(res *fhir.Resource) []string {
 	values, err := p.Values(res)
 	if err != nil || p.Type != "reference" {
 		return nil
 	}
 	var links []string
-	seen := map[string]bool{} // a List may have very many
+	seen := map[string]bool{} // a List may have very many entries
 	for _, v := range values {
 		link, _ := v.(string)
 		if o, isObject := v.(*fhir.Object); isObject {
@@ -254,8 +253,8 @@ func (p *Parameter) links(res *fhir.Resource) []string {
 	return links
 }
 
-// namesOf answers what links to a resource are: its reference, and its canonical
-// with and without version.
+// namesOf returns the references by which others may point to a resource: its
+// relative reference, and its canonical with and without version.
 func namesOf(res *fhir.Resource) []string {
 	names := []string{res.Reference()}
 	if url := res.Object.Text("url"); url != "" {

@@ -9,7 +9,7 @@ import (
 	"signalfhir/internal/search"
 )
 
-// "+" is a space where a space can be, and the sign of a time zone in a date.
+// "+" is a space where a space is possible, and the sign of a time zone in a date.
 func TestParseQuery_PlusSigns(t *testing.T) {
 	t.Parallel()
 	checkMatches(t, []wants{
@@ -25,8 +25,8 @@ func TestParseQuery_PlusSigns(t *testing.T) {
 	})
 }
 
-// The union that defines date has a part that names no type. It is about
-// Appointment, and about nothing else.
+// The union that defines date has a part without a type name. It applies only to
+// Appointment.
 func TestValues_OfAnExpressionWithoutType(t *testing.T) {
 	t.Parallel()
 	checkMatches(t, []wants{
@@ -62,7 +62,7 @@ func TestParameters_OfAbstractAndUnknownTypes(t *testing.T) {
 			t.Errorf("%q has %d parameters", typ, got)
 		}
 	}
-	// The same name is defined for each type anew; a canonical is of one of them.
+	// Each type defines the name separately; a canonical belongs to one of them.
 	if _, ok := search.Lookup(fhir.R5, "Encounter", "http://hl7.org/fhir/SearchParameter/Task-status"); ok {
 		t.Error("the status of a Task is a parameter of Encounter")
 	}
@@ -82,7 +82,7 @@ func TestPrefixes_OfAValue(t *testing.T) {
 	}
 }
 
-// The tables fill themselves on first use, from whoever comes first.
+// The tables load themselves on first use by any goroutine.
 func TestLookup_IsSafeForConcurrentUse(t *testing.T) {
 	t.Parallel()
 	res := parse(t, "Coverage", `"kind":"insurance","class":[{"type":{"coding":[{"code":"plan"}]},"value":{"value":"7"}}]`)
@@ -91,7 +91,7 @@ func TestLookup_IsSafeForConcurrentUse(t *testing.T) {
 		all.Go(func() {
 			for _, p := range search.Parameters(fhir.R5, "Coverage") {
 				if same, _ := search.Lookup(fhir.R5, "Coverage", p.Name); same != p {
-					t.Errorf("%s is there twice", p.Name)
+					t.Errorf("%s occurs twice", p.Name)
 				}
 				if p.Supported() {
 					if _, err := p.Values(res); err != nil {

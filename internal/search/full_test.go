@@ -92,7 +92,7 @@ func TestTextsOfCodesAndReferences(t *testing.T) {
 		`type:code-text=abc subject:text=ann%20mul`, `type:code-text=bc subject:text=bob`}})
 }
 
-// world is what the queries below can look up.
+// world holds the resources that the queries below can look up.
 func world(t testing.TB) search.Scope {
 	t.Helper()
 	var all searchtest.Source
@@ -127,7 +127,7 @@ func world(t testing.TB) search.Scope {
 	return search.Scope{Release: fhir.R5, Source: all}
 }
 
-// What a query finds in a world, and what it says to it.
+// What queries match in a world, and how they explain it.
 func TestQueries_ThatLookUpOthers(t *testing.T) { // FLT-7, FLT-12
 	t.Parallel()
 	scope := world(t)
@@ -174,7 +174,7 @@ func TestChain_GoesIntoContainedResources(t *testing.T) {
 	t.Parallel()
 	res := parse(t, "Encounter", `"contained":[{"resourceType":"Patient","id":"x","gender":"other"}],"subject":{"reference":"#x"}`)
 	if !matches(t, res, "patient.gender=other") || matches(t, res, "patient.gender=male") {
-		t.Error("the contained patient is not asked")
+		t.Error("the contained patient is not evaluated")
 	}
 }
 
@@ -284,7 +284,7 @@ func TestInclude(t *testing.T) {
 			t.Errorf("%s of %s: includes %q, want %q", tt.include, tt.of, got, tt.included)
 		}
 		if got := names(scope.Including(include, res)); got != tt.including {
-			t.Errorf("%s of %s: is included by %q, want %q", tt.include, tt.of, got, tt.including)
+			t.Errorf("%s of %s: included by %q, want %q", tt.include, tt.of, got, tt.including)
 		}
 	}
 	for _, text := range []string{"", "Observation", "Colour:patient", "Observation:colour", "Observation:code", "Observation:subject:Colour", "a:b:c:d"} {
@@ -294,7 +294,7 @@ func TestInclude(t *testing.T) {
 	}
 }
 
-// A condition that is found by keys never holds for a resource without one.
+// A condition with keys never holds for a resource that has none of them.
 func TestKeys_FindEverythingThatMatches(t *testing.T) {
 	t.Parallel()
 	resources := []*fhir.Resource{
@@ -335,7 +335,7 @@ func TestKeys_FindEverythingThatMatches(t *testing.T) {
 		}
 	}
 	if found < 15 || indexed < 25 {
-		t.Errorf("only %d of %d conditions matched: the test tests little", found, indexed)
+		t.Errorf("only %d of %d conditions matched: too few to test anything", found, indexed)
 	}
 	for _, query := range []string{"class=http://s|", "status:not=planned", "subject:missing=true", "patient.gender=male"} {
 		name, value, _ := strings.Cut(query, "=")

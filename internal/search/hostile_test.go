@@ -9,13 +9,13 @@ import (
 	"signalfhir/internal/search"
 )
 
-// Every parameter of every type can be asked of a resource whose elements are not
-// what they should be: of those that were stored before a rule was, and of those
-// a server that does not validate has.
+// Every parameter of every type can be evaluated on a resource whose elements have
+// wrong types: a resource may be stored before a rule exists, or by a server that
+// does not validate.
 func TestMatch_OfEveryParameterOnHostileResources(t *testing.T) {
 	t.Parallel()
 	values := map[string]string{"token": "http://s|a", "reference": "Patient/1", "string": "a", "uri": "http://a", "date": "ge2026", "number": "lt5", "quantity": "gt5||mg"}
-	// Where it is a choice the type is no matter: what is there is wrong anyway.
+	// The type of a choice does not matter: the value is wrong for any.
 	const elements = `meta text status code subject patient identifier name telecom address active category period date url version title encounter performer author
 		value valueQuantity valueDateTime valueCodeableConcept valueSampledData valueRange effectiveDateTime effectivePeriod effectiveTiming onsetAge onsetDateTime deceasedBoolean deceasedDateTime
 		medicationReference medicationCodeableConcept medication component link participant location partOf position section relatesTo relatedArtifact useContext entry parameter extension birthDate

@@ -9,19 +9,19 @@ import (
 	"signalfhir/internal/fhir"
 )
 
-// Include is a link between resources, as _include and _revinclude name it.
+// Include is a link between resources, as in _include and _revinclude.
 type Include struct {
-	Source string // type that refers; "" for every one
-	Target string // type that is referred to; "" for every one
-	name   string // of the parameter, "*" for every reference
+	Source string // type that refers; "" for any
+	Target string // type that is referred to; "" for any
+	name   string // of the parameter; "*" for every reference
 
-	// referring keeps what refers to what by each parameter: a page asks for each
-	// of its resources.
+	// referring caches the referrers of each parameter: a page of results looks
+	// them up for each of its resources.
 	referring *sync.Map // *Parameter → *referrers
 }
 
-// ParseInclude reads "Encounter:patient", "Encounter:patient:Patient",
-// "Encounter:*" and "*". It refuses what names no reference of the release.
+// ParseInclude parses "Encounter:patient", "Encounter:patient:Patient",
+// "Encounter:*" and "*". It refuses anything that is not a reference of the release.
 func (s Scope) ParseInclude(text string) (Include, *fhir.Error) {
 	refuse := func(why string) (Include, *fhir.Error) {
 		return Include{}, fhir.Refuse(http.StatusBadRequest, "value", "%q: %s; expected Type:parameter or Type:parameter:Target, as in Encounter:patient", text, why)
@@ -31,7 +31,7 @@ func (s Scope) ParseInclude(text string) (Include, *fhir.Error) {
 	case text == "*":
 		return Include{name: "*", referring: &sync.Map{}}, nil
 	case len(f) < 2 || len(f) > 3:
-		return refuse("it is no include")
+		return refuse("it is not an include")
 	case !s.Release.IsResourceType(f[0]):
 		return refuse(f[0] + " is not a resource type of FHIR " + string(s.Release))
 	}
@@ -55,7 +55,7 @@ func (s Scope) ParseInclude(text string) (Include, *fhir.Error) {
 	return i, nil
 }
 
-// parameters are the reference parameters of a type the include is about.
+// parameters returns the reference parameters of a type that the include follows.
 func (i Include) parameters(r fhir.Release, typ string) []*Parameter {
 	if i.Source != "" && i.Source != typ {
 		return nil
@@ -72,7 +72,7 @@ func (i Include) parameters(r fhir.Release, typ string) []*Parameter {
 	})
 }
 
-// Included answers the stored resources res refers to by the include, in the
+// Included returns the stored resources that res refers to by the include, in the
 // order of the references.
 func (s Scope) Included(i Include, res *fhir.Resource) []*fhir.Resource {
 	var found []*fhir.Resource
@@ -83,7 +83,7 @@ func (s Scope) Included(i Include, res *fhir.Resource) []*fhir.Resource {
 		}
 		for _, v := range values {
 			if o, isObject := v.(*fhir.Object); isObject && strings.HasPrefix(o.Text("reference"), "#") {
-				continue // it goes along anyway
+				continue // it is part of res anyway
 			}
 			if other := s.resolve(res, v, p.Target); other != nil && (i.Target == "" || other.Type == i.Target) {
 				found = append(found, other)
@@ -93,7 +93,7 @@ func (s Scope) Included(i Include, res *fhir.Resource) []*fhir.Resource {
 	return found
 }
 
-// Including answers the stored resources that refer to res by the include.
+// Including returns the stored resources that refer to res by the include.
 func (s Scope) Including(i Include, res *fhir.Resource) []*fhir.Resource {
 	if i.Target != "" && i.Target != res.Type {
 		return nil

@@ -7,14 +7,14 @@ import (
 	"signalfhir/internal/fhir"
 )
 
-// Keys answers what a resource has to have for the condition to be able to hold:
-// one of keys among what [Parameter.Keys] gives for it. ok is false for a
-// condition that can hold without any.
+// Keys returns what a resource needs for the condition to hold: one of keys among
+// the resource's own [Parameter.Keys] for p. ok is false for a condition that can
+// hold without any.
 func (c *Condition) Keys() (p *Parameter, keys []string, ok bool) {
 	return c.indexed, c.keys, c.indexed != nil
 }
 
-// keysOf answers the keys of a comparison with plain tokens or references.
+// keysOf returns the keys of a comparison with plain tokens or references.
 func keysOf(p *Parameter, modifier string, alternatives []string) (*Parameter, []string) {
 	var keys []string
 	for _, alternative := range alternatives {
@@ -26,7 +26,7 @@ func keysOf(p *Parameter, modifier string, alternatives []string) (*Parameter, [
 		case p.Type == "reference" && modifier == "":
 			key = referenceKey(literal(alternative))
 		case p.Type == "reference" && p.Release.IsResourceType(modifier):
-			key = referenceKey(literal(p.typed(modifier, alternative))) // as it is matched, also with a version
+			key = referenceKey(literal(p.typed(modifier, alternative))) // in the form matchReference compares, with any version
 		}
 		if key == "" {
 			return nil, nil
@@ -36,7 +36,8 @@ func keysOf(p *Parameter, modifier string, alternatives []string) (*Parameter, [
 	return p, keys
 }
 
-// referenceKey is the id a reference ends in, or all of one that has none.
+// referenceKey returns the id at the end of a reference, or the whole reference if
+// it has none.
 func referenceKey(reference string) string {
 	reference, _, _ = strings.Cut(reference, "|")
 	if _, id := splitReference(reference); id != "" {
@@ -45,8 +46,8 @@ func referenceKey(reference string) string {
 	return reference
 }
 
-// Keys answers what the values of a resource can be found under, each once: the
-// codes of tokens, the ids of references.
+// Keys returns the keys of a resource's values, each once: the codes of tokens, the
+// ids of references.
 func (p *Parameter) Keys(res *fhir.Resource) ([]string, error) {
 	values, err := p.Values(res)
 	if err != nil {

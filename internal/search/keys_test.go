@@ -12,9 +12,8 @@ import (
 	"signalfhir/internal/search"
 )
 
-// written are the forms references and codes come in, odd ones too. What is
-// searched for and what is stored are drawn from the same words, so that they
-// meet often.
+// written lists forms of references and codes, including odd ones. Searched and
+// stored texts are drawn from the same words, so that they often match.
 var (
 	words      = rapid.SampledFrom([]string{"1", "A", "a", "a|b", "a,b", `a\b`, "a$b", "a b", "é", "", "|", "%41", "x/y", "1/_history/2", "#p", "-", "urn:uuid:7", "_history"})
 	bases      = rapid.SampledFrom([]string{"", "", "", "http://h/fhir/R5/", "http://h/fhir/r5/", "http://other/fhir/", "http://a|b/fhir/R5/", "/fhir/R5/", "/", "fhir/R5/"})
@@ -31,7 +30,7 @@ var (
 	escape = strings.NewReplacer(`\`, `\\`, ",", `\,`, "|", `\|`, "$", `\$`)
 )
 
-// searched is a text as a search names it: mostly escaped as it has to be.
+// searched returns a text as written in a search: usually escaped correctly.
 func searched(t *rapid.T, text string) string {
 	if rapid.IntRange(0, 3).Draw(t, "raw") == 0 {
 		return text
@@ -44,8 +43,8 @@ func quoted(text string) string {
 	return string(b)
 }
 
-// What a condition is found by is there in whatever it holds for: where it is not,
-// an event is lost (see [Condition.Keys]).
+// A resource for which a condition holds has one of the condition's keys; otherwise
+// an event would be lost (see [Condition.Keys]).
 func TestKeys_AreInWhateverMatches(t *testing.T) {
 	t.Parallel()
 	held := 0
@@ -104,6 +103,6 @@ func TestKeys_AreInWhateverMatches(t *testing.T) {
 		}
 	})
 	if held == 0 {
-		t.Error("nothing matched: the test tests nothing")
+		t.Error("nothing matched, so nothing was tested")
 	}
 }

@@ -9,12 +9,12 @@ import (
 	"signalfhir/internal/fhir"
 )
 
-// valueMatcher tells whether one value of a resource is what is searched for.
+// valueMatcher reports whether one value of a resource matches.
 type valueMatcher func(value any) bool
 
-// newMatcher makes the matcher of one alternative of a search value.
+// newMatcher returns the matcher of one alternative of a search value.
 func (s Scope) newMatcher(p *Parameter, modifier, text string) (valueMatcher, *fhir.Error) {
-	if fold(text) == "" { // also of spaces and marks alone, with which every text begins
+	if fold(text) == "" { // also if it is only spaces and marks, which every text would begin with
 		return nil, fhir.Refuse(http.StatusUnprocessableEntity, "value", "%s: a value is missing", p.Name)
 	}
 	switch p.Type {
@@ -91,7 +91,7 @@ func (s Scope) newMatcher(p *Parameter, modifier, text string) (valueMatcher, *f
 	return nil, fhir.Refuse(http.StatusUnprocessableEntity, "not-supported", "the modifier :%s is not supported for %s, a %s parameter, which takes %s", modifier, p.Name, p.Type, modifiers[p.Type])
 }
 
-// modifiers are those each type of parameter takes, for people.
+// modifiers describes the modifiers that each type of parameter takes.
 var modifiers = map[string]string{
 	"token":     ":missing, :not, :text, :code-text, :in, :not-in, :above, :below and :of-type",
 	"reference": ":missing, :identifier, :text, :in, :not-in, :above, :below and a type such as :Patient",
@@ -104,7 +104,7 @@ var modifiers = map[string]string{
 	"special":   ":missing",
 }
 
-// isBelow tells whether a URI is another or lies below it, by whole segments.
+// isBelow reports whether a URI is base or below it, by whole segments.
 func isBelow(uri, base string) bool {
 	rest, ok := strings.CutPrefix(uri, base)
 	return ok && (rest == "" || strings.HasSuffix(base, "/") || rest[0] == '/')

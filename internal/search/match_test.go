@@ -70,7 +70,7 @@ func TestURI(t *testing.T) { // FLT-12
 	})
 }
 
-// FLT-13: references however they are written.
+// FLT-13: references in any form.
 func TestReference(t *testing.T) {
 	t.Parallel()
 	written := map[string]string{
@@ -134,7 +134,7 @@ func TestReference(t *testing.T) {
 	})
 }
 
-// Every prefix against each way a value can stand to "2026-03", by how far its
+// Every prefix against each position of a value relative to "2026-03", by how far its
 // beginning and end are from those of March.
 func TestDate_PrefixesAndPrecisions(t *testing.T) { // FLT-8, FLT-9
 	t.Parallel()

@@ -11,18 +11,18 @@ import (
 	"signalfhir/internal/fhir"
 )
 
-// interval is a stretch of numbers with both ends in it; nil is open. Of one that
-// lies beyond the one end it has that end is not in it.
+// interval is a closed interval of numbers; a nil end is open. If beyond is set,
+// the interval excludes its one end.
 type interval struct {
 	low, high *big.Rat
 	beyond    bool
 }
 
-// decimalForm bounds exponents: 1e999999999 is a number of a gigabyte.
+// decimalForm bounds exponents: 1e999999999 would take a gigabyte.
 var decimalForm = regexp.MustCompile(`^[+-]?[0-9]{1,40}(\.([0-9]{1,40}))?([eE]([+-]?[0-9]{1,2}))?$`)
 
-// parseDecimal reads a number and half the unit of its last digit: "5.40" stands
-// for everything from 5.395 up to but not including 5.405.
+// parseDecimal parses a number and returns half the unit of its last digit: "5.40"
+// means everything from 5.395 up to but not including 5.405.
 func parseDecimal(text string) (n, half *big.Rat, ok bool) {
 	m := decimalForm.FindStringSubmatch(text)
 	if m == nil {
@@ -32,9 +32,9 @@ func parseDecimal(text string) (n, half *big.Rat, ok bool) {
 	if !ok {
 		return nil, nil, false
 	}
-	exponent, _ := strconv.Atoi(m[4]) // "" is none
+	exponent, _ := strconv.Atoi(m[4]) // "" gives 0
 	if exponent > 0 {
-		exponent-- // FHIR has 1e2 stand for 95 up to 105
+		exponent-- // in FHIR 1e2 means 95 up to 105
 	}
 	exponent -= len(m[2])
 	unit := new(big.Rat).SetInt(new(big.Int).Exp(big.NewInt(10), big.NewInt(int64(max(exponent, -exponent))), nil))
@@ -44,9 +44,9 @@ func parseDecimal(text string) (n, half *big.Rat, ok bool) {
 	return n, unit.Quo(unit, big.NewRat(2, 1)), true
 }
 
-// intervalOf is what a value covers: a number one point, a Quantity with a
-// comparator all beyond it, a Range what lies between its ends, SampledData what
-// its limits say.
+// intervalOf returns the interval a value covers: one point for a number,
+// everything beyond it for a Quantity with a comparator, the range between its
+// ends for a Range, and its limits for SampledData.
 func intervalOf(v any) (interval, bool) {
 	point := func(text string) (interval, bool) {
 		n, _, ok := parseDecimal(text)
@@ -55,7 +55,7 @@ func intervalOf(v any) (interval, bool) {
 	switch v := v.(type) {
 	case json.Number:
 		return point(string(v))
-	case string: // of the FHIRPath engine
+	case string: // from the FHIRPath engine
 		return point(v)
 	case *fhir.Object:
 		switch {
@@ -92,8 +92,8 @@ func intervalOf(v any) (interval, bool) {
 	return interval{}, false
 }
 
-// compareNumbers makes the comparison a prefix stands for. eq, ne and ap are
-// about the precision that was written, the others about the exact number.
+// compareNumbers returns the comparison for a prefix. eq, ne and ap compare with
+// the precision as written, the others with the exact number.
 func compareNumbers(prefix, number string) (func(interval) bool, bool) {
 	n, half, ok := parseDecimal(number)
 	if !ok {
@@ -126,7 +126,7 @@ func compareNumbers(prefix, number string) (func(interval) bool, bool) {
 		return func(got interval) bool {
 			return got.high != nil && (got.high.Cmp(n) < 0 || got.high.Cmp(n) == 0 && got.beyond)
 		}, true
-	case "ap": // a tenth of the value, or its precision where that is more
+	case "ap": // a tenth of the value, or its precision if that is more
 		by := new(big.Rat).Abs(new(big.Rat).Quo(n, big.NewRat(10, 1)))
 		if by.Cmp(half) < 0 {
 			by = half
@@ -139,7 +139,7 @@ func compareNumbers(prefix, number string) (func(interval) bool, bool) {
 	return nil, false
 }
 
-// cutPrefix takes the two letters of a comparator off a number.
+// cutPrefix cuts a two-letter comparator off a number.
 func cutPrefix(text string) (prefix, rest string) {
 	if len(text) > 2 && text[0] >= 'a' && text[0] <= 'z' && text[1] >= 'a' && text[1] <= 'z' {
 		return text[:2], text[2:]
@@ -147,16 +147,16 @@ func cutPrefix(text string) (prefix, rest string) {
 	return "", text
 }
 
-func noNumber(p *Parameter, written, form string) *fhir.Error {
-	return fhir.Refuse(http.StatusUnprocessableEntity, "value", "%s: %q is no %s; expected %s, with a prefix eq, ne, gt, lt, ge, le, sa, eb or ap before it", p.Name, written, p.Type, form)
+func notANumber(p *Parameter, written, form string) *fhir.Error {
+	return fhir.Refuse(http.StatusUnprocessableEntity, "value", "%s: %q is not a %s; expected %s, with a prefix eq, ne, gt, lt, ge, le, sa, eb or ap before it", p.Name, written, p.Type, form)
 }
 
-// matchNumber reads a number with a prefix.
+// matchNumber parses a number with an optional prefix.
 func matchNumber(p *Parameter, text string) (valueMatcher, *fhir.Error) {
 	prefix, number := cutPrefix(literal(text))
 	compare, ok := compareNumbers(prefix, number)
 	if !ok {
-		return nil, noNumber(p, text, "one such as 100, 5.40 or 1e2")
+		return nil, notANumber(p, text, "a number such as 100, 5.40 or 1e2")
 	}
 	return func(v any) bool {
 		got, ok := intervalOf(v)
@@ -164,15 +164,14 @@ func matchNumber(p *Parameter, text string) (valueMatcher, *fhir.Error) {
 	}, nil
 }
 
-// matchQuantity reads number, number|system|code and number||code, of which the
-// last takes a unit too. Units are compared as they are written: nothing is
-// converted.
+// matchQuantity parses number, number|system|code and number||code, whose code may
+// also be a unit. Units are compared as written, without conversion.
 func matchQuantity(p *Parameter, text string) (valueMatcher, *fhir.Error) {
 	parts := splitEscaped(text, '|')
 	prefix, number := cutPrefix(literal(parts[0]))
 	compare, ok := compareNumbers(prefix, number)
 	if !ok || len(parts) == 2 || len(parts) > 3 {
-		return nil, noNumber(p, text, "number, number|system|code or number||unit")
+		return nil, notANumber(p, text, "number, number|system|code or number||unit")
 	}
 	system, code := "", ""
 	if len(parts) == 3 {
@@ -184,8 +183,8 @@ func matchQuantity(p *Parameter, text string) (valueMatcher, *fhir.Error) {
 	}, nil
 }
 
-// hasUnit tells whether a quantity, or what a Range or SampledData is made of, has
-// a unit.
+// hasUnit reports whether a quantity, or the quantities in a Range or SampledData,
+// has a unit.
 func hasUnit(v any, system, code string) bool {
 	o, _ := v.(*fhir.Object)
 	switch {

@@ -1,9 +1,9 @@
-// Package search knows the search parameters of each release: which there are,
-// what values of a resource they stand for, and whether those match a query. One
+// Package search knows the search parameters of each release: which ones exist,
+// which values of a resource they select, and whether those match a query. One
 // matcher serves type search, the queryCriteria of topics and the filterBy of
 // subscriptions.
 //
-// It knows no store: a query is asked about one resource at a time.
+// It knows no store: a query is evaluated on one resource at a time.
 package search
 
 import (
@@ -27,7 +27,7 @@ var tableFiles embed.FS
 // Parameter is one search parameter as it applies to one resource type.
 type Parameter struct {
 	Release  fhir.Release
-	Resource string // the type it is looked up for
+	Resource string // the type it was looked up for
 	Name     string // code
 	URL      string
 	Type     string   // token, reference, string, date, uri, number, quantity, composite, special
@@ -39,25 +39,25 @@ type Parameter struct {
 	failed     error
 }
 
-// Supported tells whether this server can evaluate the parameter.
+// Supported reports whether this server can evaluate the parameter.
 func (p *Parameter) Supported() bool { return p.why() == "" }
 
-// why says why the parameter cannot be evaluated; "" where it can.
+// why returns why the parameter cannot be evaluated, or "" if it can.
 func (p *Parameter) why() string {
 	switch {
 	case aboutResource[p.Name] != nil:
 		return ""
 	case p.Name == "_has":
-		return "it is written _has:Type:reference:parameter"
+		return "write it as _has:Type:reference:parameter"
 	case p.expression == "":
-		return "HL7 gives it no expression for " + p.Resource
+		return "HL7 defines no expression for " + p.Resource
 	case p.Type == "composite" && partsOf(p) == nil, p.Type == "special" && special[p.Name] == nil:
-		return "what it means is not written down in a form this server has"
+		return "its definition is not in a form this server can evaluate"
 	}
 	return ""
 }
 
-// ordered tells that the values of the parameter can be compared by comparators.
+// ordered reports whether comparators apply to the values of the parameter.
 func (p *Parameter) ordered() bool { return ordered(p.Type) }
 
 func ordered(typ string) bool { return typ == "date" || typ == "number" || typ == "quantity" }
@@ -75,7 +75,7 @@ type line struct {
 	bases, targets             []string
 }
 
-// catalogues holds the table of every release; what it points to fills itself.
+// catalogues holds the table of every release; each table loads itself on first use.
 var catalogues = func() map[fhir.Release]*catalogue {
 	all := map[fhir.Release]*catalogue{}
 	for _, r := range fhir.Releases {
@@ -111,15 +111,15 @@ func (c *catalogue) unpack(r fhir.Release) {
 	}
 }
 
-// forType answers the parameters of a resource type by name, of Resource and
-// DomainResource those every such type has, and of no type none.
+// forType returns the parameters of a resource type by name. For Resource and
+// DomainResource it returns those that every such type has, for an unknown type nil.
 func forType(r fhir.Release, typ string) map[string]*Parameter {
 	c := catalogues[r]
 	if found, ok := c.types.Load(typ); ok {
 		return found.(map[string]*Parameter)
 	}
 	if !r.IsResourceType(typ) && typ != "Resource" && typ != "DomainResource" {
-		return nil // and nothing kept: the name may come from anyone
+		return nil // do not cache: a client may send any name
 	}
 	c.load()
 	model := r.Model()
@@ -133,7 +133,7 @@ func forType(r fhir.Release, typ string) map[string]*Parameter {
 	return found.(map[string]*Parameter)
 }
 
-// Lookup finds a parameter of a resource type by its name or canonical URL.
+// Lookup returns a parameter of a resource type by its name or canonical URL.
 func Lookup(r fhir.Release, typ, name string) (*Parameter, bool) {
 	if strings.Contains(name, "/") {
 		c := catalogues[r]
@@ -144,7 +144,7 @@ func Lookup(r fhir.Release, typ, name string) (*Parameter, bool) {
 		}
 		p, ok := forType(r, typ)[l.code]
 		if !ok || p.URL != l.url {
-			return nil, false // of the same name, but defined for other types
+			return nil, false // the type's parameter of that name has another definition
 		}
 		return p, true
 	}
@@ -152,7 +152,7 @@ func Lookup(r fhir.Release, typ, name string) (*Parameter, bool) {
 	return p, ok
 }
 
-// Parameters lists the parameters of a resource type, sorted by name.
+// Parameters returns the parameters of a resource type, sorted by name.
 func Parameters(r fhir.Release, typ string) []*Parameter {
 	var list []*Parameter
 	for _, p := range forType(r, typ) {
@@ -162,7 +162,7 @@ func Parameters(r fhir.Release, typ string) []*Parameter {
 	return list
 }
 
-// partFor is the part of a union expression that is about a resource type.
+// partFor returns the part of a union expression that applies to a resource type.
 func partFor(r fhir.Release, typ, expression string) string {
 	var parts []string
 	for _, part := range splitUnion(expression) {
@@ -180,9 +180,9 @@ func partFor(r fhir.Release, typ, expression string) string {
 	return strings.Join(parts, " | ")
 }
 
-// mentionsElement tells whether a part that names no type could give anything on
-// one: the date of Appointment, "(start | requestedPeriod.start).first()", stands
-// in the union for twenty other types.
+// mentionsElement reports whether a part without a type name could select anything
+// on typ: the date of Appointment, "(start | requestedPeriod.start).first()", is in
+// the union of twenty other types.
 func mentionsElement(r fhir.Release, typ, part string) bool {
 	model := r.Model()
 	names := strings.FieldsFunc(part, func(c rune) bool { return !unicode.IsLetter(c) && !unicode.IsDigit(c) })

@@ -9,29 +9,29 @@ import (
 	"signalfhir/internal/fhir"
 )
 
-// Query is a search string: conditions that all have to hold.
+// Query is a search string: conditions that must all hold.
 type Query struct{ conditions []*Condition }
 
-// Condition is one parameter with its values, of which one has to match.
+// Condition is one parameter with its values, one of which must match.
 type Condition struct {
-	text string // as it was written, "status:not=in-progress"
+	text string // as written, "status:not=in-progress"
 	test test
 
-	// Of a plain comparison with references or tokens, what it looks at and what
-	// of that has to be there; see [Condition.Keys].
+	// For a plain comparison of references or tokens: the parameter and the keys
+	// that a resource must have; see [Condition.Keys].
 	indexed *Parameter
 	keys    []string
 }
 
-// Query reads a search string about a resource type. A leading "/" and
-// "Type?" may be there or not, and it may be URL-encoded or not (TOP-13): what
-// decodes is decoded, and "+" is a space except before a time zone. What cannot be
-// evaluated is refused, never ignored: 422 not-supported for a parameter, modifier
-// or type of parameter, value for a value that does not fit.
+// Query parses a search string for a resource type. A leading "/" and "Type?" are
+// optional, and so is URL encoding (TOP-13): what decodes is decoded, and "+" is a
+// space except before a time zone. What cannot be evaluated is refused, never
+// ignored: with 422 not-supported for a parameter, modifier or type of parameter,
+// and with 422 value for an invalid value.
 func (s Scope) Query(typ, raw string) (*Query, *fhir.Error) {
 	text := strings.TrimSpace(raw)
 	if !strings.Contains(text, "=") {
-		text = decoded(text) // encoded as a whole, "=" and "&" too
+		text = decoded(text) // encoded as a whole, including "=" and "&"
 	}
 	text = strings.TrimPrefix(text, "/")
 	if head, rest, ok := strings.Cut(text, "?"); ok && (head == "" || head == typ || s.Release.IsResourceType(head)) {
@@ -50,7 +50,7 @@ func (s Scope) Query(typ, raw string) (*Query, *fhir.Error) {
 		}
 		name, value, ok := strings.Cut(part, "=")
 		if !ok {
-			return nil, fhir.Refuse(http.StatusUnprocessableEntity, "value", "%q is no search condition; expected parameter=value", part)
+			return nil, fhir.Refuse(http.StatusUnprocessableEntity, "value", "%q is not a search condition; expected parameter=value", part)
 		}
 		name = decoded(name)
 		if !s.takesTime(typ, name) {
@@ -65,16 +65,16 @@ func (s Scope) Query(typ, raw string) (*Query, *fhir.Error) {
 	return q, nil
 }
 
-// takesTime tells whether a "+" in the value of a parameter is one: before a time
-// zone, or in a number.
+// takesTime reports whether a "+" in the value of a parameter is a plus sign: before
+// a time zone, or in a number.
 func (s Scope) takesTime(typ, name string) bool {
 	return slices.ContainsFunc(Named(s.Release, typ, name), func(p *Parameter) bool {
 		return p.ordered() || p.Type == "composite" && slices.ContainsFunc(partsOf(p), func(c part) bool { return ordered(c.typ) })
 	})
 }
 
-// decoded removes percent encoding where it decodes cleanly and leaves the rest
-// as it is.
+// decoded removes percent encoding if it decodes cleanly and otherwise returns text
+// unchanged.
 func decoded(text string) string {
 	if plain, err := url.PathUnescape(text); err == nil {
 		return plain
@@ -99,17 +99,18 @@ func find(r fhir.Release, typ, name string) (*Parameter, *fhir.Error) {
 	return nil, fhir.Refuse(http.StatusUnprocessableEntity, "not-supported", "%s has no search parameter %q%s it has %s", typ, name, hint, strings.Join(names, ", "))
 }
 
-// Condition makes a condition of a name as it stands in a search before the "="
-// (with a modifier behind ":", chained with ".", or reversed by "_has"), a
-// comparator (a search prefix, "" for none or one inside value) and a value.
+// Condition makes a condition of a name as written in a search before the "=" (with
+// a modifier after ":", chained with ".", or reversed by "_has"), a comparator (a
+// search prefix; "" for none or for one inside value) and a value.
 func (s Scope) Condition(typ, name, comparator, value string) (*Condition, *fhir.Error) {
 	return s.condition(typ, name, comparator, value, madeConditions{})
 }
 
-// condition is Condition where some were made of the same comparator and value.
+// condition is Condition with the conditions already made for the same comparator
+// and value.
 func (s Scope) condition(typ, name, comparator, value string, made madeConditions) (*Condition, *fhir.Error) {
 	if hops(name) > maxHops {
-		return nil, fhir.Refuse(http.StatusUnprocessableEntity, "too-costly", "%s follows %d references; at most %d are", name, hops(name), maxHops)
+		return nil, fhir.Refuse(http.StatusUnprocessableEntity, "too-costly", "%s follows %d references; the limit is %d", name, hops(name), maxHops)
 	}
 	switch {
 	case strings.HasPrefix(name, "_has:"):
@@ -126,7 +127,7 @@ func (s Scope) condition(typ, name, comparator, value string, made madeCondition
 }
 
 // ConditionOn makes a condition of a parameter, a search modifier ("" for none), a
-// comparator and a value as it is legal in a search: a comma separates
+// comparator and a value with the syntax of a search: a comma separates
 // alternatives unless escaped.
 func (s Scope) ConditionOn(p *Parameter, modifier, comparator, value string) (*Condition, *fhir.Error) {
 	c := &Condition{text: p.Name}
@@ -138,7 +139,7 @@ func (s Scope) ConditionOn(p *Parameter, modifier, comparator, value string) (*C
 		return nil, fhir.Refuse(http.StatusUnprocessableEntity, "not-supported", "the search parameter %s of %s cannot be evaluated: %s", p.Name, p.Resource, p.why())
 	}
 	if comparator != "" && !p.ordered() {
-		return nil, fhir.Refuse(http.StatusUnprocessableEntity, "not-supported", "%s: a comparator goes with dates, numbers and quantities; %s is a %s", c.text, p.Name, p.Type)
+		return nil, fhir.Refuse(http.StatusUnprocessableEntity, "not-supported", "%s: comparators apply to dates, numbers and quantities only; %s is a %s", c.text, p.Name, p.Type)
 	}
 	if modifier == "missing" && aboutResource[p.Name] == nil {
 		if value != "true" && value != "false" {
@@ -172,8 +173,8 @@ func (s Scope) ConditionOn(p *Parameter, modifier, comparator, value string) (*C
 	return c, nil
 }
 
-// test is how a condition is tested on a resource: whether it holds, and what was
-// looked at.
+// test evaluates a condition on a resource: whether it holds, and which values were
+// compared.
 type test = func(*fhir.Resource, *effort) (holds bool, compared []any, err error)
 
 func (s Scope) testValues(p *Parameter, modifier, comparator string, alternatives []string) (test, *fhir.Error) {
@@ -185,8 +186,8 @@ func (s Scope) testValues(p *Parameter, modifier, comparator string, alternative
 		}
 		matchers = append(matchers, m)
 	}
-	// Not is about the whole set: it holds where no value is among those named,
-	// also where there is no value at all.
+	// :not applies to the whole set: it holds if none of the values is named, even
+	// if there is no value at all.
 	negated := modifier == "not" || modifier == "not-in"
 	return func(res *fhir.Resource, _ *effort) (bool, []any, error) {
 		values, err := p.Values(res)
@@ -226,7 +227,7 @@ func (s Scope) testComposite(p *Parameter, modifier string, alternatives []strin
 
 func (s Scope) testResource(p *Parameter, modifier string, alternatives []string) (test, *fhir.Error) {
 	if modifier != "" {
-		return nil, fhir.Refuse(http.StatusUnprocessableEntity, "not-supported", "the modifier :%s is not supported for %s, which takes none", modifier, p.Name)
+		return nil, fhir.Refuse(http.StatusUnprocessableEntity, "not-supported", "the modifier :%s is not supported for %s, which takes no modifier", modifier, p.Name)
 	}
 	var tests []func(*fhir.Resource) bool
 	for _, alternative := range alternatives {
@@ -244,7 +245,7 @@ func (s Scope) testResource(p *Parameter, modifier string, alternatives []string
 	}, nil
 }
 
-// splitEscaped splits at a separator that is not escaped with \.
+// splitEscaped splits at separators that are not escaped with \.
 func splitEscaped(text string, separator byte) []string {
 	var parts []string
 	from := 0
@@ -265,7 +266,7 @@ func literal(text string) string { return escapes.Replace(text) }
 
 var escapes = strings.NewReplacer(`\\`, `\`, `\,`, `,`, `\|`, `|`, `\$`, `$`)
 
-// Match tells whether every condition holds for a resource.
+// Match reports whether every condition holds for a resource.
 func (q *Query) Match(res *fhir.Resource) (bool, error) {
 	for _, c := range q.conditions {
 		if ok, _, err := c.test(res, &effort{}); !ok || err != nil {
@@ -275,7 +276,7 @@ func (q *Query) Match(res *fhir.Resource) (bool, error) {
 	return true, nil
 }
 
-// Explain is Match with how each condition compared.
+// Explain is Match and also returns how each condition compared.
 func (q *Query) Explain(res *fhir.Resource) (bool, []string) {
 	all, reasons := true, []string(nil)
 	for _, c := range q.conditions {
@@ -286,11 +287,11 @@ func (q *Query) Explain(res *fhir.Resource) (bool, []string) {
 	return all, reasons
 }
 
-// Empty tells that the query has no condition.
+// Empty reports whether the query has no condition.
 func (q *Query) Empty() bool { return len(q.conditions) == 0 }
 
-// Match tells whether the condition holds for a resource, and in words what was
-// compared. A resource it cannot be evaluated on does not match.
+// Match reports whether the condition holds for a resource and describes what was
+// compared. A condition that cannot be evaluated on a resource does not match.
 func (c *Condition) Match(res *fhir.Resource) (bool, string) {
 	ok, values, err := c.test(res, &effort{})
 	if err != nil {
@@ -299,10 +300,10 @@ func (c *Condition) Match(res *fhir.Resource) (bool, string) {
 	return ok, c.text + " compared with " + describe(values)
 }
 
-// String is the condition as it was written.
+// String returns the condition as written.
 func (c *Condition) String() string { return c.text }
 
-// describe shows values in a sentence, shortened.
+// describe shows values in a sentence, at most a few.
 func describe(values []any) string {
 	if len(values) == 0 {
 		return "nothing"

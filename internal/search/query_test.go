@@ -10,7 +10,7 @@ import (
 	"signalfhir/internal/search/searchtest"
 )
 
-// TOP-13: encoded or not, with the type or without.
+// TOP-13: encoded or not, with or without the type.
 func TestParseQuery_AcceptsEveryForm(t *testing.T) {
 	t.Parallel()
 	res := parse(t, "Encounter", `"status":"in-progress","subject":{"reference":"Patient/1"}`)
@@ -32,7 +32,7 @@ func TestParseQuery_AcceptsEveryForm(t *testing.T) {
 	}
 }
 
-// What cannot be evaluated is refused, never ignored (FLT-23, CF rules of 7.1).
+// Queries that cannot be evaluated are refused, never ignored (FLT-23, CF rules of 7.1).
 func TestParseQuery_Refuses(t *testing.T) {
 	t.Parallel()
 	tests := []struct{ query, code, says string }{
@@ -47,10 +47,10 @@ func TestParseQuery_Refuses(t *testing.T) {
 		{"subject:identifier=a|b|c", "value", `written as \|`},
 		{"subject:Colour=1", "not-supported", ":Colour"},
 		{"subject.colour=x", "not-supported", "no search parameter"},
-		{"subject:Device.name=x", "value", "never to a Device"},
+		{"subject:Device.name=x", "value", "not to a Device"},
 		{"status.name=x", "not-supported", "only a reference"},
 		{"subject:Patient.birthdate=soon", "value", "2026"},
-		{"part-of.part-of.part-of.part-of.part-of.part-of.status=planned", "too-costly", "at most 5"},
+		{"part-of.part-of.part-of.part-of.part-of.part-of.status=planned", "too-costly", "the limit is 5"},
 		{"date=yesterday", "value", "2026"},
 		{"date=xx2026", "value", "prefix"},
 		{"date=2026-13", "value", "date"},
@@ -140,8 +140,8 @@ func TestReferences_AreRelative(t *testing.T) {
 	}
 }
 
-// Queries about resources of several types in a world they can look up: none
-// panics or stalls, and what is refused is refused as such.
+// Queries on resources of several types in a world they can look up: none panics or
+// stalls, and refusals are proper refusals.
 func FuzzParseQuery(f *testing.F) {
 	for _, seed := range []string{
 		"status=in-progress", "Encounter?status:not=a,b", "date=ge2026-01-01T10:00:00Z&date=lt2027", `class=a\,b|c`, "subject:Patient=1",

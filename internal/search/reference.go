@@ -8,10 +8,9 @@ import (
 	"signalfhir/internal/fhir"
 )
 
-// matchReference compares references however they are written (FLT-13): a bare
-// id matches every type, a type and id a relative, absolute or versioned
-// reference, anything else the text as it is. A URL of another server is another
-// resource.
+// matchReference compares references in any form (FLT-13). A bare id matches every
+// type; a type and id match a relative, absolute or versioned reference; anything
+// else matches its exact text. A URL of another server is another resource.
 func matchReference(p *Parameter, text string) valueMatcher {
 	text = literal(text)
 	wanted := takeApart(p.Release, text)
@@ -40,8 +39,8 @@ func matchReference(p *Parameter, text string) valueMatcher {
 	}
 }
 
-// typed is what a search with a type as modifier asks for: mostly an id, but those
-// that write the type once more mean the same.
+// typed returns the reference that a search with a type as modifier means: usually
+// text is an id, but it may repeat the type.
 func (p *Parameter) typed(typ, text string) string {
 	if takeApart(p.Release, literal(text)).typ == typ {
 		return text
@@ -49,16 +48,16 @@ func (p *Parameter) typed(typ, text string) string {
 	return typ + "/" + text
 }
 
-// referenceParts are those of a literal reference, without its version.
+// referenceParts are the parts of a literal reference, without its version.
 type referenceParts struct {
 	base    string // "" for a resource of this server
 	typ, id string
 }
 
-// takeApart takes a literal reference apart. A URL is one of this server where its
-// base ends as ours do; by what name a client reaches it is not known here. A
-// "|" begins a version and can only stand in the id: references that are equal in
-// parts have the same [referenceKey].
+// takeApart splits a literal reference. A URL is one of this server if its base ends
+// like ours; the host name a client uses is not known here. A "|" begins a version
+// and may only be in the id: references with equal parts have the same
+// [referenceKey].
 func takeApart(r fhir.Release, reference string) referenceParts {
 	typ, id := splitReference(reference)
 	reference, _, _ = strings.Cut(reference, "/_history/")
@@ -86,7 +85,7 @@ func matchIdentifier(text string) valueMatcher {
 	}
 }
 
-// matchDisplay compares the beginning of what a reference shows.
+// matchDisplay compares with the beginning of a reference's display.
 func matchDisplay(text string) valueMatcher {
 	wanted := fold(literal(text))
 	return func(v any) bool {
@@ -99,12 +98,12 @@ func matchDisplay(text string) valueMatcher {
 	}
 }
 
-// maxUp bounds the way up a hierarchy.
+// maxUp bounds the levels climbed in a hierarchy.
 const maxUp = 50
 
-// matchPartOf compares by the hierarchy resources make with partOf: below a
-// resource is itself and what is part of it, above it what it is part of. Of
-// canonicals it compares the versions.
+// matchPartOf compares by the hierarchy of partOf: below a resource are itself and
+// its parts, above it are itself and what it is part of. For canonicals it compares
+// the versions.
 func (s Scope) matchPartOf(p *Parameter, modifier, text string) (valueMatcher, *fhir.Error) {
 	wanted := takeApart(p.Release, literal(text))
 	canonical := strings.Contains(text, ":")
@@ -153,8 +152,8 @@ func (s Scope) matchPartOf(p *Parameter, modifier, text string) (valueMatcher, *
 	}, nil
 }
 
-// isVersionOf tells whether a canonical is another or one of its versions: "u|1.5.2" is
-// one of "u|1.5", and that one of "u".
+// isVersionOf reports whether a canonical equals of or is one of its versions:
+// "u|1.5.2" is a version of "u|1.5", and that is a version of "u".
 func isVersionOf(canonical, of string) bool {
 	url, version, _ := strings.Cut(canonical, "|")
 	wanted, line, versioned := strings.Cut(of, "|")

@@ -7,17 +7,17 @@ import (
 	"signalfhir/internal/fhir"
 )
 
-// Source is where a query finds other resources than the one it is asked about:
-// those chains and _has go to, Groups, ValueSets and CodeSystems.
+// Source provides the other resources a query needs: the targets of chains and
+// _has, Groups, ValueSets and CodeSystems.
 type Source interface {
-	// Lookup answers the current version of a relative reference such as
-	// "Patient/1", nil where there is none.
+	// Lookup returns the current version of the resource with a relative reference
+	// such as "Patient/1", or nil if there is none.
 	Lookup(reference string) *fhir.Resource
-	// List answers the current resources of a type.
+	// List returns the current resources of a type.
 	List(typ string) []*fhir.Resource
 }
 
-// Scope is where queries are asked: a release and the resources it has.
+// Scope is the context of a query: a release and its resources.
 type Scope struct {
 	Release fhir.Release
 	Source  Source // nil: there are no other resources
@@ -37,8 +37,8 @@ func (s Scope) list(typ string) []*fhir.Resource {
 	return s.Source.List(typ)
 }
 
-// canonical finds the resource of a type a canonical URL names, the last stored
-// of several; also by a relative reference.
+// canonical returns the resource of a type that a canonical URL or relative
+// reference names; of several, the one stored last.
 func (s Scope) canonical(typ, canonical string) *fhir.Resource {
 	url, version, versioned := strings.Cut(canonical, "|")
 	for _, res := range slices.Backward(s.list(typ)) {
@@ -52,7 +52,7 @@ func (s Scope) canonical(typ, canonical string) *fhir.Resource {
 	return s.lookup(typ + "/" + strings.TrimPrefix(url, typ+"/"))
 }
 
-// resolve finds what a reference or canonical inside res points to, nil where it
+// resolve returns the target of a reference or canonical inside res, or nil if it
 // is not stored here.
 func (s Scope) resolve(res *fhir.Resource, value any, types []string) *fhir.Resource {
 	switch v := value.(type) {
@@ -71,8 +71,8 @@ func (s Scope) resolve(res *fhir.Resource, value any, types []string) *fhir.Reso
 			for _, item := range res.Object.Array("contained") {
 				if inner, isObject := item.(*fhir.Object); isObject && id != "" && inner.Text("id") == id {
 					found := fhir.NewResource(s.Release, inner)
-					// It may refer to what is contained beside it. Its JSON stays as
-					// it is: that of many beside each other would grow with each.
+					// It may refer to its siblings in contained. Its JSON stays without them:
+					// with them, the size would grow with the square of their number.
 					found.Object = fhir.NewObject()
 					for _, name := range inner.Names() {
 						found.Object.Set(name, inner.Get(name))

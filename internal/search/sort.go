@@ -10,7 +10,7 @@ import (
 	"signalfhir/internal/fhir"
 )
 
-// Order is what search results are sorted by: the parameters of a _sort.
+// Order is the sort order of search results: the parameters of a _sort.
 type Order struct{ keys []sortKey }
 
 type sortKey struct {
@@ -18,8 +18,8 @@ type sortKey struct {
 	backward  bool
 }
 
-// Order reads a _sort: parameters separated by commas, a "-" before those that
-// count backward.
+// Order parses a _sort: parameters separated by commas, with a "-" before
+// descending ones.
 func (s Scope) Order(typ, sort string) (*Order, *fhir.Error) {
 	o := &Order{}
 	for name := range strings.SplitSeq(sort, ",") {
@@ -40,9 +40,9 @@ func (s Scope) Order(typ, sort string) (*Order, *fhir.Error) {
 	return o, nil
 }
 
-// Sort sorts resources. Those without a value come last either way; of several
-// values the first in the direction of the sort counts. What is equal keeps its
-// place.
+// Sort sorts resources. Those without a value come last in either direction. If a
+// resource has several values, the first in the direction of the sort counts. The
+// sort is stable.
 func (o *Order) Sort(resources []*fhir.Resource) {
 	type row struct {
 		res  *fhir.Resource

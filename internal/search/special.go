@@ -10,7 +10,7 @@ import (
 	"signalfhir/internal/fhir"
 )
 
-// aboutResource are the parameters that are about the resource as a whole and
+// aboutResource lists the parameters that apply to the resource as a whole and
 // have no expression.
 var aboutResource = map[string]func(s Scope, p *Parameter, text string) (func(*fhir.Resource) bool, *fhir.Error){
 	"_text": func(_ Scope, _ *Parameter, text string) (func(*fhir.Resource) bool, *fhir.Error) {
@@ -49,7 +49,7 @@ var aboutResource = map[string]func(s Scope, p *Parameter, text string) (func(*f
 	},
 }
 
-// special are the parameters of type special that are about values.
+// special lists the parameters of type special that apply to values.
 var special = map[string]func(p *Parameter, text string) (valueMatcher, *fhir.Error){
 	"near": matchNear,
 	"section-text": func(_ *Parameter, text string) (valueMatcher, *fhir.Error) {
@@ -64,13 +64,13 @@ func matchSpecial(p *Parameter, text string) (valueMatcher, *fhir.Error) {
 	return special[p.Name](p, text)
 }
 
-// hasWords tells whether a text has every word that is searched for.
+// hasWords reports whether a text has every wanted word.
 func hasWords(text, wanted string) bool {
 	text = fold(text)
 	return !slices.ContainsFunc(strings.Fields(fold(wanted)), func(word string) bool { return !strings.Contains(text, word) })
 }
 
-// withoutMarkup is the text of a narrative.
+// withoutMarkup returns the text of a narrative.
 func withoutMarkup(div string) string {
 	var text strings.Builder
 	inside := false
@@ -104,16 +104,16 @@ func collectTexts(v any, all *[]string) {
 	}
 }
 
-// kilometres are the units of a distance.
+// kilometres maps the units of a distance to their length in km.
 var kilometres = map[string]float64{"": 1, "km": 1, "m": 0.001, "[mi_us]": 1.609347, "[mi_i]": 1.609344, "mi": 1.609344}
 
-// nearBy is the distance where a search names none, which FHIR leaves to the server.
+// nearBy is the distance if a search gives none, which FHIR leaves to the server.
 const nearBy = 10 // km
 
-// matchNear reads latitude|longitude|distance|units.
+// matchNear parses latitude|longitude|distance|units.
 func matchNear(p *Parameter, text string) (valueMatcher, *fhir.Error) {
 	parts := splitEscaped(text, '|')
-	refused := fhir.Refuse(http.StatusUnprocessableEntity, "value", "%s: %q is no place; expected latitude|longitude|distance|units such as 52.37|4.89|5|km", p.Name, text)
+	refused := fhir.Refuse(http.StatusUnprocessableEntity, "value", "%s: %q is not a position; expected latitude|longitude|distance|units such as 52.37|4.89|5|km", p.Name, text)
 	if len(parts) < 2 || len(parts) > 4 {
 		return nil, refused
 	}
@@ -146,7 +146,7 @@ func matchNear(p *Parameter, text string) (valueMatcher, *fhir.Error) {
 	}, nil
 }
 
-// toFloat reads a number as FHIR writes it, which NaN and Inf are not.
+// toFloat parses a number as FHIR writes it: NaN and Inf are not numbers.
 func toFloat(text string) (float64, bool) {
 	n, _, ok := parseDecimal(text)
 	if !ok {
@@ -156,7 +156,7 @@ func toFloat(text string) (float64, bool) {
 	return f, true
 }
 
-// apart is the distance of two places along the surface of the earth, in km.
+// apart returns the distance of two positions along the surface of the earth in km.
 func apart(lat1, long1, lat2, long2 float64) float64 {
 	const radius, degree = 6371.0088, math.Pi / 180
 	a := math.Pow(math.Sin((lat2-lat1)*degree/2), 2) +

@@ -7,8 +7,8 @@ import (
 	"signalfhir/internal/fhir"
 )
 
-// What FHIR's pages on search say in passing, each of which was wrong here once.
-func TestSearch_ByTheLetter(t *testing.T) { // FLT-8
+// Details that FHIR's search pages mention in passing; each was once wrong here.
+func TestSearch_FollowsTheDetailsOfTheSpecification(t *testing.T) { // FLT-8
 	t.Parallel()
 	checkMatches(t, []wants{
 		{"a system without code", "Encounter", `"meta":{"tag":[{"system":"http://s"}]},"identifier":[{"system":"http://mrn"}]`,
@@ -52,8 +52,8 @@ func TestSearch_ByTheLetter(t *testing.T) { // FLT-8
 	})
 }
 
-// A value of nothing but spaces or marks would be the beginning of every text.
-func TestQuery_RefusesValuesThatSayNothing(t *testing.T) {
+// A value of only spaces or marks would be a prefix of every text.
+func TestQuery_RefusesBlankValues(t *testing.T) {
 	t.Parallel()
 	for _, query := range []string{"family=%20", "family=a,%20", "family=%CC%81", "family:contains=%20", "_text=%20", "_content=%20", "language:text=+", "general-practitioner:text=+"} {
 		if _, refused := r5.Query("Patient", query); refused == nil || refused.Code() != "value" {
@@ -62,7 +62,7 @@ func TestQuery_RefusesValuesThatSayNothing(t *testing.T) {
 	}
 }
 
-// What a client stores may be anything JSON can say.
+// A client may store anything that JSON can express.
 func TestMatch_OnHostileValues(t *testing.T) {
 	t.Parallel()
 	for _, position := range []string{
@@ -80,8 +80,8 @@ func TestMatch_OnHostileValues(t *testing.T) {
 	}
 }
 
-// Sets of codes: by the letter, and without stalling on those that name each other.
-func TestValueSets_ByTheLetter(t *testing.T) {
+// ValueSets follow the specification and do not stall on sets that include each other.
+func TestValueSets_FollowTheDetailsOfTheSpecification(t *testing.T) {
 	t.Parallel()
 	texts := []string{
 		`{"resourceType":"ValueSet","id":"filtered","url":"http://v/filtered","compose":{"include":[{"system":"http://cs","filter":[{"property":"concept","op":"is-a","value":"dog"}]}]}}`,
@@ -92,7 +92,7 @@ func TestValueSets_ByTheLetter(t *testing.T) {
 		`{"resourceType":"Group","id":"g","member":[{"entity":{"reference":"http://other/fhir/Patient/1"}}]}`,
 		`{"resourceType":"Patient","id":"1"}`,
 	}
-	for i := 1; i <= 40; i++ { // each names the one before twice
+	for i := 1; i <= 40; i++ { // each includes the one before twice
 		before, this := "w"+string(rune('0'+i-1)), "w"+string(rune('0'+i))
 		texts = append(texts, `{"resourceType":"ValueSet","id":"`+this+`","url":"http://v/`+this+`","compose":{"include":[{"valueSet":["http://v/`+before+`"]},{"valueSet":["http://v/`+before+`"]}]}}`)
 	}
@@ -110,10 +110,10 @@ func TestValueSets_ByTheLetter(t *testing.T) {
 	dog, cat := parse(t, "Observation", `"code":{"coding":[{"system":"http://cs","code":"dog"}]}`), parse(t, "Observation", `"code":{"coding":[{"system":"http://cs","code":"cat"}]}`)
 	last := "http://v/w" + string(rune('0'+40))
 	if !match("code:in="+last, dog) || match("code:in="+last, cat) {
-		t.Error("what many sets name twice is wrong")
+		t.Error("a code that many sets include twice is not found")
 	}
 	if match("code:in=http://v/dogs", parse(t, "Observation", `"code":{"coding":[{"code":"dog"}]}`)) {
-		t.Error("a Coding without system is in a set of codes that have one")
+		t.Error("a Coding without system is in a set whose codes have a system")
 	}
 	for query, says := range map[string]string{"code:in=http://v/outer": "filter", "code:in=http://v/absent": "http://v/nowhere"} {
 		if _, refused := scope.Query("Observation", query); refused == nil || !strings.Contains(refused.Error(), says) {
@@ -121,7 +121,7 @@ func TestValueSets_ByTheLetter(t *testing.T) {
 		}
 	}
 	if match("patient:in=Group/g", parse(t, "Encounter", `"subject":{"reference":"Patient/1"}`)) {
-		t.Error("the patient of another server counts as ours")
+		t.Error("the patient of another server counts as a patient of this server")
 	}
 	if !match("patient:in=Group/g", parse(t, "Encounter", `"subject":{"reference":"http://other/fhir/Patient/1"}`)) {
 		t.Error("the patient of another server is not found in a group that has it")
@@ -131,7 +131,7 @@ func TestValueSets_ByTheLetter(t *testing.T) {
 	}
 }
 
-// What is contained refers to what is contained beside it.
+// A contained resource may refer to another contained one.
 func TestChain_GoesFromContainedToContained(t *testing.T) {
 	t.Parallel()
 	checkMatches(t, []wants{{"twice", "Encounter", `"contained":[{"resourceType":"Patient","id":"p","managingOrganization":{"reference":"#o"}},{"resourceType":"Organization","id":"o","name":"Acme"}],"subject":{"reference":"#p"}`,

@@ -2,8 +2,8 @@ package search
 
 import "strings"
 
-// nearest is the name that takes the fewest changes of a letter to become what
-// was written, "" where none takes few.
+// nearest returns the name with the smallest edit distance to what was written, or
+// "" if none is near.
 func nearest(written string, names []string) string {
 	best, least := "", 1+len(written)/3
 	for _, name := range names {
@@ -14,10 +14,10 @@ func nearest(written string, names []string) string {
 	return best
 }
 
-// distance is the number of letters to insert, remove or replace to make b of a.
+// distance returns the edit distance of a and b.
 func distance(a, b string) int {
 	if max(len(a), len(b)) > 64 {
-		return max(len(a), len(b)) // not a name; the answer does not matter
+		return max(len(a), len(b)) // not a name; any large distance will do
 	}
 	row := make([]int, len(b)+1)
 	for j := range row {

@@ -11,7 +11,7 @@ import (
 // r5 is a scope without other resources.
 var r5 = search.Scope{Release: fhir.R5}
 
-// parse makes a resource of its members without resourceType: "Encounter",
+// parse returns a resource of a type with these members: "Encounter",
 // `"status":"planned"`.
 func parse(t testing.TB, typ, members string) *fhir.Resource {
 	t.Helper()
@@ -43,8 +43,8 @@ func matches(t testing.TB, res *fhir.Resource, query string) bool {
 	return ok
 }
 
-// wants is a resource with the queries that match it and those that do not, each
-// list separated by spaces.
+// wants is a resource with the queries that match it and those that do not, each list
+// separated by spaces.
 type wants struct {
 	name, typ, members string
 	yes, no            string

@@ -13,7 +13,7 @@ import (
 	"signalfhir/internal/fhir"
 )
 
-// matchString compares the texts of a value: a string, or every part of a
+// matchString compares with the texts of a value: a string, or every part of a
 // HumanName or Address.
 func matchString(modifier, text string) valueMatcher {
 	wanted := fold(text)
@@ -44,7 +44,7 @@ func stringsOf(v any) []string {
 		var all []string
 		for _, name := range v.Names() {
 			if name == "use" || name == "type" || name == "id" || strings.HasPrefix(name, "_") {
-				continue // codes and ids are no text of a name or address
+				continue // codes and ids are not part of the text of a name or address
 			}
 			switch inner := v.Get(name).(type) {
 			case string:
@@ -62,8 +62,7 @@ func stringsOf(v any) []string {
 	return nil
 }
 
-// fold makes texts equal that differ in case, accents, ligatures or white space
-// only; ß is ss.
+// fold removes differences in case, accents, ligatures and white space; ß becomes ss.
 func fold(text string) string {
 	if !strings.ContainsFunc(text, func(r rune) bool { return r >= utf8.RuneSelf }) {
 		return strings.ToLower(strings.Join(strings.Fields(text), " "))

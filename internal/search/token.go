@@ -10,15 +10,15 @@ import (
 	"signalfhir/internal/fhir"
 )
 
-// token is a code with its system. That of a plain code is implied by its element
-// and not known here.
+// token is a code with its system. The system of a plain code is implied by its
+// element and not known here.
 type token struct {
 	system, code string
 	implied      bool
 	texts        []string
 }
 
-// tokensOf reads the tokens of a value: of a code, boolean or string, a Coding,
+// tokensOf returns the tokens of a value: a code, boolean or string, a Coding,
 // CodeableConcept, CodeableReference, Identifier or ContactPoint.
 func tokensOf(v any) []token {
 	switch v := v.(type) {
@@ -58,8 +58,8 @@ func tokensOf(v any) []token {
 	return nil
 }
 
-// checkToken refuses a token of three parts, of which no one can say which are the
-// system and which the code.
+// checkToken refuses a token of three parts: it is ambiguous which are the system
+// and which the code.
 func checkToken(p *Parameter, text string) *fhir.Error {
 	if len(splitEscaped(text, '|')) > 2 {
 		return fhir.Refuse(http.StatusUnprocessableEntity, "value", "%s: %q has more than one |; expected system|code, with a | inside of either written as \\|", p.Name, text)
@@ -67,7 +67,7 @@ func checkToken(p *Parameter, text string) *fhir.Error {
 	return nil
 }
 
-// matchToken reads "code", "system|code", "|code" and "system|".
+// matchToken parses "code", "system|code", "|code" and "system|".
 func matchToken(text string) valueMatcher {
 	parts := splitEscaped(text, '|')
 	code := literal(parts[len(parts)-1])
@@ -88,7 +88,7 @@ func matchToken(text string) valueMatcher {
 	}
 }
 
-// matchOfType reads "system|code|value" of an Identifier and its type.
+// matchOfType parses "system|code|value" of an Identifier and its type.
 func matchOfType(p *Parameter, text string) (valueMatcher, *fhir.Error) {
 	parts := splitEscaped(text, '|')
 	if len(parts) != 3 || parts[1] == "" || parts[2] == "" {
@@ -115,7 +115,7 @@ func matchTokenText(text string) valueMatcher {
 	}
 }
 
-// matchCodeText compares the beginning of the code itself.
+// matchCodeText compares with the beginning of the code itself.
 func matchCodeText(text string) valueMatcher {
 	wanted := fold(literal(text))
 	return func(v any) bool {

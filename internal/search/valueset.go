@@ -8,9 +8,9 @@ import (
 	"signalfhir/internal/fhir"
 )
 
-// matchInValueSet reads the canonical or id of a stored ValueSet. Its content is
-// that of its expansion, or else of its compose as far as that lists codes, whole
-// systems and other stored ValueSets.
+// matchInValueSet takes the canonical or id of a stored ValueSet. The content of a
+// ValueSet is its expansion or, without one, the codes, whole systems and other
+// stored ValueSets in its compose.
 func (s Scope) matchInValueSet(p *Parameter, text string) (valueMatcher, *fhir.Error) {
 	name := literal(text)
 	set := s.canonical("ValueSet", name)
@@ -21,14 +21,14 @@ func (s Scope) matchInValueSet(p *Parameter, text string) (valueMatcher, *fhir.E
 		return nil, fhir.Refuse(http.StatusUnprocessableEntity, "not-supported", "%s: ValueSet %s %s", p.Name, name, why)
 	}
 	return func(v any) bool {
-		set := s.canonical("ValueSet", name) // as it is now
+		set := s.canonical("ValueSet", name) // its current version
 		return set != nil && slices.ContainsFunc(tokensOf(v), func(t token) bool { return t.code != "" && s.inValueSet(set, t, map[string]bool{}) })
 	}, nil
 }
 
-// notEnumerated says what of a ValueSet, or of one it is made of, would need a
-// terminology server or is not stored here, "" for nothing; seen are the ids of
-// those that were looked at.
+// notEnumerated returns which part of a ValueSet, or of one it includes, needs a
+// terminology server or is not stored here, or "" if none does; seen holds the ids
+// of the ValueSets already checked.
 func (s Scope) notEnumerated(set *fhir.Resource, seen map[string]bool) string {
 	if seen[set.ID] || set.Object.Has("expansion") {
 		return ""
@@ -56,11 +56,11 @@ func (s Scope) notEnumerated(set *fhir.Resource, seen map[string]bool) string {
 	return ""
 }
 
-// inValueSet tells whether a code is in a ValueSet; known are the answers of those
-// that were asked, by id, and false of those that are being asked.
+// inValueSet reports whether a code is in a ValueSet. known caches the results by
+// id; a set that is being evaluated counts as false, which ends recursion.
 func (s Scope) inValueSet(set *fhir.Resource, t token, known map[string]bool) bool {
-	in, asked := known[set.ID]
-	if !asked {
+	in, found := known[set.ID]
+	if !found {
 		known[set.ID] = false
 		in = s.enumerates(set, t, known)
 		known[set.ID] = in
@@ -83,11 +83,11 @@ func (s Scope) enumerates(set *fhir.Resource, t token, known map[string]bool) bo
 	return in("include") && !in("exclude")
 }
 
-// inPart tells whether a code is in one include or exclude: in its system and
+// inPart reports whether a code is in one include or exclude: in its system and
 // codes, and in each ValueSet it names.
 func (s Scope) inPart(part *fhir.Object, t token, known map[string]bool) bool {
 	if part.Has("filter") {
-		return false // it came after the query was read, which refuses it
+		return false // added after the query was parsed, which would have refused it
 	}
 	if system := part.Text("system"); system != "" && !sameSystem(system, t) {
 		return false
@@ -108,8 +108,8 @@ func (s Scope) inPart(part *fhir.Object, t token, known map[string]bool) bool {
 	return true
 }
 
-// sameSystem compares systems; that of a plain code, which its element implies, is
-// not held against the search.
+// sameSystem compares systems. The system of a plain code is implied by its element
+// and matches any.
 func sameSystem(system string, t token) bool { return t.system == system || t.implied }
 
 func inExpansion(part *fhir.Object, t token) bool {
@@ -125,8 +125,9 @@ func inExpansion(part *fhir.Object, t token) bool {
 	return false
 }
 
-// matchHierarchy reads system|code and compares by the concepts of the stored
-// CodeSystem: below is the code and all under it, above the code and all over it.
+// matchHierarchy parses system|code and compares by the concepts of the stored
+// CodeSystem: :below matches the code and its descendants, :above the code and its
+// ancestors.
 func (s Scope) matchHierarchy(p *Parameter, modifier, text string) (valueMatcher, *fhir.Error) {
 	parts := splitEscaped(text, '|')
 	if len(parts) != 2 || parts[0] == "" || parts[1] == "" {
@@ -151,8 +152,8 @@ func (s Scope) matchHierarchy(p *Parameter, modifier, text string) (valueMatcher
 	}, nil
 }
 
-// isUnder tells whether a concept lies under another; inside says that the walk
-// is below the upper one already.
+// isUnder reports whether a concept is below another; inside means that the walk is
+// already below the upper one.
 func isUnder(o *fhir.Object, upper, lower string, inside bool) bool {
 	for _, item := range o.Array("concept") {
 		c, ok := item.(*fhir.Object)
@@ -166,14 +167,14 @@ func isUnder(o *fhir.Object, upper, lower string, inside bool) bool {
 	return false
 }
 
-// groupTypes are the resources that list members, with where they do.
+// groupTypes lists the resources that have members, with the elements that list them.
 var groupTypes = []struct{ typ, list, member string }{
 	{"Group", "member", "entity"},
 	{"CareTeam", "participant", "member"},
 	{"List", "entry", "item"},
 }
 
-// group finds the Group, CareTeam or List a reference or bare id names.
+// group returns the Group, CareTeam or List with a reference or bare id.
 func (s Scope) group(reference string) *fhir.Resource {
 	to := takeApart(s.Release, reference)
 	for _, g := range groupTypes {
@@ -190,7 +191,7 @@ func (s Scope) group(reference string) *fhir.Resource {
 	return nil
 }
 
-// isMember tells whether a Group, CareTeam or List has a member that is active.
+// isMember reports whether a Group, CareTeam or List has an active member.
 func isMember(group *fhir.Resource, wanted referenceParts) bool {
 	for _, g := range groupTypes {
 		if g.typ != group.Type {
@@ -213,8 +214,8 @@ func (s Scope) noGroup(p *Parameter, name string) *fhir.Error {
 	return fhir.Refuse(http.StatusUnprocessableEntity, "not-supported", "%s: this server has no Group, CareTeam or List %s; store it first", p.Name, strings.TrimSpace(name))
 }
 
-// matchInGroup reads the reference of a stored Group, CareTeam or List the
-// reference has to point to a member of.
+// matchInGroup takes the reference of a stored Group, CareTeam or List and matches
+// references to its members.
 func (s Scope) matchInGroup(p *Parameter, text string) (valueMatcher, *fhir.Error) {
 	name := literal(text)
 	if s.group(name) == nil {

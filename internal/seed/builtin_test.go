@@ -40,7 +40,7 @@ func TestBuiltin_IsValid(t *testing.T) {
 			t.Run(string(r)+"/"+o.Text("resourceType")+"/"+o.Text("id"), func(t *testing.T) {
 				in := r
 				if r == fhir.R4 && o.Text("resourceType") == "SubscriptionTopic" {
-					in = fhir.R5 // R4 has none
+					in = fhir.R5 // R4 has no such type
 				}
 				fhirtest.Valid(t, in, o.AppendJSON(nil))
 			})
@@ -48,7 +48,7 @@ func TestBuiltin_IsValid(t *testing.T) {
 	}
 }
 
-// Every reference of the seed leads somewhere, and only back in load order.
+// Every reference in the seed points to a resource that is loaded before it.
 func TestBuiltin_ReferencesResolve(t *testing.T) {
 	t.Parallel()
 	s := builtin(t)
@@ -68,7 +68,7 @@ func TestBuiltin_ReferencesResolve(t *testing.T) {
 			case *fhir.Object:
 				for _, name := range v.Names() {
 					if target := v.Text(name); (name == "reference" || name == "topic") && !known[target] {
-						t.Errorf("%s/%s refers to %s, which is not before it", o.Text("resourceType"), o.Text("id"), target)
+						t.Errorf("%s/%s refers to %s, which is not defined before it", o.Text("resourceType"), o.Text("id"), target)
 					}
 					find(v.Get(name))
 				}
@@ -78,7 +78,7 @@ func TestBuiltin_ReferencesResolve(t *testing.T) {
 	}
 }
 
-// The promise to a newcomer: what there is to try, under which ids.
+// What the documentation promises a newcomer: what to try, and under which ids.
 func TestBuiltin_HasWhatIsPromised(t *testing.T) {
 	t.Parallel()
 	s := builtin(t)
@@ -136,8 +136,8 @@ func topics(t *testing.T, s *seed.Seed, stored search.Source) map[string]*topic.
 	return all
 }
 
-// Each topic fires for the writes of the generators it is about, with the
-// patient as context, and for no other.
+// Each topic fires for the generated writes it is about, with the patient as context,
+// and for no others.
 func TestBuiltin_TopicsFireForTheGenerators(t *testing.T) {
 	t.Parallel()
 	s := builtin(t)
@@ -164,7 +164,7 @@ func TestBuiltin_TopicsFireForTheGenerators(t *testing.T) {
 				patient = patient || res.Type == "Patient"
 			}
 			if !patient {
-				t.Errorf("%s/%s %s: %s brings no patient along", w.Type, w.ID, w.Note, id)
+				t.Errorf("%s/%s %s: %s includes no patient", w.Type, w.ID, w.Note, id)
 			}
 		}
 		return nil
@@ -188,7 +188,7 @@ func TestBuiltin_TopicsFireForTheGenerators(t *testing.T) {
 	}
 }
 
-// inStore looks resources up in a store.
+// inStore looks up resources in a store.
 type inStore struct{ *store.Store }
 
 func (s inStore) Lookup(reference string) *fhir.Resource {
@@ -201,7 +201,7 @@ type writer func(synth.Write) *fhir.Error
 
 func (f writer) Apply(w synth.Write) *fhir.Error { return f(w) }
 
-// concerns is the topic a step of a story is about.
+// concerns returns the topic that a step of a story is about.
 func concerns(note string) string {
 	switch what, _, _ := strings.Cut(note, " "); what {
 	case "admitted":
@@ -262,8 +262,8 @@ func TestBuiltin_FiltersCompile(t *testing.T) {
 	}
 }
 
-// Made-up focuses of /mock/trigger refer to these, so they have to be there and
-// be called the same.
+// Generated focuses of /mock/trigger refer to these, so they must exist with the same
+// names.
 func TestBuiltin_HasTheCastOfExamples(t *testing.T) {
 	t.Parallel()
 	got := map[string]*fhir.Object{}
@@ -279,12 +279,12 @@ func TestBuiltin_HasTheCastOfExamples(t *testing.T) {
 		}
 		name := func(o *fhir.Object) string { return string(fhir.NewObject("name", o.Get("name")).AppendJSON(nil)) }
 		if name(o) != name(want) {
-			t.Errorf("%s is called %s, examples say %s", key, name(o), name(want))
+			t.Errorf("%s is called %s, examples use %s", key, name(o), name(want))
 		}
 	}
 }
 
-// The documentation tells of everything there is, and its example is one.
+// The documentation mentions every member, and its example is valid.
 func TestDocumentation_IsTrue(t *testing.T) {
 	t.Parallel()
 	data, fail := os.ReadFile("../../docs/seed.md")
@@ -311,7 +311,7 @@ func TestDocumentation_IsTrue(t *testing.T) {
 	}
 	for _, word := range words {
 		if !strings.Contains(doc, "`"+word+"`") && !strings.Contains(doc, "/"+word+"`") {
-			t.Errorf("it does not tell of %s", word)
+			t.Errorf("it does not mention %s", word)
 		}
 	}
 }

@@ -1,6 +1,6 @@
-// Package seed reads seed files: what a room holds when it is new or was reset.
+// Package seed reads seed files: the content of a room when it is new or was reset.
 //
-// A seed file is one JSON object; every member may be left out:
+// A seed file is one JSON object; every member is optional:
 //
 //	{
 //	  "description": "what this room is for",
@@ -16,10 +16,9 @@
 //
 // random seeds the generators that have no seed of their own, each differently.
 //
-// The package checks the form of the file and tells everything that is wrong at
-// once, with the path of each. It does not judge resources beyond their type
-// and id, nor load them: the room puts them through the checks of a client's
-// write.
+// The package checks the form of the file and reports all mistakes together, each with
+// its path. It checks only the type and id of resources and does not load them: the
+// room checks them like the writes of a client.
 package seed
 
 import (
@@ -35,11 +34,11 @@ import (
 	"signalfhir/internal/synth"
 )
 
-// Seed is what a seed file says.
+// Seed is the content of a seed file.
 type Seed struct {
 	Description string
 	Random      uint64
-	Resources   map[fhir.Release][]*fhir.Object // each with resourceType and id; read only
+	Resources   map[fhir.Release][]*fhir.Object // each with resourceType and id; read-only
 	Generators  []synth.Spec                    // each with its seed
 
 	passed sync.Map // of Check
@@ -62,13 +61,12 @@ func (s *Seed) Passed(c Check) bool {
 // must not be modified afterwards.
 func (s *Seed) Pass(c Check) { s.passed.Store(c, nil) }
 
-// MaxIssues bounds how many mistakes one refusal tells of.
+// MaxIssues bounds the mistakes that one refusal reports.
 const MaxIssues = 20
 
-// Read reads a seed file. It refuses JSON that is not well formed, members it
-// does not know, values of another type than expected, resources without a
-// known type or a valid id, two resources or generators of one name, and
-// generators that could not run. The issues name the places as paths into the
+// Read parses a seed file. It refuses invalid JSON, unknown members, values of the
+// wrong type, resources without a known type or a valid id, duplicate resources or
+// generator names, and generators that could not run. The issues have paths into the
 // file ("generators[0].rate").
 func Read(data []byte) (*Seed, *fhir.Error) {
 	o, err := fhir.Parse(data)
@@ -83,7 +81,7 @@ func Read(data []byte) (*Seed, *fhir.Error) {
 	return s, nil
 }
 
-// reader collects what is wrong.
+// reader collects the mistakes.
 type reader struct{ issues []fhir.Issue }
 
 func (r *reader) wrong(path, code, format string, args ...any) {
@@ -92,7 +90,7 @@ func (r *reader) wrong(path, code, format string, args ...any) {
 	}
 }
 
-// known tells of members that are not among names.
+// known reports members that are not among names.
 func (r *reader) known(o *fhir.Object, path string, names ...string) {
 	for _, name := range o.Names() {
 		if !slices.Contains(names, name) {
@@ -127,7 +125,7 @@ func (r *reader) seed(o *fhir.Object) *Seed {
 			spec.Seed = s.Random + uint64(i) + 1
 		}
 		if first, twice := names[spec.Name]; twice {
-			r.wrong(path+".name", "duplicate", "%q is the name of generators[%d] already", spec.Name, first)
+			r.wrong(path+".name", "duplicate", "duplicate name %q, already used by generators[%d]", spec.Name, first)
 		}
 		names[spec.Name] = i
 		s.Generators = append(s.Generators, spec)
@@ -155,8 +153,8 @@ func (r *reader) resources(release fhir.Release, o *fhir.Object, place string) [
 	return list
 }
 
-// resource checks what a resource needs to be loaded: a type and an id. A topic
-// can be seeded on every release, in the form of R5 where it has none (TOP-1).
+// resource checks what loading a resource requires: a type and an id. A topic can be
+// seeded on every release; R4 has no such type, so there it has the form of R5 (TOP-1).
 func (r *reader) resource(release fhir.Release, o *fhir.Object, path string, i int, seen map[string]int) {
 	typ, id := o.Text("resourceType"), o.Text("id")
 	if !release.IsResourceType(typ) && typ != "SubscriptionTopic" {
@@ -169,7 +167,7 @@ func (r *reader) resource(release fhir.Release, o *fhir.Object, path string, i i
 	}
 	key := typ + "/" + id
 	if first, twice := seen[key]; twice {
-		r.wrong(path+".id", "duplicate", "%s is resources[%d] already", key, first)
+		r.wrong(path+".id", "duplicate", "duplicate resource %s, already in resources[%d]", key, first)
 		return
 	}
 	seen[key] = i
@@ -194,7 +192,7 @@ func (r *reader) generator(o *fhir.Object, path string) synth.Spec {
 		spec.Releases = append(spec.Releases, name)
 	}
 	if len(r.issues) > before {
-		return spec // its values are not what the file says
+		return spec // its values are not those of the file
 	}
 	if err := spec.Check(); err != nil {
 		for _, issue := range err.Issues {
@@ -247,12 +245,12 @@ func (r *reader) seedNumber(o *fhir.Object, path, name string) uint64 {
 	number, _ := o.Get(name).(json.Number)
 	n, err := strconv.ParseUint(string(number), 10, 64)
 	if err != nil {
-		r.wrong(path+name, "structure", "expected a whole number from 0 on, got %s", kind(o.Get(name)))
+		r.wrong(path+name, "structure", "expected a whole number of at least 0, got %s", kind(o.Get(name)))
 	}
 	return n
 }
 
-// kind names a value that is not what was expected.
+// kind describes an unexpected value.
 func kind(v any) string {
 	switch v := v.(type) {
 	case nil:

@@ -48,24 +48,24 @@ func TestRead_RefusesWithThePath(t *testing.T) {
 	t.Parallel()
 	tests := []struct{ name, file, path, text string }{
 		{"not JSON", `{`, "", "line 1"},
-		{"a member twice", `{"random":1,"random":2}`, "", "twice"},
+		{"a member twice", `{"random":1,"random":2}`, "", "duplicate member"},
 		{"unknown member", `{"topics":[]}`, "topics", "expected description, random, resources, R4B, R4, generators"},
 		{"description", `{"description":1}`, "description", "expected a string, got the number 1"},
-		{"random", `{"random":-1}`, "random", "from 0 on, got the number -1"},
+		{"random", `{"random":-1}`, "random", "of at least 0, got the number -1"},
 		{"resources", `{"resources":{}}`, "resources", "expected an array, got an object"},
 		{"resource", `{"resources":["x"]}`, "resources[0]", `expected a resource, got "x"`},
 		{"no type", `{"resources":[{"id":"a"}]}`, "resources[0].resourceType", "got nothing"},
 		{"unknown type", `{"resources":[{"resourceType":"Patients","id":"a"}]}`, "resources[0].resourceType", `got "Patients"`},
 		{"no id", `{"resources":[{"resourceType":"Patient"}]}`, "resources[0].id", "needs an id"},
 		{"bad id", `{"resources":[{"resourceType":"Patient","id":"a b"}]}`, "resources[0].id", `got "a b"`},
-		{"id twice", `{"resources":[{"resourceType":"Patient","id":"a"},{"resourceType":"Patient","id":"a"}]}`, "resources[1].id", "Patient/a is resources[0] already"},
+		{"id twice", `{"resources":[{"resourceType":"Patient","id":"a"},{"resourceType":"Patient","id":"a"}]}`, "resources[1].id", "duplicate resource Patient/a, already in resources[0]"},
 		{"generator", `{"generators":[[]]}`, "generators[0]", "expected an object, got an array"},
 		{"generator member", `{"generators":[{"name":"a","scenario":"tasks","speed":1}]}`, "generators[0].speed", "unknown member"},
 		{"scenario", `{"generators":[{"name":"a","scenario":"birth"}]}`, "generators[0].scenario", "admission-to-discharge"},
 		{"rate", `{"generators":[{"name":"a","scenario":"tasks","rate":"fast"}]}`, "generators[0].rate", `"10/min"`},
 		{"patients", `{"generators":[{"name":"a","scenario":"tasks","patients":1.5}]}`, "generators[0].patients", "whole number"},
 		{"running", `{"generators":[{"name":"a","scenario":"tasks","running":"yes"}]}`, "generators[0].running", "true or false"},
-		{"name twice", `{"generators":[{"name":"a","scenario":"tasks"},{"name":"a","scenario":"tasks"}]}`, "generators[1].name", "generators[0] already"},
+		{"name twice", `{"generators":[{"name":"a","scenario":"tasks"},{"name":"a","scenario":"tasks"}]}`, "generators[1].name", "already used by generators[0]"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -81,13 +81,13 @@ func TestRead_RefusesWithThePath(t *testing.T) {
 				t.Errorf("path is %q, want %q", got, tt.path)
 			}
 			if !strings.Contains(err.Error(), tt.text) {
-				t.Errorf("text is %q, want it to tell %q", err, tt.text)
+				t.Errorf("text is %q, want it to contain %q", err, tt.text)
 			}
 		})
 	}
 }
 
-func TestRead_TellsEveryMistakeAtOnce(t *testing.T) {
+func TestRead_ReportsEveryMistakeAtOnce(t *testing.T) {
 	t.Parallel()
 	_, err := seed.Read([]byte(`{"seeds":1,"resources":[{}],"generators":[{"name":"-","scenario":"x","rate":"1/d"}]}`))
 	if err == nil || len(err.Issues) != 5 {
@@ -111,7 +111,7 @@ func FuzzRead(f *testing.F) {
 		s, err := seed.Read(data)
 		if err != nil {
 			if s != nil || err.Status != 400 || len(err.Issues) == 0 || len(err.Issues) > seed.MaxIssues {
-				t.Fatalf("a refusal of %+v: %v", s, err)
+				t.Fatalf("both a seed %+v and an error %v", s, err)
 			}
 			return
 		}

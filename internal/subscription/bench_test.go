@@ -33,7 +33,7 @@ func BenchmarkAppend_OtherTopics(b *testing.B) {
 	}
 }
 
-// One encoding serves every socket: what is left per socket is the handing over.
+// One encoding serves every socket: per socket only the queueing is left.
 func BenchmarkAppend_SocketsOfOneSubscription(b *testing.B) {
 	for _, sockets := range []int{1, 1000} {
 		for _, period := range []time.Duration{0, time.Minute} {
@@ -49,7 +49,7 @@ func BenchmarkAppend_SocketsOfOneSubscription(b *testing.B) {
 	}
 }
 
-// What an event costs each further subscription is its small head.
+// An event costs each further subscription only its small head.
 func BenchmarkAppend_SubscriptionsOfOneTopic(b *testing.B) {
 	for _, subscriptions := range []int{1, 1000} {
 		b.Run(strconv.Itoa(subscriptions), func(b *testing.B) {
@@ -64,7 +64,7 @@ func BenchmarkAppend_SubscriptionsOfOneTopic(b *testing.B) {
 	}
 }
 
-// byPatient is a filter that is found by its value, as one by a reference is.
+// byPatient is a filter that is indexed by its value, as a filter by reference is.
 type byPatient string
 
 func (f byPatient) Match(res *fhir.Resource) (bool, []string) {
@@ -78,9 +78,9 @@ func (byPatient) Values(res *fhir.Resource) ([]string, bool) {
 	return []string{res.Object.Object("subject").Text("reference")}, true
 }
 
-// What an event costs that one of many subscriptions on its topic filters for:
-// finding that one must not grow with the others. Baseline is a filter that is
-// not found by a value, so that each subscription is asked.
+// The cost of an event that passes the filter of one among many subscriptions on
+// its topic: finding that one must not grow with the others. Baseline is a filter
+// that is not indexed, so that each subscription is evaluated.
 func BenchmarkAppend_OneOfManyMatches(b *testing.B) {
 	for _, found := range []bool{true, false} {
 		for _, many := range []int{100, 10_000, 100_000} {
@@ -108,8 +108,8 @@ func BenchmarkAppend_OneOfManyMatches(b *testing.B) {
 	}
 }
 
-// What an event costs each subscription it concerns, of many on its topic: the
-// same whatever their number.
+// The cost of an event per subscription that it concerns, among many on its
+// topic: it must not depend on their number.
 func BenchmarkAppend_ManyMatch(b *testing.B) {
 	for _, matching := range []int{1, 100, 10_000} {
 		b.Run(strconv.Itoa(matching), func(b *testing.B) {
@@ -131,7 +131,7 @@ func BenchmarkAppend_ManyMatch(b *testing.B) {
 	}
 }
 
-// benchmarkAppend makes an occurrence for each round, as a write does.
+// benchmarkAppend makes one occurrence per iteration, as a write does.
 func benchmarkAppend(b *testing.B, r *rig) {
 	b.ReportAllocs()
 	for b.Loop() {

@@ -10,19 +10,19 @@ import (
 	"signalfhir/internal/fhir"
 )
 
-// binding is one socket bound to one subscription. It is guarded by the lock of
-// the subscription.
+// binding is one socket bound to one subscription. The lock of the subscription
+// guards it.
 type binding struct {
 	socket Socket
-	voice  fhir.Voice
-	tokens map[string]time.Time // what holds it: expiry by token key
-	expiry clock.Timer          // ends it with the last token; nil where it outlives them
-	due    time.Time            // of its next heartbeat, where there are any
+	format fhir.FrameFormat
+	tokens map[string]time.Time // expiry of each token that keeps the binding, by token key
+	expiry clock.Timer          // ends the binding with its last token; nil if it outlives its tokens
+	due    time.Time            // when its next heartbeat is due, if heartbeats are on
 }
 
 // bind registers a binding and sends its handshake in one step (WS-22). It
-// tells whether that made a new binding.
-func (s *subscription) bind(to Socket, voice fhir.Voice, tokenKey string, expires time.Time) (created bool, refused *fhir.Error) {
+// reports whether the binding is new.
+func (s *subscription) bind(to Socket, format fhir.FrameFormat, tokenKey string, expires time.Time) (created bool, refused *fhir.Error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.stopped {
@@ -32,7 +32,7 @@ func (s *subscription) bind(to Socket, voice fhir.Voice, tokenKey string, expire
 		return false, fhir.Refuse(http.StatusUnprocessableEntity, "business-rule",
 			`Subscription/%s is %s; set its status to "requested" before binding`, s.id, s.status)
 	}
-	// The handshake says how many events there were. Those that wait belong to
+	// The handshake carries the number of events so far. Pending events belong to
 	// the sockets that were bound when they occurred.
 	s.flushLocked()
 	b := s.bound[to]
@@ -45,16 +45,17 @@ func (s *subscription) bind(to Socket, voice fhir.Voice, tokenKey string, expire
 	} else {
 		s.options.Observer.Renewed(s.id, to.ID(), tokenKey)
 	}
-	b.voice = voice
+	b.format = format
 	s.holdLocked(b, tokenKey, expires)
-	// Whoever sees the handshake may move the clock: by then the heartbeats run. The
-	// first one comes a period after it (NB-22), which its sending notes.
+	// A client that sees the handshake may move the clock, so start the heartbeats
+	// first. The first one is due a period after the handshake (NB-22); sendLocked
+	// records that.
 	s.armHeartbeatLocked()
-	s.sendLocked([]*binding{b}, s.wordLocked(fhir.Handshake, nil))
+	s.sendLocked([]*binding{b}, s.outgoingLocked(fhir.Handshake, nil))
 	return created && s.bound[to] == b, nil
 }
 
-// holdLocked makes a token hold a binding until it expires.
+// holdLocked makes a token keep a binding until the token expires.
 func (s *subscription) holdLocked(b *binding, tokenKey string, expires time.Time) {
 	if !s.options.KeepExpired {
 		b.forgetExpired(s.options.Clock.Now()) // a socket may be renewed for days
@@ -86,7 +87,7 @@ func (s *subscription) armExpiryLocked(b *binding) {
 	})
 }
 
-// expire ends a binding none of whose tokens is valid any more.
+// expire ends a binding if none of its tokens is valid any more.
 func (s *subscription) expire(b *binding) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -98,7 +99,7 @@ func (s *subscription) expire(b *binding) bool {
 		s.armExpiryLocked(b)
 		return false
 	}
-	s.flushLocked() // what occurred before the end is still owed
+	s.flushLocked() // events that occurred before the end are still due
 	if !s.dropLocked(b, string(TokenExpired)) {
 		return false
 	}
@@ -106,8 +107,8 @@ func (s *subscription) expire(b *binding) bool {
 	return true
 }
 
-// release ends what a token holds on a socket. It tells whether the binding
-// ended by that.
+// release removes a token from a binding. It reports whether that ended the
+// binding.
 func (s *subscription) release(from Socket, tokenKey string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -121,17 +122,17 @@ func (s *subscription) releaseLocked(b *binding, tokenKey, why string) bool {
 	}
 	delete(b.tokens, tokenKey)
 	if !s.options.KeepExpired {
-		b.forgetExpired(s.options.Clock.Now()) // they hold nothing, though no timer ended them
+		b.forgetExpired(s.options.Clock.Now()) // expired tokens keep nothing, even if their timer has not fired
 	}
 	if len(b.tokens) > 0 {
 		s.armExpiryLocked(b)
 		return false
 	}
-	s.flushLocked() // what occurred before the end is still owed
+	s.flushLocked() // events that occurred before the end are still due
 	return s.dropLocked(b, why)
 }
 
-// revoke ends the bindings that rest on a token alone, and answers their sockets.
+// revoke ends the bindings that only this token keeps and returns their sockets.
 func (s *subscription) revoke(tokenKey string) []Socket {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -154,7 +155,7 @@ func (s *subscription) gone(socket Socket) {
 	}
 }
 
-// endBindingsLocked ends all bindings and answers their sockets.
+// endBindingsLocked ends all bindings and returns their sockets.
 func (s *subscription) endBindingsLocked(why Reason) []Socket {
 	var ended []Socket
 	for _, b := range slices.Clone(s.bindings) {
@@ -165,9 +166,9 @@ func (s *subscription) endBindingsLocked(why Reason) []Socket {
 	return ended
 }
 
-// dropLocked removes a binding; it tells whether there was something to remove.
-// Whoever ends a binding flushes before, so that events wait here only where
-// its socket takes nothing any more; then they are reported.
+// dropLocked removes a binding and reports whether it was there. Callers flush
+// before they end a binding, so events are pending here only if the socket takes
+// no more frames; those are reported as not sent.
 func (s *subscription) dropLocked(b *binding, why string) bool {
 	if s.bound[b.socket] != b {
 		return false
@@ -190,12 +191,12 @@ func (s *subscription) dropLocked(b *binding, why string) bool {
 	return true
 }
 
-// armHeartbeatLocked starts the heartbeats where they do not run and should
+// armHeartbeatLocked starts the heartbeats if they should run and do not yet
 // (NB-20, NB-22).
 //
-// One timer serves all bindings, and sending an event does not touch it: it
-// finds out when it fires whose period has run out by now, and waits for the
-// next one. So heartbeats cost a busy subscription one timer a period, however
+// One timer serves all bindings, and sending an event does not touch it. When it
+// fires, it finds the bindings whose period has run out and is reset for the
+// next one. So heartbeats cost a busy subscription one timer per period, however
 // many sockets are bound.
 func (s *subscription) armHeartbeatLocked() {
 	period := s.spec.Subscription.HeartbeatPeriod
@@ -204,7 +205,7 @@ func (s *subscription) armHeartbeatLocked() {
 	}
 }
 
-// restartHeartbeatsLocked applies a changed period, from now on.
+// restartHeartbeatsLocked applies a changed period, starting now.
 func (s *subscription) restartHeartbeatsLocked() {
 	stopTimer(&s.beat)
 	due := s.options.Clock.Now().Add(s.spec.Subscription.HeartbeatPeriod)
@@ -214,8 +215,8 @@ func (s *subscription) restartHeartbeatsLocked() {
 	s.armHeartbeatLocked()
 }
 
-// sendHeartbeats sends a heartbeat, the same one, on all bindings that got
-// nothing for a period.
+// sendHeartbeats sends one shared heartbeat on all bindings that got no frame
+// for a period.
 func (s *subscription) sendHeartbeats() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -230,10 +231,10 @@ func (s *subscription) sendHeartbeats() {
 		}
 	}
 	if len(silent) > 0 {
-		s.sendLocked(silent, s.wordLocked(fhir.Heartbeat, nil))
+		s.sendLocked(silent, s.outgoingLocked(fhir.Heartbeat, nil))
 	}
 	if s.beat == nil {
-		return // no binding was left
+		return // no binding is left
 	}
 	next := s.bindings[0].due
 	for _, b := range s.bindings {

@@ -33,7 +33,7 @@ func TestAppend_SendsTheSameBytesToEachSocket(t *testing.T) {
 	if got := read(t, fa[0].Bytes).String(); got != "event-notification active 1 [1]" {
 		t.Errorf("got %s", got)
 	}
-	r.wantTold(t, "s is active", "s bound a", "a sent handshake 0-0", "s bound b", "b sent handshake 0-0",
+	r.wantObserved(t, "s is active", "s bound a", "a sent handshake 0-0", "s bound b", "b sent handshake 0-0",
 		"s appended 1", "a sent event-notification 1-1", "b sent event-notification 1-1")
 }
 
@@ -90,7 +90,7 @@ func TestBatch_WindowBeginsWithTheFirstEvent(t *testing.T) { // NB-16
 	a.want(t, "event-notification active 3 [1 2 3]")
 }
 
-// What waits belongs to those who were bound when it occurred.
+// Pending events belong to the sockets that were bound when they occurred.
 func TestBatch_IsFlushedBeforeTheBindingsChange(t *testing.T) {
 	t.Parallel()
 	later := 2 * time.Hour
@@ -124,7 +124,7 @@ func TestBatch_IsFlushedBeforeTheBindingsChange(t *testing.T) {
 	}
 }
 
-// Vector 10: events nobody was bound for are counted, not replayed (WS-23,
+// Vector 10: events without a bound socket are counted, not replayed (WS-23,
 // WS-24, WS-29).
 func TestBind_DoesNotReplay(t *testing.T) {
 	t.Parallel()
@@ -143,7 +143,7 @@ func TestBind_DoesNotReplay(t *testing.T) {
 		t.Errorf("$events: got %s", got)
 	}
 	fhirtest.CheckNotification(t, fhir.R5, bundle)
-	r.wantTold(t, "s is active",
+	r.wantObserved(t, "s is active",
 		"s appended 1", "s not sent 1-1: no socket is bound; $events has the event",
 		"s appended 2", "s not sent 2-2: no socket is bound; $events has the event",
 		"s appended 3", "s not sent 3-3: no socket is bound; $events has the event",
@@ -157,7 +157,7 @@ func TestHeartbeat_OnceAPeriodWhileBound(t *testing.T) {
 	r.Put(spec("s", heartbeat(time.Second)))
 	r.clock.Advance(time.Hour)
 	if r.clock.Pending() != 0 {
-		t.Error("NB-22: a heartbeat is scheduled with nobody bound")
+		t.Error("NB-22: a heartbeat is scheduled with no socket bound")
 	}
 	a := newSocket("a")
 	r.bind(t, "s", a)
@@ -209,7 +209,7 @@ func TestHeartbeat_IsPerBinding(t *testing.T) { // NB-21: per socket
 	b.want(t, "heartbeat active 0")
 }
 
-func TestPut_AChangedHeartbeatPeriodHoldsAtOnce(t *testing.T) { // LC-12
+func TestPut_AppliesAChangedHeartbeatPeriodAtOnce(t *testing.T) { // LC-12
 	t.Parallel()
 	r := newRig(t)
 	r.Put(spec("s", heartbeat(time.Minute)))
@@ -224,8 +224,8 @@ func TestPut_AChangedHeartbeatPeriodHoldsAtOnce(t *testing.T) { // LC-12
 	a.want(t)
 }
 
-// Vector 12: a token that expired binds nothing. The registry does not judge
-// tokens; what it is given comes from the store of tokens, on the same clock.
+// Vector 12: an expired token binds nothing. The registry does not check tokens:
+// the token store does, on the same clock.
 func TestBind_TokensEndOnTheSameClock(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -254,8 +254,8 @@ func TestBind_TokensEndOnTheSameClock(t *testing.T) {
 	a.wantEnded(t, "s: token expired")
 }
 
-// A binding whose time is up when it is made ends with the next move of the clock.
-func TestBind_WithATimeThatHasPassed(t *testing.T) { // WS-33
+// A binding that has expired when it is made ends with the next move of the clock.
+func TestBind_WithAnExpiryInThePast(t *testing.T) { // WS-33
 	t.Parallel()
 	r := newRig(t)
 	r.Put(spec("s"))
@@ -267,7 +267,7 @@ func TestBind_WithATimeThatHasPassed(t *testing.T) { // WS-33
 	a.wantEnded(t, "s: token expired")
 }
 
-func TestFrame_SaysHowLongItsWriteMayTake(t *testing.T) { // NB-25
+func TestFrame_CarriesItsWriteTimeout(t *testing.T) { // NB-25
 	t.Parallel()
 	r := newRig(t)
 	r.Put(spec("s", func(s *subscription.Spec) { s.Subscription.Timeout = 7 * time.Second }))
@@ -278,8 +278,8 @@ func TestFrame_SaysHowLongItsWriteMayTake(t *testing.T) { // NB-25
 	}
 }
 
-// A socket that cannot keep up loses its binding, not the others theirs.
-func TestAppend_DropsASocketThatTakesNoMore(t *testing.T) { // WS-14
+// A socket that cannot keep up loses its binding; the others keep theirs.
+func TestAppend_DropsASocketThatRefusesFrames(t *testing.T) { // WS-14
 	t.Parallel()
 	r := newRig(t)
 	r.Put(spec("s", heartbeat(time.Second)))
@@ -287,9 +287,9 @@ func TestAppend_DropsASocketThatTakesNoMore(t *testing.T) { // WS-14
 	r.bind(t, "s", a)
 	r.bind(t, "s", b)
 	a.close()
-	r.wantTold(t, "s is active", "s bound a", "a sent handshake 0-0", "s bound b", "b sent handshake 0-0")
+	r.wantObserved(t, "s is active", "s bound a", "a sent handshake 0-0", "s bound b", "b sent handshake 0-0")
 	r.happen(1)
-	r.wantTold(t, "s appended 1",
+	r.wantObserved(t, "s appended 1",
 		"s not sent 1-1: socket a is closing or reads too slowly; $events has what it misses",
 		"b sent event-notification 1-1",
 		"s unbound a: the socket could not take a frame")
@@ -298,7 +298,7 @@ func TestAppend_DropsASocketThatTakesNoMore(t *testing.T) { // WS-14
 		t.Errorf("bound: got %v, want b", s.Sockets)
 	}
 	if err := r.Bind("s", a, "k", r.in(time.Hour)); err != nil {
-		t.Errorf("binding a closing socket: %v; its close is told by its own loop", err)
+		t.Errorf("binding a closing socket: %v; its own loop reports the close", err)
 	}
 	if s, _ := r.State("s"); len(s.Sockets) != 1 {
 		t.Errorf("a socket that did not take the handshake is bound: %v", s.Sockets)

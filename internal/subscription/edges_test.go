@@ -32,8 +32,8 @@ func TestKeepExpired_BindingsOutliveTheirTokens(t *testing.T) { // WS-33: onToke
 	a.wantEnded(t, "s: token revoked")
 }
 
-// A heartbeat that is due on several sockets is one frame (WS-26), and a sender
-// that was busy leaves one timer behind however many sockets there are.
+// A heartbeat that is due on several sockets is one frame (WS-26), and a busy
+// subscription leaves one timer behind however many sockets there are.
 func TestHeartbeat_IsSharedByTheSocketsItIsDueOn(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -43,7 +43,7 @@ func TestHeartbeat_IsSharedByTheSocketsItIsDueOn(t *testing.T) {
 		r.bind(t, "s", s)
 		r.clock.Advance(time.Second)
 	}
-	r.happen(1) // they are level from here on
+	r.happen(1) // all sockets are due at the same time from here on
 	expiries := len(sockets)
 	if got := r.clock.Pending() - expiries; got != 1 {
 		t.Errorf("%d heartbeat timers run, want 1", got)
@@ -58,7 +58,7 @@ func TestHeartbeat_IsSharedByTheSocketsItIsDueOn(t *testing.T) {
 			first = &last.Bytes[0]
 		}
 		if last.Type != fhir.Heartbeat || &last.Bytes[0] != first {
-			t.Errorf("socket %s: got a %s of its own, want the heartbeat the others got", s.id, last.Type)
+			t.Errorf("socket %s: got a separate %s, want the frame that the others got", s.id, last.Type)
 		}
 		s.want(t, "handshake active 0", "event-notification active 1 [1]", "heartbeat active 1")
 	}
@@ -94,8 +94,8 @@ func TestClose_IsForGood(t *testing.T) {
 	}
 }
 
-// A subscription that is off is no longer told what its filters say, and one
-// that is off cannot fall into error.
+// A subscription that is off does not explain its filters, and it cannot fall
+// into error.
 func TestSetError_LeavesWhatIsOff(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -107,7 +107,7 @@ func TestSetError_LeavesWhatIsOff(t *testing.T) {
 	r.SetError("nobody", "", "")
 }
 
-// Without maxCount a burst still makes no endless bundle.
+// Without maxCount a burst still makes bundles of bounded size.
 func TestBatch_IsNoLongerThanTheLog(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, batched(time.Second), func(o *subscription.Options) { o.LogSize = 3 })
@@ -123,8 +123,8 @@ func TestBatch_IsNoLongerThanTheLog(t *testing.T) {
 	a.want(t, "event-notification active 4 [4]")
 }
 
-// A socket that closes while a batch waits misses it; that is told, and the
-// others get it in their time.
+// A socket that closes while a batch waits misses it. That is reported, and the
+// other sockets get the batch on time.
 func TestGone_TellsWhatWasStillWaiting(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, batched(time.Second))
@@ -139,7 +139,7 @@ func TestGone_TellsWhatWasStillWaiting(t *testing.T) {
 	b.close()
 	r.Gone(b)
 	r.mu.Lock()
-	told := r.told[len(r.told)-4:]
+	observed := r.observed[len(r.observed)-4:]
 	r.mu.Unlock()
 	want := []string{
 		"s not sent 1-2: socket a was unbound before their bundle was due: the socket closed; $events has the events",
@@ -148,16 +148,16 @@ func TestGone_TellsWhatWasStillWaiting(t *testing.T) {
 		"s unbound b: the socket closed",
 	}
 	for i := range want {
-		if told[i] != want[i] {
-			t.Errorf("told %q, want %q", told[i], want[i])
+		if observed[i] != want[i] {
+			t.Errorf("observed %q, want %q", observed[i], want[i])
 		}
 	}
 	if left := r.clock.Pending(); left != 0 {
-		t.Errorf("%d timers are left with nobody bound", left)
+		t.Errorf("%d timers are left with no socket bound", left)
 	}
 }
 
-// A binding that ends and one that begins at once do not confuse the index by
+// Bindings that end and begin at the same moment do not confuse the index by
 // socket: a socket that closes is unbound, whatever came before.
 func TestGone_FindsABindingMadeWhileAnotherEnded(t *testing.T) {
 	t.Parallel()
@@ -185,9 +185,9 @@ func TestGone_FindsABindingMadeWhileAnotherEnded(t *testing.T) {
 	}
 }
 
-// The machine's clock, on which timers fire beside what goes on: no frame comes
-// early, none twice, and nothing runs on after Close.
-func TestHeartbeat_OnTheMachinesClock(t *testing.T) { // NB-21, WS-33, LC-11
+// On the real clock, timers fire concurrently with everything else: no frame
+// comes early or twice, and nothing runs after Close.
+func TestHeartbeat_OnTheRealClock(t *testing.T) { // NB-21, WS-33, LC-11
 	synctest.Test(t, func(t *testing.T) {
 		ended := make(chan string, 1)
 		r := subscription.New(subscription.Options{
@@ -200,7 +200,7 @@ func TestHeartbeat_OnTheMachinesClock(t *testing.T) { // NB-21, WS-33, LC-11
 		if err := r.Bind("s", a, "k", begin.Add(time.Minute)); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(9500 * time.Millisecond) // an event is due to be sent half a second after the heartbeat
+		time.Sleep(9500 * time.Millisecond) // an event is due half a second after the heartbeat
 		r.Append("t", occurrence(), state)
 		time.Sleep(40 * time.Second)
 		synctest.Wait()
@@ -216,14 +216,14 @@ func TestHeartbeat_OnTheMachinesClock(t *testing.T) { // NB-21, WS-33, LC-11
 				t.Errorf("%s ended, want s", id)
 			}
 		default:
-			t.Error("LC-11: the end was not told")
+			t.Error("LC-11: OnEnd was not called")
 		}
 		r.Close()
 	})
 }
 
-// An event that is on its way while a subscription moves to another topic is
-// judged by what the subscription is when it arrives, not by half of each.
+// A subscription that moves to another topic judges a concurrent event by its
+// spec when the event arrives, never by half of the old and half of the new one.
 func TestPut_IsOneStepToAnEventOnItsWay(t *testing.T) { // LC-12
 	t.Parallel()
 	r := newRig(t)

@@ -7,25 +7,25 @@ import (
 	"signalfhir/internal/fhir"
 )
 
-// topicIndex is the subscriptions on one topic, so arranged that an event finds
-// those it can concern without asking the others. The lock of the registry guards
-// it; a slice that was read from it never changes.
+// topicIndex holds the subscriptions on one topic, arranged so that an event
+// finds those it can concern without evaluating the others. The lock of the
+// registry guards it; a slice that was read from it never changes.
 type topicIndex struct {
 	all    []*subscription   // in order of creation
-	always []*subscription   // asked for every event
+	always []*subscription   // evaluated for every event
 	groups map[string]*group // the others, by what their filters look at first
 }
 
 // group is the subscriptions whose filters look at the same thing first.
 type group struct {
-	filter  Filter // of any of them: it knows where to look
+	filter  Filter // of any member; all look at the same element
 	all     []*subscription
 	byValue map[string][]*subscription
 }
 
-// place is where a subscription stands in the index of its topic.
+// place is the position of a subscription in the index of its topic.
 type place struct {
-	name   string // of its group, "" for none
+	name   string // name of its group; "" if it is in none
 	values []string
 }
 
@@ -41,7 +41,7 @@ func (p place) equal(other place) bool {
 	return p.name == other.name && slices.Equal(p.values, other.values)
 }
 
-// add puts s in its place; filter is its own.
+// add puts s in its place; filter is the filter of s.
 func (t *topicIndex) add(s *subscription, filter Filter) {
 	t.all = insert(t.all, s)
 	if s.place.name == "" {
@@ -77,8 +77,8 @@ func (t *topicIndex) remove(s *subscription) {
 	}
 }
 
-// insert answers a list with s in its place in the order of creation, which most
-// often is the end.
+// insert returns list with s at its position in the order of creation, which is
+// usually the end.
 func insert(list []*subscription, s *subscription) []*subscription {
 	if n := len(list); n == 0 || list[n-1].order < s.order {
 		return append(list, s)
@@ -87,7 +87,7 @@ func insert(list []*subscription, s *subscription) []*subscription {
 	return slices.Insert(slices.Clone(list), at, s)
 }
 
-// without answers a list without s, a new one.
+// without returns a new list that lacks s.
 func without(list []*subscription, s *subscription) []*subscription {
 	at, found := slices.BinarySearchFunc(list, s, byOrder)
 	if !found {
@@ -98,9 +98,9 @@ func without(list []*subscription, s *subscription) []*subscription {
 
 func byOrder(a, b *subscription) int { return cmp.Compare(a.order, b.order) }
 
-// candidates lists the subscriptions an event about a resource can concern, in
-// order of creation. Its cost grows with their number and the number of groups,
-// not with the number of the others.
+// candidates returns the subscriptions that an event about a resource can
+// concern, in order of creation. Its cost grows with their number and the number
+// of groups, not with the number of other subscriptions.
 func (t *topicIndex) candidates(state *fhir.Resource) []*subscription {
 	lists := [][]*subscription{}
 	if len(t.always) > 0 {
@@ -129,8 +129,8 @@ func (t *topicIndex) candidates(state *fhir.Resource) []*subscription {
 	return slices.Compact(found)
 }
 
-// others lists the subscriptions that are not among the candidates, where they are
-// no more than most; their number it answers in any case.
+// others returns the subscriptions that are not among the candidates, if there
+// are at most most of them. It returns their number in any case.
 func (t *topicIndex) others(candidates []*subscription, most int) (list []*subscription, number int) {
 	if number = len(t.all) - len(candidates); number == 0 || number > most {
 		return nil, number

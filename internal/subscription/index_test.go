@@ -12,8 +12,8 @@ import (
 	"signalfhir/internal/subscription"
 )
 
-// looking is a filter by any of some values of one of two members; of no values it
-// lets everything pass and is not found by any.
+// looking is a filter by any of some values of one of two members. Without values
+// it lets everything pass and is not indexed.
 type looking struct {
 	member string
 	values []string
@@ -41,7 +41,7 @@ func (f looking) Values(res *fhir.Resource) ([]string, bool) {
 }
 
 // However subscriptions come, change, move and go: an event reaches those whose
-// filters let it pass, once each, in order of creation, and the others are told of
+// filters let it pass, once each, in order of creation. The others are explained
 // or counted.
 func TestAppend_FindsExactlyThoseWhoseFiltersPass(test *testing.T) {
 	test.Parallel()
@@ -61,7 +61,7 @@ func TestAppend_FindsExactlyThoseWhoseFiltersPass(test *testing.T) {
 				}
 				filters[id] = f
 				r.Put(spec(id, func(s *subscription.Spec) { s.Filter = f }))
-			case "move": // to another topic, which is to none of this
+			case "move": // the other topic has no subscription of this model
 				if _, known := filters[id]; known {
 					r.Put(spec(id, onTopic("u")))
 					r.Append("u", occurrence(), state)
@@ -81,20 +81,20 @@ func TestAppend_FindsExactlyThoseWhoseFiltersPass(test *testing.T) {
 					}
 				}
 				var got []string
-				told := 0
+				explained := 0
 				deliveries, others := r.Append("t", occurrence(), res)
 				for _, d := range deliveries {
 					if d.Number > 0 {
 						got = append(got, d.Subscription)
 					} else {
-						told++
+						explained++
 					}
 				}
 				if !slices.Equal(got, want) {
 					t.Fatalf("the event reached %v, want %v", got, want)
 				}
-				if len(got)+told+others != len(order) {
-					t.Fatalf("%d got it, of %d is told why not, %d more: want %d in all", len(got), told, others, len(order))
+				if len(got)+explained+others != len(order) {
+					t.Fatalf("%d got it, %d were explained, %d only counted: want %d in all", len(got), explained, others, len(order))
 				}
 			}
 		}

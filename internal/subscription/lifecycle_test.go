@@ -28,7 +28,7 @@ func TestPut_OffEndsTheBindingsWithAHeartbeat(t *testing.T) {
 		r.clock.Advance(time.Minute)
 		a.want(t)
 		if got := counter(t, r, "s"); got != 1 {
-			t.Errorf("%s: the counter is %d, want 1: it stands still", code, got)
+			t.Errorf("%s: the counter is %d, want 1: it must not move", code, got)
 		}
 		err := r.Bind("s", a, "k", r.in(time.Hour))
 		if err == nil || err.Status != http.StatusUnprocessableEntity || !strings.Contains(err.Error(), "requested") {
@@ -40,7 +40,7 @@ func TestPut_OffEndsTheBindingsWithAHeartbeat(t *testing.T) {
 	}
 }
 
-// Counter and log outlive off and on again (LC-13).
+// Counter and log survive off and on again (LC-13).
 func TestPut_OnAgainGoesOnCounting(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -75,8 +75,8 @@ func TestPut_KeepsBindingsCounterAndLog(t *testing.T) { // LC-12
 	}
 }
 
-// A status of error: events are counted and kept, none is delivered, heartbeats
-// and $status tell (LC-7, LC-8, NB-27); being put again ends it (LC-9).
+// In status error events are counted and kept but not delivered; heartbeats and
+// $status report the error (LC-7, LC-8, NB-27). Putting it again ends it (LC-9).
 func TestSetError_CountsWithoutDelivering(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -84,11 +84,11 @@ func TestSetError_CountsWithoutDelivering(t *testing.T) {
 	a := newSocket("a")
 	r.bind(t, "s", a)
 	a.take()
-	r.wantTold(t, "s is active", "s bound a", "a sent handshake 0-0")
+	r.wantObserved(t, "s is active", "s bound a", "a sent handshake 0-0")
 	r.SetError("s", "no-response", "websocket write timed out")
-	r.SetError("s", "no-response", "again") // told once
+	r.SetError("s", "no-response", "again") // reported once
 	r.happen(2)
-	r.wantTold(t, "s is error",
+	r.wantObserved(t, "s is error",
 		"s appended 1", "s not sent 1-1: the subscription is in status error; $events has the event",
 		"s appended 2", "s not sent 2-2: the subscription is in status error; $events has the event")
 	a.want(t)
@@ -117,7 +117,7 @@ func TestSetError_CountsWithoutDelivering(t *testing.T) {
 	}
 }
 
-func TestBind_AgainShakesHandsAgain(t *testing.T) { // WS-25
+func TestBind_AgainSendsAnotherHandshake(t *testing.T) { // WS-25
 	t.Parallel()
 	r := newRig(t)
 	r.Put(spec("s"))
@@ -153,7 +153,7 @@ func TestBind_TheLongerTokenHolds(t *testing.T) {
 	a.wantEnded(t, "s: token expired")
 }
 
-func TestUnbind_EndsWhatTheTokenHolds(t *testing.T) { // WS-17
+func TestUnbind_EndsWhatTheTokenKeeps(t *testing.T) { // WS-17
 	t.Parallel()
 	r := newRig(t)
 	r.Put(spec("s"))
@@ -165,9 +165,9 @@ func TestUnbind_EndsWhatTheTokenHolds(t *testing.T) { // WS-17
 	r.Unbind("s", a, "other")
 	r.happen(1)
 	a.want(t, "event-notification active 1 [1]")
-	r.clock.Advance(time.Minute) // k2 alone holds it now, and ends
+	r.clock.Advance(time.Minute) // only k2 keeps it now, and k2 expires
 	a.wantEnded(t, "s: token expired")
-	r.Unbind("s", a, "k2") // not bound: nothing
+	r.Unbind("s", a, "k2") // not bound: no effect
 	_ = r.Bind("s", a, "k2", r.in(time.Minute))
 	r.Unbind("s", a, "k2")
 	r.happen(1)
@@ -175,7 +175,7 @@ func TestUnbind_EndsWhatTheTokenHolds(t *testing.T) { // WS-17
 	a.wantEnded(t, "s: token expired") // the client knows that it unbound
 }
 
-func TestRevoke_EndsWhatRestsOnTheTokenAlone(t *testing.T) { // WS-35
+func TestRevoke_EndsWhatOnlyTheTokenKeeps(t *testing.T) { // WS-35
 	t.Parallel()
 	r := newRig(t)
 	r.Put(spec("s1"))
@@ -210,10 +210,10 @@ func TestGone_EndsEveryBindingOfASocket(t *testing.T) { // WS-36
 	}
 	for _, id := range []string{"s1", "s2"} {
 		if s, _ := r.State(id); len(s.Sockets) != 0 || s.Status != fhir.StatusActive {
-			t.Errorf("%s is %s with sockets %v, want active without", id, s.Status, s.Sockets)
+			t.Errorf("%s is %s with sockets %v, want active without sockets", id, s.Status, s.Sockets)
 		}
 	}
-	a.wantEnded(t) // there is nobody to tell
+	a.wantEnded(t) // a closed socket gets no report
 	r.Gone(a)
 }
 
@@ -241,7 +241,7 @@ func TestRemove_EndsEverything(t *testing.T) { // LC-14, LC-13
 		t.Errorf("$events gives %v, want not-found", err)
 	}
 	if _, ok := r.Status("s"); ok {
-		t.Error("$status answers")
+		t.Error("$status succeeds")
 	}
 	if _, err := r.AppendTo("s", occurrence()); err == nil || err.Status != http.StatusNotFound {
 		t.Errorf("AppendTo gives %v, want 404", err)
@@ -249,7 +249,7 @@ func TestRemove_EndsEverything(t *testing.T) { // LC-14, LC-13
 	r.Remove("s")
 	r.Put(spec("s"))
 	if got := counter(t, r, "s"); got != 0 {
-		t.Errorf("made again it counts from %d, want 0", got)
+		t.Errorf("created again, it counts from %d, want 0", got)
 	}
 }
 
@@ -266,7 +266,7 @@ func TestReset_TellsEverySocket(t *testing.T) {
 	}
 }
 
-func TestEnd_IsToldAtItsTime(t *testing.T) { // LC-11
+func TestEnd_CallsOnEndAtItsTime(t *testing.T) { // LC-11
 	t.Parallel()
 	ending := func(d time.Duration) func(*subscription.Spec) {
 		return func(s *subscription.Spec) { s.Subscription.End = start.Add(d) }
@@ -298,7 +298,7 @@ func TestLog_KeepsTheLast(t *testing.T) { // OPE-2, OPE-3
 	r := newRig(t, func(o *subscription.Options) { o.LogSize = 10 })
 	r.Put(spec("s"))
 	if s, _ := r.State("s"); s.FirstKept != 0 {
-		t.Errorf("of an empty log %d is kept, want 0", s.FirstKept)
+		t.Errorf("an empty log keeps from %d, want 0", s.FirstKept)
 	}
 	r.happen(25)
 	if s, _ := r.State("s"); s.FirstKept != 16 || s.Counter != 25 {
@@ -345,7 +345,7 @@ func TestEvents_Bounds(t *testing.T) {
 		t.Errorf("3 to 2: got %v, want 400 value", err)
 	}
 	if n, _ := r.Events("s", 0, -1, fhir.Empty); n.Content != fhir.Empty { // OPE-6
-		t.Errorf("content: got %s, want the one asked for", n.Content)
+		t.Errorf("content: got %s, want the requested one", n.Content)
 	}
 }
 
@@ -357,7 +357,7 @@ func (filterFunc) Index() (string, []string) { return "", nil }
 
 func (filterFunc) Values(*fhir.Resource) ([]string, bool) { return nil, false }
 
-// Vector 6: what a filter keeps back is not counted (FLT-16).
+// Vector 6: an event that a filter rejects is not counted (FLT-16).
 func TestAppend_FiltersBeforeItCounts(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -371,16 +371,16 @@ func TestAppend_FiltersBeforeItCounts(t *testing.T) {
 		})
 	}))
 	if got, _ := r.Append("t", occurrence(), state); !slices.Equal(got, []subscription.Delivery{{Subscription: "s", Why: "no; never"}}) {
-		t.Errorf("got %v, want no event and why", got)
+		t.Errorf("got %v, want no event and the reason", got)
 	}
-	r.wantTold(t, "s is active")
+	r.wantObserved(t, "s is active")
 	pass = true
 	if got, _ := r.Append("t", occurrence(), state); len(got) != 1 || got[0] != (subscription.Delivery{Subscription: "s", Number: 1}) {
 		t.Errorf("got %v, want event 1 of s", got)
 	}
 	pass = false
 	if n, err := r.AppendTo("s", occurrence()); err != nil || n != 2 {
-		t.Errorf("AppendTo, which asks no filter: got %d, %v", n, err)
+		t.Errorf("AppendTo, which ignores filters: got %d, %v", n, err)
 	}
 }
 
@@ -393,6 +393,6 @@ func TestAppend_ReachesEachSubscriptionOnTheTopicOnly(t *testing.T) {
 	r.Put(spec("off", inStatus(fhir.StatusOff)))
 	got, _ := r.Append("t", occurrence(), state)
 	if !slices.Equal(got, []subscription.Delivery{{Subscription: "s1", Number: 1}, {Subscription: "s2", Number: 1}, {Subscription: "off", Why: "the subscription is off"}}) {
-		t.Errorf("got %v, want event 1 of s1 and s2, and that the third is off", got)
+		t.Errorf("got %v, want event 1 of s1 and s2, and off as the reason for the third", got)
 	}
 }

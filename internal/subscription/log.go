@@ -2,14 +2,15 @@ package subscription
 
 import "signalfhir/internal/fhir"
 
-// eventLog holds the last events of a subscription. Their numbers follow each
-// other without holes, so an event is found by arithmetic.
+// eventLog holds the last events of a subscription. Their numbers are
+// contiguous, so an event is found by arithmetic.
 type eventLog struct {
-	events []fhir.Event // grows up to the size of the log, then is a ring
+	events []fhir.Event // grows to the size of the log, then is a ring
 	oldest int          // where the ring begins
 }
 
-// add appends an event and, where the log holds size already, forgets the oldest.
+// add appends an event. If the log already holds size events, it overwrites the
+// oldest.
 func (l *eventLog) add(e fhir.Event, size int) {
 	if len(l.events) < size {
 		l.events = append(l.events, e)
@@ -19,7 +20,7 @@ func (l *eventLog) add(e fhir.Event, size int) {
 	l.oldest = (l.oldest + 1) % size
 }
 
-// first is the number of the oldest event, 0 where there is none.
+// first returns the number of the oldest event, or 0 if the log is empty.
 func (l *eventLog) first() int64 {
 	if len(l.events) == 0 {
 		return 0

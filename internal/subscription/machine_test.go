@@ -14,7 +14,7 @@ import (
 	"signalfhir/internal/subscription"
 )
 
-// machine is a registry beside a model of it, which judges every callback.
+// machine is a registry with a model of it, which checks every callback.
 type machine struct {
 	t     *rapid.T
 	reg   *subscription.Registry
@@ -25,20 +25,20 @@ type machine struct {
 	sockets map[string]*machineSocket
 }
 
-// modelled is what a subscription should be like.
+// modelled is the expected state of a subscription.
 type modelled struct {
 	period   time.Duration
 	status   string
 	counter  int64
 	bindings map[string]*modelledBinding // by socket id
-	owed     map[int64]map[string]bool   // sockets an event has to reach, by its number
-	reported map[int64]bool              // events the observer was told were not sent
+	owed     map[int64]map[string]bool   // sockets that an event has to reach, by its number
+	reported map[int64]bool              // events that the observer reported as not sent
 }
 
 type modelledBinding struct {
 	tokens     map[string]time.Time
 	handshaken bool
-	next       int64 // number the next event frame begins with
+	next       int64 // number that the next event frame must begin with
 	lastFrame  time.Time
 }
 
@@ -67,7 +67,7 @@ func (s *machineSocket) Send(f subscription.Frame) bool {
 		}
 		b.handshaken, b.next = true, read(s.m.t, f.Bytes).total(s.m.t)+1
 		if b.next != sub.counter+1 {
-			s.m.t.Fatalf("the handshake of %s tells %d events, there were %d", f.Subscription, b.next-1, sub.counter)
+			s.m.t.Fatalf("the handshake of %s counts %d events, there were %d", f.Subscription, b.next-1, sub.counter)
 		}
 	case fhir.Heartbeat:
 	case fhir.EventNotification:
@@ -76,7 +76,7 @@ func (s *machineSocket) Send(f subscription.Frame) bool {
 		}
 		for n := b.next; n < f.First; n++ {
 			if !sub.reported[n] {
-				s.m.t.Fatalf("socket %s misses event %d of %s, which nobody reported", s.id, n, f.Subscription)
+				s.m.t.Fatalf("socket %s misses event %d of %s, which was not reported", s.id, n, f.Subscription)
 			}
 		}
 		for n := f.First; n <= f.Last; n++ {
@@ -104,7 +104,7 @@ func (m *machine) observer() subscription.Observer {
 		Sent: func(string, subscription.Frame) {},
 		NotSent: func(id string, first, last int64, why string) {
 			if why == "" {
-				m.t.Fatalf("%s: events %d to %d are not sent for no reason", id, first, last)
+				m.t.Fatalf("%s: events %d to %d are not sent, without a reason", id, first, last)
 			}
 			for n := first; n <= last; n++ {
 				m.subs[id].reported[n] = true
@@ -135,17 +135,17 @@ func (m *machine) check() {
 		}
 		want := slices.Sorted(maps.Keys(s.bindings))
 		if sockets := slices.Sorted(slices.Values(got.Sockets)); !slices.Equal(sockets, want) {
-			m.t.Fatalf("%s has sockets %v, was told of %v", id, sockets, want)
+			m.t.Fatalf("%s has sockets %v, observer saw %v", id, sockets, want)
 		}
 		if got.Status != s.status || got.Counter != s.counter {
-			m.t.Fatalf("%s is %s at %d, was told %s at %d", id, got.Status, got.Counter, s.status, s.counter)
+			m.t.Fatalf("%s is %s at %d, observer saw %s at %d", id, got.Status, got.Counter, s.status, s.counter)
 		}
 		if dormant := s.status == fhir.StatusOff; dormant && len(want) > 0 {
 			m.t.Fatalf("%s is off with sockets %v (WS-34)", id, want)
 		}
 		for socket, b := range s.bindings {
 			if silence := m.clock.Now().Sub(b.lastFrame); s.period > 0 && silence >= s.period {
-				m.t.Fatalf("socket %s heard nothing of %s for %s (NB-21)", socket, id, silence)
+				m.t.Fatalf("socket %s got no frame of %s for %s (NB-21)", socket, id, silence)
 			}
 			if !slices.ContainsFunc(slices.Collect(maps.Values(b.tokens)), func(expires time.Time) bool { return expires.After(m.clock.Now()) }) {
 				m.t.Fatalf("socket %s is bound to %s through no valid token: %v", socket, id, b.tokens)
@@ -154,7 +154,7 @@ func (m *machine) check() {
 	}
 }
 
-// settled checks that nothing is owed once no event waits any more.
+// settled checks that no event is owed when none is pending.
 func (m *machine) settled(id string, s *modelled) {
 	for n, sockets := range s.owed {
 		if len(sockets) > 0 && !s.reported[n] {
@@ -163,10 +163,9 @@ func (m *machine) settled(id string, s *modelled) {
 	}
 }
 
-// Any sequence of what can happen to subscriptions gives contiguous numbers,
-// frames in their order, none after the end of a binding, and each event on each
-// bound socket or in a report (NB-4, NB-19, NB-21, WS-22, WS-29, WS-33 to WS-35,
-// LC-7, LC-13, LC-14).
+// Any sequence of operations gives contiguous numbers and frames in their order,
+// none after the end of a binding. Each event reaches each bound socket or is
+// reported (NB-4, NB-19, NB-21, WS-22, WS-29, WS-33 to WS-35, LC-7, LC-13, LC-14).
 func TestRegistry_AnySequenceKeepsThePromises(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
@@ -270,8 +269,8 @@ func TestRegistry_AnySequenceKeepsThePromises(t *testing.T) {
 						t.Fatalf("socket %s closed and is bound to %s", name, id)
 					}
 				}
-				// The name is free for another socket, unlike that of one that only
-				// refuses: a closing socket can still be bound.
+				// Unlike a socket that only refuses frames, a closed one frees its name: a
+				// closing socket can still be bound.
 				m.sockets[name] = &machineSocket{m: m, id: name}
 			}
 			m.check()
@@ -289,7 +288,7 @@ func TestRegistry_AnySequenceKeepsThePromises(t *testing.T) {
 	})
 }
 
-// released notes that a token no longer holds a binding.
+// released records that a token no longer keeps a binding.
 func (m *machine) released(id, socket, key string) {
 	s := m.subs[id]
 	if s == nil || s.bindings[socket] == nil {
@@ -298,6 +297,6 @@ func (m *machine) released(id, socket, key string) {
 	b := s.bindings[socket]
 	delete(b.tokens, key)
 	if len(b.tokens) == 0 {
-		m.t.Fatalf("%s is bound to %s through no token", socket, id)
+		m.t.Fatalf("%s is bound to %s without a token", socket, id)
 	}
 }

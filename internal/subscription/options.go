@@ -13,35 +13,35 @@ type Options struct {
 	Clock       clock.Clock
 	Random      *random.Source
 	BatchWindow time.Duration // how long events wait to share a bundle; 0: each goes at once (NB-16)
-	LogSize     int           // events kept per subscription; 1000 where 0 (OPE-2)
-	KeepExpired bool          // a binding outlives its tokens (WS-33); else it ends with the last of them
+	LogSize     int           // events kept per subscription; 0 means 1000 (OPE-2)
+	KeepExpired bool          // a binding outlives its tokens (WS-33); otherwise it ends with its last one
 	Observer    Observer
 	// OnEnd is called when the end of a subscription has come (LC-11). It is
-	// called without locks, on a goroutine of the clock, and is expected to put
-	// the subscription again with status off. nil: ends are ignored.
+	// called without locks, on a goroutine of the clock, and should put the
+	// subscription again with status off. nil: ends are ignored.
 	OnEnd func(id string)
 }
 
 const defaultLogSize = 1000
 
-// Observer is told what happens; nil functions are skipped. They are called
-// with the lock of a subscription held, so that they hear of things in the
-// order they happened: they must not block and must not call back.
+// Observer receives what happens; nil functions are skipped. They are called
+// while the lock of a subscription is held, so they see things in the order they
+// happened. They must not block and must not call back.
 type Observer struct {
-	// Appended tells of an event that was numbered and logged.
+	// Appended reports an event that was numbered and logged.
 	Appended func(subscription string, e fhir.Event)
-	// Sent tells of a frame that was queued on a socket.
+	// Sent reports a frame that was queued on a socket.
 	Sent func(socket string, f Frame)
-	// NotSent tells what was not delivered to whom and why: nothing is dropped
-	// silently. first and last are the numbers of the events; both are 0 where a
-	// frame without events found its socket closing. What was not even numbered,
-	// [Registry.Append] answers.
+	// NotSent reports events that were not delivered, and why: nothing is dropped
+	// silently. first and last are the numbers of the events; both are 0 if a
+	// frame without events found its socket closing. [Registry.Append] returns
+	// what was not even numbered.
 	NotSent func(subscription string, first, last int64, why string)
-	// Bound and Unbound tell of bindings.
+	// Bound, Renewed and Unbound report bindings.
 	Bound   func(subscription, socket, tokenKey string)
-	Renewed func(subscription, socket, tokenKey string) // a binding is held by another token, too
+	Renewed func(subscription, socket, tokenKey string) // another token now keeps the binding, too
 	Unbound func(subscription, socket, why string)
-	// Status tells of a new status.
+	// Status reports a new status.
 	Status func(subscription, status string)
 }
 
@@ -74,16 +74,17 @@ func (o Observer) complete() Observer {
 // Filter decides whether an event concerns a subscription. It must be safe for
 // concurrent use.
 type Filter interface {
-	// Match answers whether a resource passes and how each condition compared.
+	// Match reports whether a resource passes and how each condition compared.
 	Match(*fhir.Resource) (bool, []string)
 
-	// Index answers a name of what the filter looks at first and the values of
-	// which a resource has to have one there; "" where it has to be asked about
-	// every resource. Filters on one topic with one name look at the same thing.
+	// Index returns a name for the element the filter looks at first, and the
+	// values there that a resource can pass with. The name is "" if the filter
+	// has to be evaluated for every resource. Filters on one topic that return
+	// the same name look at the same element.
 	Index() (name string, values []string)
 
-	// Values answers what a resource has where Index looks; applies is false
-	// where the filter has to be asked about it.
+	// Values returns the values a resource has in the element that Index names.
+	// applies is false if the filter has to be evaluated for this resource.
 	Values(*fhir.Resource) (values []string, applies bool)
 }
 

@@ -8,7 +8,7 @@ import (
 	"signalfhir/internal/fhir"
 )
 
-// State is what a subscription is like at one moment.
+// State is the state of a subscription at one moment.
 type State struct {
 	ID        string
 	Release   fhir.Release
@@ -19,14 +19,14 @@ type State struct {
 	Content   fhir.Content
 	Heartbeat time.Duration // period; 0: none
 	Counter   int64         // number of the last event
-	FirstKept int64         // number of the oldest event in the log; 0 where it is empty
-	Pending   int           // events that wait to share a bundle
+	FirstKept int64         // number of the oldest event in the log; 0 if it is empty
+	Pending   int           // events waiting to share a bundle
 	Sockets   []string
-	LastFrame time.Time // when the last frame was queued; zero where none was
+	LastFrame time.Time // when the last frame was queued; zero if none was
 	Errors    []fhir.SubscriptionError
 }
 
-// State answers the state of one subscription.
+// State returns the state of one subscription.
 func (r *Registry) State(id string) (State, bool) {
 	s := r.get(id)
 	if s == nil {
@@ -35,8 +35,8 @@ func (r *Registry) State(id string) (State, bool) {
 	return s.state(), true
 }
 
-// Status answers the content of a $status entry (OPS-1). The counter stays as
-// it is (OPS-9), and every status is answered for (OPS-7).
+// Status returns the content of a $status entry (OPS-1), whatever the status of
+// the subscription (OPS-7). The counter does not change (OPS-9).
 func (r *Registry) Status(id string) (*fhir.Notification, bool) {
 	s := r.get(id)
 	if s == nil {
@@ -47,11 +47,11 @@ func (r *Registry) Status(id string) (*fhir.Notification, bool) {
 	return s.notificationLocked(fhir.QueryStatus, nil), true
 }
 
-// Events answers the retained events with numbers from since to until, both
-// included; until below zero means no bound. The total is that of the
-// subscription (OPE-3). content "" means the level of the subscription, any
-// other is honoured (OPE-6). It refuses with not-found, and with value where
-// since is above until (OPE-7).
+// Events returns the retained events with numbers from since to until, both
+// included; until below zero means no bound. The total is the subscription's
+// (OPE-3). content "" means the subscription's content level; any other level is
+// honoured (OPE-6). Events refuses an unknown id with not-found, and a since
+// above until with value (OPE-7).
 func (r *Registry) Events(id string, since, until int64, content fhir.Content) (*fhir.Notification, *fhir.Error) {
 	if until >= 0 && since > until {
 		return nil, fhir.Refuse(http.StatusBadRequest, "value", "eventsSinceNumber %d is above eventsUntilNumber %d; both bounds are inclusive", since, until)
@@ -71,8 +71,8 @@ func (r *Registry) Events(id string, since, until int64, content fhir.Content) (
 
 // Resend sends the retained events that selects picks again, in bundles of at
 // most maxCount, under their numbers and with the present total (OPR-1). It
-// answers how many there were and how many sockets are bound. It refuses with
-// not-found, and with business-rule where nothing is delivered anyway.
+// returns the number of events and of bound sockets. It refuses an unknown id
+// with not-found, and a subscription that delivers nothing with business-rule.
 func (r *Registry) Resend(id string, selects func(*fhir.Event) bool) (events, sockets int, refused *fhir.Error) {
 	s := r.get(id)
 	if s == nil {
@@ -91,7 +91,7 @@ func (r *Registry) Resend(id string, selects func(*fhir.Event) bool) (events, so
 		}
 	}
 	for batch := range slices.Chunk(again, s.batchSizeLocked()) {
-		w := s.wordLocked(fhir.EventNotification, batch)
+		w := s.outgoingLocked(fhir.EventNotification, batch)
 		w.notification.EventsSinceStart = s.counter
 		s.sendLocked(slices.Clone(s.bindings), w)
 	}
@@ -122,7 +122,8 @@ func (s *subscription) state() State {
 	return state
 }
 
-// notificationLocked is what every notification of this subscription says.
+// notificationLocked returns a notification with everything common to all
+// notifications of this subscription.
 func (s *subscription) notificationLocked(kind fhir.NotificationType, events []fhir.Event) *fhir.Notification {
 	sub, random := s.spec.Subscription, s.options.Random
 	n := &fhir.Notification{

@@ -15,9 +15,9 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// WS-22: while events occur, sockets bind. Whatever the timing, each begins with
-// a handshake and then has every event after the handshake's total, in order and
-// without a hole, to the last.
+// WS-22: sockets bind while events occur. Whatever the timing, each stream begins
+// with a handshake and then has every event after the handshake's total, in order
+// and without a gap, to the last.
 func TestBind_HandshakePrecedesEventsWhichFollowWithoutHole(t *testing.T) {
 	t.Parallel()
 	const appenders, binders, socketsEach, afterwards = 3, 3, 10, 20
@@ -80,7 +80,7 @@ func TestBind_HandshakePrecedesEventsWhichFollowWithoutHole(t *testing.T) {
 }
 
 // checkStream checks the frames of one binding that lasted to event last and
-// answers the total of its handshake.
+// returns the total of its handshake.
 func checkStream(t testing.TB, s *socket, frames []subscription.Frame, last int64) int64 {
 	t.Helper()
 	if len(frames) == 0 || frames[0].Type != fhir.Handshake {
@@ -107,7 +107,7 @@ func checkStream(t testing.TB, s *socket, frames []subscription.Frame, last int6
 	return total
 }
 
-// Sockets come and go, subscriptions too, while events occur and time passes:
+// Sockets and subscriptions come and go while events occur and time passes:
 // nothing deadlocks, races or is left behind.
 func TestRegistry_EverythingAtOnce(t *testing.T) {
 	t.Parallel()

@@ -1,27 +1,26 @@
-// Package subscription is the heart of a room: for every subscription its
-// status, the numbered log of its events, the sockets bound to it, its batch
-// and its heartbeats.
+// Package subscription is the heart of a room. For every subscription it holds
+// the status, the numbered log of events, the sockets bound to it, the batch and
+// the heartbeats.
 //
 // It decides what is sent to whom and when, and hands encoded frames to
-// [Socket]s. It knows no HTTP, no WebSocket, no store, and how a topic decides
-// whether it fires is not its business: it is told what occurred on which topic.
+// [Socket]s. It knows no HTTP, no WebSocket and no store. It does not decide
+// whether a topic fires: callers report what occurred on which topic.
 //
 // What a subscription does in each status:
 //
 //	status            events                           heartbeats  bind
 //	active            numbered, logged, delivered      yes         yes
-//	error, requested  numbered, logged, not delivered  yes         yes
-//	off,              none: it is compiled, but        no          refused
-//	entered-in-error  nothing is numbered or logged
+//	off,              none: neither numbered           no          refused
+//	entered-in-error  nor logged
 //
-// An event whose subscription has no socket bound is numbered and logged; it is
-// not kept for delivery (WS-29), $events has it.
+// An event of a subscription with no bound socket is numbered and logged, but
+// not kept for delivery (WS-29); $events has it.
 //
 // Locks are taken in the order registry, subscription, socket. The lock of a
-// subscription guards its counter, log, bindings and timers together, so that
-// registering a binding and sending its handshake is one step to every event
-// (WS-22), numbers have no holes, and the order on a socket is that of the log.
-// Under it only memory is touched: frames are queued, not written.
+// subscription guards its counter, log, bindings and timers together. So events
+// see the registering of a binding and the sending of its handshake as one step
+// (WS-22), numbers are contiguous, and the order on a socket is that of the log.
+// Only memory is touched under it: frames are queued, not written.
 package subscription
 
 import (
@@ -41,14 +40,14 @@ type Registry struct {
 	mu      sync.RWMutex // guards all below
 	byID    map[string]*subscription
 	byTopic map[string]*topicIndex
-	created uint64 // subscriptions ever
-	// sockets counts, by socket and id, the bindings there are and the binds
-	// under way, so that Gone finds them without a walk.
+	created uint64 // number of subscriptions ever created
+	// sockets counts the bindings and the binds under way, by socket and id, so
+	// that Gone finds them without a walk.
 	sockets map[Socket]map[string]int
 	closed  bool
 }
 
-// New makes an empty registry.
+// New returns an empty registry.
 func New(o Options) *Registry {
 	if o.LogSize <= 0 {
 		o.LogSize = defaultLogSize
@@ -65,8 +64,8 @@ func (r *Registry) clearLocked() {
 	r.sockets = map[Socket]map[string]int{}
 }
 
-// Put creates a subscription or changes one, in one step to every event. A
-// change keeps counter, log and bindings (LC-12, LC-13), but one to off or
+// Put creates or changes a subscription in one step as events see it. A change
+// keeps counter, log and bindings (LC-12, LC-13), but a change to off or
 // entered-in-error sends a last heartbeat and ends the bindings (WS-34). After
 // [Registry.Close] it does nothing.
 func (r *Registry) Put(spec Spec) {
@@ -103,7 +102,7 @@ func (r *Registry) topicLocked(s *subscription, key string, at place, filter Fil
 	r.byTopic[key].add(s, filter)
 }
 
-// untopicLocked takes s out of the index by topic.
+// untopicLocked removes s from the index by topic.
 func (r *Registry) untopicLocked(s *subscription) {
 	on := r.byTopic[s.topic]
 	on.remove(s)
@@ -112,8 +111,8 @@ func (r *Registry) untopicLocked(s *subscription) {
 	}
 }
 
-// Remove ends a subscription: its bindings, its log, its timers (LC-14). One
-// that is put again under the same id starts at event 1.
+// Remove ends a subscription: its bindings, its log, its timers (LC-14). A
+// subscription put later under the same id starts at event 1.
 func (r *Registry) Remove(id string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -135,7 +134,7 @@ func (r *Registry) Reset() {
 	r.resetLocked()
 }
 
-// Close removes every subscription for good: no timer is left.
+// Close removes every subscription for good. It leaves no timer running.
 func (r *Registry) Close() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -157,21 +156,21 @@ func (r *Registry) get(id string) *subscription {
 	return r.byID[id]
 }
 
-// Len is the number of subscriptions.
+// Len returns the number of subscriptions.
 func (r *Registry) Len() int {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	return len(r.byID)
 }
 
-// HasTopic tells whether any subscription is on a topic.
+// HasTopic reports whether any subscription is on a topic.
 func (r *Registry) HasTopic(key string) bool {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	return r.byTopic[key] != nil
 }
 
-// OnTopic is the number of subscriptions on a topic.
+// OnTopic returns the number of subscriptions on a topic.
 func (r *Registry) OnTopic(key string) int {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
@@ -181,49 +180,51 @@ func (r *Registry) OnTopic(key string) int {
 	return 0
 }
 
-// Delivery is what became of an occurrence in one subscription on its topic.
+// Delivery is the outcome of an occurrence for one subscription on its topic.
 type Delivery struct {
 	Subscription string
-	Number       int64  // of the event; 0 where none was numbered
-	Why          string // none was: the subscription is off, or how its filters compared
+	Number       int64  // of the event; 0 if none was numbered
+	Why          string // why none was numbered: the status, or how the filters compared
 }
 
-// maxTold bounds the subscriptions [Registry.Append] asks only to tell why an
-// event does not concern them.
-const maxTold = 20
+// maxExplained bounds the subscriptions that [Registry.Append] evaluates only to
+// report why an event does not concern them.
+const maxExplained = 20
 
-// Append gives every subscription on a topic the event of an occurrence that
-// its filters let pass; state is the resource they look at (FLT-14). What does
-// not pass is not numbered (FLT-16), nor is anything where the subscription is
-// off or entered-in-error. The cost grows with the subscriptions that look for
-// what the resource has and the sockets bound to them, not with the others on
-// this topic or those on others. Of the others it answers why the event does not
-// concern them, or, where they are more than a few, their number.
+// Append gives the event of an occurrence to every subscription on a topic whose
+// filters let state pass, the resource they look at (FLT-14). An event that does
+// not pass is not numbered (FLT-16), nor is any event of a subscription that is
+// off or entered-in-error.
+//
+// The cost grows with the subscriptions whose filters look for a value that the
+// resource has, and the sockets bound to them. Other subscriptions on this topic
+// or on others cost nothing. For the others on this topic Append returns why the
+// event does not concern them or, if there are more than a few, only their number.
 func (r *Registry) Append(topicKey string, o *fhir.Occurrence, state *fhir.Resource) (deliveries []Delivery, others int) {
 	r.mu.RLock()
-	var asked, told []*subscription
+	var matching, explained []*subscription
 	if on := r.byTopic[topicKey]; on != nil {
-		asked = on.candidates(state)
-		told, others = on.others(asked, maxTold)
+		matching = on.candidates(state)
+		explained, others = on.others(matching, maxExplained)
 	}
 	r.mu.RUnlock()
-	for _, s := range asked {
+	for _, s := range matching {
 		if number, why := s.append(topicKey, o, state); number > 0 || why != "" {
 			deliveries = append(deliveries, Delivery{s.id, number, why})
 		}
 	}
-	for _, s := range told {
-		// It may have changed since the index was asked, so it is asked itself.
+	for _, s := range explained {
+		// It may have changed since the index was read, so evaluate it in full.
 		if number, why := s.append(topicKey, o, state); number > 0 || why != "" {
 			deliveries = append(deliveries, Delivery{s.id, number, why})
 		}
 	}
-	return deliveries, others - len(told)
+	return deliveries, others - len(explained)
 }
 
 // AppendTo gives one subscription an event, whatever its topic and filters, and
-// answers its number. It refuses with not-found, and with business-rule where
-// the subscription is off or entered-in-error.
+// returns the event's number. It refuses an unknown id with not-found, and a
+// subscription that is off or entered-in-error with business-rule.
 func (r *Registry) AppendTo(id string, o *fhir.Occurrence) (int64, *fhir.Error) {
 	s := r.get(id)
 	if s == nil {
@@ -236,49 +237,50 @@ func unknown(id string) *fhir.Error {
 	return fhir.Refuse(http.StatusNotFound, "not-found", "there is no Subscription/%s", id)
 }
 
-// SetError puts a subscription into status error. It goes on counting and
-// logging, but delivers nothing until it is put again (LC-7, LC-9). code is one
-// of the code system subscription-error or "". A subscription that is off or
-// entered-in-error stays so.
+// SetError puts a subscription into status error. It still counts and logs
+// events, but delivers nothing until it is put again (LC-7, LC-9). code is from
+// the code system subscription-error or "". A subscription that is off or
+// entered-in-error keeps its status.
 func (r *Registry) SetError(id, code, text string) {
 	if s := r.get(id); s != nil {
 		s.setError(fhir.SubscriptionError{Code: code, Text: text})
 	}
 }
 
-// Bind binds a socket to a subscription through a token, named by tokenKey,
-// until expires, and sends the handshake in the same step (WS-21, WS-22). A
-// socket that is bound already stays so until the later of both times, and is
-// handshaken again; it gets each event once (WS-25). Bind refuses with
-// not-found, and with business-rule where the subscription is off or
-// entered-in-error. A socket that cannot take the handshake is not bound, which
-// is no refusal: it is closing.
+// Bind binds a socket to a subscription until expires, through the token with
+// key tokenKey, and sends the handshake in the same step (WS-21, WS-22). A socket
+// that is already bound stays bound until the later of both times and gets
+// another handshake; it gets each event once (WS-25). Bind refuses an unknown id
+// with not-found, and a subscription that is off or entered-in-error with
+// business-rule. A socket that cannot take the handshake is closing: it is not
+// bound, and Bind returns nil.
 func (r *Registry) Bind(id string, to Socket, tokenKey string, expires time.Time) *fhir.Error {
-	return r.BindIn(fhir.Standard, id, to, tokenKey, expires)
+	return r.BindIn(fhir.StandardFormat, id, to, tokenKey, expires)
 }
 
-// BindIn is [Registry.Bind] for a socket that wants its notifications in a voice.
-func (r *Registry) BindIn(voice fhir.Voice, id string, to Socket, tokenKey string, expires time.Time) *fhir.Error {
+// BindIn is [Registry.Bind] for a socket that wants its notifications in a given
+// frame format.
+func (r *Registry) BindIn(format fhir.FrameFormat, id string, to Socket, tokenKey string, expires time.Time) *fhir.Error {
 	s := r.get(id)
 	if s == nil {
 		return unknown(id)
 	}
-	// Counted before, so that a socket that goes meanwhile takes this binding along.
+	// Count the binding first, so that a concurrent Gone finds it.
 	r.mu.Lock()
 	if r.sockets[to] == nil {
 		r.sockets[to] = map[string]int{}
 	}
 	r.sockets[to][id]++
 	r.mu.Unlock()
-	created, err := s.bind(to, voice, tokenKey, expires)
+	created, err := s.bind(to, format, tokenKey, expires)
 	if !created {
 		r.forget(id, to)
 	}
 	return err
 }
 
-// Unbind ends what a token holds on a socket, and the binding with it when no
-// other token holds it (WS-17). It tells whether the binding ended by that.
+// Unbind removes a token from a binding, and ends the binding if no other token
+// keeps it (WS-17). It reports whether the binding ended.
 func (r *Registry) Unbind(id string, from Socket, tokenKey string) bool {
 	s := r.get(id)
 	if s == nil || !s.release(from, tokenKey) {
@@ -301,7 +303,7 @@ func (r *Registry) Gone(gone Socket) {
 	}
 }
 
-// Revoke ends every binding that rests on a token alone (WS-35).
+// Revoke ends every binding that only this token keeps (WS-35).
 func (r *Registry) Revoke(tokenKey string) {
 	r.mu.RLock()
 	all := maps.Clone(r.byID)
@@ -313,7 +315,7 @@ func (r *Registry) Revoke(tokenKey string) {
 	}
 }
 
-// forget takes a binding that ended out of the index of sockets.
+// forget removes an ended binding from the index of sockets.
 func (r *Registry) forget(id string, socket Socket) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -323,7 +325,7 @@ func (r *Registry) forget(id string, socket Socket) {
 func (r *Registry) forgetLocked(id string, socket Socket) {
 	ids := r.sockets[socket]
 	if ids == nil {
-		return // it is gone, and so is its part of the index
+		return // Gone has removed its part of the index
 	}
 	if ids[id]--; ids[id] <= 0 {
 		delete(ids, id)

@@ -12,15 +12,15 @@ import (
 
 // subscription is one subscription at work.
 //
-// Its timers may fire while what they are for is being changed under the lock.
-// So a timer never acts because it fired: it looks at what is due by now.
+// A timer may fire while its purpose changes under the lock. So a timer function
+// never acts just because it was called: it checks what is due now.
 type subscription struct {
 	registry *Registry
 	options  *Options // of the registry
 	id       string
-	order    uint64 // of creation
-	topic    string // key it is indexed by; guarded by the registry's lock
-	place    place  // where it is in that index; likewise
+	order    uint64 // position in the order of creation
+	topic    string // key of its topic in the index; guarded by the registry's lock
+	place    place  // its position in that index; likewise
 
 	mu       sync.Mutex // guards all below
 	spec     Spec
@@ -28,13 +28,13 @@ type subscription struct {
 	errors   []fhir.SubscriptionError // replaced, never modified
 	counter  int64                    // number of the last event; never goes back (LC-13)
 	log      eventLog
-	pending  []fhir.Event // waiting to share a bundle; none without a binding
-	spare    []fhir.Event // the memory pending had before, to be used again
-	batch    clock.Timer  // flushes pending; nil while nothing waits
-	end      clock.Timer  // nil where there is no end
+	pending  []fhir.Event // waiting to share a bundle; empty without a binding
+	spare    []fhir.Event // the previous array of pending, for reuse
+	batch    clock.Timer  // flushes pending; nil while nothing is pending
+	end      clock.Timer  // nil if the subscription has no end
 	beat     clock.Timer  // next heartbeat of any binding; nil without bindings or heartbeats
 	bound    map[Socket]*binding
-	bindings []*binding // the same in order of binding, for delivery
+	bindings []*binding // the values of bound in order of binding, for delivery
 	sent     time.Time  // when the last frame was queued
 	stopped  bool       // removed from the registry
 }
@@ -43,17 +43,17 @@ func newSubscription(r *Registry, id string) *subscription {
 	return &subscription{registry: r, options: &r.options, id: id, bound: map[Socket]*binding{}}
 }
 
-// dormant tells the states in which events are neither counted nor logged.
+// dormant reports whether events are neither counted nor logged in a status.
 func dormant(status string) bool {
 	return status == fhir.StatusOff || status == fhir.StatusEnteredInError
 }
 
-// put takes a new or changed subscription over and answers the sockets whose
-// bindings ended by it.
+// put applies a new or changed spec and returns the sockets whose bindings it
+// ended.
 func (s *subscription) put(spec Spec) []Socket {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	// What happened before the change is told in the words of before.
+	// Events that occurred before the change are sent under the old spec.
 	s.flushLocked()
 	before := s.spec.Subscription
 	s.spec = spec
@@ -64,7 +64,7 @@ func (s *subscription) put(spec Spec) []Socket {
 	s.armEndLocked()
 	if dormant(s.status) {
 		if len(s.bindings) > 0 {
-			s.sendLocked(s.bindings, s.wordLocked(fhir.Heartbeat, nil)) // WS-34
+			s.sendLocked(s.bindings, s.outgoingLocked(fhir.Heartbeat, nil)) // WS-34
 		}
 		return s.endBindingsLocked(SubscriptionOff)
 	}
@@ -92,8 +92,8 @@ func (s *subscription) setError(e fhir.SubscriptionError) {
 	s.errors = []fhir.SubscriptionError{e}
 }
 
-// stop ends everything; the subscription is no longer in the registry. It
-// answers the sockets whose bindings ended.
+// stop ends everything after the subscription was removed from the registry. It
+// returns the sockets whose bindings ended.
 func (s *subscription) stop(why Reason) []Socket {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -104,7 +104,7 @@ func (s *subscription) stop(why Reason) []Socket {
 	return s.endBindingsLocked(why)
 }
 
-// armEndLocked has the end of the subscription told when it comes (LC-11).
+// armEndLocked schedules OnEnd for the end of the subscription (LC-11).
 func (s *subscription) armEndLocked() {
 	stopTimer(&s.end)
 	end := s.spec.Subscription.End
@@ -118,7 +118,7 @@ func (s *subscription) armEndLocked() {
 	})
 }
 
-// hasEnded tells, once, that the end has come.
+// hasEnded reports, once, that the end has come.
 func (s *subscription) hasEnded() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -140,14 +140,14 @@ func stopTimer(t *clock.Timer) {
 	}
 }
 
-// append numbers and logs the event of an occurrence on a topic where it
-// concerns the subscription. It answers its number, or 0 and why not; "" where
-// the occurrence is no business of the subscription at all.
+// append numbers and logs the event of an occurrence on a topic if it concerns
+// the subscription. It returns the event's number, or 0 and the reason. The
+// reason is "" if the subscription is not on the topic.
 func (s *subscription) append(topicKey string, o *fhir.Occurrence, state *fhir.Resource) (number int64, why string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.stopped || s.spec.TopicKey != topicKey {
-		return 0, "" // it was removed, or moved to another topic, since the registry looked
+		return 0, "" // removed or moved to another topic since the registry looked
 	}
 	if dormant(s.status) {
 		return 0, "the subscription is " + s.status
@@ -160,7 +160,7 @@ func (s *subscription) append(topicKey string, o *fhir.Occurrence, state *fhir.R
 	return s.appendLocked(o), ""
 }
 
-// appendTo numbers and logs an event whatever topic and filters say.
+// appendTo numbers and logs an event, whatever the topic and filters.
 func (s *subscription) appendTo(o *fhir.Occurrence) (int64, *fhir.Error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -183,7 +183,7 @@ func (s *subscription) appendLocked(o *fhir.Occurrence) int64 {
 	return event.Number
 }
 
-// deliverLocked sends an event, or lets it wait for others to share its bundle.
+// deliverLocked sends an event, or holds it back to share a bundle with others.
 func (s *subscription) deliverLocked(event fhir.Event) {
 	switch {
 	case s.status != fhir.StatusActive: // LC-7
@@ -207,8 +207,9 @@ func (s *subscription) deliverLocked(event fhir.Event) {
 	}
 }
 
-// batchSizeLocked is the most events that share a bundle: maxCount (NB-16), and
-// never more than the log holds, so that a burst makes no endless bundle.
+// batchSizeLocked returns the maximum number of events in a bundle: maxCount
+// (NB-16), but never more than the log holds, so that a burst cannot make an
+// endless bundle.
 func (s *subscription) batchSizeLocked() int {
 	if most := s.spec.Subscription.MaxCount; most > 0 {
 		return min(most, s.options.LogSize)
@@ -216,54 +217,54 @@ func (s *subscription) batchSizeLocked() int {
 	return s.options.LogSize
 }
 
-// flushLocked sends what waits.
+// flushLocked sends the pending events.
 func (s *subscription) flushLocked() {
 	stopTimer(&s.batch)
 	if len(s.pending) == 0 {
 		return
 	}
 	events := s.pending
-	s.pending = s.spare[:0] // nothing waits any more, also for who is told meanwhile
-	s.sendLocked(s.bindings, s.wordLocked(fhir.EventNotification, events))
-	clear(events) // the log decides how long an occurrence is kept
+	s.pending = s.spare[:0] // an observer called below must see nothing pending
+	s.sendLocked(s.bindings, s.outgoingLocked(fhir.EventNotification, events))
+	clear(events) // only the log decides how long an occurrence is kept
 	s.spare = events
 }
 
-// wording is one notification, encoded once for all sockets that want it in the
-// same voice.
-type wording struct {
+// outgoing is one notification on its way to sockets, encoded once per frame
+// format.
+type outgoing struct {
 	notification *fhir.Notification
 	release      fhir.Release
-	frame        Frame                 // in the standard voice, once it has bytes
-	voices       map[fhir.Voice][]byte // what was encoded in others; nil where one has no word for it
+	frame        Frame                       // in the standard format, once it has bytes
+	formats      map[fhir.FrameFormat][]byte // encoded in other formats; nil if a format cannot express it
 }
 
-// in answers the frame in a voice.
-func (w *wording) in(v fhir.Voice) Frame {
-	if v == fhir.Standard {
+// in returns the frame in a frame format.
+func (w *outgoing) in(format fhir.FrameFormat) Frame {
+	if format == fhir.StandardFormat {
 		if w.frame.Bytes == nil {
 			w.frame.Bytes = w.release.EncodeNotification(w.notification)
 		}
 		return w.frame
 	}
-	bytes, encoded := w.voices[v]
+	bytes, encoded := w.formats[format]
 	if !encoded {
-		bytes = w.release.EncodeFor(v, w.notification)
-		if w.voices == nil {
-			w.voices = map[fhir.Voice][]byte{}
+		bytes = w.release.EncodeFor(format, w.notification)
+		if w.formats == nil {
+			w.formats = map[fhir.FrameFormat][]byte{}
 		}
-		w.voices[v] = bytes
+		w.formats[format] = bytes
 	}
 	f := w.frame
 	f.Bytes = bytes
 	return f
 }
 
-// wordLocked makes one notification. The events are encoded when the first
-// socket wants them, so they must not change until it is sent.
-func (s *subscription) wordLocked(kind fhir.NotificationType, events []fhir.Event) *wording {
+// outgoingLocked makes one notification. Its events are encoded when the first
+// socket needs them, so they must not change until it is sent.
+func (s *subscription) outgoingLocked(kind fhir.NotificationType, events []fhir.Event) *outgoing {
 	sub := s.spec.Subscription
-	w := &wording{
+	w := &outgoing{
 		notification: s.notificationLocked(kind, events),
 		release:      sub.Release,
 		frame:        Frame{Subscription: s.id, Type: kind, Timeout: sub.Timeout},
@@ -276,12 +277,12 @@ func (s *subscription) wordLocked(kind fhir.NotificationType, events []fhir.Even
 
 // sendLocked queues a notification on bindings and drops those whose socket
 // cannot take it.
-func (s *subscription) sendLocked(to []*binding, w *wording) {
+func (s *subscription) sendLocked(to []*binding, w *outgoing) {
 	now := s.options.Clock.Now()
 	w.frame.At = now
 	var lost []*binding
 	for _, b := range to {
-		f := w.in(b.voice)
+		f := w.in(b.format)
 		if f.Bytes == nil {
 			continue
 		}

@@ -22,7 +22,7 @@ const (
 
 var start = time.Date(2026, 1, 1, 10, 0, 0, 0, time.UTC)
 
-// status is what the tests look at in a notification.
+// status is the part of a notification that the tests look at.
 type status struct {
 	Type, Status, Topic          string
 	EventsSinceSubscriptionStart string
@@ -36,7 +36,7 @@ type status struct {
 	}
 }
 
-// failer is what a test and a property have in common.
+// failer is the common part of [testing.T] and [rapid.T].
 type failer interface {
 	Helper()
 	Fatalf(format string, args ...any)
@@ -51,7 +51,7 @@ func read(t failer, bundle []byte) status {
 	return b.Entry[0].Resource
 }
 
-// total is eventsSinceSubscriptionStart as a number.
+// total returns eventsSinceSubscriptionStart as a number.
 func (s status) total(t failer) int64 {
 	t.Helper()
 	n, err := strconv.ParseInt(s.EventsSinceSubscriptionStart, 10, 64)
@@ -61,7 +61,7 @@ func (s status) total(t failer) int64 {
 	return n
 }
 
-// String is the notification in short: "event-notification active 4 [3 4]".
+// String returns the notification in short: "event-notification active 4 [3 4]".
 func (s status) String() string {
 	text := s.Type + " " + s.Status + " " + s.EventsSinceSubscriptionStart
 	if len(s.NotificationEvent) > 0 {
@@ -74,7 +74,7 @@ func (s status) String() string {
 	return text
 }
 
-// socket records what it is given.
+// socket records the frames it gets.
 type socket struct {
 	id string
 
@@ -110,7 +110,7 @@ func (s *socket) close() {
 	s.closed = true
 }
 
-// take answers the frames that came since the last call.
+// take returns the frames that came since the last call.
 func (s *socket) take() []subscription.Frame {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -119,7 +119,7 @@ func (s *socket) take() []subscription.Frame {
 	return frames
 }
 
-// want fails unless exactly these notifications came since the last look, each
+// want fails unless exactly these notifications came since the last call, each
 // in the short form of [status.String].
 func (s *socket) want(t testing.TB, notifications ...string) {
 	t.Helper()
@@ -137,39 +137,40 @@ func (s *socket) wantEnded(t testing.TB, ended ...string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !slices.Equal(s.ended, ended) {
-		t.Errorf("socket %s was told of ended bindings %q, want %q", s.id, s.ended, ended)
+		t.Errorf("socket %s was notified of ended bindings %q, want %q", s.id, s.ended, ended)
 	}
 }
 
-// rig is a registry with a clock that stands still and a record of what it told.
+// rig is a registry with a manual clock and a record of the observer's calls.
 type rig struct {
 	*subscription.Registry
 	clock *clock.Manual
 	ends  []string
 
-	mu   sync.Mutex // guards told
-	told []string
+	mu       sync.Mutex // guards observed
+	observed []string
 }
 
 func (r *rig) note(format string, args ...any) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.told = append(r.told, fmt.Sprintf(format, args...))
+	r.observed = append(r.observed, fmt.Sprintf(format, args...))
 }
 
-// wantTold fails unless this is what the observer was told since the last look.
-func (r *rig) wantTold(t testing.TB, told ...string) {
+// wantObserved fails unless the observer was called with exactly this since the
+// last call.
+func (r *rig) wantObserved(t testing.TB, observed ...string) {
 	t.Helper()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !slices.Equal(r.told, told) {
-		t.Errorf("the observer was told\n%q, want\n%q", r.told, told)
+	if !slices.Equal(r.observed, observed) {
+		t.Errorf("the observer saw\n%q, want\n%q", r.observed, observed)
 	}
-	r.told = nil
+	r.observed = nil
 }
 
-// newRig makes a registry that is closed with the test, and checks that nothing
-// is left scheduled then.
+// newRig makes a registry that is closed with the test, and checks that closing
+// leaves nothing scheduled.
 func newRig(t testing.TB, set ...func(*subscription.Options)) *rig {
 	r := &rig{clock: clock.NewManual(start)}
 	o := subscription.Options{
@@ -205,7 +206,7 @@ func batched(window time.Duration) func(*subscription.Options) {
 	return func(o *subscription.Options) { o.BatchWindow = window }
 }
 
-// silent takes the record away, for tests that make much.
+// silent discards the record, for tests that make many events.
 func silent(o *subscription.Options) {
 	o.Observer = subscription.Observer{
 		Appended: func(string, fhir.Event) {},
@@ -217,7 +218,7 @@ func silent(o *subscription.Options) {
 	}
 }
 
-// spec is an active subscription at id-only on the topic "t".
+// spec returns an active subscription with content id-only on the topic "t".
 func spec(id string, change ...func(*subscription.Spec)) subscription.Spec {
 	s := subscription.Spec{
 		Subscription: &fhir.Subscription{Release: fhir.R5, ID: id, Status: fhir.StatusActive, Topic: topic, Content: fhir.IDOnly},
@@ -250,7 +251,7 @@ func occurrence() *fhir.Occurrence {
 	return fhir.NewOccurrence(start, &fhir.Entry{Type: "Encounter", ID: "2", Method: "POST"}, nil)
 }
 
-// state is the resource filters look at.
+// state is the resource that filters look at.
 var state = fhir.NewResource(fhir.R5, fhir.NewObject("resourceType", "Encounter", "id", "2"))
 
 // happen appends events on the topic "t".
@@ -262,7 +263,7 @@ func (r *rig) happen(times int) {
 
 func (r *rig) in(d time.Duration) time.Time { return r.clock.Now().Add(d) }
 
-// bind binds for an hour through the token "k" and fails the test where it is refused.
+// bind binds for an hour through the token "k" and fails the test if it is refused.
 func (r *rig) bind(t testing.TB, id string, s subscription.Socket) {
 	t.Helper()
 	if err := r.Bind(id, s, "k", r.in(time.Hour)); err != nil {

@@ -8,12 +8,12 @@ import (
 	"signalfhir/internal/random"
 )
 
-// Example makes up a valid resource of a type, for an event that nobody gave a
-// resource for: a Patient, an Encounter in progress, a final laboratory
-// Observation or a requested Task, with the id "example". It is nil for any
-// other type. What varies is drawn from r, times lie at now.
+// Example invents a valid resource of a type, for an event that was triggered without
+// one: a Patient, an Encounter in progress, a final laboratory Observation or a
+// requested Task, with the id "example". It returns nil for any other type. Variation
+// is drawn from r; times are at now.
 //
-// Whom and what it refers to is always the same, see [ExampleCast].
+// The resources it refers to are always the same, see [ExampleCast].
 func Example(typ string, r *random.Source, now time.Time) *fhir.Object {
 	s := exampleStory(r)
 	patient := exampleRole()
@@ -36,10 +36,10 @@ func Example(typ string, r *random.Source, now time.Time) *fhir.Object {
 	return nil
 }
 
-// ExampleCast lists the resources examples refer to: Location/example-unit,
-// Practitioner/example-doctor, Practitioner/example-nurse and Patient/example.
-// The built-in seed has them, so that an example about a patient comes with the
-// patient. Its age is counted from now.
+// ExampleCast returns the resources that examples refer to: Location/example-unit,
+// Practitioner/example-doctor, Practitioner/example-nurse and Patient/example. The
+// built-in seed has them, so that an example about a patient comes with the patient.
+// Ages are counted from now.
 func ExampleCast(now time.Time) []*fhir.Object {
 	s, patient := exampleStory(nil), exampleRole()
 	return []*fhir.Object{

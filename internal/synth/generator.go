@@ -8,17 +8,17 @@ import (
 	"signalfhir/internal/fhir"
 )
 
-// State is a generator as it stands: its spec, with Running telling whether it
-// runs now, and what it did.
+// State is the state of a generator: its spec, with Running set if it runs now, and
+// what it has done.
 type State struct {
 	Spec
-	Written   uint64 `json:"written"` // writes made, refused ones included
+	Written   uint64 `json:"written"` // writes made, including refused ones
 	Refused   uint64 `json:"refused"`
 	Last      *Last  `json:"last,omitempty"`
 	LastError string `json:"lastError,omitempty"` // why the latest refused write was refused
 }
 
-// Last tells of the latest write of a generator.
+// Last describes the latest write of a generator.
 type Last struct {
 	At        time.Time `json:"at"`
 	Method    string    `json:"method"`
@@ -28,9 +28,8 @@ type Last struct {
 
 // generator plays one scenario.
 //
-// Lock order: turn, then mu. turn is held while a write is handed over, which
-// takes as long as the writer takes; mu only for memory work, so that the state
-// can always be read.
+// Lock order: turn, then mu. turn is held while the writer handles a write, which
+// may take long; mu only for memory work, so that the state can always be read.
 type generator struct {
 	name   string
 	clock  clock.Clock
@@ -43,18 +42,18 @@ type generator struct {
 	state State
 	every time.Duration
 	run   *run // nil while stopped
-	ended bool // it was removed: it never writes again
+	ended bool // removed: it never writes again
 }
 
-// run is the time from one start to the next stop. It is a chain of timer
-// calls of which at most one is pending or under way.
+// run is the time from one start to the next stop. It is a chain of timer calls, at
+// most one of which is pending or under way.
 type run struct {
 	timer clock.Timer
-	due   time.Time     // when the next write should happen
+	due   time.Time     // when the next write is due
 	done  chan struct{} // closed when the chain has ended
 }
 
-// newGenerator makes a stopped generator of a spec that was checked.
+// newGenerator returns a stopped generator for a checked spec.
 func newGenerator(c clock.Clock, w Writer, spec Spec) *generator {
 	spec = spec.withDefaults()
 	of, _ := findScenario(spec.Scenario)
@@ -76,8 +75,8 @@ func (g *generator) snapshot() State {
 	return g.state
 }
 
-// start lets the clock drive the generator, the first write one interval from
-// now. It reports false where the generator was removed.
+// start lets the clock drive the generator; the first write is one interval from
+// now. It returns false if the generator was removed.
 func (g *generator) start() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -93,8 +92,8 @@ func (g *generator) start() bool {
 	return true
 }
 
-// stop ends the run and waits for a write that is under way: when it returns
-// the clock makes no more of them.
+// stop ends the run and waits for a write that is under way. After it returns, the
+// clock triggers no more writes.
 func (g *generator) stop() {
 	g.mu.Lock()
 	r := g.run
@@ -109,7 +108,7 @@ func (g *generator) stop() {
 		close(r.done)
 		return
 	}
-	<-r.done // the tick under way sees that its run is over and closes it
+	<-r.done // the tick under way sees that its run is over and closes done
 }
 
 // end stops the generator for good.
@@ -125,7 +124,7 @@ func (g *generator) end() {
 // tick is one call of the clock.
 func (g *generator) tick(r *run) {
 	if g.current(r) {
-		_, _ = g.write() // counted; the next tick goes on
+		_, _ = g.write() // errors are counted; the next tick continues
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -133,9 +132,9 @@ func (g *generator) tick(r *run) {
 		close(r.done)
 		return
 	}
-	// Due times are counted from the start and not from the end of each write,
-	// so that a rate holds. Who falls more than a second behind starts anew: a
-	// slow writer gets a lower rate and no avalanche.
+	// Due times are counted from the start and not from the end of each write, so
+	// that the rate holds. A generator that falls more than a second behind starts
+	// counting again: a slow writer gets a lower rate, not a burst.
 	now := g.clock.Now()
 	r.due = r.due.Add(g.every)
 	if behind := now.Sub(r.due); behind > time.Second {
@@ -150,8 +149,8 @@ func (g *generator) current(r *run) bool {
 	return g.run == r
 }
 
-// write makes the next write of the story. It reports false where the generator
-// was removed.
+// write makes the next write of the story. It returns false if the generator was
+// removed.
 func (g *generator) write() (*fhir.Error, bool) {
 	g.turn.Lock()
 	defer g.turn.Unlock()
@@ -177,7 +176,7 @@ func (g *generator) write() (*fhir.Error, bool) {
 	return err, true
 }
 
-// setRate changes the time between writes; the next one is due that long from now.
+// setRate changes the interval between writes; the next one is due one interval from now.
 func (g *generator) setRate(rate string, every time.Duration) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -190,5 +189,5 @@ func (g *generator) setRate(rate string, every time.Duration) {
 	if r.timer.Stop() {
 		r.due = r.due.Add(every)
 		r.timer.Reset(every)
-	} // else a tick is under way, which counts on from due
+	} // otherwise a tick is under way, which continues from due
 }

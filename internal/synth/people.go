@@ -7,7 +7,7 @@ import (
 	"signalfhir/internal/fhir"
 )
 
-// person is somebody who does not exist.
+// person is an invented person.
 type person struct {
 	gender        string // male, female
 	given, family string
@@ -19,7 +19,7 @@ type person struct {
 	phone         string
 }
 
-// name is how the person is shown.
+// name returns the displayed name.
 func (p person) name() string { return p.given + " " + p.family }
 
 func (s *story) newPerson() person {
@@ -32,11 +32,11 @@ func (s *story) newPerson() person {
 	p.mrn = fmt.Sprintf("%07d", s.rand.IntN(10_000_000))
 	p.city = pick(s.rand, cities())
 	p.street = fmt.Sprintf("%d %s", 1+s.rand.IntN(180), pick(s.rand, streets()))
-	p.phone = fmt.Sprintf("+1-555-01%02d", s.rand.IntN(100)) // a range kept for fiction
+	p.phone = fmt.Sprintf("+1-555-01%02d", s.rand.IntN(100)) // a range reserved for fiction
 	return p
 }
 
-// birthDate makes the person age years old at now.
+// birthDate returns a date of birth that makes the person age years old at now.
 func (p person) birthDate(now time.Time) string {
 	day := time.Date(now.Year()-p.age, time.Month(p.month), p.day, 0, 0, 0, 0, time.UTC)
 	if day.AddDate(p.age, 0, 0).After(now) {
@@ -53,7 +53,7 @@ func (p person) humanName(prefix string) *fhir.Object {
 	return name
 }
 
-// patient is the Patient resource of p.
+// patient returns the Patient resource of p.
 func (s *story) patient(id string, p person, now time.Time) *fhir.Object {
 	return fhir.NewObject(
 		"resourceType", "Patient",
@@ -68,7 +68,7 @@ func (s *story) patient(id string, p person, now time.Time) *fhir.Object {
 	)
 }
 
-// place is where a story plays.
+// place is the ward of a story.
 type place struct{ name string }
 
 func (s *story) unitID() string   { return s.name + "-unit" }

@@ -7,13 +7,12 @@ import (
 	"time"
 )
 
-// Plots: what happens to one patient, as the writes it takes. What is left to
-// chance is drawn when a plot begins, so that it stays the same from its first
-// write to its last.
+// Plots: what happens to one patient, as a sequence of writes. Random choices are
+// made when a plot begins, so that they stay the same from its first write to its
+// last.
 
-// stay is an admission to a hospital ward, with what happens until the
-// discharge. An emergency comes unannounced; of the others one in ten is
-// cancelled before it begins.
+// stay is an admission to a hospital ward and everything until the discharge. An
+// emergency is not planned; one in ten of the others is cancelled before it begins.
 func (s *story) stay(r *role) []beat {
 	v := s.newVisit(r)
 	var before []beat
@@ -36,7 +35,7 @@ func (s *story) stay(r *role) []beat {
 		v.end = now
 		return put("discharged", s.encounter(v, "completed"))
 	}
-	// Labs and the task go on side by side.
+	// Labs and the task interleave.
 	meanwhile := s.mix(s.labs(r, v, 1+s.rand.IntN(maxLabs)), s.task(r, v))
 	return slices.Concat(before, []beat{admitted}, meanwhile, []beat{discharged})
 }
@@ -46,14 +45,14 @@ func (s *story) labResults(r *role) []beat {
 	return s.labs(r, nil, 1+s.rand.IntN(maxLabs))
 }
 
-// tasks is one piece of work from the request to its end.
+// tasks is one task from the request to its end.
 func (s *story) tasks(r *role) []beat { return s.task(r, nil) }
 
-// maxLabs bounds the results of one patient that exist at a time.
+// maxLabs bounds the results of one patient at a time.
 const maxLabs = 3
 
-// labs are the results of different tests. A result may come as preliminary
-// first, and may be corrected after it was final.
+// labs are the results of different tests. A result may be preliminary first, and may
+// be corrected after it was final.
 func (s *story) labs(r *role, v *visit, count int) []beat {
 	tests := s.sample(len(labTests()), count)
 	var beats []beat
@@ -82,8 +81,8 @@ func (s *story) labs(r *role, v *visit, count int) []beat {
 	return beats
 }
 
-// task is a piece of work for the nurse. One in eight is rejected, one in eight
-// cannot be finished, and some wait for a while.
+// task is a task for the nurse. One in eight is rejected, one in eight fails, and some
+// wait for a while.
 func (s *story) task(r *role, v *visit) []beat {
 	t := s.newChore(r.id+"-task", r, v)
 	statuses := []string{"requested", "accepted", "in-progress", "completed"}
@@ -118,7 +117,7 @@ func (s *story) mix(a, b []beat) []beat {
 	return mixed
 }
 
-// sample is count different numbers from 0 to n-1.
+// sample returns count different numbers from 0 to n-1.
 func (s *story) sample(n, count int) []int {
 	all := make([]int, n)
 	for i := range all {
@@ -156,7 +155,7 @@ func (s *story) newVisit(r *role) *visit {
 	}
 }
 
-// lab is one result.
+// lab is one laboratory result.
 type lab struct {
 	id    string
 	role  *role
@@ -170,7 +169,7 @@ func (s *story) newLab(id string, r *role, v *visit, test labTest) *lab {
 	return &lab{id: id, role: r, visit: v, test: test, value: test.draw(s.rand)}
 }
 
-// chore is one piece of work.
+// chore is one task.
 type chore struct {
 	id                       string
 	role                     *role
@@ -190,7 +189,7 @@ func (s *story) newChore(id string, r *role, v *visit) *chore {
 	}
 }
 
-// reach notes when a status was reached.
+// reach records when a status was reached.
 func (c *chore) reach(status string, now time.Time) {
 	switch status {
 	case "requested":

@@ -14,17 +14,17 @@ func (c code) coding() *fhir.Object {
 	return fhir.NewObject("system", c.system, "code", c.code, "display", c.display)
 }
 
-// concept is a CodeableConcept with one coding.
+// concept returns a CodeableConcept with one coding.
 func concept(c code) *fhir.Object { return fhir.NewObject("coding", []any{c.coding()}) }
 
 func reference(typ, id, display string) *fhir.Object {
 	return fhir.NewObject("reference", typ+"/"+id, "display", display)
 }
 
-// instant writes a time as FHIR's instant and dateTime allow.
+// instant formats a time as FHIR's instant and dateTime demand.
 func instant(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z") }
 
-// period is a Period from start, which is open where end is the zero time.
+// period returns a Period from start, open if end is the zero time.
 func period(start, end time.Time) *fhir.Object {
 	p := fhir.NewObject("start", instant(start))
 	if !end.IsZero() {
@@ -33,7 +33,7 @@ func period(start, end time.Time) *fhir.Object {
 	return p
 }
 
-// encounter is the stay v in a status of http://hl7.org/fhir/encounter-status.
+// encounter returns the stay v with a status of http://hl7.org/fhir/encounter-status.
 func (s *story) encounter(v *visit, status string) *fhir.Object {
 	o := fhir.NewObject(
 		"resourceType", "Encounter",
@@ -73,7 +73,7 @@ func reason(c code) []any {
 	return []any{fhir.NewObject("value", []any{fhir.NewObject("concept", concept(c))})}
 }
 
-// observation is the result l in a status of http://hl7.org/fhir/observation-status.
+// observation returns the result l with a status of http://hl7.org/fhir/observation-status.
 func (s *story) observation(l *lab, status string, now time.Time) *fhir.Object {
 	o := fhir.NewObject(
 		"resourceType", "Observation",
@@ -99,12 +99,12 @@ func (s *story) observation(l *lab, status string, now time.Time) *fhir.Object {
 	return o
 }
 
-// quantity is a Quantity in a UCUM unit.
+// quantity returns a Quantity with a UCUM unit.
 func quantity(value json.Number, unit string) *fhir.Object {
 	return fhir.NewObject("value", value, "unit", unit, "system", "http://unitsofmeasure.org", "code", unit)
 }
 
-// taskResource is the work c in a status of http://hl7.org/fhir/task-status.
+// taskResource returns the task c with a status of http://hl7.org/fhir/task-status.
 func (s *story) taskResource(c *chore, status string, now time.Time) *fhir.Object {
 	o := fhir.NewObject(
 		"resourceType", "Task",

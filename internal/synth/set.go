@@ -13,12 +13,12 @@ import (
 // The limits of a set.
 const (
 	MaxGenerators = 100
-	MaxStep       = 10_000 // writes of one call of Step
+	MaxStep       = 10_000 // writes per call of Step
 )
 
-// Set is the generators of a room. It is safe for concurrent use. Its methods
-// wait for a write under way before they stop or remove a generator, so a
-// [Writer] must not call them.
+// Set holds the generators of a room. It is safe for concurrent use. Its methods wait
+// for a write under way before they stop or remove a generator, so a [Writer] must
+// not call them.
 type Set struct {
 	clock  clock.Clock
 	writer Writer
@@ -28,12 +28,12 @@ type Set struct {
 	closed     bool
 }
 
-// NewSet makes an empty set whose generators run on c and write to w.
+// NewSet returns an empty set whose generators run on c and write to w.
 func NewSet(c clock.Clock, w Writer) *Set { return &Set{clock: c, writer: w} }
 
-// Add makes a generator, and starts it where the spec says running: its first
-// write comes one interval later. A bad spec is refused with 400 and an issue
-// for each member that is wrong, a name that is taken with 409.
+// Add adds a generator and starts it if the spec says so: its first write comes one
+// interval later. A bad spec is refused with 400 and an issue for each wrong member, a
+// name in use with 409.
 func (s *Set) Add(spec Spec) *fhir.Error {
 	if err := spec.Check(); err != nil {
 		return err
@@ -45,9 +45,9 @@ func (s *Set) Add(spec Spec) *fhir.Error {
 	case s.closed:
 		return fhir.Refuse(http.StatusServiceUnavailable, "transient", "the room is closed or being reset; try again")
 	case s.findLocked(spec.Name) != nil:
-		return fhir.Refuse(http.StatusConflict, "duplicate", "there is a generator %q already; remove it first or choose another name", spec.Name).At("name")
+		return fhir.Refuse(http.StatusConflict, "duplicate", "there is already a generator %q; remove it first or choose another name", spec.Name).At("name")
 	case len(s.generators) >= MaxGenerators:
-		return fhir.Refuse(http.StatusUnprocessableEntity, "too-costly", "there are %d generators already, which is the limit; remove one", MaxGenerators)
+		return fhir.Refuse(http.StatusUnprocessableEntity, "too-costly", "there are already %d generators, the limit; remove one", MaxGenerators)
 	}
 	s.generators = append(s.generators, g)
 	if spec.Running {
@@ -56,7 +56,7 @@ func (s *Set) Add(spec Spec) *fhir.Error {
 	return nil
 }
 
-// Start lets a generator write on the clock; one that runs is left alone.
+// Start lets a generator write on the clock. It has no effect if the generator runs.
 func (s *Set) Start(name string) *fhir.Error {
 	g, err := s.find(name)
 	if err != nil {
@@ -68,8 +68,8 @@ func (s *Set) Start(name string) *fhir.Error {
 	return nil
 }
 
-// Stop ends that. When it returns no more writes come until the next Start,
-// which goes on in the story where it stopped.
+// Stop stops a generator. After it returns there are no more writes until the next
+// Start, which continues the story where it stopped.
 func (s *Set) Stop(name string) *fhir.Error {
 	g, err := s.find(name)
 	if err != nil {
@@ -79,7 +79,7 @@ func (s *Set) Stop(name string) *fhir.Error {
 	return nil
 }
 
-// SetRate changes how often a generator writes, see [Spec].
+// SetRate changes how often a generator writes; see [Spec].
 func (s *Set) SetRate(name, rate string) *fhir.Error {
 	every, err := interval(rate)
 	if err != nil {
@@ -96,7 +96,7 @@ func (s *Set) SetRate(name, rate string) *fhir.Error {
 	return nil
 }
 
-// Remove ends a generator. What it wrote stays.
+// Remove ends a generator. The resources it wrote stay.
 func (s *Set) Remove(name string) *fhir.Error {
 	s.mu.Lock()
 	var removed *generator
@@ -115,7 +115,7 @@ func (s *Set) Remove(name string) *fhir.Error {
 	return nil
 }
 
-// List tells of every generator, in the order they were added.
+// List returns the state of every generator, in the order they were added.
 func (s *Set) List() []State {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -126,9 +126,8 @@ func (s *Set) List() []State {
 	return states
 }
 
-// Step makes the next n writes of a generator at once, from 1 to [MaxStep],
-// whether it runs or not. It ends with the first write that is refused and
-// answers why.
+// Step makes the next n writes of a generator at once, from 1 to [MaxStep], whether or
+// not it runs. It stops at the first refused write and returns the refusal.
 func (s *Set) Step(name string, n int) *fhir.Error {
 	if n < 1 || n > MaxStep {
 		return fhir.Refuse(http.StatusBadRequest, "value", "got %d, expected 1 to %d writes", n, MaxStep).At("count")
@@ -151,8 +150,8 @@ func (s *Set) Step(name string, n int) *fhir.Error {
 	return nil
 }
 
-// Reset replaces all generators by those of specs, each at the start of its
-// story; it opens a closed set. Where a spec is wrong nothing changes.
+// Reset replaces all generators by those of specs, each at the start of its story, and
+// reopens a closed set. If a spec is wrong, nothing changes.
 func (s *Set) Reset(specs []Spec) *fhir.Error {
 	taken := map[string]bool{}
 	fresh := make([]*generator, len(specs))
@@ -162,7 +161,7 @@ func (s *Set) Reset(specs []Spec) *fhir.Error {
 	for i, spec := range specs {
 		err := spec.Check()
 		if err == nil && taken[spec.Name] {
-			err = fhir.Refuse(http.StatusConflict, "duplicate", "the name %q stands twice", spec.Name).At("name")
+			err = fhir.Refuse(http.StatusConflict, "duplicate", "duplicate generator name %q", spec.Name).At("name")
 		}
 		if err != nil {
 			return under(err, fmt.Sprintf("generators[%d]", i))
@@ -176,7 +175,7 @@ func (s *Set) Reset(specs []Spec) *fhir.Error {
 		if len(old) == 0 {
 			break
 		}
-		s.generators, s.closed = nil, true // nobody adds one meanwhile
+		s.generators, s.closed = nil, true // so that no generator is added meanwhile
 		s.mu.Unlock()
 		for _, g := range old {
 			g.end()
@@ -192,8 +191,8 @@ func (s *Set) Reset(specs []Spec) *fhir.Error {
 	return nil
 }
 
-// Close ends every generator and waits for writes under way. Nothing can be
-// added until the next Reset.
+// Close ends every generator and waits for writes under way. No generator can be added
+// until the next Reset.
 func (s *Set) Close() {
 	s.mu.Lock()
 	old := s.generators
@@ -204,7 +203,7 @@ func (s *Set) Close() {
 	}
 }
 
-// under puts a path before the expressions of a refusal.
+// under prefixes the expressions of a refusal with a path.
 func under(err *fhir.Error, path string) *fhir.Error {
 	for i, issue := range err.Issues {
 		for j, e := range issue.Expression {
@@ -233,15 +232,15 @@ func (s *Set) find(name string) (*generator, *fhir.Error) {
 	return g, nil
 }
 
-// unknown refuses a name nobody has.
+// unknown refuses a name that no generator has.
 func (s *Set) unknown(name string) *fhir.Error {
 	states := s.List()
 	if len(states) == 0 {
-		return fhir.Refuse(http.StatusNotFound, "not-found", "there is no generator %q, nor any other", name)
+		return fhir.Refuse(http.StatusNotFound, "not-found", "there is no generator named %q; there are no generators", name)
 	}
 	names := make([]string, len(states))
 	for i, state := range states {
 		names[i] = state.Name
 	}
-	return fhir.Refuse(http.StatusNotFound, "not-found", "there is no generator %q; there are %s", name, strings.Join(names, ", "))
+	return fhir.Refuse(http.StatusNotFound, "not-found", "there is no generator named %q; the generators are %s", name, strings.Join(names, ", "))
 }

@@ -22,7 +22,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var noon = time.Date(2026, 1, 12, 12, 0, 0, 0, time.UTC)
 
-// recorder takes writes and keeps them with their time.
+// recorder records writes with their times.
 type recorder struct {
 	clock  clock.Clock
 	refuse func(n int) *fhir.Error // nil: nothing; n counts from 1
@@ -53,7 +53,7 @@ func (r *recorder) all() []string {
 	return slices.Clone(r.writes)
 }
 
-// world is a set on a clock that only moves when told to.
+// world is a set on a manual clock.
 func world(t *testing.T) (*clock.Manual, *recorder, *synth.Set) {
 	t.Helper()
 	c := clock.NewManual(noon)
@@ -134,7 +134,7 @@ func TestGenerator_StopsAndGoesOnWhereItStopped(t *testing.T) {
 	c.Advance(time.Minute)
 	wantWrites(t, w, 0)
 	must(t, s.Start("ward"))
-	must(t, s.Start("ward")) // no second chain of timers
+	must(t, s.Start("ward")) // does not start a second chain of timers
 	c.Advance(5 * time.Second)
 	wantWrites(t, w, 5)
 	must(t, s.Stop("ward"))
@@ -148,7 +148,7 @@ func TestGenerator_StopsAndGoesOnWhereItStopped(t *testing.T) {
 	c.Advance(time.Second)
 	wantWrites(t, w, 6)
 	if got := w.all(); got[5] == got[0] {
-		t.Error("the story began anew")
+		t.Error("the story started again")
 	}
 }
 
@@ -161,14 +161,14 @@ func TestGenerator_ChangesItsRate(t *testing.T) {
 	c.Advance(time.Second)
 	wantWrites(t, w, 10)
 	if got := s.List()[0].Rate; got != "10/s" {
-		t.Errorf("the rate is told as %s", got)
+		t.Errorf("the rate is reported as %s", got)
 	}
 	wantRefusal(t, s.SetRate("ward", "1001/s"), http.StatusBadRequest, "at most 1000/s")
 	c.Advance(time.Second)
 	wantWrites(t, w, 20)
 }
 
-// A write may take so long that the rate changes meanwhile.
+// The rate may change during a long write.
 func TestGenerator_ChangesItsRateDuringAWrite(t *testing.T) {
 	t.Parallel()
 	c, w, s := world(t)
@@ -188,10 +188,10 @@ func TestSet_StepsAtOnce(t *testing.T) {
 	wantWrites(t, w, 25)
 	wantRefusal(t, s.Step("ward", 0), http.StatusBadRequest, "1 to 10000")
 	wantRefusal(t, s.Step("ward", 10_001), http.StatusBadRequest, "1 to 10000")
-	wantRefusal(t, s.Step("war", 1), http.StatusNotFound, "there are ward")
+	wantRefusal(t, s.Step("war", 1), http.StatusNotFound, "the generators are ward")
 }
 
-func TestSet_TellsWhatWasRefused(t *testing.T) {
+func TestSet_ReportsRefusals(t *testing.T) {
 	t.Parallel()
 	c, w, s := world(t)
 	w.refuse = func(n int) *fhir.Error {
@@ -208,7 +208,7 @@ func TestSet_TellsWhatWasRefused(t *testing.T) {
 		t.Errorf("got %+v", state)
 	}
 	if state.Last == nil || !state.Last.At.Equal(noon.Add(4*time.Second)) || state.Last.Reference == "" {
-		t.Errorf("the last write is told as %+v", state.Last)
+		t.Errorf("the last write is reported as %+v", state.Last)
 	}
 }
 
@@ -247,9 +247,9 @@ func TestSet_RefusesBadSpecs(t *testing.T) {
 		{"negative patients", func(s *synth.Spec) { s.Patients = -1 }, "patients", "got -1"},
 		{"words", func(s *synth.Spec) { s.Rate = "fast" }, "rate", `"10/min"`},
 		{"unit", func(s *synth.Spec) { s.Rate = "1/day" }, "rate", `"30/h"`},
-		{"zero", func(s *synth.Spec) { s.Rate = "0/s" }, "rate", "writes in a time"},
-		{"negative", func(s *synth.Spec) { s.Rate = "-5/s" }, "rate", "writes in a time"},
-		{"not a number", func(s *synth.Spec) { s.Rate = "NaN/s" }, "rate", "writes in a time"},
+		{"zero", func(s *synth.Spec) { s.Rate = "0/s" }, "rate", "writes per unit of time"},
+		{"negative", func(s *synth.Spec) { s.Rate = "-5/s" }, "rate", "writes per unit of time"},
+		{"not a number", func(s *synth.Spec) { s.Rate = "NaN/s" }, "rate", "writes per unit of time"},
 		{"too fast", func(s *synth.Spec) { s.Rate = "1001/s" }, "rate", "at most 1000/s"},
 		{"infinite", func(s *synth.Spec) { s.Rate = "Inf/s" }, "rate", "at most 1000/s"},
 		{"too slow", func(s *synth.Spec) { s.Rate = "0.9/h" }, "rate", "at least 1/h"},
@@ -269,7 +269,7 @@ func TestSet_RefusesBadSpecs(t *testing.T) {
 				t.Errorf("issues are %+v", err.Issues)
 			}
 			if len(s.List()) != 0 {
-				t.Error("it was added all the same")
+				t.Error("it was added nevertheless")
 			}
 		})
 	}
@@ -288,22 +288,22 @@ func TestSet_RefusesATakenNameAndTooMany(t *testing.T) {
 	t.Parallel()
 	_, _, s := world(t)
 	must(t, s.Add(ward("1/s", false)))
-	wantRefusal(t, s.Add(ward("2/s", false)), http.StatusConflict, `"ward" already`)
+	wantRefusal(t, s.Add(ward("2/s", false)), http.StatusConflict, `already a generator "ward"`)
 	for i := range synth.MaxGenerators - 1 {
 		must(t, s.Add(synth.Spec{Name: fmt.Sprint("g", i), Scenario: "tasks"}))
 	}
 	wantRefusal(t, s.Add(synth.Spec{Name: "more", Scenario: "tasks"}), http.StatusUnprocessableEntity, "limit")
 }
 
-func TestSet_KnowsNoStrangers(t *testing.T) {
+func TestSet_RefusesUnknownNames(t *testing.T) {
 	t.Parallel()
 	_, _, s := world(t)
 	for _, err := range []*fhir.Error{s.Start("x"), s.Stop("x"), s.Remove("x"), s.SetRate("x", "1/s"), s.Step("x", 1)} {
-		wantRefusal(t, err, http.StatusNotFound, `no generator "x"`)
+		wantRefusal(t, err, http.StatusNotFound, `no generator named "x"`)
 	}
 }
 
-func TestSet_ResetStartsStoriesAnew(t *testing.T) {
+func TestSet_ResetRestartsStories(t *testing.T) {
 	t.Parallel()
 	c, w, s := world(t)
 	specs := []synth.Spec{ward("1/s", true), {Name: "idle", Scenario: "tasks"}}
@@ -317,12 +317,12 @@ func TestSet_ResetStartsStoriesAnew(t *testing.T) {
 	}
 	c.Advance(time.Second)
 	wantWrites(t, w, 21)
-	if w.all()[20] != w.all()[0] { // a ward is the same at any time
+	if w.all()[20] != w.all()[0] { // a ward does not depend on the time
 		t.Errorf("began with %s, then with %s", w.all()[0], w.all()[20])
 	}
 }
 
-func TestSet_ResetChangesNothingWhereASpecIsWrong(t *testing.T) {
+func TestSet_ResetChangesNothingIfASpecIsWrong(t *testing.T) {
 	t.Parallel()
 	_, _, s := world(t)
 	must(t, s.Add(ward("1/s", true)))
@@ -349,7 +349,7 @@ func TestSet_CloseEndsAllUntilTheNextReset(t *testing.T) {
 	wantWrites(t, w, 1)
 }
 
-// On the machine's clock a write runs on a goroutine of its own; Stop waits for it.
+// On the real clock a write runs on its own goroutine; Stop waits for it.
 func TestStop_WaitsForAWriteUnderWay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := clock.Real()
@@ -367,7 +367,7 @@ func TestStop_WaitsForAWriteUnderWay(t *testing.T) {
 		default:
 		}
 		if len(s.List()) != 0 {
-			t.Error("List waits or tells of what was removed")
+			t.Error("List waits or lists a removed generator")
 		}
 		close(leave)
 		<-stopped
@@ -376,10 +376,10 @@ func TestStop_WaitsForAWriteUnderWay(t *testing.T) {
 	})
 }
 
-func TestGenerator_HoldsItsRateOnTheMachinesClock(t *testing.T) {
+func TestGenerator_HoldsItsRateOnTheRealClock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := clock.Real()
-		// Half of each interval passes in the writer; the rate holds.
+		// Half of each interval passes in the writer; the rate still holds.
 		w := &recorder{clock: c, busy: func() { time.Sleep(50 * time.Millisecond) }}
 		s := synth.NewSet(c, w)
 		defer s.Close()
@@ -389,7 +389,7 @@ func TestGenerator_HoldsItsRateOnTheMachinesClock(t *testing.T) {
 	})
 }
 
-func TestGenerator_DoesNotCatchUpAnAvalanche(t *testing.T) {
+func TestGenerator_DoesNotCatchUpInABurst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := clock.Real()
 		w := &recorder{clock: c, busy: sync.OnceFunc(func() { time.Sleep(time.Hour) })}
@@ -403,8 +403,8 @@ func TestGenerator_DoesNotCatchUpAnAvalanche(t *testing.T) {
 	})
 }
 
-// Everything at once from everywhere: no race, no leak, no deadlock, and each
-// generator's writes come one after another.
+// Concurrent use of all methods: no race, no leak, no deadlock, and each generator's
+// writes come one after another.
 func TestSet_IsSafeForConcurrentUse(t *testing.T) {
 	t.Parallel()
 	c := clock.Real()
@@ -471,7 +471,7 @@ func TestSet_RemoveDuringAStep(t *testing.T) {
 	}
 	close(leave)
 	must(t, <-removed)
-	if err := <-done; err != nil { // it may have won the race for its turn to the end
+	if err := <-done; err != nil { // it may have won the race for turn
 		wantRefusal(t, err, http.StatusConflict, "was removed after")
 	}
 }

@@ -14,11 +14,11 @@ import (
 type Spec struct {
 	Name     string `json:"name"`     // prefix of the ids it writes; letters, digits and -, at most 40
 	Scenario string `json:"scenario"` // one of [Scenarios]
-	Rate     string `json:"rate"`     // writes in a time: "10/min", "2/s", "30/h"; or the time between two: "500ms". "": 10/min
+	Rate     string `json:"rate"`     // writes per unit of time: "10/min", "2/s", "30/h"; or the interval: "500ms". "": 10/min
 	Patients int    `json:"patients"` // size of the pool; 0: 8
 	Seed     uint64 `json:"seed"`     // the same seed gives the same sequence
-	Running  bool   `json:"running"`  // write on the clock; else only when stepped
-	// Releases are those it writes to, such as "R4"; none: the newest one offered.
+	Running  bool   `json:"running"`  // write on the clock; otherwise only when stepped
+	// Releases are the releases it writes to, such as "R4"; none: the newest of the server.
 	Releases []string `json:"releases,omitempty"`
 }
 
@@ -33,8 +33,8 @@ const (
 
 var generatorName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9-]{0,38}[A-Za-z0-9])?$`)
 
-// Check tells everything that is wrong with the spec, each issue with the
-// member it is about as its expression; nil where nothing is.
+// Check returns everything that is wrong with the spec, each issue with its member as
+// the expression, or nil if the spec is valid.
 func (s Spec) Check() *fhir.Error {
 	var refused *fhir.Error
 	add := func(member string, err *fhir.Error) {
@@ -52,7 +52,7 @@ func (s Spec) Check() *fhir.Error {
 		add("name", fhir.Refuse(http.StatusBadRequest, "value", "got %q, expected 1 to 40 letters, digits and hyphens, with no hyphen at an end", s.Name))
 	}
 	if _, ok := findScenario(s.Scenario); !ok {
-		add("scenario", fhir.Refuse(http.StatusBadRequest, "value", "there is no scenario %q; there are %s", s.Scenario, strings.Join(Scenarios(), ", ")))
+		add("scenario", fhir.Refuse(http.StatusBadRequest, "value", "there is no scenario %q; the scenarios are %s", s.Scenario, strings.Join(Scenarios(), ", ")))
 	}
 	if s.Patients < 0 || s.Patients > MaxPatients {
 		add("patients", fhir.Refuse(http.StatusBadRequest, "value", "got %d, expected 1 to %d, or 0 for %d", s.Patients, MaxPatients, DefaultPatients))
@@ -67,7 +67,7 @@ func (s Spec) Check() *fhir.Error {
 	return refused
 }
 
-// withDefaults fills in what the spec leaves open.
+// withDefaults fills in the members that the spec omits.
 func (s Spec) withDefaults() Spec {
 	if s.Rate == "" {
 		s.Rate = DefaultRate
@@ -78,7 +78,7 @@ func (s Spec) withDefaults() Spec {
 	return s
 }
 
-// interval is the time between two writes at a rate.
+// interval returns the time between two writes at a rate.
 func interval(rate string) (time.Duration, *fhir.Error) {
 	if rate == "" {
 		rate = DefaultRate
@@ -86,7 +86,7 @@ func interval(rate string) (time.Duration, *fhir.Error) {
 	refuse := func(expected string) (time.Duration, *fhir.Error) {
 		return 0, fhir.Refuse(http.StatusBadRequest, "value", "got rate %q, expected %s", rate, expected)
 	}
-	const form = `writes in a time such as "10/min", "2/s" or "30/h", or the time between two such as "500ms"`
+	const form = `writes per unit of time such as "10/min", "2/s" or "30/h", or an interval such as "500ms"`
 	var between time.Duration
 	if count, unit, ok := strings.Cut(rate, "/"); ok {
 		per, known := map[string]time.Duration{"s": time.Second, "min": time.Minute, "h": time.Hour}[unit]

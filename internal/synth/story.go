@@ -12,30 +12,30 @@ import (
 // Write is one step of a scenario.
 type Write struct {
 	Method   string       // PUT, POST or DELETE
-	Type, ID string       // what is written
-	Object   *fhir.Object // the resource, the receiver's to keep; nil on a DELETE
-	Note     string       // what it means in the story: "admitted"
-	Releases []string     // of the generator
+	Type, ID string       // of the written resource
+	Object   *fhir.Object // the resource, owned by the receiver; nil on a DELETE
+	Note     string       // its meaning in the story: "admitted"
+	Releases []string     // the generator's releases
 }
 
-// Writer takes the writes of generators. Calls for one generator come one after
-// another, those of several at the same time. Apply must not stop, remove or
-// step a generator: these wait for it.
+// Writer receives the writes of generators. Calls for one generator come one after
+// another; those of several may be concurrent. Apply must not stop, remove or step a
+// generator: these calls wait for Apply.
 type Writer interface {
 	Apply(w Write) *fhir.Error
 }
 
-// beat is a write that still has to be told when it happens.
+// beat is a write whose time is not yet known.
 type beat func(now time.Time) Write
 
 // scenario is a kind of story.
 type scenario struct {
 	name    string
-	opening func(s *story) []beat          // what has to be there before the first patient
-	plot    func(s *story, r *role) []beat // what happens to one patient, from the start to the end
+	opening func(s *story) []beat          // what must exist before the first patient
+	plot    func(s *story, r *role) []beat // what happens to one patient, from start to end
 }
 
-// scenarios lists every scenario, in the order they are offered.
+// scenarios returns every scenario, in the order they are listed to clients.
 func scenarios() []scenario {
 	return []scenario{
 		{"admission-to-discharge", (*story).openWard, (*story).stay},
@@ -44,7 +44,7 @@ func scenarios() []scenario {
 	}
 }
 
-// Scenarios lists the names a [Spec] may have as its scenario.
+// Scenarios returns the valid values of [Spec].Scenario.
 func Scenarios() []string {
 	var names []string
 	for _, s := range scenarios() {
@@ -62,13 +62,13 @@ func findScenario(name string) (scenario, bool) {
 	return scenario{}, false
 }
 
-// story is a scenario being played: an endless sequence of writes in which the
-// fates of several patients interleave. It is not safe for concurrent use.
+// story is a scenario in progress: an endless sequence of writes in which the stories
+// of several patients interleave. It is not safe for concurrent use.
 type story struct {
 	name     string // prefix of every id
 	scenario scenario
 	rand     *random.Source
-	opening  []beat  // what is left of the scenario's opening
+	opening  []beat  // the rest of the scenario's opening
 	roles    []*role // the pool
 	entering int     // index of the role that enters next
 	ward     place
@@ -80,8 +80,8 @@ type story struct {
 type role struct {
 	id     string // of the patient: "ward-3"
 	person person
-	known  bool   // the patient was written
-	plot   []beat // what is still to happen; empty: between two stories
+	known  bool   // the patient has been written
+	plot   []beat // the remaining writes; empty: between two stories
 	visits int    // how often a story began
 }
 
@@ -96,7 +96,7 @@ func newStory(name string, of scenario, patients int, seed uint64) *story {
 	return s
 }
 
-// next is the next write of the story.
+// next returns the next write of the story.
 func (s *story) next(now time.Time) Write {
 	if len(s.opening) > 0 {
 		b := s.opening[0]
@@ -112,8 +112,8 @@ func (s *story) next(now time.Time) Write {
 	return b(now)
 }
 
-// choose picks whose story goes on: mostly that of somebody who is in the
-// middle of one, now and then that of the next in line.
+// choose picks the role whose story continues: usually one in the middle of a story,
+// now and then the next in line.
 func (s *story) choose() *role {
 	var busy []*role
 	for _, r := range s.roles {
@@ -132,7 +132,7 @@ func (s *story) choose() *role {
 	return r
 }
 
-// enter begins a story for r, whose patient is made up on the first occasion.
+// enter begins a story for r and invents its patient on the first call.
 func (s *story) enter(r *role) {
 	r.visits++
 	if !r.known {
@@ -145,10 +145,10 @@ func (s *story) enter(r *role) {
 	r.plot = append(r.plot, s.scenario.plot(s, r)...)
 }
 
-// chance is true once in n times.
+// chance is true once in n times on average.
 func (s *story) chance(n int) bool { return s.rand.IntN(n) == 0 }
 
-// pick is one of choices.
+// pick returns one of choices.
 func pick[T any](r *random.Source, choices []T) T { return choices[r.IntN(len(choices))] }
 
 func put(note string, o *fhir.Object) Write {

@@ -17,7 +17,7 @@ import (
 
 var noon = time.Date(2026, 1, 12, 12, 0, 0, 0, time.UTC)
 
-// play tells the first n writes of a story, three seconds apart.
+// play returns the first n writes of a story, three seconds apart.
 func play(t testing.TB, scenario string, patients int, seed uint64, n int) []Write {
 	t.Helper()
 	of, ok := findScenario(scenario)
@@ -66,16 +66,16 @@ func TestScenario_RepeatsWithItsSeed(t *testing.T) {
 		}
 		first := tell(7)
 		if first != tell(7) {
-			t.Error("the same seed told two stories")
+			t.Error("the same seed gave two stories")
 		}
 		if first == tell(8) {
-			t.Error("two seeds told one story")
+			t.Error("two seeds gave the same story")
 		}
 	})
 }
 
-// However long it goes on, a story stays within ids its pool determines, and
-// refers to nothing that it did not write before.
+// However long it continues, a story stays within ids determined by its pool, and refers
+// only to resources it wrote before.
 func TestScenario_StaysWithinItsPool(t *testing.T) {
 	t.Parallel()
 	eachScenario(t, func(t *testing.T, name string) {
@@ -118,9 +118,9 @@ func references(v any) []string {
 	return found
 }
 
-// A status follows only those it may follow; a new story for a pool member
-// begins where the last one ended.
-func TestScenario_KeepsTheOrderOfALife(t *testing.T) {
+// A status follows only an allowed one; a new story of a pool member begins where the
+// last one ended.
+func TestScenario_FollowsTheLifecycles(t *testing.T) {
 	t.Parallel()
 	may := map[string]string{
 		"Encounter ":              "planned in-progress",
@@ -157,7 +157,7 @@ func TestScenario_KeepsTheOrderOfALife(t *testing.T) {
 		}
 		for state := range may {
 			typ, status, _ := strings.Cut(state, " ")
-			if told := seen[typ+" requested"] || seen[typ+" planned"] || seen[typ+" final"]; told && status != "" && !seen[state] {
+			if known := seen[typ+" requested"] || seen[typ+" planned"] || seen[typ+" final"]; known && status != "" && !seen[state] {
 				t.Errorf("in 4000 writes nothing was ever %s", state)
 			}
 		}
@@ -267,11 +267,11 @@ func TestExample_IsValidAndRefersToTheCast(t *testing.T) {
 		}
 	}
 	if o := Example("Device", r, noon); o != nil {
-		t.Errorf("got %s for a type there is no example of", o.AppendJSON(nil))
+		t.Errorf("got %s for a type without an example", o.AppendJSON(nil))
 	}
 }
 
-func TestPerson_IsAsOldAsToldOnTheDay(t *testing.T) {
+func TestPerson_HasItsAgeOnTheDay(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		now  string
@@ -299,7 +299,7 @@ func TestLabTest_DrawsNumbersInItsPrecision(t *testing.T) {
 			}
 			_, decimals, _ := strings.Cut(value, ".")
 			if len(decimals) != test.decimals {
-				t.Fatalf("%s: %q has not %d decimals", test.short, value, test.decimals)
+				t.Fatalf("%s: %q does not have %d decimals", test.short, value, test.decimals)
 			}
 			if v := number(value); v < 0 || v > test.most+1 {
 				t.Fatalf("%s: %q", test.short, value)

@@ -7,7 +7,7 @@ import (
 	"signalfhir/internal/random"
 )
 
-// What stories are made of. Names are common ones of many places, put together
+// The building blocks of stories. Names are common ones from many places, combined
 // at random; the codes are real.
 
 func femaleNames() []string {
@@ -36,11 +36,11 @@ func wards() []string {
 	return []string{"Ward 2 North", "Ward 3 East", "Ward 4 South", "Ward 5 West", "Short Stay Unit", "Medical Assessment Unit"}
 }
 
-// visitKind is a class of encounter with what goes with it.
+// visitKind is a class of encounter and its details.
 type visitKind struct {
 	class, priority code
 	sources         []code
-	unannounced     bool // nobody planned it
+	unannounced     bool // not planned in advance
 }
 
 func visitKinds() []visitKind {
@@ -102,8 +102,8 @@ func statusReasons() map[string]string {
 
 const loinc = "http://loinc.org"
 
-// labTest is a laboratory test. Low and high bound what is normal, in the
-// precision results have; least and most bound what is ever measured.
+// labTest is a laboratory test. low and high bound the normal range, with the
+// precision of results; least and most bound all measured values.
 type labTest struct {
 	loinc, display, short, unit string
 	low, high                   string
@@ -127,7 +127,7 @@ func labTests() []labTest {
 	}
 }
 
-// draw is a value: three in four times a normal one, else one below or above.
+// draw returns a value: three in four times a normal one, else one below or above.
 func (t labTest) draw(r *random.Source) string {
 	low, high := t.bounds()
 	switch r.IntN(8) {
@@ -139,7 +139,7 @@ func (t labTest) draw(r *random.Source) string {
 	return strconv.FormatFloat(low+r.Float64()*(high-low), 'f', t.decimals, 64)
 }
 
-// interpret tells whether a value is normal, or how far from it.
+// interpret reports whether a value is normal, or how far from normal it is.
 func (t labTest) interpret(value string) code {
 	const system = "http://terminology.hl7.org/CodeSystem/v3-ObservationInterpretation"
 	low, high := t.bounds()
@@ -159,7 +159,7 @@ func (t labTest) interpret(value string) code {
 
 func (t labTest) bounds() (low, high float64) { return number(t.low), number(t.high) }
 
-// number reads a number this package wrote itself.
+// number parses a number that this package wrote itself.
 func number(text string) float64 {
 	v, _ := strconv.ParseFloat(text, 64)
 	return v

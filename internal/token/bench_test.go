@@ -12,9 +12,9 @@ import (
 	"signalfhir/internal/token"
 )
 
-// BenchmarkIssue mints tokens into a table that holds a number of valid ones
-// and keeps holding that number: for each that comes one expires. The cost has
-// to be the same whatever the number. The baseline is the randomness alone.
+// BenchmarkIssue mints tokens into a table with a constant number of valid ones:
+// for each new one, one expires. The cost must not depend on the number. The
+// baseline is the randomness alone.
 func BenchmarkIssue(b *testing.B) {
 	b.Run("baseline=crypto-rand", func(b *testing.B) {
 		b.ReportAllocs()

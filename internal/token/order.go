@@ -2,8 +2,8 @@ package token
 
 import "container/heap"
 
-// schedule is a heap of entries by the time they expire. Tokens mostly come in
-// that order already, and then adding one is a single comparison.
+// schedule is a heap of entries by the time they expire. Tokens mostly arrive in
+// that order, and then adding one is a single comparison.
 type schedule []*entry
 
 func (h *schedule) add(e *entry) { heap.Push(h, e) }
@@ -35,7 +35,7 @@ func (h *schedule) Pop() any {
 	return e
 }
 
-// fifo is a queue of entries, linked through them.
+// fifo is a linked queue of entries.
 type fifo struct{ first, last *entry }
 
 func (q *fifo) push(e *entry) {
@@ -47,7 +47,7 @@ func (q *fifo) push(e *entry) {
 	q.last = e
 }
 
-// pop takes the first entry out; nil where there is none.
+// pop removes and returns the first entry, or nil if the queue is empty.
 func (q *fifo) pop() *entry {
 	e := q.first
 	if e != nil {

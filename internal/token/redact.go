@@ -5,17 +5,18 @@ import (
 	"encoding/hex"
 )
 
-// length is that of a secret: 256 bits in base64url.
+// length is the length of a secret: 256 bits in base64url.
 const length = 43
 
-// Fingerprint names a secret in a log without telling it: 8 hexadecimal digits.
+// Fingerprint returns 8 hexadecimal digits that identify a secret in a log without
+// revealing it.
 func Fingerprint(secret string) string {
 	sum := sha256.Sum256([]byte(secret))
 	return hex.EncodeToString(sum[:4])
 }
 
-// Redact answers a text with every word in it that has the form of a token
-// replaced by its fingerprint.
+// Redact returns text with every word that has the form of a token replaced by
+// its fingerprint.
 func Redact(text string) string {
 	return replaceWords(text, func(word string) string {
 		if len(word) != length {
@@ -25,16 +26,16 @@ func Redact(text string) string {
 	})
 }
 
-// RedactLong is [Redact] for texts in which every word as long as a token, or
-// longer, is one with something typed too close to it.
+// RedactLong is [Redact] for texts in which a word longer than a token is a token
+// with something typed too close to it.
 func RedactLong(text string) string { return replaceWords(text, Fingerprint) }
 
-// Redact answers a text with every token this store knows replaced by its
-// fingerprint, also those that ended and are still remembered.
+// Redact returns text with every token this store knows replaced by its
+// fingerprint, including ended tokens that are still remembered.
 func (s *Store) Redact(text []byte) []byte {
 	return replaceWords(text, func(word string) string {
-		// A letter of what stands before or behind may look like part of it, as
-		// the n of an escaped line feed does.
+		// A letter before or after the token may look like part of the word, as the
+		// n of an escaped line feed does.
 		for _, at := range []int{0, len(word) - length} {
 			secret := word[at : at+length]
 			s.mu.Lock()
@@ -48,9 +49,9 @@ func (s *Store) Redact(text []byte) []byte {
 	})
 }
 
-// replaceWords answers a text with every word of base64url that is long enough
-// for a token as f wants it. It looks at few of the characters between: what is
-// no part of such a word is passed in steps of its length.
+// replaceWords returns text with every base64url word that is at least as long as
+// a token replaced by what f returns. It skips text outside of such words in steps
+// of a token's length, so it looks at few characters.
 func replaceWords[T string | []byte](text T, f func(word string) string) T {
 	var out []byte
 	done := 0

@@ -36,7 +36,7 @@ func TestRedact_ReplacesWordsOfTheFormOfAToken(t *testing.T) {
 	}
 }
 
-func TestRedact_FindsATokenWhereverItStands(t *testing.T) {
+func TestRedact_FindsATokenAnywhere(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		around := rapid.StringMatching(`([a-z0-9_-]{0,60}[ ".:\n])?`)

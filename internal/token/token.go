@@ -1,14 +1,14 @@
-// Package token holds the binding tokens of a room: expiring secrets, each good
+// Package token holds the binding tokens of a room: expiring secrets, each valid
 // for a fixed list of subscriptions.
 //
-// The room's clock alone decides whether a token is valid, so that a manual
-// clock that stands still keeps a token valid and one that is moved ends it.
-// go-cache is the container. Its own expiry, which runs on the wall clock, is
-// used for what it is good at: to forget, after a while, tokens that have ended
-// and are kept only so that a late client is told "expired" and not "unknown".
+// Only the room's clock decides whether a token is valid, so a manual clock keeps
+// a token valid while it stands still and ends it when it is moved. go-cache is
+// the container. Its own expiry runs on the wall clock and only frees memory: it
+// forgets ended tokens after a while. Until then a late client gets "expired"
+// and not "unknown".
 //
-// The package knows no sockets and no bindings: to end what rests on a token
-// that was revoked is the room's part.
+// The package knows no sockets and no bindings: the room ends the bindings of a
+// revoked token.
 package token
 
 import (
@@ -34,17 +34,17 @@ type Token struct {
 	Expires       time.Time
 }
 
-// MaxTTL is the longest lifetime a token may have. go-cache would take sums
-// beyond its range for "never" or for "already".
+// MaxTTL is the longest lifetime a token may have. go-cache would take longer
+// ones, which overflow, for "never" or for "already expired".
 const MaxTTL = 366 * 24 * time.Hour
 
-// remembered is how long, by the wall clock, a token that expired or was
-// revoked can still be told from one that never was.
+// remembered is how long, by the wall clock, an expired or revoked token is told
+// apart from one that was never issued.
 const remembered = time.Hour
 
-// Issuing pays for cleaning, a little each time, so that it never has to walk
-// the table: two tokens are looked at for the one that comes in, hence what has
-// ended shrinks faster than it can grow.
+// Issue pays for cleaning in small steps, so that nothing ever walks the table.
+// It looks at two ended tokens for each new one, so ended tokens are removed
+// faster than they can accumulate.
 const (
 	stepsPerIssue = 2
 	stepsPerClean = 10_000
@@ -57,24 +57,24 @@ type Store struct {
 	max     int
 	expired func(Token)
 
-	mu     sync.Mutex // guards tokens (check and change are one step) and what follows
+	mu     sync.Mutex // guards tokens (check and change are one step) and the fields below
 	tokens *cache.Cache
-	live   schedule    // by Expires, those not known to have ended
-	ended  fifo        // in the order go-cache will forget them
-	timer  clock.Timer // ends the first of live; nil where none ever was
+	live   schedule    // by Expires; tokens not known to have ended
+	ended  fifo        // in the order in which go-cache forgets them
+	timer  clock.Timer // ends the first of live; nil until the first Issue
 }
 
 // entry is a token in the table.
 type entry struct {
 	Token
 	revoked bool
-	at      int    // place in live, -1 once it has ended
+	at      int    // index in live; -1 once it has ended
 	next    *entry // in ended
 }
 
-// New makes an empty store of at most limit tokens, one or more. expired, which may be
-// nil, is told once of each token whose time ran out, when it does; it must not call
-// the store.
+// New returns an empty store of at most limit tokens, at least one. expired, which
+// may be nil, is called once for each token when it expires; it must not call the
+// store.
 func New(c clock.Clock, r *random.Source, limit int, expired func(Token)) *Store {
 	if expired == nil {
 		expired = func(Token) {}
@@ -83,7 +83,7 @@ func New(c clock.Clock, r *random.Source, limit int, expired func(Token)) *Store
 	return &Store{clock: c, random: r, max: max(limit, 1), expired: expired, tokens: cache.New(cache.NoExpiration, 0)}
 }
 
-// getLocked is the one place that knows what go-cache holds.
+// getLocked is the only function that knows what go-cache holds.
 func (s *Store) getLocked(secret string) *entry {
 	if found, ok := s.tokens.Get(secret); ok {
 		return found.(*entry)
@@ -92,9 +92,9 @@ func (s *Store) getLocked(secret string) *entry {
 }
 
 // Issue makes a token for subscriptions that is valid for ttl, which must be
-// above zero and at most [MaxTTL]. It refuses with 429 throttled where the store
-// is full of tokens that are all valid (7.2). Its cost does not depend on how
-// many there are.
+// above zero and at most [MaxTTL]. If the store is full of valid tokens, Issue
+// refuses with 429 throttled (7.2). Its cost does not depend on the number of
+// tokens.
 func (s *Store) Issue(subscriptions []string, ttl time.Duration) (Token, *fhir.Error) {
 	if ttl <= 0 || ttl > MaxTTL {
 		return Token{}, fhir.Refuse(http.StatusUnprocessableEntity, "value", "the lifetime of a token: got %s, expected more than 0s and at most %s", ttl, MaxTTL)
@@ -123,7 +123,7 @@ func (s *Store) Issue(subscriptions []string, ttl time.Duration) (Token, *fhir.E
 	return e.Token, nil
 }
 
-// armLocked has the timer fire when the first token expires.
+// armLocked sets the timer to the time the first token expires.
 func (s *Store) armLocked() {
 	if s.timer != nil {
 		s.timer.Stop()
@@ -133,7 +133,7 @@ func (s *Store) armLocked() {
 	}
 }
 
-// tick ends the tokens whose time is up, as many as Clean does at a time.
+// tick ends the tokens that have expired, as many as Clean does at a time.
 func (s *Store) tick() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -141,27 +141,27 @@ func (s *Store) tick() {
 	s.armLocked()
 }
 
-// Lookup finds a valid token. The code of a refusal tells why there is none
-// (7.6): unknown, expired (both 401) or forbidden where it was revoked (403).
+// Lookup finds a valid token. The code of a refusal says why there is none (7.6):
+// unknown or expired (both 401), or forbidden if it was revoked (403).
 func (s *Store) Lookup(secret string) (Token, *fhir.Error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	e := s.getLocked(secret)
 	switch {
 	case e == nil:
-		return Token{}, fhir.Refuse(http.StatusUnauthorized, "unknown", "this server did not issue this token, or it expired long ago; take a new one with Subscription/[id]/$get-ws-binding-token")
+		return Token{}, fhir.Refuse(http.StatusUnauthorized, "unknown", "unknown token: this server did not issue it, or it expired long ago; get a new one with Subscription/[id]/$get-ws-binding-token")
 	case e.revoked:
-		return Token{}, fhir.Refuse(http.StatusForbidden, "forbidden", "the token was revoked; take a new one with Subscription/[id]/$get-ws-binding-token")
+		return Token{}, fhir.Refuse(http.StatusForbidden, "forbidden", "the token was revoked; get a new one with Subscription/[id]/$get-ws-binding-token")
 	case !s.validLocked(e, s.clock.Now()):
-		return Token{}, fhir.Refuse(http.StatusUnauthorized, "expired", "token expired at %s; take a new one with Subscription/[id]/$get-ws-binding-token", stamp(e.Expires))
+		return Token{}, fhir.Refuse(http.StatusUnauthorized, "expired", "token expired at %s; get a new one with Subscription/[id]/$get-ws-binding-token", stamp(e.Expires))
 	}
 	return e.Token, nil
 }
 
-// validLocked tells whether e is valid, and ends it where its time is up.
+// validLocked reports whether e is valid, and ends it if it has expired.
 func (s *Store) validLocked(e *entry, now time.Time) bool {
 	if e.at < 0 {
-		return false // also where the machine's clock went back since
+		return false // even if the wall clock was set back since
 	}
 	if now.Before(e.Expires) {
 		return true
@@ -175,14 +175,14 @@ func (s *Store) expireLocked(e *entry) {
 	s.expired(e.Token)
 }
 
-// endLocked moves e from the living to those only remembered.
+// endLocked moves e from the live tokens to the remembered ones.
 func (s *Store) endLocked(e *entry) {
 	s.live.remove(e)
 	s.ended.push(e)
 	s.tokens.Set(e.Secret, e, remembered)
 }
 
-// Revoke makes a valid token invalid (WS-35). It tells whether there was one.
+// Revoke makes a valid token invalid (WS-35). It reports whether there was one.
 func (s *Store) Revoke(secret string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -195,9 +195,9 @@ func (s *Store) Revoke(secret string) bool {
 	return true
 }
 
-// Clean ends tokens whose time is up, which a timer does too, and forgets those that
-// ended long ago, a bounded number of each. Issue does the same in passing; Clean is
-// for a store that is no longer written to.
+// Clean ends expired tokens, as the timer does, and forgets tokens that ended long
+// ago, a bounded number of each. Issue does the same; Clean is for a store that
+// is no longer written to.
 func (s *Store) Clean() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -210,14 +210,14 @@ func (s *Store) cleanLocked(now time.Time, steps int) {
 	}
 	for i := 0; i < steps && s.ended.first != nil; i++ {
 		if s.getLocked(s.ended.first.Secret) != nil {
-			return // go-cache still answers it, hence all behind it
+			return // go-cache still has it, hence all behind it
 		}
 		s.tokens.Delete(s.ended.pop().Secret)
 	}
 }
 
-// Valid lists the tokens that are valid now, the earliest to expire first. It
-// walks all of them: for people, not for requests.
+// Valid returns the valid tokens, the earliest to expire first. It walks all of
+// them: do not call it per request.
 func (s *Store) Valid() []Token {
 	s.mu.Lock()
 	now := s.clock.Now()
@@ -234,7 +234,7 @@ func (s *Store) Valid() []Token {
 	return valid
 }
 
-// Len is the number of valid tokens. It is exact unless more than 10 000 have
+// Len returns the number of valid tokens. It is exact unless more than 10 000 have
 // expired since the store was last used.
 func (s *Store) Len() int {
 	s.mu.Lock()

@@ -36,7 +36,7 @@ func issue(t testing.TB, s *token.Store, ttl time.Duration, subscriptions ...str
 }
 
 // wantCode looks a token up and fails unless it is refused with the code; ""
-// means it has to be valid.
+// means that it must be valid.
 func wantCode(t testing.TB, s *token.Store, secret string, status int, code string) *fhir.Error {
 	t.Helper()
 	_, err := s.Lookup(secret)
@@ -49,7 +49,7 @@ func wantCode(t testing.TB, s *token.Store, secret string, status int, code stri
 	return err
 }
 
-func TestIssue_TokenCoversWhatWasAskedForTheTimeAsked(t *testing.T) {
+func TestIssue_CoversTheSubscriptionsForTheTTL(t *testing.T) {
 	t.Parallel()
 	s, _ := newStore(10)
 	ids := []string{"b", "a"}
@@ -69,7 +69,7 @@ func TestIssue_TokenCoversWhatWasAskedForTheTimeAsked(t *testing.T) {
 	wantCode(t, s, issued.Secret, 0, "")
 }
 
-func TestIssue_RefusesLifetimesThatAreNone(t *testing.T) {
+func TestIssue_RefusesInvalidLifetimes(t *testing.T) {
 	t.Parallel()
 	s, _ := newStore(10)
 	for _, ttl := range []time.Duration{0, -1, -time.Hour, token.MaxTTL + 1, 1<<63 - 1} {
@@ -97,7 +97,7 @@ func TestLookup_ValidBeforeExpiresAndNotAt(t *testing.T) {
 	}
 }
 
-func TestLookup_TellsWhyThereIsNoToken(t *testing.T) {
+func TestLookup_SaysWhyThereIsNoToken(t *testing.T) {
 	t.Parallel()
 	s, _ := newStore(10)
 	issued := issue(t, s, time.Hour, "a")
@@ -116,7 +116,7 @@ func TestLookup_TellsWhyThereIsNoToken(t *testing.T) {
 	}
 }
 
-func TestRevoke_AnExpiredTokenStaysExpired(t *testing.T) {
+func TestRevoke_KeepsAnExpiredTokenExpired(t *testing.T) {
 	t.Parallel()
 	s, c := newStore(10)
 	issued := issue(t, s, time.Minute, "a")
@@ -137,8 +137,8 @@ func TestRevoke_StaysForbiddenAfterItsTime(t *testing.T) {
 	wantCode(t, s, issued.Secret, http.StatusForbidden, "forbidden")
 }
 
-// The bubble's clock plays the wall clock that go-cache lives by.
-func TestStore_WallTimeDoesNotEndATokenOfAStillRoom(t *testing.T) {
+// The bubble's clock plays the wall clock that go-cache uses.
+func TestStore_WallTimeDoesNotExpireTokensWhileTheRoomsClockStandsStill(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s, c := newStore(10)
@@ -159,7 +159,7 @@ func TestStore_RemembersAnHourOfWallTimeThenForgets(t *testing.T) {
 		expired := issue(t, s, time.Minute, "a")
 		revoked := issue(t, s, time.Minute, "a")
 		s.Revoke(revoked.Secret)
-		c.Advance(10 * 24 * time.Hour) // of the room: memory is a matter of the wall
+		c.Advance(10 * 24 * time.Hour) // of the room; memory depends on the wall clock
 		s.Clean()
 		<-time.After(time.Hour)
 		wantCode(t, s, expired.Secret, http.StatusUnauthorized, "expired")
@@ -249,7 +249,7 @@ func TestReset_ForgetsEverything(t *testing.T) {
 	s.Clean()
 }
 
-func TestFingerprint_NamesWithoutTelling(t *testing.T) {
+func TestFingerprint_DoesNotRevealTheSecret(t *testing.T) {
 	t.Parallel()
 	// The first four bytes of SHA-256("abc") (FIPS 180-2, B.1).
 	if got, want := token.Fingerprint("abc"), "ba7816bf"; got != want {
@@ -286,15 +286,14 @@ func TestIssue_ConcurrentUse(t *testing.T) {
 	}
 	users.Wait()
 	if got := revoked.Load(); got != 1 {
-		t.Errorf("one token was revoked %d times, want exactly once", got)
+		t.Errorf("the token was revoked %d times, want exactly once", got)
 	}
 	if got := refused.Load(); got != 0 {
 		t.Errorf("%d issues were refused although expired tokens could make room", got)
 	}
 }
 
-// Whatever happens, what the store says of a token is what a plain list of all
-// tokens says.
+// Whatever happens, the store and a plain list of all tokens agree on every token.
 func TestStore_AgreesWithAPlainList(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
@@ -303,8 +302,8 @@ func TestStore_AgreesWithAPlainList(t *testing.T) {
 			revoked bool
 		}
 		c := clock.NewManual(start)
-		told := map[string]int{}
-		s := token.New(c, random.Seeded(3), 1000, func(t token.Token) { told[t.Secret]++ })
+		expirations := map[string]int{}
+		s := token.New(c, random.Seeded(3), 1000, func(t token.Token) { expirations[t.Secret]++ })
 		var all []*known
 		for range rapid.IntRange(1, 80).Draw(t, "steps") {
 			switch rapid.SampledFrom([]string{"issue", "issue", "revoke", "advance", "clean"}).Draw(t, "step") {
@@ -334,8 +333,8 @@ func TestStore_AgreesWithAPlainList(t *testing.T) {
 				if !k.revoked && !c.Now().Before(k.Expires) {
 					over = 1
 				}
-				if got := told[k.Secret]; got != over {
-					t.Fatalf("token %d: told %d times that it expired, want %d", i, got, over)
+				if got := expirations[k.Secret]; got != over {
+					t.Fatalf("token %d: expired was called %d times, want %d", i, got, over)
 				}
 				want := ""
 				switch {

@@ -1,7 +1,7 @@
-// Package fhirtest checks what the server wrote, for tests of any package: a
-// resource against HL7's JSON schema, a notification bundle against the rules
-// of its profile besides. It parses with encoding/json, so that a mistake of
-// package fhir's own reader cannot hide one of its writer.
+// Package fhirtest checks resources the server wrote, for tests of any package: a
+// resource against HL7's JSON schema, and a notification bundle also against the
+// rules of its profile. It parses with encoding/json, so that a mistake of package
+// fhir's own reader cannot hide one of its writer.
 //
 // It is imported by tests only.
 package fhirtest
@@ -19,9 +19,9 @@ import (
 	"signalfhir/internal/fhir"
 )
 
-// Spec is the path of a file of the specification's folder. The folder is named
-// by SIGNALFHIR_SPEC or stands beside the repository as ../shared/spec. Where it
-// is missing the test is skipped, or fails where SIGNALFHIR_SPEC_REQUIRED is 1.
+// Spec returns the path of a file of the specification's folder, which is
+// SIGNALFHIR_SPEC or ../shared/spec beside the repository. If the folder is
+// missing, the test is skipped, or fails if SIGNALFHIR_SPEC_REQUIRED is 1.
 func Spec(t testing.TB, elem ...string) string {
 	t.Helper()
 	folder := specFolder()
@@ -29,7 +29,7 @@ func Spec(t testing.TB, elem ...string) string {
 		if os.Getenv("SIGNALFHIR_SPEC_REQUIRED") == "1" {
 			t.Fatalf("the specification's folder is missing: %v", err)
 		}
-		t.Skipf("skipped: the specification's folder is missing (%v); name it by SIGNALFHIR_SPEC", err)
+		t.Skipf("skipped: the specification's folder is missing (%v); set SIGNALFHIR_SPEC to its path", err)
 	}
 	return filepath.Join(append([]string{folder}, elem...)...)
 }
@@ -68,8 +68,8 @@ func Valid(t testing.TB, r fhir.Release, data []byte) {
 	}
 }
 
-// schemaTypes is HL7's JSON schema of a release, compiled type by type as they are
-// asked for. It is safe for concurrent use.
+// schemaTypes is HL7's JSON schema of a release; each type is compiled on first
+// use. It is safe for concurrent use.
 type schemaTypes struct {
 	mu       sync.Mutex // guards all below; the compiler is not safe for concurrent use
 	compiler *jsonschema.Compiler
@@ -77,11 +77,11 @@ type schemaTypes struct {
 	types    map[string]*jsonschema.Schema
 }
 
-// schemas holds what has been read, by release: a schema takes long to compile
-// and never changes.
+// schemas caches schemas by release: a schema takes long to compile and never
+// changes.
 var schemas sync.Map
 
-// schema is the schema of a release, read on the first call.
+// schema returns the schema of a release and reads it on the first call.
 func schema(t testing.TB, r fhir.Release) *schemaTypes {
 	t.Helper()
 	if s, ok := schemas.Load(r); ok {

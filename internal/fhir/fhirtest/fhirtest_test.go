@@ -10,7 +10,7 @@ import (
 	"signalfhir/internal/fhir/fhirtest"
 )
 
-// verdict stands in for the test that is told of failures.
+// verdict is a testing.TB that records failures.
 type verdict struct {
 	testing.TB
 	failures []string
@@ -47,11 +47,11 @@ const frame = `{"resourceType":"Bundle","id":"b","type":"subscription-notificati
 	`{"fullUrl":"http://h/Patient/A","resource":{"resourceType":"Patient","id":"A"},"request":{"method":"GET","url":"Patient/A"}}]}`
 
 // A checker that cannot fail proves nothing: each change below breaks one rule.
-func TestCheckNotification_SeesEachRuleBroken(t *testing.T) {
+func TestCheckNotification_SeesEachBrokenRule(t *testing.T) {
 	t.Parallel()
 	fhirtest.Spec(t)
 	if failures := check(t, frame); failures != nil {
-		t.Fatalf("refuses a good notification: %q", failures)
+		t.Fatalf("a good notification fails: %q", failures)
 	}
 	entry := `{"fullUrl":"http://h/Encounter/2","request":{"method":"POST","url":"Encounter"}}`
 	tests := []struct{ name, old, new string }{
@@ -83,7 +83,7 @@ func TestCheckNotification_SeesEachRuleBroken(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			broken := strings.Replace(frame, tt.old, tt.new, 1)
 			if broken == frame {
-				t.Fatal("the change changes nothing")
+				t.Fatal("the change has no effect")
 			}
 			if check(t, broken) == nil {
 				t.Errorf("accepts %s", broken)

@@ -11,7 +11,7 @@ import (
 	"signalfhir/internal/fhir"
 )
 
-// Bundle is as much of a notification as its rules are about.
+// Bundle is the part of a notification that its rules are about.
 type Bundle struct {
 	Type  string
 	Total *int
@@ -49,13 +49,13 @@ type statusEvent struct {
 
 type reference struct{ Reference string }
 
-// CheckNotification fails t unless frame is a notification bundle a client of
-// the release may rely on: valid by schema and element tables ([Valid]), by the
-// invariants of Bundle and SubscriptionStatus (bdl-2 to bdl-5, bdl-7, bdl-8,
-// bdl-13, bdl-15, sst-1, sst-2), by the profile of R5 notifications or those of
-// the backport guide (NB-R4B-*, NB-R4-*, SST-9), and by the rules of spec.md 2.1
-// (NB-4, NB-7, NB-8, NB-10, NB-13, SST-3, SST-6). It answers the status for what
-// else a test wants to know, whatever stands for it in the release.
+// CheckNotification fails t unless frame is a valid notification bundle of the
+// release: valid by schema and element tables ([Valid]), by the invariants of
+// Bundle and SubscriptionStatus (bdl-2 to bdl-5, bdl-7, bdl-8, bdl-13, bdl-15,
+// sst-1, sst-2), by the profile of R5 notifications or those of the backport guide
+// (NB-R4B-*, NB-R4-*, SST-9), and by the rules of spec.md 2.1 (NB-4, NB-7, NB-8,
+// NB-10, NB-13, SST-3, SST-6). It returns the status for further checks, in the
+// same form for every release.
 func CheckNotification(t testing.TB, r fhir.Release, frame []byte) *Status {
 	t.Helper()
 	Valid(t, r, frame)
@@ -97,9 +97,9 @@ func CheckNotification(t testing.TB, r fhir.Release, frame []byte) *Status {
 		t.Errorf("NB-13: the status %s has fullUrl %s", s.ID, b.Entry[0].FullURL)
 	}
 	if r == fhir.R5 {
-		checkUnanswered(t, &b)
+		checkNoResponses(t, &b)
 	} else {
-		checkAnswered(t, &b, &s)
+		checkResponses(t, &b, &s)
 	}
 	checkEntries(t, &b)
 	checkStatus(t, r, &s)
@@ -110,8 +110,8 @@ func CheckNotification(t testing.TB, r fhir.Release, frame []byte) *Status {
 	return &s
 }
 
-// checkUnanswered: the profile of R5 forbids responses.
-func checkUnanswered(t testing.TB, b *Bundle) {
+// checkNoResponses checks that there are no responses, as the R5 profile demands.
+func checkNoResponses(t testing.TB, b *Bundle) {
 	t.Helper()
 	for i, e := range b.Entry {
 		if e.Response != nil {
@@ -120,14 +120,14 @@ func checkUnanswered(t testing.TB, b *Bundle) {
 	}
 }
 
-// checkAnswered: in a history bundle every entry is an exchange (bdl-3, bdl-4),
-// that of the status a call of $status.
-func checkAnswered(t testing.TB, b *Bundle, s *Status) {
+// checkResponses checks that every entry has request and response, as in a history
+// bundle (bdl-3, bdl-4). Those of the status are a call of $status.
+func checkResponses(t testing.TB, b *Bundle, s *Status) {
 	t.Helper()
 	for i, e := range b.Entry {
 		var response struct{ Status string }
 		if e.Request == nil || e.Response == nil || json.Unmarshal(e.Response, &response) != nil || response.Status == "" {
-			t.Errorf("bdl-3, bdl-4: entry %d has not both request and response", i)
+			t.Errorf("bdl-3, bdl-4: entry %d lacks request or response", i)
 			continue
 		}
 		if i > 0 {
@@ -139,8 +139,8 @@ func checkAnswered(t testing.TB, b *Bundle, s *Status) {
 	}
 }
 
-// readParameters reads the status of R4 (1.4.2). A parameter of an unknown name,
-// or with another type of value, is an error: then it is not the profile's.
+// readParameters reads the status of R4 (1.4.2). A parameter with an unknown name
+// or another type of value is an error: the profile does not allow it.
 func (s *Status) readParameters(data []byte) error {
 	var p struct {
 		ID        string
@@ -177,11 +177,11 @@ func (s *Status) readParameters(data []byte) error {
 				case "additional-context":
 					e.AdditionalContext = append(e.AdditionalContext, part.ValueReference)
 				default:
-					return fmt.Errorf("part %q is none of the profile's", part.Name)
+					return fmt.Errorf("part %q is not in the profile", part.Name)
 				}
 			}
 		default:
-			return fmt.Errorf("parameter %q is none of the profile's", one.Name)
+			return fmt.Errorf("parameter %q is not in the profile", one.Name)
 		}
 	}
 	return nil
@@ -274,7 +274,7 @@ func checkStatus(t testing.TB, r fhir.Release, s *Status) {
 	}
 }
 
-// checkContent checks that the notification is of one payload level throughout.
+// checkContent checks that the whole notification has one payload level.
 func checkContent(t testing.TB, r fhir.Release, b *Bundle, s *Status) {
 	t.Helper()
 	if len(s.NotificationEvent) == 0 {

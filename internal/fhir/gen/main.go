@@ -1,16 +1,15 @@
 // Command gen makes the element tables of a release from elements.<release>.json
-// and required-codes.<release>.json of the specification folder.
+// and required-codes.<release>.json in the specification's folder.
 //
-// The table is text, so that a change of it can be read, and stored
-// deterministically gzipped. A block for each type, blocks separated by an
-// empty line:
+// The table is text, so that a change can be reviewed, and gzipped
+// deterministically. It has a block for each type, separated by empty lines:
 //
 //	Encounter resource DomainResource
 //	status <min> <max> <types> <binding> <targets>
 //
 // Members are separated by tabs; max is 1 or *; types, targets and codes by |;
-// an element that borrows the content of another has #Path for its types. After
-// the types comes a block for each value set: "!name" and a line of codes.
+// an element that shares the content of another has #Path in place of its types.
+// After the types comes a block for each value set: "!name" and a line of codes.
 package main
 
 import (
@@ -84,8 +83,8 @@ func generate(spec, out, release string) error {
 				types = "#" + e.Ref
 			}
 			binding := ""
-			// Only a code is the whole of what a value set lists; the systems of
-			// Codings are not in the source.
+			// A value set limits a code completely. A Coding also has a system, which is
+			// not in the source.
 			if len(codes[e.Required]) > 0 && slices.Equal(e.Type, []string{"code"}) {
 				binding = e.Required[strings.LastIndex(e.Required, "/")+1:]
 				used[e.Required] = true

@@ -42,8 +42,8 @@ func unpack(t *testing.T, path string) []byte {
 	return text
 }
 
-// The tables in the repository are those the generator makes; where they are
-// not, run go generate in internal/fhir. Releases without tables must generate.
+// The tables in the repository match the generator; if not, run go generate in
+// internal/fhir. Releases without tables must generate.
 func TestGenerate_MakesTheTablesOfTheRepository(t *testing.T) {
 	t.Parallel()
 	spec := specFolder(t)
@@ -75,7 +75,7 @@ func TestGenerate_MakesTheTablesOfTheRepository(t *testing.T) {
 	}
 }
 
-func TestGenerate_RefusesAReleaseThatIsNotThere(t *testing.T) {
+func TestGenerate_RefusesAnUnknownRelease(t *testing.T) {
 	t.Parallel()
 	if err := generate(t.TempDir(), t.TempDir(), "R5"); err == nil {
 		t.Error("generated from nothing")

@@ -1,6 +1,6 @@
 // Command gen makes the table of the invariants of a release from
-// elements.<release>.json of the specification folder: those of severity error,
-// one line each, sorted by path, members separated by tabs.
+// elements.<release>.json in the specification's folder: those of severity error, one
+// line each, sorted by path, with fields separated by tabs.
 //
 //	path key expression
 package main
@@ -25,7 +25,7 @@ type typeDefinition struct {
 	} `json:"elements"`
 }
 
-// invariant is key, severity and expression.
+// invariant holds key, severity and expression.
 type invariant [3]string
 
 type line struct{ path, key, expression string }

@@ -1,6 +1,6 @@
 // Command gen makes the table of search parameters of a release from
-// search-parameters.<release>.json of the specification folder: one line each,
-// sorted by url, members separated by tabs, lists by |.
+// search-parameters.<release>.json in the specification's folder: one line each,
+// sorted by url, with fields separated by tabs and lists by |.
 //
 //	url code type bases targets expression
 package main

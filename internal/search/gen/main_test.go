@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// The table in the repository is the one the generator makes; where it is not, run
-// go generate in internal/search. Releases without a table must generate too.
+// The table in the repository matches the generator; if not, run go generate in
+// internal/search. Releases without a table must generate, too.
 func TestGenerate_MakesTheTablesOfTheRepository(t *testing.T) {
 	t.Parallel()
 	spec := os.Getenv("SIGNALFHIR_SPEC")
@@ -51,7 +51,7 @@ func TestGenerate_MakesTheTablesOfTheRepository(t *testing.T) {
 	}
 }
 
-// unpack is the text of a table: another version of Go may pack it otherwise.
+// unpack returns the text of a table: another version of Go may compress differently.
 func unpack(t *testing.T, packed []byte) []byte {
 	t.Helper()
 	r, err := gzip.NewReader(bytes.NewReader(packed))

@@ -1,4 +1,4 @@
-// Package searchtest is resources for queries to look up in tests.
+// Package searchtest provides resources for queries to look up in tests.
 package searchtest
 
 import (
@@ -7,11 +7,11 @@ import (
 	"signalfhir/internal/fhir"
 )
 
-// Source is resources in order of their being stored. It implements
+// Source is a list of resources in the order they were stored. It implements
 // search.Source.
 type Source []*fhir.Resource
 
-// Lookup finds a resource by its relative reference.
+// Lookup returns a resource by its relative reference.
 func (s Source) Lookup(reference string) *fhir.Resource {
 	i := slices.IndexFunc(s, func(res *fhir.Resource) bool { return res.Reference() == reference })
 	if i < 0 {
@@ -20,7 +20,7 @@ func (s Source) Lookup(reference string) *fhir.Resource {
 	return s[i]
 }
 
-// List answers the resources of a type.
+// List returns the resources of a type.
 func (s Source) List(typ string) []*fhir.Resource {
 	var found []*fhir.Resource
 	for _, res := range s {
