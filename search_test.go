@@ -272,7 +272,7 @@ func TestREST_FHIRPathPatch(t *testing.T) {
 		s.must(422, "PATCH", "Patient/p", patch("add", "Patient", `,{"name":"name","valueString":"gender"},{"name":"value","valueCode":"robot"}`), "Content-Type", "application/fhir+json")
 		s.must(400, "PATCH", "Patient/p", patch("swap", "Patient.name", ""), "Content-Type", "application/fhir+json")
 		for wrong, says := range map[string]string{
-			patch("replace", "Patient.name[0].family", `,{"name":"value","valueString":"C","valueCode":"c"}`): "only one type of value",
+			patch("replace", "Patient.name[0].family", `,{"name":"value","valueString":"C","valueCode":"c"}`): "value takes only one type",
 			patch("delete", "Patient.name[0].family", `,{"nmae":"value"}`):                                    "has no element",
 		} {
 			if a := s.must(400, "PATCH", "Patient/p", wrong, "Content-Type", "application/fhir+json"); !strings.Contains(string(a.raw), says) {

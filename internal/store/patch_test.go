@@ -133,8 +133,8 @@ func TestPatch_RefusesWhatIsNoPatch(t *testing.T) {
 		"test without value":        {`[{"op":"test","path":"/a"}]`, `"value"`},
 		"move without from":         {`[{"op":"move","path":"/a"}]`, `"from"`},
 		"copy with a bad from":      {`[{"op":"copy","path":"/a","from":"b"}]`, "from: got"},
-		"a member twice (A.13)":     {`[{"op":"add","path":"/baz","value":"qux","op":"remove"}]`, "twice"},
-		"a member twice in a value": {`[{"op":"add","path":"/a","value":{"b":1,"b":2}}]`, "twice"},
+		"a member twice (A.13)":     {`[{"op":"add","path":"/baz","value":"qux","op":"remove"}]`, "duplicate member"},
+		"a member twice in a value": {`[{"op":"add","path":"/a","value":{"b":1,"b":2}}]`, "duplicate member"},
 		"not UTF-8":                 {"[{\"op\":\"add\",\"path\":\"/a\",\"value\":\"\xff\"}]", "UTF-8"},
 		"a value nested too deeply": {`[{"op":"add","path":"/a","value":` + strings.Repeat("[", 70) + strings.Repeat("]", 70) + `}]`, "nested"},
 	} {
