@@ -6,6 +6,7 @@ import "signalfhir/internal/fhir"
 type Stand struct {
 	Subscription string
 	Status       string
+	Dormant      bool     // in this status no event is numbered
 	Filtered     bool     // it has filters that are about the resource
 	Passes       bool     // its filters let the resource pass
 	Reasons      []string // how each filter compared, in words
@@ -13,23 +14,31 @@ type Stand struct {
 	Sockets      []string // bound to it
 }
 
-// Stands tells how the subscriptions on a topic stand to an event about a
-// resource, in order of creation: the first most of them, and of those whose id
-// is wanted alone where that is not "". Nothing changes.
-func (r *Registry) Stands(topicKey string, state *fhir.Resource, wanted string, most int) []Stand {
+// Stands reports how the subscriptions on a topic stand to an event about a
+// resource, in order of creation: the first most of them and how many more there are;
+// if wanted is not "", only the one that has this id. Nothing changes, and no lock is
+// held while filters are asked.
+func (r *Registry) Stands(topicKey string, state *fhir.Resource, wanted string, most int) (stands []Stand, more int) {
 	r.mu.RLock()
 	var on []*subscription
 	if index := r.byTopic[topicKey]; index != nil {
 		on = index.all
 	}
 	r.mu.RUnlock()
-	stands := []Stand{}
-	for _, s := range on {
-		if len(stands) < most && (wanted == "" || s.id == wanted) {
-			stands = append(stands, s.stand(state))
+	stands = []Stand{}
+	for i, s := range on {
+		if wanted != "" && s.id != wanted {
+			continue
+		}
+		if len(stands) == most {
+			return stands, len(on) - i
+		}
+		// It may have been removed, or moved to another topic, since the index was read.
+		if stand, spec := s.stand(); spec != nil && spec.TopicKey == topicKey {
+			stands = append(stands, stand.asking(spec.Filter, state))
 		}
 	}
-	return stands
+	return stands, 0
 }
 
 // StandOf is [Registry.Stands] of one subscription, whatever its topic.
@@ -38,19 +47,36 @@ func (r *Registry) StandOf(id string, state *fhir.Resource) (Stand, bool) {
 	if s == nil {
 		return Stand{}, false
 	}
-	return s.stand(state), true
+	stand, spec := s.stand()
+	if spec == nil {
+		return Stand{}, false
+	}
+	return stand.asking(spec.Filter, state), true
 }
 
-func (s *subscription) stand(state *fhir.Resource) Stand {
+// stand copies what of a stand does not depend on the resource. Of a subscription
+// that was removed spec is nil.
+func (s *subscription) stand() (stand Stand, spec *Spec) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	stand := Stand{Subscription: s.id, Status: s.status, Passes: true, Next: s.counter + 1, Sockets: []string{}}
-	if s.spec.Filter != nil {
-		stand.Passes, stand.Reasons = s.spec.Filter.Match(state)
-		stand.Filtered = len(stand.Reasons) > 0
+	if s.stopped {
+		return Stand{}, nil
 	}
+	stand = Stand{Subscription: s.id, Status: s.status, Dormant: dormant(s.status), Next: s.counter + 1, Sockets: make([]string, 0, len(s.bindings))}
 	for _, b := range s.bindings {
 		stand.Sockets = append(stand.Sockets, b.socket.ID())
 	}
-	return stand
+	now := s.spec
+	return stand, &now
+}
+
+// asking completes a stand with what the filter says of a resource. That may take
+// long, so the lock of the subscription must not be held.
+func (s Stand) asking(filter Filter, state *fhir.Resource) Stand {
+	s.Passes = true
+	if filter != nil {
+		s.Passes, s.Reasons = filter.Match(state)
+		s.Filtered = len(s.Reasons) > 0
+	}
+	return s
 }
