@@ -6,8 +6,8 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"signalfhir/internal/explain"
 	"signalfhir/internal/fhir"
-	"signalfhir/internal/room"
 )
 
 // "Why was I not notified?"
@@ -46,7 +46,7 @@ func (s *server) explain(c echo.Context) error {
 			return refused
 		}
 	}
-	explanation, refused := base.Explain(states[0], states[1], in.Subscription)
+	explanation, refused := explain.Change(base, states[0], states[1], in.Subscription)
 	if refused != nil {
 		return refused
 	}
@@ -86,15 +86,15 @@ func (s *server) explained(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	about := room.About{Resource: c.QueryParam("resource"), Subscription: c.QueryParam("subscription"), Seq: uint64(seq)}
-	if about == (room.About{}) {
+	about := explain.About{Resource: c.QueryParam("resource"), Subscription: c.QueryParam("subscription"), Seq: uint64(seq)}
+	if about == (explain.About{}) {
 		return fhir.Refuse(http.StatusBadRequest, "required", "name a resource (Encounter/1), a subscription (its id), both, or an entry of the journal (seq)")
 	}
-	changes := s.room.Happened(about)
+	changes := explain.Happened(s.room, about)
 	if text, err := wantsText(c); text || err != nil {
 		return orText(c, err, changes.String())
 	}
 	return answerJSON(c, struct {
-		Changes room.Happenings `json:"changes"`
+		Changes explain.Happenings `json:"changes"`
 	}{changes})
 }

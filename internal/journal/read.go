@@ -50,13 +50,26 @@ func containsBytes(in []byte, text string) bool {
 	return len(in) > 0 && bytes.Contains(bytes.ToLower(in), bytes.ToLower([]byte(text)))
 }
 
+// atOnce is the number of entries copied under the lock at a time. Recording waits
+// for no more.
+const atOnce = 200
+
 // Entries returns the selected entries that are kept, oldest first.
 func (j *Journal) Entries(f Filter) []Entry {
-	kept, _, _ := j.after(f.After, j.size)
-	if kept == nil {
-		return []Entry{}
+	found := []Entry{}
+	_, last := j.Range()
+	for seq := f.After; seq < last; {
+		entries, skipped, _ := j.after(seq, min(atOnce, int(last-seq)))
+		if skipped > 0 {
+			found = found[:0] // older than what was let go meanwhile
+		}
+		seq += skipped + uint64(len(entries))
+		for i := range entries {
+			if f.Selects(&entries[i]) {
+				found = append(found, entries[i])
+			}
+		}
 	}
-	found := slices.DeleteFunc(kept, func(e Entry) bool { return !f.Selects(&e) })
 	if f.Limit > 0 && len(found) > f.Limit {
 		found = found[len(found)-f.Limit:]
 	}

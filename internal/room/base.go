@@ -21,10 +21,7 @@ type Base struct {
 	release fhir.Release
 	store   *store.Store
 	topics  *topic.Catalogue // by the reference of the resource that defines each
-
-	// classic are the subscriptions whose criteria is a search (4.7), by id. The
-	// write lock guards it.
-	classic map[string]*classic
+	classic classics         // the subscriptions whose criteria is a search (4.7)
 }
 
 func (r *Room) newBase(release fhir.Release) *Base {
@@ -33,7 +30,6 @@ func (r *Room) newBase(release fhir.Release) *Base {
 		release: release,
 		store:   store.New(release, r.clock, r.random, store.Options{}),
 		topics:  topic.NewCatalogue(),
-		classic: map[string]*classic{},
 	}
 }
 
@@ -133,7 +129,5 @@ func (r *Room) topicURLs() []string {
 
 // TopicURLs lists the canonical URLs subscriptions of the base can name.
 func (b *Base) TopicURLs() []string {
-	b.room.write.Lock()
-	defer b.room.write.Unlock()
 	return b.topics.URLs()
 }

@@ -1,11 +1,11 @@
 package room
 
 import (
-	"maps"
 	"net/http"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"signalfhir/internal/fhir"
@@ -19,22 +19,79 @@ import (
 // a topic. They concern the new state of what is created or updated, never a
 // deletion (WSL-4, FLT-25).
 
-// classic is what a classic subscription looks for.
-type classic struct {
-	text  string // as it was written
-	typ   string
+// Criteria is what a classic subscription looks for. It is immutable once the
+// subscription is stored.
+type Criteria struct {
+	Subscription string // its id
+	Text         string // as it was written
+	Type         string // of the resources it is about
+
 	query *search.Query // nil: every resource of the type
-	made  bool          // its id is the server's: nobody but its client knows it
+	made  bool          // the id is the server's: nobody but its client knows it
 }
 
+// Explain reports whether the criteria select a resource of their type, and says in
+// words how each condition compares.
+func (c *Criteria) Explain(state *fhir.Resource) (bool, []string) {
+	if c.query == nil {
+		return true, nil
+	}
+	return c.query.Explain(state)
+}
+
+// classics are the classic subscriptions of a base. They are safe for concurrent
+// reading; the write lock serialises changes, each of which makes a new list.
+type classics struct{ sorted atomic.Pointer[[]*Criteria] } // by id; the list is never modified
+
+// all lists them in order of their ids.
+func (c *classics) all() []*Criteria {
+	if list := c.sorted.Load(); list != nil {
+		return *list
+	}
+	return nil
+}
+
+func (c *classics) place(id string) (list []*Criteria, at int, found bool) {
+	list = c.all()
+	at, found = slices.BinarySearchFunc(list, id, func(one *Criteria, id string) int { return strings.Compare(one.Subscription, id) })
+	return list, at, found
+}
+
+// find returns the criteria of a subscription, nil if it is not a classic one.
+func (c *classics) find(id string) *Criteria {
+	if list, at, found := c.place(id); found {
+		return list[at]
+	}
+	return nil
+}
+
+func (c *classics) put(one *Criteria) {
+	list, at, found := c.place(one.Subscription)
+	rest := list[at:]
+	if found {
+		rest = rest[1:]
+	}
+	list = slices.Concat(list[:at], []*Criteria{one}, rest)
+	c.sorted.Store(&list)
+}
+
+func (c *classics) remove(id string) {
+	if list, at, found := c.place(id); found {
+		list = slices.Concat(list[:at], list[at+1:])
+		c.sorted.Store(&list)
+	}
+}
+
+func (c *classics) clear() { c.sorted.Store(nil) }
+
 // readCriteria reads the search of a classic subscription.
-func (b *Base) readCriteria(criteria string) (*classic, []fhir.Issue) {
+func (b *Base) readCriteria(criteria string) (*Criteria, []fhir.Issue) {
 	const at = "Subscription.criteria"
 	typ, text, _ := strings.Cut(criteria, "?")
 	if err := b.Stores(typ); err != nil {
 		return nil, []fhir.Issue{rule("not-supported", at, err.Error())}
 	}
-	c := &classic{text: criteria, typ: typ}
+	c := &Criteria{Text: criteria, Type: typ}
 	if text != "" {
 		query, err := b.scope().Query(typ, text)
 		if err != nil {
@@ -48,7 +105,7 @@ func (b *Base) readCriteria(criteria string) (*classic, []fhir.Issue) {
 // publishClassicLocked gives the classic subscriptions a change concerns their
 // event, in order of their ids, and tells the journal why others get none.
 func (b *Base) publishClassicLocked(change *store.Change, state *fhir.Resource) {
-	if len(b.classic) == 0 || change.Current == nil {
+	if change.Current == nil {
 		return
 	}
 	heldBack := 0
@@ -58,19 +115,19 @@ func (b *Base) publishClassicLocked(change *store.Change, state *fhir.Resource) 
 		}
 	}
 	var occurrence *fhir.Occurrence
-	for _, id := range slices.Sorted(maps.Keys(b.classic)) {
-		c := b.classic[id]
-		if c.typ != state.Type {
+	for _, c := range b.classic.all() {
+		id := c.Subscription
+		if c.Type != state.Type {
 			continue
 		}
 		if c.query != nil {
 			ok, err := c.query.Match(state)
 			if err != nil {
-				holdBack(id, "criteria "+c.text+": "+err.Error())
+				holdBack(id, "criteria "+c.Text+": "+err.Error())
 				continue
 			}
 			if !ok {
-				holdBack(id, "criteria "+c.text+" does not select it")
+				holdBack(id, "criteria "+c.Text+" does not select it")
 				continue
 			}
 		}
@@ -96,10 +153,7 @@ func (r *Room) BindLegacy(s subscription.Socket, id string) *fhir.Error {
 	if err != nil {
 		return err
 	}
-	r.write.Lock()
-	isClassic := b.classic[id] != nil
-	r.write.Unlock()
-	if !isClassic {
+	if b.classic.find(id) == nil {
 		return fhir.Refuse(http.StatusUnprocessableEntity, "business-rule",
 			"Subscription/%s is on a topic; take a token with Subscription/%[1]s/$get-ws-binding-token and send bind-with-token TOKEN", id)
 	}
@@ -168,7 +222,7 @@ func (r *Room) collect(s subscription.Socket, id string) {
 		}
 		b := r.Base(state.Release)
 		r.write.Lock()
-		if c := b.classic[id]; c != nil && c.made {
+		if c := b.classic.find(id); c != nil && c.made {
 			_ = b.writeLocked(Operation{Method: http.MethodDelete, Type: "Subscription", ID: id}, Request{})
 		}
 		r.write.Unlock()

@@ -60,8 +60,9 @@ type Room struct {
 	orphans orphans
 
 	// write serialises changes: it is held from the check of a write to the
-	// append of its events, and guards the topics of the bases and pending. Lock order:
-	// write, then a subscription, then a socket.
+	// append of its events, and guards pending. Readers do not take it: store, topics,
+	// classic subscriptions, registry and journal can each be read beside a write. Lock
+	// order: write, then a subscription, then a socket.
 	write         sync.Mutex
 	subscriptions *subscription.Registry
 	generators    *synth.Set

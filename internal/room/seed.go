@@ -51,7 +51,7 @@ func (b *Base) loadLocked(s *seed.Seed) *fhir.Error {
 				err = b.loadTopicLocked(id, o, checked)
 			} else {
 				if !checked {
-					err = b.check(typ, o)
+					err = b.Check(typ, o)
 				}
 				if err == nil {
 					err = b.writeLocked(Operation{Method: http.MethodPut, Type: typ, ID: id, Object: o.Clone()}, Request{Base: b.url()})
@@ -97,7 +97,7 @@ func (r *Room) Reset() *fhir.Error {
 	for _, b := range r.bases {
 		b.topics.Clear()
 		b.store.Reset()
-		clear(b.classic)
+		b.classic.clear()
 	}
 	r.tokens.Reset()
 	r.write.Unlock()

@@ -40,7 +40,9 @@ type State struct {
 	Rates         *journal.Rates      `json:"rates"`
 }
 
-// State takes stock. Its cost grows with what it lists, not with the resources.
+// State takes stock. Its cost grows with what it lists, not with the resources. It
+// does not hold up writes, so the parts of it may be from before and after a write
+// that is under way.
 func (r *Room) State() *State {
 	s := &State{
 		Now:           r.clock.Now(),
@@ -54,8 +56,6 @@ func (r *Room) State() *State {
 	}
 	totals, fired := r.journal.Totals()
 	s.Totals = totals
-	r.write.Lock()
-	defer r.write.Unlock()
 	places := map[string]int{}
 	for _, b := range r.bases {
 		for _, t := range b.topics.All() {

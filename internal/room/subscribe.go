@@ -13,8 +13,9 @@ import (
 
 // acceptSubscriptionLocked checks what a Subscription asks for (LC-5) and
 // answers the tree to store, with the status the server gives it, and what to
-// do once it is stored. id is "" where the store will choose one.
-func (b *Base) acceptSubscriptionLocked(id string, o *fhir.Object, q Request) (*fhir.Object, func(*store.Change), []fhir.Issue, *fhir.Error) {
+// do once it is stored. topics are those there will be; id is "" where the store will
+// choose one.
+func (b *Base) acceptSubscriptionLocked(topics *topic.Catalogue, id string, o *fhir.Object, q Request) (*fhir.Object, func(*store.Change), []fhir.Issue, *fhir.Error) {
 	sub, issues := b.release.ReadSubscription(o)
 	before, exists := b.room.subscriptions.State(id)
 	if exists && before.Release != b.release {
@@ -38,12 +39,12 @@ func (b *Base) acceptSubscriptionLocked(id string, o *fhir.Object, q Request) (*
 	}
 	var t *topic.Topic
 	var filters *topic.Filters
-	var search *classic
+	var search *Criteria
 	var more []fhir.Issue
 	if sub.Criteria != "" {
 		search, more = b.readCriteria(sub.Criteria)
 	} else {
-		t, filters, more = b.resolveLocked(sub)
+		t, filters, more = b.resolve(topics, sub)
 	}
 	issues = append(issues, more...)
 	if q.Strict {
@@ -65,11 +66,13 @@ func (b *Base) acceptSubscriptionLocked(id string, o *fhir.Object, q Request) (*
 	}
 	return o, func(c *store.Change) {
 		sub.ID = c.Current.ID
-		before := b.classic[sub.ID]
-		delete(b.classic, sub.ID)
-		if search != nil {
+		if search == nil {
+			b.classic.remove(sub.ID)
+		} else {
+			before := b.classic.find(sub.ID)
+			search.Subscription = sub.ID
 			search.made = c.Method == http.MethodPost || before != nil && before.made
-			b.classic[sub.ID] = search
+			b.classic.put(search)
 		}
 		if c.Interaction == store.Create {
 			b.room.lives.Store(sub.ID, c.Current.VersionID)
@@ -78,12 +81,12 @@ func (b *Base) acceptSubscriptionLocked(id string, o *fhir.Object, q Request) (*
 	}, issues, nil
 }
 
-// resolveLocked finds the topic of a subscription and compiles its filters.
-func (b *Base) resolveLocked(sub *fhir.Subscription) (*topic.Topic, *topic.Filters, []fhir.Issue) {
-	t, ok := b.topics.Resolve(sub.Topic)
+// resolve finds the topic of a subscription among topics and compiles its filters.
+func (b *Base) resolve(topics *topic.Catalogue, sub *fhir.Subscription) (*topic.Topic, *topic.Filters, []fhir.Issue) {
+	t, ok := topics.Resolve(sub.Topic)
 	if !ok {
 		text := "this server has no topic " + sub.Topic
-		if known := b.topics.URLs(); len(known) > 0 {
+		if known := topics.URLs(); len(known) > 0 {
 			text += "; it has " + strings.Join(known, ", ")
 		} else {
 			text += "; it has none yet: create a SubscriptionTopic first"
@@ -113,14 +116,14 @@ func dormant(status string) bool {
 	return status == fhir.StatusOff || status == fhir.StatusEnteredInError
 }
 
-// acceptTopicLocked compiles the topic a resource defines; reference is that of
-// the resource, ending in / where the store will choose the id. It answers what
-// puts the topic into force.
-func (b *Base) acceptTopicLocked(reference string, o *fhir.Object, q Request) (func(reference string), []fhir.Issue, *fhir.Error) {
+// acceptTopicLocked compiles the topic a resource defines, which must not be a
+// duplicate of one of topics; reference is that of the resource, ending in / if the
+// store will choose the id.
+func (b *Base) acceptTopicLocked(topics *topic.Catalogue, reference string, o *fhir.Object, q Request) (*topic.Topic, []fhir.Issue, *fhir.Error) {
 	read, issues := b.release.ReadTopic(o)
 	compiled, more := b.compile(read)
 	issues = append(issues, more...)
-	if other, taken := b.topics.Holder(read.URL, read.Version); taken && other != reference {
+	if other, taken := topics.Holder(read.URL, read.Version); taken && other != reference {
 		issues = append(issues, rule("duplicate", "SubscriptionTopic.url",
 			other+" already has url "+read.URL+" in this version; update that one or give another version"))
 	}
@@ -130,7 +133,7 @@ func (b *Base) acceptTopicLocked(reference string, o *fhir.Object, q Request) (f
 	if err := fhir.RefuseAll(issues); err != nil {
 		return nil, nil, err
 	}
-	return func(reference string) { b.topics.Put(reference, compiled) }, issues, nil
+	return compiled, issues, nil
 }
 
 // retopicLocked resolves every subscription anew after the set of topics
@@ -139,12 +142,12 @@ func (b *Base) acceptTopicLocked(reference string, o *fhir.Object, q Request) (f
 func (b *Base) retopicLocked() {
 	for _, res := range b.store.List("Subscription") {
 		state, ok := b.room.subscriptions.State(res.ID)
-		if !ok || dormant(state.Status) || b.classic[res.ID] != nil {
+		if !ok || dormant(state.Status) || b.classic.find(res.ID) != nil {
 			continue
 		}
 		sub, _ := b.release.ReadSubscription(res.Object)
 		sub.ID = res.ID
-		t, filters, issues := b.resolveLocked(sub)
+		t, filters, issues := b.resolve(b.topics, sub)
 		if err := fhir.RefuseAll(issues); err != nil {
 			b.room.subscriptions.SetError(res.ID, "", err.Error())
 			b.setStatusLocked(res, fhir.StatusError, err.Error())
@@ -192,8 +195,8 @@ func (r *Room) ended(id string) {
 	b.setStatusLocked(res, fhir.StatusOff, "")
 	var t *topic.Topic
 	var filters *topic.Filters // which still tell what it would not have been sent
-	if b.classic[id] == nil {
-		t, filters, _ = b.resolveLocked(sub)
+	if b.classic.find(id) == nil {
+		t, filters, _ = b.resolve(b.topics, sub)
 	}
 	r.subscriptions.Put(b.spec(sub, state.Base, t, filters))
 }

@@ -9,6 +9,7 @@ import (
 	"signalfhir/internal/fhir"
 	"signalfhir/internal/journal"
 	"signalfhir/internal/store"
+	"signalfhir/internal/topic"
 )
 
 // step is one operation of a transaction on its way to the store.
@@ -40,7 +41,7 @@ func (b *Base) Transaction(operations []Operation, q Request) ([]*Written, *fhir
 	// The form of a resource does not depend on what is stored. One that is to
 	// have references replaced is checked once it has.
 	if len(steps) == 1 && steps[0].Object != nil {
-		if err := b.check(steps[0].Type, steps[0].Object); err != nil {
+		if err := b.Check(steps[0].Type, steps[0].Object); err != nil {
 			return nil, steps[0].at(err)
 		}
 	}
@@ -276,13 +277,12 @@ func inOrder(steps []*step) []*step {
 // types the server acts on their rules. Subscriptions see the topics as they will
 // be.
 func (b *Base) acceptLocked(steps []*step, q Request) *fhir.Error {
-	now := b.topics
+	topicsThen := b.topics
 	if len(steps) > 1 {
-		b.topics = now.Clone()
-		defer func() { b.topics = now }()
+		topicsThen = b.topics.Clone()
 		for _, s := range steps { // what is to be one is put back
 			if s.found == nil {
-				b.topics.Remove(s.write.Type + "/" + s.write.ID)
+				topicsThen.Remove(s.write.Type + "/" + s.write.ID)
 			}
 		}
 	}
@@ -292,7 +292,7 @@ func (b *Base) acceptLocked(steps []*step, q Request) *fhir.Error {
 			if s.found != nil || s.none || (topics != (s.Type == "SubscriptionTopic" || s.Type == "Basic")) {
 				continue
 			}
-			if err := b.acceptOneLocked(s, q, len(steps) > 1); err != nil {
+			if err := b.acceptOneLocked(s, q, topicsThen); err != nil {
 				return s.at(err)
 			}
 			if s.Type != "Subscription" {
@@ -312,7 +312,10 @@ func (b *Base) acceptLocked(steps []*step, q Request) *fhir.Error {
 	return nil
 }
 
-func (b *Base) acceptOneLocked(s *step, q Request, several bool) *fhir.Error {
+// acceptOneLocked checks one step against the topics there will be: those there are,
+// or a copy that foresees what the other steps do to them.
+func (b *Base) acceptOneLocked(s *step, q Request, topicsThen *topic.Catalogue) *fhir.Error {
+	several := topicsThen != b.topics
 	reference := s.write.Type + "/" + s.write.ID
 	if s.Method == http.MethodDelete {
 		s.accept = func(*store.Change) { s.topics = b.forgetLocked(s.write.Type, s.write.ID) }
@@ -323,7 +326,7 @@ func (b *Base) acceptOneLocked(s *step, q Request, several bool) *fhir.Error {
 			return err
 		}
 	} else if several {
-		if err := b.check(s.Type, s.Object); err != nil {
+		if err := b.Check(s.Type, s.Object); err != nil {
 			return err
 		}
 	}
@@ -331,14 +334,14 @@ func (b *Base) acceptOneLocked(s *step, q Request, several bool) *fhir.Error {
 	var err *fhir.Error
 	var issues []fhir.Issue
 	if read, ok := b.release.TopicOf(s.Object); ok {
-		var put func(reference string)
-		put, issues, err = b.acceptTopicLocked(reference, read, q)
+		var compiled *topic.Topic
+		compiled, issues, err = b.acceptTopicLocked(topicsThen, reference, read, q)
 		if err == nil && several {
-			put(reference)
+			topicsThen.Put(reference, compiled)
 		}
-		s.accept = func(c *store.Change) { put(c.Current.Reference()); s.topics = true }
+		s.accept = func(c *store.Change) { b.topics.Put(c.Current.Reference(), compiled); s.topics = true }
 	} else if s.Type == "Subscription" {
-		s.write.Object, s.accept, issues, err = b.acceptSubscriptionLocked(s.write.ID, s.Object, q)
+		s.write.Object, s.accept, issues, err = b.acceptSubscriptionLocked(topicsThen, s.write.ID, s.Object, q)
 	} else {
 		s.accept = func(c *store.Change) { s.topics = b.dropTopicLocked(c.Current.Reference()) } // one it may have defined before
 	}
@@ -364,7 +367,7 @@ func (b *Base) patchLocked(s *step) *fhir.Error {
 			return err
 		}
 	}
-	if err := b.check(s.Type, s.Object); err != nil {
+	if err := b.Check(s.Type, s.Object); err != nil {
 		// The patch was well formed; what it makes of the resource is not (7.1).
 		err.Status = http.StatusUnprocessableEntity
 		return err
@@ -408,6 +411,6 @@ func (b *Base) forgetLocked(typ, id string) (topic bool) {
 	}
 	b.room.subscriptions.Remove(id)
 	b.room.lives.Delete(id)
-	delete(b.classic, id)
+	b.classic.remove(id)
 	return false
 }

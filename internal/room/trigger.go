@@ -106,8 +106,8 @@ func (r *Room) targetsLocked(t Trigger) ([]target, *fhir.Error) {
 		}
 		on, _ := b.topicByKey(state.TopicKey)
 		typ := focusType(on)
-		if c := b.classic[t.Subscription]; c != nil {
-			typ = c.typ
+		if c := b.classic.find(t.Subscription); c != nil {
+			typ = c.Type
 		}
 		return []target{{b, on, typ}}, b.checkFocusLocked(t, typ)
 	}

@@ -89,8 +89,8 @@ func (b *Base) Update(typ, id string, o *fhir.Object, q Request) (*Written, *fhi
 	return b.Write(Operation{Method: http.MethodPut, Type: typ, ID: id, Object: o}, q)
 }
 
-// check refuses a resource that is not of the type or form its place asks for.
-func (b *Base) check(typ string, o *fhir.Object) *fhir.Error {
+// Check refuses a resource that is not of the type or form its place asks for.
+func (b *Base) Check(typ string, o *fhir.Object) *fhir.Error {
 	if err := b.Stores(typ); err != nil {
 		return err
 	}

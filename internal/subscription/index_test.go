@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -107,4 +108,61 @@ func list(values []string) []any {
 		all = append(all, v)
 	}
 	return all
+}
+
+// slow is a filter that does something while it is asked.
+type slow struct{ meanwhile func() }
+
+func (f slow) Match(*fhir.Resource) (bool, []string)       { f.meanwhile(); return true, []string{"slow"} }
+func (f slow) Index() (string, []string)                   { return "", nil }
+func (f slow) Values(*fhir.Resource) (v []string, ok bool) { return nil, false }
+
+// While the filters of a subscription are asked how it stands, it takes events.
+func TestStands_DoNotHoldUpEvents(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, silent)
+	asked := 0
+	meanwhile := func() {
+		asked++
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			if _, err := r.AppendTo("s", fhir.NewOccurrence(start, nil, nil)); err != nil {
+				t.Error(err)
+			}
+		}()
+		select {
+		case <-done:
+		case <-time.After(10 * time.Second):
+			t.Error("an event waits for the filter")
+		}
+	}
+	s := spec("s")
+	s.Filter = slow{meanwhile}
+	r.Put(s)
+	state := &fhir.Resource{Type: "Encounter", ID: "e"}
+	if stands, more := r.Assess(s.TopicKey, state, "", 10); len(stands) != 1 || more != 0 || !stands[0].Passes || stands[0].Next != 1 {
+		t.Errorf("got %+v and %d more", stands, more)
+	}
+	if stand, ok := r.AssessOne("s", state); !ok || stand.Next != 2 || asked != 2 {
+		t.Errorf("got %+v, %t after %d questions", stand, ok, asked)
+	}
+}
+
+func TestStands_CountsThoseItLeavesOut(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, silent)
+	for i := range 5 {
+		r.Put(spec(fmt.Sprint(i)))
+	}
+	key, state := spec("0").TopicKey, &fhir.Resource{Type: "Encounter", ID: "e"}
+	for _, tt := range []struct {
+		wanted          string
+		most            int
+		listed, further int
+	}{{"", 10, 5, 0}, {"", 5, 5, 0}, {"", 2, 2, 3}, {"3", 2, 1, 0}, {"none", 2, 0, 0}} {
+		if stands, more := r.Assess(key, state, tt.wanted, tt.most); len(stands) != tt.listed || more != tt.further {
+			t.Errorf("%q, at most %d: got %d and %d more, want %d and %d", tt.wanted, tt.most, len(stands), more, tt.listed, tt.further)
+		}
+	}
 }

@@ -170,16 +170,6 @@ func (r *Registry) HasTopic(key string) bool {
 	return r.byTopic[key] != nil
 }
 
-// OnTopic returns the number of subscriptions on a topic.
-func (r *Registry) OnTopic(key string) int {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	if index := r.byTopic[key]; index != nil {
-		return len(index.all)
-	}
-	return 0
-}
-
 // Delivery is the outcome of an occurrence for one subscription on its topic.
 type Delivery struct {
 	Subscription string

@@ -6,14 +6,17 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 )
 
-// Catalogue is the set of topics of a room, by the id of their resource. It is
-// guarded by the lock of whoever owns it.
+// Catalogue is the set of topics of a room, by the id of their resource. It is safe
+// for concurrent use: a reader sees the topics as they are between two calls of Put,
+// Remove or Clear. Its lock is held for memory work only.
 type Catalogue struct {
+	mu     sync.RWMutex // guards all below
 	byKey  map[string]*Topic
-	order  []*Topic // in order of their being stored; the last one stored is last
-	byType map[string][]*Topic
+	order  []*Topic            // in order of their being stored; the last one stored is last
+	byType map[string][]*Topic // made when asked for; a slice in it never changes
 }
 
 // NewCatalogue makes an empty catalogue.
@@ -25,17 +28,24 @@ func NewCatalogue() *Catalogue {
 
 // Clear removes every topic.
 func (c *Catalogue) Clear() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.byKey, c.order, c.byType = map[string]*Topic{}, nil, map[string][]*Topic{}
 }
 
 // Clone is a catalogue of the same topics that can be changed by itself.
 func (c *Catalogue) Clone() *Catalogue {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
 	return &Catalogue{byKey: maps.Clone(c.byKey), order: slices.Clone(c.order), byType: map[string][]*Topic{}}
 }
 
-// Put adds a topic under the id of its resource, or replaces it.
+// Put adds a topic under the id of its resource, or replaces it in one step. The
+// topic must not be in use yet.
 func (c *Catalogue) Put(id string, t *Topic) {
-	c.Remove(id)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.removeLocked(id)
 	t.key = id
 	c.byKey[id] = t
 	c.order = append(c.order, t)
@@ -44,6 +54,12 @@ func (c *Catalogue) Put(id string, t *Topic) {
 
 // Remove removes the topic of a resource.
 func (c *Catalogue) Remove(id string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.removeLocked(id)
+}
+
+func (c *Catalogue) removeLocked(id string) {
 	if t := c.byKey[id]; t != nil {
 		delete(c.byKey, id)
 		c.order = slices.DeleteFunc(c.order, func(other *Topic) bool { return other == t })
@@ -53,12 +69,16 @@ func (c *Catalogue) Remove(id string) {
 
 // ByKey finds a topic by the id of its resource.
 func (c *Catalogue) ByKey(key string) (*Topic, bool) {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
 	t, ok := c.byKey[key]
 	return t, ok
 }
 
 // Holder is the id of the resource that defines a url in a version.
 func (c *Catalogue) Holder(url, version string) (id string, ok bool) {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
 	for _, t := range c.order {
 		if t.topic.URL == url && t.topic.Version == version {
 			return t.key, true
@@ -71,6 +91,8 @@ func (c *Catalogue) Holder(url, version string) (id string, ok bool) {
 // one, of equal or incomparable ones the last stored (TOP-21).
 func (c *Catalogue) Resolve(canonical string) (*Topic, bool) {
 	url, version, versioned := strings.Cut(canonical, "|")
+	c.mu.RLock()
+	defer c.mu.RUnlock()
 	var best *Topic
 	for _, t := range c.order {
 		if t.topic.URL != url || versioned && t.topic.Version != version {
@@ -119,12 +141,16 @@ func compareParts(a, b string) int {
 }
 
 // All lists the topics in order of their being stored.
-func (c *Catalogue) All() []*Topic { return slices.Clone(c.order) }
+func (c *Catalogue) All() []*Topic {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return slices.Clone(c.order)
+}
 
 // URLs lists the canonical URLs of all topics, sorted, each once.
 func (c *Catalogue) URLs() []string {
 	var urls []string
-	for _, t := range c.order {
+	for _, t := range c.All() {
 		urls = append(urls, t.topic.URL)
 	}
 	slices.Sort(urls)
@@ -134,10 +160,15 @@ func (c *Catalogue) URLs() []string {
 // ForType lists the topics with a trigger on a resource type, in order of their
 // being stored.
 func (c *Catalogue) ForType(typ string) []*Topic {
-	if found, ok := c.byType[typ]; ok {
+	c.mu.RLock()
+	found, ok := c.byType[typ]
+	c.mu.RUnlock()
+	if ok {
 		return found
 	}
-	var found []*Topic
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	found = nil
 	for _, t := range c.order {
 		if slices.ContainsFunc(t.triggers, func(g trigger) bool { return g.concerns(typ) }) {
 			found = append(found, t)

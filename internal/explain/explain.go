@@ -1,14 +1,20 @@
-package room
+// Package explain says why a subscription was, was not, or would be notified of a
+// change.
+//
+// It sits outside the flow: it reads the journal and what a room hands out, asks
+// topics, criteria and filters once more, and words what they say. It changes nothing,
+// and no write waits for it: it takes no lock of a room for longer than it takes to
+// copy. Beside a write, an explanation may know part of what the write changes.
+package explain
 
 import (
 	"cmp"
 	"fmt"
-	"maps"
 	"net/http"
-	"slices"
 	"strings"
 
 	"signalfhir/internal/fhir"
+	"signalfhir/internal/room"
 	"signalfhir/internal/store"
 	"signalfhir/internal/subscription"
 	"signalfhir/internal/topic"
@@ -54,92 +60,74 @@ type Step struct {
 // maxVerdicts bounds the subscriptions an explanation lists of one topic.
 const maxVerdicts = 1000
 
-// Explain tells what the change from one state of a resource to another would
-// do. Nothing is stored, numbered or sent. previous is nil for a create, current
-// for a delete; both have to be of one type and, where both have one, one id.
-// Where a subscription is named, it is about that alone.
-func (b *Base) Explain(previous, current *fhir.Object, subscription string) (*Explanation, *fhir.Error) {
-	change, err := b.imagine(previous, current)
+// Change explains what the change from one state of a resource to another would do on
+// a base. Nothing is stored, numbered or sent. previous is nil for a create, current
+// for a delete; both have to be of one type and, if both have one, one id. If a
+// subscription is named, the explanation is about that alone.
+func Change(b *room.Base, previous, current *fhir.Object, subscription string) (*Explanation, *fhir.Error) {
+	change, err := imagine(b, previous, current)
 	if err != nil {
 		return nil, err
 	}
 	if subscription != "" {
-		if _, err := b.store.Read("Subscription", subscription); err != nil {
+		if _, err := b.Read("Subscription", subscription); err != nil {
 			return nil, err
 		}
 	}
-	b.room.write.Lock()
-	defer b.room.write.Unlock()
-	return b.explainLocked(change, subscription), nil
+	return explain(b, change, subscription), nil
 }
 
-// ExplainVersion tells what the change to a version of a resource does by the
-// topics and filters there are now. It is nil where that version, or the one
-// before it, is no longer kept.
-func (b *Base) ExplainVersion(reference, version, subscription string) *Explanation {
-	typ, id, _ := strings.Cut(reference, "/")
-	change := b.store.ChangeTo(typ, id, version)
+// version explains what the change to a version of a resource does by the topics and
+// filters there are now. It is nil if that version, or the one before it, is no longer
+// kept.
+func version(b *room.Base, reference, version, subscription string) *Explanation {
+	change := b.ChangeTo(reference, version)
 	if change == nil {
 		return nil
 	}
-	b.room.write.Lock()
-	defer b.room.write.Unlock()
-	return b.explainLocked(change, subscription)
+	return explain(b, change, subscription)
 }
 
-func (b *Base) explainLocked(change *store.Change, subscription string) *Explanation {
+func explain(b *room.Base, change *store.Change, subscription string) *Explanation {
 	state := change.State()
-	e := &Explanation{Resource: state.Reference(), Release: string(b.release), Interaction: string(change.Interaction), Version: change.VersionID, Topics: []TopicVerdict{}}
-	topics := b.topics.ForType(state.Type)
+	e := &Explanation{Resource: state.Reference(), Release: string(b.Release()), Interaction: string(change.Interaction), Version: change.VersionID, Topics: []TopicVerdict{}}
 	if subscription != "" {
-		topics = b.topicsOfLocked(subscription)
+		e.Topics = append(e.Topics, topicVerdictFor(b, change, subscription)...)
+	} else {
+		for _, t := range b.TopicsFor(state.Type) {
+			e.Topics = append(e.Topics, topicVerdict(b, t, change, ""))
+		}
 	}
-	for _, t := range topics {
-		e.Topics = append(e.Topics, b.verdictLocked(t, change, subscription))
-	}
-	if subscription != "" && len(topics) == 0 && b.classic[subscription] == nil {
-		e.Topics = append(e.Topics, b.withoutTopicLocked(subscription, state)...)
-	}
-	for _, id := range slices.Sorted(maps.Keys(b.classic)) {
-		if c := b.classic[id]; subscription == id || subscription == "" && c.typ == state.Type {
-			stand, ok := b.room.subscriptions.AssessOne(id, state)
-			if ok {
-				e.Criteria = append(e.Criteria, c.verdict(stand, change))
-			}
+	for _, c := range criteria(b, state.Type, subscription) {
+		if stand, ok := b.AssessOne(c.Subscription, state); ok {
+			e.Criteria = append(e.Criteria, criteriaVerdict(c, stand, change))
 		}
 	}
 	return e
 }
 
-// topicsOfLocked is the topic of one subscription, none where it has none.
-func (b *Base) topicsOfLocked(subscription string) []*topic.Topic {
-	state, ok := b.room.subscriptions.State(subscription)
-	if !ok {
+// topicVerdictFor is the verdict on one subscription by its topic, none if it is not
+// on a topic of the base.
+func topicVerdictFor(b *room.Base, change *store.Change, subscription string) []TopicVerdict {
+	if t, ok := b.TopicOf(subscription); ok {
+		return []TopicVerdict{topicVerdict(b, t, change, subscription)}
+	}
+	if b.CriteriaOf(subscription) != nil {
 		return nil
 	}
-	t, ok := b.topicByKey(state.TopicKey)
-	if !ok {
-		return nil
-	}
-	return []*topic.Topic{t}
-}
-
-// withoutTopicLocked is the verdict on a subscription of the base whose topic was
-// deleted.
-func (b *Base) withoutTopicLocked(subscription string, state *fhir.Resource) []TopicVerdict {
-	is, _ := b.room.subscriptions.State(subscription)
-	stand, ok := b.room.subscriptions.AssessOne(subscription, state)
-	if !ok || is.Release != b.release {
+	name, known := b.TopicName(subscription)
+	stand, ok := b.AssessOne(subscription, change.State())
+	if !known || !ok {
 		return nil
 	}
 	return []TopicVerdict{{
-		Topic:         is.Topic,
+		Topic:         name,
 		Steps:         []Step{{"topic", false, "the server no longer has the topic"}},
-		Subscriptions: []Verdict{verdictOf(stand, false, state.Type)},
+		Subscriptions: []Verdict{verdictOf(stand, false, change.State().Type)},
 	}}
 }
 
-func (b *Base) verdictLocked(t *topic.Topic, change *store.Change, wanted string) TopicVerdict {
+func topicVerdict(b *room.Base, t *topic.Topic, change *store.Change, wanted string) TopicVerdict {
 	v := t.Explain(change)
 	verdict := TopicVerdict{Topic: t.URL(), Status: t.Status(), Fires: v.Fired, Subscriptions: []Verdict{}}
 	verdict.Steps = append(verdict.Steps, Step{"topic", true, "the topic is " + cmp.Or(t.Status(), "without status")})
@@ -150,14 +138,30 @@ func (b *Base) verdictLocked(t *topic.Topic, change *store.Change, wanted string
 		}
 		verdict.Steps = append(verdict.Steps, Step{s.Name, s.Passed, text})
 	}
-	stands := b.room.subscriptions.Assess(b.topicKey(t), change.State(), wanted, maxVerdicts)
+	stands, more := b.Assess(t, change.State(), wanted, maxVerdicts)
 	for _, stand := range stands {
 		verdict.Subscriptions = append(verdict.Subscriptions, verdictOf(stand, v.Fired, change.State().Type))
 	}
-	if wanted == "" {
-		verdict.More = b.room.subscriptions.OnTopic(b.topicKey(t)) - len(stands)
-	}
+	verdict.More = more
 	return verdict
+}
+
+// criteria lists those of classic subscriptions about a type, or of the one that is
+// wanted, whatever its type.
+func criteria(b *room.Base, typ, wanted string) []*room.Criteria {
+	if wanted != "" {
+		if c := b.CriteriaOf(wanted); c != nil {
+			return []*room.Criteria{c}
+		}
+		return nil
+	}
+	var about []*room.Criteria
+	for _, c := range b.Criteria() {
+		if c.Type == typ {
+			about = append(about, c)
+		}
+	}
+	return about
 }
 
 // verdictOf words how a subscription stands to an event.
@@ -177,20 +181,19 @@ func verdictOf(stand subscription.Assessment, fires bool, typ string) Verdict {
 	return v.decided(stand, fires && stand.Passes)
 }
 
-// verdict words how a classic subscription stands to a change.
-func (c *classic) verdict(stand subscription.Assessment, change *store.Change) Verdict {
+// criteriaVerdict words how a classic subscription stands to a change.
+func criteriaVerdict(c *room.Criteria, stand subscription.Assessment, change *store.Change) Verdict {
 	v := Verdict{Subscription: stand.Subscription, Sockets: stand.Sockets}
 	state := change.State()
-	selects, why := true, "criteria "+c.text+" selects it"
+	selects, why := true, "criteria "+c.Text+" selects it"
 	switch {
-	case c.typ != state.Type:
-		selects, why = false, "criteria "+c.text+" is about "+c.typ+", the resource is a "+state.Type
+	case c.Type != state.Type:
+		selects, why = false, "criteria "+c.Text+" is about "+c.Type+", the resource is a "+state.Type
 	case change.Current == nil:
 		selects, why = false, "a classic subscription is not told of a deletion"
-	case c.query != nil:
-		passes, reasons := c.query.Explain(state)
-		if !passes {
-			selects, why = false, "criteria "+c.text+" does not select it: "+strings.Join(reasons, "; ")
+	default:
+		if passes, reasons := c.Explain(state); !passes {
+			selects, why = false, "criteria "+c.Text+" does not select it: "+strings.Join(reasons, "; ")
 		}
 	}
 	v.ask("criteria", selects, why)
@@ -210,7 +213,7 @@ func (v Verdict) decided(stand subscription.Assessment, concerns bool) Verdict {
 		bound = fmt.Sprintf("%d bound: %s", n, strings.Join(stand.Sockets, ", "))
 	}
 	v.ask("bindings", len(stand.Sockets) > 0, bound)
-	v.Numbered = concerns && !dormant(stand.Status)
+	v.Numbered = concerns && !stand.Dormant
 	v.Sent = v.Numbered && active && len(stand.Sockets) > 0
 	switch {
 	case !v.Numbered:
@@ -226,7 +229,7 @@ func (v Verdict) decided(stand subscription.Assessment, concerns bool) Verdict {
 }
 
 // imagine makes the change between two states, under the checks of a write.
-func (b *Base) imagine(previous, current *fhir.Object) (*store.Change, *fhir.Error) {
+func imagine(b *room.Base, previous, current *fhir.Object) (*store.Change, *fhir.Error) {
 	if previous == nil && current == nil {
 		return nil, fhir.Refuse(http.StatusBadRequest, "required", "give the state after the change as current, the one before it as previous, or both")
 	}
@@ -235,7 +238,7 @@ func (b *Base) imagine(previous, current *fhir.Object) (*store.Change, *fhir.Err
 		if o == nil {
 			return nil, nil
 		}
-		if err := b.check(o.Text("resourceType"), o); err != nil {
+		if err := b.Check(o.Text("resourceType"), o); err != nil {
 			for i := range err.Issues {
 				err.Issues[i].Diagnostics = member + ": " + err.Issues[i].Diagnostics
 			}
@@ -245,7 +248,7 @@ func (b *Base) imagine(previous, current *fhir.Object) (*store.Change, *fhir.Err
 		if o.Text("id") == "" {
 			o.Set("id", id)
 		}
-		return fhir.NewResource(b.release, o), nil
+		return fhir.NewResource(b.Release(), o), nil
 	}
 	before, err := resource("previous", previous)
 	if err != nil {
@@ -255,7 +258,7 @@ func (b *Base) imagine(previous, current *fhir.Object) (*store.Change, *fhir.Err
 	if err != nil {
 		return nil, err
 	}
-	change := &store.Change{Interaction: store.Update, Method: http.MethodPut, Previous: before, Current: after, At: b.room.clock.Now()}
+	change := &store.Change{Interaction: store.Update, Method: http.MethodPut, Previous: before, Current: after, At: b.Room().Clock().Now()}
 	switch {
 	case before == nil:
 		change.Interaction, change.Method = store.Create, http.MethodPost

@@ -1,4 +1,4 @@
-package room
+package explain
 
 import (
 	"cmp"
@@ -10,9 +10,10 @@ import (
 
 	"signalfhir/internal/fhir"
 	"signalfhir/internal/journal"
+	"signalfhir/internal/room"
 )
 
-// About says which changes [Room.Happened] is about: those of a resource, those that can
+// About says which changes [Happened] is about: those of a resource, those that can
 // concern a subscription, the one an entry of the journal belongs to. What is zero
 // does not narrow them.
 type About struct {
@@ -83,19 +84,19 @@ const maxHappenings = 100
 
 // Happened tells what changes and triggers led to, as far as the journal goes back, the
 // newest last. Their criteria and filters are asked again, as they are now.
-func (r *Room) Happened(about About) Happenings {
+func Happened(r *room.Room, about About) Happenings {
 	release := "" // of the changes that can concern the subscription
 	if res, err := r.Subscription(about.Subscription); err == nil {
 		release = string(res.Release)
 	}
-	changes, statuses := r.happenings(about.Subscription, func(h *Happening) bool {
+	changes, statuses := happenings(r, about.Subscription, func(h *Happening) bool {
 		return (about.Resource == "" || h.Resource == about.Resource) &&
 			(about.Subscription == "" || h.Release == release || h.tells(func(step Consequence) bool { return step.Subscription == about.Subscription })) &&
 			(about.Seq == 0 || h.Seq == about.Seq || h.tells(func(step Consequence) bool { return step.Seq == about.Seq }))
 	})
 	changes = changes[max(0, len(changes)-maxHappenings):]
 	for _, h := range changes {
-		r.judge(h, about.Subscription, statuses)
+		judge(r, h, about.Subscription, statuses)
 	}
 	return changes
 }
@@ -132,7 +133,7 @@ func (changes Happenings) String() string {
 }
 
 // judge adds the verdict on a change as topics and filters are now.
-func (r *Room) judge(h *Happening, subscription string, statuses statuses) {
+func judge(r *room.Room, h *Happening, subscription string, statuses statuses) {
 	release, _ := fhir.ParseRelease(h.Release)
 	base := r.Base(release)
 	switch {
@@ -142,10 +143,10 @@ func (r *Room) judge(h *Happening, subscription string, statuses statuses) {
 		h.Note = "the journal no longer goes back to the change itself, so the criteria cannot be asked again"
 	case h.former:
 		h.Note = "the room was reset since and the resource is another, so the criteria cannot be asked again"
-	case subscription != "" && !r.has(subscription):
+	case subscription != "" && !has(r, subscription):
 		h.Note = "the subscription was deleted since, so its filters cannot be asked again"
 	default:
-		if h.Verdict = base.ExplainVersion(h.Resource, h.Version, subscription); h.Verdict == nil {
+		if h.Verdict = version(base, h.Resource, h.Version, subscription); h.Verdict == nil {
 			h.Note = "the versions before and after it are no longer kept, so the criteria cannot be asked again"
 			return
 		}
@@ -159,7 +160,7 @@ func (r *Room) judge(h *Happening, subscription string, statuses statuses) {
 }
 
 // has tells whether there is a subscription.
-func (r *Room) has(subscription string) bool {
+func has(r *room.Room, subscription string) bool {
 	_, err := r.Subscription(subscription)
 	return err == nil
 }
@@ -272,7 +273,7 @@ func (h *Happening) joins(life []*Happening) []*Happening {
 // happenings reads from the journal which changes led to what; of what concerns
 // subscriptions only what concerns one, where it is named. It answers the statuses
 // subscriptions had meanwhile, too.
-func (r *Room) happenings(subscription string, wanted func(*Happening) bool) (Happenings, statuses) {
+func happenings(r *room.Room, subscription string, wanted func(*Happening) bool) (Happenings, statuses) {
 	var all []*Happening
 	about := map[string]*Happening{} // the latest change of a resource, by release and reference
 	type event struct {
@@ -282,7 +283,7 @@ func (r *Room) happenings(subscription string, wanted func(*Happening) bool) (Ha
 	led := map[event]*Happening{}      // which change an event is of
 	lives := map[string][]*Happening{} // the changes of a resource, by release and reference
 	had := statuses{}
-	for _, e := range r.journal.Entries(journal.Filter{Kinds: []string{journal.Change, journal.Fired, journal.NotFired, journal.Appended, journal.NotSent, journal.Sent, journal.Status}}) {
+	for _, e := range r.Journal().Entries(journal.Filter{Kinds: []string{journal.Change, journal.Fired, journal.NotFired, journal.Appended, journal.NotSent, journal.Sent, journal.Status}}) {
 		if e.Kind == journal.Status {
 			had[e.Subscription] = append(had[e.Subscription], gained{e.Seq, e.Text})
 			continue
