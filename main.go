@@ -8,8 +8,8 @@
 //	HTTP write ─▶ store ─▶ topic ─▶ subscription ─▶ encode ─▶ hub ─▶ socket
 //	/mock/trigger ─────────────────────▲    └─▶ $events, $status
 //
-// main.go reads the options and runs the program, server.go lists the routes,
-// handlers.go translates between HTTP and the room, mock.go serves the control
+// internal/command reads the options, main.go runs what they ask for, server.go
+// lists the routes, handlers.go translates between HTTP and the room, mock.go serves the control
 // routes, hub.go moves bytes to and from the sockets. The rules of FHIR live
 // below internal/.
 package main

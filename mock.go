@@ -13,6 +13,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"signalfhir/internal/fhir"
+	"signalfhir/internal/httpedge"
 	"signalfhir/internal/journal"
 	"signalfhir/internal/room"
 	"signalfhir/internal/synth"
@@ -40,20 +41,11 @@ func problem(c echo.Context, refused *fhir.Error, seen any) error {
 	for _, i := range refused.Issues {
 		body.Issues = append(body.Issues, issue{i.Code, i.Diagnostics, i.Expression})
 	}
-	return answer(c, refused.Status, "application/problem+json", body)
-}
-
-func answer(c echo.Context, status int, kind string, body any) error {
-	c.Response().Header().Set("Content-Type", kind)
-	c.Response().Header().Set("Cache-Control", "no-store")
-	c.Response().WriteHeader(status)
-	encoder := json.NewEncoder(c.Response())
-	encoder.SetEscapeHTML(false)
-	return encoder.Encode(body)
+	return httpedge.WriteJSON(c, refused.Status, "application/problem+json", body)
 }
 
 func answerJSON(c echo.Context, body any) error {
-	return answer(c, http.StatusOK, "application/json", body)
+	return httpedge.WriteJSON(c, http.StatusOK, "application/json", body)
 }
 
 // control reads the JSON body of a control route strictly, so that a misspelt
@@ -323,7 +315,7 @@ func (s *server) stepGenerator(c echo.Context) error {
 func (s *server) generator(c echo.Context, status int, name string) error {
 	for _, state := range s.room.Generators().List() {
 		if state.Name == name {
-			return answer(c, status, "application/json", state)
+			return httpedge.WriteJSON(c, status, "application/json", state)
 		}
 	}
 	return fhir.Refuse(http.StatusNotFound, "not-found", "there is no generator %q", name)

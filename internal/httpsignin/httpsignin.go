@@ -13,6 +13,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"signalfhir/internal/clock"
+	"signalfhir/internal/httpedge"
 )
 
 // The one project and person everybody signs in to and as.
@@ -56,7 +57,7 @@ func (s *SignIn) Token(c echo.Context) error {
 		Reference string `json:"reference"`
 		Display   string `json:"display,omitempty"`
 	}
-	return write(c, http.StatusOK, struct {
+	return httpedge.WriteJSON(c, http.StatusOK, "application/json", struct {
 		AccessToken string    `json:"access_token"`
 		TokenType   string    `json:"token_type"`
 		ExpiresIn   int       `json:"expires_in"` // seconds
@@ -73,7 +74,7 @@ func (s *SignIn) Token(c echo.Context) error {
 // refuse writes an error as RFC 6749, section 5.2, has it. OAuth clients read that
 // and no OperationOutcome.
 func refuse(c echo.Context, why string) error {
-	return write(c, http.StatusBadRequest, map[string]string{"error": "invalid_request", "error_description": why})
+	return httpedge.WriteJSON(c, http.StatusBadRequest, "application/json", map[string]string{"error": "invalid_request", "error_description": why})
 }
 
 // token returns a JWT for a client. It states that nobody signed it (alg none).
@@ -100,7 +101,7 @@ func (s *SignIn) Me(c echo.Context) error {
 	type object map[string]any
 	_, person, _ := strings.Cut(devPerson, "/")
 	_, project, _ := strings.Cut(devProject, "/")
-	return write(c, http.StatusOK, object{
+	return httpedge.WriteJSON(c, http.StatusOK, "application/json", object{
 		"project": object{
 			"resourceType": "Project", "id": project, "name": "signalfhir",
 			"features": []string{"websocket-subscriptions"},
@@ -120,14 +121,6 @@ func (s *SignIn) Me(c echo.Context) error {
 }
 
 // Logout serves POST /oauth2/logout. There is no session to end.
-func (s *SignIn) Logout(c echo.Context) error { return write(c, http.StatusOK, struct{}{}) }
-
-func write(c echo.Context, status int, body any) error {
-	h := c.Response().Header()
-	h.Set("Content-Type", "application/json")
-	h.Set("Cache-Control", "no-store")
-	c.Response().WriteHeader(status)
-	encoder := json.NewEncoder(c.Response())
-	encoder.SetEscapeHTML(false)
-	return encoder.Encode(body)
+func (s *SignIn) Logout(c echo.Context) error {
+	return httpedge.WriteJSON(c, http.StatusOK, "application/json", struct{}{})
 }

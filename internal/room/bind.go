@@ -102,7 +102,7 @@ func (b *Base) bindable(id string) *fhir.Error {
 // Bind binds a socket to every subscription a token covers and sends their
 // handshakes, in the order of the token (WS-22). It tells how many bindings
 // were made and what was refused. said is the dialect it was asked for in, which
-// decides the voice of the notifications.
+// decides the frame format of the notifications.
 func (r *Room) Bind(s subscription.Socket, secret, said string) (int, []*fhir.Error) {
 	t, err := r.tokens.Lookup(secret)
 	if err != nil {
@@ -119,12 +119,12 @@ func (r *Room) Bind(s subscription.Socket, secret, said string) (int, []*fhir.Er
 			problems = append(problems, fhir.Refuse(http.StatusGone, "deleted", "the token is for a Subscription/%s that was deleted; the one there is now needs a token of its own", id))
 			continue
 		}
-		if err := r.subscriptions.BindIn(voice(said), id, s, t.Secret, t.Expires); err != nil {
+		if err := r.subscriptions.BindIn(frameFormat(said), id, s, t.Secret, t.Expires); err != nil {
 			problems = append(problems, err)
 			continue
 		}
 		bound++
-		if voice(said) == fhir.MedplumFormat {
+		if frameFormat(said) == fhir.MedplumFormat {
 			r.orphans.bound(s, id)
 		}
 	}
@@ -158,8 +158,8 @@ func (r *Room) Gone(s subscription.Socket) {
 	r.collect(s, "")
 }
 
-// voice is that of a dialect.
-func voice(said string) fhir.FrameFormat {
+// frameFormat returns the frame format of a dialect.
+func frameFormat(said string) fhir.FrameFormat {
 	if said == dialect.Medplum {
 		return fhir.MedplumFormat
 	}
