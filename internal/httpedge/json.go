@@ -1,11 +1,16 @@
-// Package httpedge has what the routes of every kind share at the edge to HTTP.
 package httpedge
 
 import (
 	"encoding/json"
+	"strings"
 
 	"github.com/labstack/echo/v4"
+
+	"signalfhir/internal/fhir"
 )
+
+// FHIRJSON is the media type of FHIR resources.
+const FHIRJSON = "application/fhir+json"
 
 // WriteJSON writes body as JSON of a media type. Nothing may cache it. It leaves <, >
 // and & as they are, which FHIR narratives are full of.
@@ -17,4 +22,18 @@ func WriteJSON(c echo.Context, status int, mediaType string, body any) error {
 	encoder := json.NewEncoder(c.Response())
 	encoder.SetEscapeHTML(false)
 	return encoder.Encode(body)
+}
+
+// WriteFHIR writes a FHIR resource, indented if the request has _pretty. It names the
+// FHIR version if the request's Accept does.
+func WriteFHIR(c echo.Context, status int, resource []byte) error {
+	if pretty := c.QueryParam("_pretty"); pretty == "true" || pretty == "" && c.QueryParams().Has("_pretty") {
+		resource = fhir.Indent(resource)
+	}
+	kind := FHIRJSON + "; charset=utf-8"
+	if strings.Contains(c.Request().Header.Get("Accept"), "fhirVersion=") {
+		release, _ := fhir.ParseRelease(c.Param("release"))
+		kind += "; fhirVersion=" + release.Version()[:3]
+	}
+	return c.Blob(status, kind, resource)
 }

@@ -11,6 +11,7 @@
 package room
 
 import (
+	"context"
 	"sync"
 	"time"
 
@@ -59,6 +60,10 @@ type Room struct {
 
 	orphans orphans
 
+	instance string          // names this room among others that had its name
+	life     context.Context // ends when the room closes
+	end      func()          // ends it
+
 	// write serialises changes: it is held from the check of a write to the
 	// append of its events, and guards pending. Readers do not take it: store, topics,
 	// classic subscriptions, registry and journal can each be read beside a write. Lock
@@ -91,7 +96,10 @@ func New(o Options) (*Room, *fhir.Error) {
 		random:  o.Random,
 		journal: journal.New(o.Clock, journal.Options{Size: o.JournalSize}),
 		pending: map[*pendingTrigger]struct{}{},
+		// Not of the room's own source: a seeded one repeats itself.
+		instance: random.Secure().ID(),
 	}
+	r.life, r.end = context.WithCancel(context.Background())
 	r.tokens = token.New(o.Clock, o.Random, o.MaxTokens, r.expired)
 	for _, release := range o.Releases {
 		r.bases = append(r.bases, r.newBase(release))
@@ -103,7 +111,7 @@ func New(o Options) (*Room, *fhir.Error) {
 		LogSize:     o.LogSize,
 		KeepExpired: o.KeepExpired,
 		Observer:    r.observer(),
-		OnEnd:       r.ended,
+		OnEnd:       r.subscriptionEnded,
 	})
 	r.generators = synth.NewSet(o.Clock, generatorWrites{r})
 	if err := r.load(); err != nil {
@@ -122,6 +130,7 @@ func orDefault[T int | time.Duration](v, fallback T) T {
 
 // Close ends everything the room runs by itself: generators, timers, bindings.
 func (r *Room) Close() {
+	r.end()
 	r.generators.Close()
 	r.write.Lock()
 	r.stopTriggersLocked()
@@ -129,6 +138,14 @@ func (r *Room) Close() {
 	r.subscriptions.Close()
 	r.tokens.Reset()
 }
+
+// Context ends when the room closes. Whoever waits for something in the room waits no
+// longer.
+func (r *Room) Context() context.Context { return r.life }
+
+// Instance names this room. Another one, even one with the same name and settings, has
+// another instance, and the numbers of its journal start anew.
+func (r *Room) Instance() string { return r.instance }
 
 // Journal is the record of the room.
 func (r *Room) Journal() *journal.Journal { return r.journal }

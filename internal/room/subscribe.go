@@ -170,8 +170,8 @@ func (b *Base) setStatusLocked(res *fhir.Resource, status, why string) {
 	_, _ = b.store.Update(res.Type, res.ID, b.release.WithStatus(res.Object, status, why), "")
 }
 
-// ended turns a subscription off whose end has come (LC-11).
-func (r *Room) ended(id string) {
+// subscriptionEnded turns a subscription off whose end has come (LC-11).
+func (r *Room) subscriptionEnded(id string) {
 	r.write.Lock()
 	defer r.write.Unlock()
 	b, err := r.baseOf(id)

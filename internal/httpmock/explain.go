@@ -1,4 +1,4 @@
-package main
+package httpmock
 
 import (
 	"encoding/json"
@@ -8,12 +8,13 @@ import (
 
 	"signalfhir/internal/explain"
 	"signalfhir/internal/fhir"
+	"signalfhir/internal/httpedge"
 )
 
 // "Why was I not notified?"
 
-// explain answers POST /mock/explain: what a change would do. Nothing is stored.
-func (s *server) explain(c echo.Context) error {
+// Explain serves POST /mock/explain: what a change would do. Nothing is stored.
+func (m *Mock) Explain(c echo.Context) error {
 	var in struct {
 		Release      string          `json:"release"`
 		Subscription string          `json:"subscription"`
@@ -26,14 +27,14 @@ func (s *server) explain(c echo.Context) error {
 	if err := onlyParameters(c, "format"); err != nil {
 		return err
 	}
-	base := s.room.Base(s.options.Releases()[0])
-	if res, err := s.room.Subscription(in.Subscription); err == nil {
-		base = s.room.Base(res.Release)
+	base := httpedge.Room(c).Base(m.options.Releases[0])
+	if res, err := httpedge.Room(c).Subscription(in.Subscription); err == nil {
+		base = httpedge.Room(c).Base(res.Release)
 	}
 	if in.Release != "" {
 		release, _ := fhir.ParseRelease(in.Release)
-		if base = s.room.Base(release); base == nil {
-			return fhir.Refuse(http.StatusBadRequest, "code-invalid", "got %q, expected one of %v", in.Release, s.options.Releases()).At("release")
+		if base = httpedge.Room(c).Base(release); base == nil {
+			return fhir.Refuse(http.StatusBadRequest, "code-invalid", "got %q, expected one of %v", in.Release, m.options.Releases).At("release")
 		}
 	}
 	var states [2]*fhir.Object
@@ -53,10 +54,10 @@ func (s *server) explain(c echo.Context) error {
 	if text, err := wantsText(c); text || err != nil {
 		return orText(c, err, explanation.String())
 	}
-	return answerJSON(c, explanation)
+	return writeJSON(c, explanation)
 }
 
-// wantsText tells whether the answer is to be read in a terminal.
+// wantsText reports whether the response is to be read in a terminal.
 func wantsText(c echo.Context) (bool, error) {
 	switch format := c.QueryParam("format"); format {
 	case "", "json":
@@ -75,26 +76,26 @@ func orText(c echo.Context, err error, text string) error {
 	return c.String(http.StatusOK, text)
 }
 
-// explained answers GET /mock/explain: what the changes and triggers of a
+// Explained serves GET /mock/explain: what the changes and triggers of a
 // resource led to, or of every resource, for a subscription or all of them, or the
 // one a journal entry belongs to; as far as the journal goes back, the newest last.
-func (s *server) explained(c echo.Context) error {
+func (m *Mock) Explained(c echo.Context) error {
 	if err := onlyParameters(c, "resource", "subscription", "seq", "format"); err != nil {
 		return err
 	}
-	seq, err := eventNumber(given(c, "seq"), 0)
+	seq, err := sequenceNumber(c.QueryParam("seq"))
 	if err != nil {
 		return err
 	}
-	about := explain.About{Resource: c.QueryParam("resource"), Subscription: c.QueryParam("subscription"), Seq: uint64(seq)}
+	about := explain.About{Resource: c.QueryParam("resource"), Subscription: c.QueryParam("subscription"), Seq: seq}
 	if about == (explain.About{}) {
 		return fhir.Refuse(http.StatusBadRequest, "required", "name a resource (Encounter/1), a subscription (its id), both, or an entry of the journal (seq)")
 	}
-	changes := explain.Happened(s.room, about)
+	changes := explain.Happened(httpedge.Room(c), about)
 	if text, err := wantsText(c); text || err != nil {
 		return orText(c, err, changes.String())
 	}
-	return answerJSON(c, struct {
+	return writeJSON(c, struct {
 		Changes explain.Happenings `json:"changes"`
 	}{changes})
 }

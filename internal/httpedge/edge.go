@@ -1,0 +1,200 @@
+// Package httpedge is what every request passes on its way to a handler: the form
+// of its path, the room it is in, the guards of Host and Origin, limits, the log and
+// the journal. On the way back it turns errors into answers.
+//
+// A route says what it needs with [Needs]. The edge reads those of the route that
+// the router found, so nothing here knows an address.
+package httpedge
+
+import (
+	"log/slog"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/labstack/echo/v4"
+
+	"signalfhir/internal/fhir"
+	"signalfhir/internal/room"
+)
+
+// Needs says what the edge does for the requests of a route.
+type Needs struct {
+	Room     bool // the handler works in a room: the address exists in each of them
+	FHIR     bool // the address is below a FHIR base
+	Record   bool // the exchange goes to the journal of its room
+	OwnPages bool // pages of other origins are refused
+	Problems bool // refusals are problem details (RFC 9457), not OperationOutcomes
+	Socket   bool // the request lasts as long as a socket, which has a log of its own
+}
+
+// Options are the settings of an [Edge].
+type Options struct {
+	Address      string   // http://host:port of the server as seen from this machine
+	PublicURL    string   // root URL clients use, if it differs; no trailing slash
+	Listen       string   // host:port the server was told to listen on
+	AllowHost    []string // further Hosts; "*" is any
+	AllowOrigin  []string // further origins of pages; "*" is any
+	MaxBodyBytes int64    // of a request
+	Rooms        *room.Rooms
+	Logger       *slog.Logger
+	Counted      func(method string, status int) // called once per request
+}
+
+// Edge holds what the requests of one server have in common.
+type Edge struct {
+	options Options
+	echo    *echo.Echo       // makes the contexts of areas
+	needs   map[string]Needs // by the path of a route, as the router has it
+	areas   *echo.Router     // finds the needs of addresses that are not a route
+}
+
+// New returns an edge for app, without routes.
+func New(app *echo.Echo, o Options) *Edge {
+	return &Edge{options: o, echo: app, needs: map[string]Needs{}, areas: echo.NewRouter(app)}
+}
+
+// Declare says what the requests of a path need. The path is that of a route, or ends
+// in /* and is an area: its needs are those of every address in it that is not a
+// route. A path in a room is declared for the default room; the edge adds the others.
+func (e *Edge) Declare(path string, n Needs) {
+	paths := []string{path}
+	if n.Room {
+		paths = append(paths, InRoom(path))
+	}
+	for _, p := range paths {
+		if _, known := e.needs[p]; !known {
+			e.areas.Add(http.MethodGet, p, func(echo.Context) error { return nil })
+		}
+		e.needs[p] = n
+	}
+}
+
+// InRoom returns the path of a route as it is in a room that is not the default one.
+func InRoom(path string) string { return "/rooms/:room" + path }
+
+// visit is what the edge knows of a request.
+type visit struct {
+	edge   *Edge
+	needs  Needs
+	routed bool       // the router found a route
+	name   string     // of the room, as the address has it; "" for the default room
+	room   *room.Room // nil if the route needs none, or there is none of that name
+}
+
+const visitKey = "visit"
+
+func visitOf(c echo.Context) *visit {
+	v, _ := c.Get(visitKey).(*visit)
+	if v == nil {
+		return &visit{}
+	}
+	return v
+}
+
+// Room returns the room a request is in. It is nil unless the route needs one.
+func Room(c echo.Context) *room.Room { return visitOf(c).room }
+
+// NeedsOf returns what the route of a request needs.
+func NeedsOf(c echo.Context) Needs { return visitOf(c).needs }
+
+// Routed reports whether the router found a route for a request, perhaps for other
+// methods only.
+func Routed(c echo.Context) bool { return visitOf(c).routed }
+
+// Root returns the URL the client of a request reaches its room at, without a trailing
+// slash. Everything in the room has an address below it. What a proxy says of the
+// host is believed only from a peer on this machine or network.
+func Root(c echo.Context) string {
+	v := visitOf(c)
+	return v.edge.Root(c) + room.Path(v.name)
+}
+
+// Root returns the URL the client of a request reaches the server at, without a
+// trailing slash.
+func (e *Edge) Root(c echo.Context) string {
+	if e.options.PublicURL != "" {
+		return e.options.PublicURL
+	}
+	host := c.Request().Host
+	if peer := net.ParseIP(c.RealIP()); peer != nil && (peer.IsLoopback() || peer.IsPrivate()) {
+		if forwarded, _, _ := strings.Cut(c.Request().Header.Get("X-Forwarded-Host"), ","); forwarded != "" {
+			host = strings.TrimSpace(forwarded)
+		}
+	}
+	return c.Scheme() + "://" + host
+}
+
+// SocketURL returns the address of the sockets of a room. root is the URL of the room.
+func SocketURL(root string) string { return "ws" + strings.TrimPrefix(root, "http") + "/ws" }
+
+// Bases returns the URLs of the FHIR bases of a room by release. root is the URL of the
+// room.
+func Bases(root string, releases []fhir.Release) map[string]string {
+	bases := map[string]string{}
+	for _, r := range releases {
+		bases[string(r)] = root + "/fhir/" + string(r)
+	}
+	return bases
+}
+
+// Enter finds out what a request needs and which room it is in. It refuses nothing:
+// what follows logs and records the refusal.
+func (e *Edge) Enter(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		v := &visit{edge: e}
+		c.Set(visitKey, v)
+		path, name := c.Path(), c.Param("room")
+		if v.needs, v.routed = e.needs[path]; !v.routed {
+			area := e.echo.NewContext(nil, nil)
+			e.areas.Find(http.MethodGet, c.Request().URL.Path, area)
+			path, name = area.Path(), area.Param("room")
+			v.needs = e.needs[path]
+		}
+		writeRelease(c.Request(), path)
+		if !v.needs.Room {
+			return next(c)
+		}
+		v.name = name
+		r, leave := e.options.Rooms.Enter(name)
+		if r == nil {
+			return next(c)
+		}
+		defer leave()
+		v.room = r
+		return next(c)
+	}
+}
+
+// NeedRoom refuses a request in a room that does not exist.
+func (e *Edge) NeedRoom(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		if v := visitOf(c); v.needs.Room && v.room == nil {
+			return room.NoRoom(v.name)
+		}
+		return next(c)
+	}
+}
+
+// writeRelease gives the release in the path of a request its one case, as in
+// /fhir/R5. route is the path of the route.
+func writeRelease(r *http.Request, route string) {
+	written := segment(route, r.URL.Path, ":release")
+	if release, known := fhir.ParseRelease(written); known && written != string(release) {
+		segments := strings.Split(r.URL.Path, "/")
+		segments[slices.Index(strings.Split(route, "/"), ":release")] = string(release)
+		r.URL.Path = strings.Join(segments, "/")
+	}
+}
+
+// segment returns the segment of a path that stands in the place of a parameter of
+// its route. It returns "" if the route has no such parameter.
+func segment(route, path, parameter string) string {
+	at := slices.Index(strings.Split(route, "/"), parameter)
+	segments := strings.Split(path, "/")
+	if at < 0 || at >= len(segments) {
+		return ""
+	}
+	return segments[at]
+}

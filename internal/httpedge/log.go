@@ -1,0 +1,58 @@
+package httpedge
+
+import (
+	"log/slog"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/labstack/echo/v4"
+	"github.com/labstack/echo/v4/middleware"
+
+	"signalfhir/internal/token"
+)
+
+// Log writes one line per request and has errors answered. Sockets log for themselves:
+// their request ends only with the socket.
+func (e *Edge) Log() echo.MiddlewareFunc {
+	return middleware.RequestLoggerWithConfig(middleware.RequestLoggerConfig{
+		Skipper:     func(c echo.Context) bool { return NeedsOf(c).Socket },
+		LogStatus:   true,
+		LogMethod:   true,
+		LogLatency:  true,
+		LogError:    true,
+		HandleError: true,
+		LogValuesFunc: func(c echo.Context, v middleware.RequestLoggerValues) error {
+			e.options.Counted(v.Method, v.Status)
+			level := slog.LevelDebug
+			if v.Status >= http.StatusInternalServerError {
+				level = slog.LevelError
+			} else if v.Status >= http.StatusBadRequest || v.Method != http.MethodGet {
+				level = slog.LevelInfo
+			}
+			attrs := []slog.Attr{slog.Int("status", v.Status), slog.Duration("took", v.Latency.Round(time.Microsecond))}
+			if v.Error != nil {
+				attrs = append(attrs, slog.String("why", v.Error.Error()))
+			}
+			path := shownURI(c, &url.URL{Path: c.Request().URL.Path})
+			if room := Room(c); room != nil {
+				path = string(room.Redact([]byte(path)))
+			} else {
+				path = token.Redact(path)
+			}
+			e.options.Logger.LogAttrs(c.Request().Context(), level, v.Method+" "+path, attrs...)
+			return nil
+		},
+	})
+}
+
+// Recover turns a panic of a handler into an error.
+func (e *Edge) Recover() echo.MiddlewareFunc {
+	return middleware.RecoverWithConfig(middleware.RecoverConfig{
+		DisableStackAll: true,
+		LogErrorFunc: func(_ echo.Context, err error, stack []byte) error {
+			e.options.Logger.Error("a handler panicked", "error", err, "stack", string(stack))
+			return err
+		},
+	})
+}

@@ -1,0 +1,190 @@
+package httpedge
+
+import (
+	"bytes"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"signalfhir/internal/fhir"
+	"signalfhir/internal/journal"
+	"signalfhir/internal/token"
+)
+
+// recordedBytes is how many bytes of a body the journal keeps.
+const recordedBytes = 64 << 10
+
+// Record writes the exchanges of routes that need it to the journal of their room, as
+// they went over the wire. Reading the journal is not recorded: a page that follows
+// it would fill it.
+func (e *Edge) Record(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		room := Room(c)
+		if !NeedsOf(c).Record || room == nil {
+			return next(c)
+		}
+		start := time.Now()
+		r := c.Request()
+		method := r.Method
+		in := &recordedBody{ReadCloser: r.Body}
+		r.Body = in
+		res := c.Response()
+		if head, ok := res.Writer.(headWriter); ok {
+			method = http.MethodHead
+			defer func() { res.Writer = head }()
+		}
+		out := &recordedWriter{ResponseWriter: res.Writer}
+		res.Writer = out
+		err := next(c)
+		took := time.Since(start)
+		readRest(c, in)
+		r.Body = in.ReadCloser // net/http ends the request by what its own body says
+		x := &journal.Exchange{
+			Method:          method,
+			Path:            shownURI(c, r.URL),
+			Status:          res.Status,
+			Took:            took,
+			RequestHeaders:  headers(r.Header),
+			RequestBody:     in.Bytes(),
+			ResponseHeaders: headers(res.Header()),
+			ResponseBody:    out.Bytes(),
+			Truncated:       in.more || out.more || r.ContentLength > int64(in.Len()),
+		}
+		if method == http.MethodHead {
+			x.ResponseBody = nil
+		}
+		redact(x, room.Redact)
+		room.Record(journal.Entry{Kind: journal.HTTP, Subscription: subscriptionOf(r.URL.Path, res.Header().Get("Location")), Exchange: x})
+		return err
+	}
+}
+
+// redact replaces the tokens in an exchange by their fingerprints. It copies the
+// bodies, so that the journal holds memory of just their size.
+func redact(x *journal.Exchange, hidden func([]byte) []byte) {
+	// No line of a head holds a line feed, so all lines are searched together.
+	type line struct {
+		headers map[string]string
+		name    string
+	}
+	var lines []line
+	head := []byte(x.Path)
+	for _, headers := range []map[string]string{x.RequestHeaders, x.ResponseHeaders} {
+		for name, value := range headers {
+			lines = append(lines, line{headers, name})
+			head = append(append(head, '\n'), value...)
+		}
+	}
+	shown := strings.Split(string(hidden(head)), "\n")
+	x.Path = shown[0]
+	for i, l := range lines {
+		l.headers[l.name] = shown[i+1]
+	}
+	x.RequestBody = bytes.Clone(hidden(x.RequestBody))
+	x.ResponseBody = bytes.Clone(hidden(x.ResponseBody))
+}
+
+// subscriptionOf returns the id of the Subscription an exchange is about: the one in
+// its path, or the one it created. It returns "" for none and for several.
+func subscriptionOf(path, location string) string {
+	for _, address := range []string{path, location} {
+		_, rest, ok := strings.Cut(address, "/Subscription/")
+		if id, _, _ := strings.Cut(rest, "/"); ok && strings.Contains(address, "/fhir/") && fhir.IsID(id) {
+			return id
+		}
+	}
+	return ""
+}
+
+// restWait is how long the rest of a short body is waited for. What a refusal left
+// unread of it is part of the exchange, too. A client that waits for consent to send
+// it, or is slow to, is not waited for.
+const restWait = 100 * time.Millisecond
+
+func readRest(c echo.Context, in *recordedBody) {
+	r := c.Request()
+	if left := r.ContentLength - int64(in.Len()); left <= 0 || r.ContentLength > recordedBytes || r.Header.Get("Expect") != "" {
+		return
+	}
+	connection := http.NewResponseController(c.Response())
+	if connection.SetReadDeadline(time.Now().Add(restWait)) != nil {
+		return
+	}
+	_, _ = io.CopyN(io.Discard, in, r.ContentLength-int64(in.Len()))
+	_ = connection.SetReadDeadline(time.Time{})
+}
+
+// recordedPath is how many bytes of an address the journal and the log keep.
+const recordedPath = 8 << 10
+
+// shownURI returns the address of a request without the secret in the place of the
+// :token of its route, whether or not it is one of ours.
+func shownURI(c echo.Context, u *url.URL) string {
+	uri := u.RequestURI()
+	if secret := segment(c.Path(), u.Path, ":token"); secret != "" {
+		uri = strings.Replace(uri, (&url.URL{Path: secret}).EscapedPath(), token.Fingerprint(secret), 1)
+	}
+	if len(uri) > recordedPath {
+		uri = uri[:recordedPath] + "…"
+	}
+	return uri
+}
+
+// headers returns those of a message, each as one line. It leaves out what lets
+// somebody in.
+func headers(h http.Header) map[string]string {
+	lines := make(map[string]string, len(h))
+	for name, values := range h {
+		switch name {
+		case "Authorization", "Cookie", "Set-Cookie":
+			lines[name] = "…"
+		default:
+			lines[name] = strings.Join(values, ", ")
+		}
+	}
+	return lines
+}
+
+// kept is the beginning of a body.
+type kept struct {
+	bytes.Buffer
+	more bool // there was more of it
+}
+
+func (k *kept) keep(p []byte) {
+	room := recordedBytes - k.Len()
+	if len(p) > room {
+		p, k.more = p[:room], true
+	}
+	k.Buffer.Write(p)
+}
+
+// recordedBody keeps what is read of a request.
+type recordedBody struct {
+	io.ReadCloser
+	kept
+}
+
+func (b *recordedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	b.keep(p[:n])
+	return n, err
+}
+
+// recordedWriter keeps what is written as the answer.
+type recordedWriter struct {
+	http.ResponseWriter
+	kept
+}
+
+func (w *recordedWriter) Write(p []byte) (int, error) {
+	w.keep(p)
+	return w.ResponseWriter.Write(p)
+}
+
+// Unwrap lets [http.ResponseController] reach the connection.
+func (w *recordedWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }

@@ -1,0 +1,98 @@
+package httpedge
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+
+	"github.com/labstack/echo/v4"
+
+	"signalfhir/internal/fhir"
+)
+
+// HandleError writes the answer to a request that failed: problem details where the
+// route needs them, an OperationOutcome elsewhere.
+func (e *Edge) HandleError(err error, c echo.Context) {
+	if c.Response().Committed {
+		return
+	}
+	refused := Refusal(err)
+	if refused.Status == http.StatusMethodNotAllowed {
+		refused = withHead(c, err, refused)
+	}
+	if NeedsOf(c).Problems {
+		err = WriteProblem(c, refused, nil)
+	} else {
+		err = WriteFHIR(c, refused.Status, fhir.EncodeOutcome(refused.Issues))
+	}
+	if err != nil {
+		e.options.Logger.Debug("an error could not be written", "error", err)
+	}
+}
+
+// Refusal returns an error as what the client is shown. It is the one place where
+// errors of other kinds get the form of our own.
+func Refusal(err error) *fhir.Error {
+	var refused *fhir.Error
+	if errors.As(err, &refused) {
+		return refused
+	}
+	var tooBig *http.MaxBytesError
+	if errors.As(err, &tooBig) {
+		return tooLarge(tooBig.Limit)
+	}
+	var framework *echo.HTTPError
+	switch {
+	case !errors.As(err, &framework):
+		return fhir.Refuse(http.StatusInternalServerError, "exception", "the server failed: %v; please report this", err)
+	case framework.Code == http.StatusNotFound:
+		return fhir.Refuse(framework.Code, "not-found", "there is nothing at this address; the FHIR base is /fhir/R5, the socket /ws, the control routes are below /mock")
+	}
+	return fhir.Refuse(framework.Code, "processing", "%v", framework.Message)
+}
+
+// withHead completes the Allow of the router's 405: HEAD is allowed where GET is.
+func withHead(c echo.Context, err error, refused *fhir.Error) *fhir.Error {
+	var framework *echo.HTTPError
+	if !errors.As(err, &framework) {
+		return refused // a handler's own, which has said what it allows
+	}
+	allowed := AllowedWithHead(c.Response().Header().Get("Allow"))
+	c.Response().Header().Set("Allow", allowed)
+	return NotAllowed(c.Request().Method, allowed)
+}
+
+// AllowedWithHead returns a list of methods with HEAD added to it if it has GET.
+func AllowedWithHead(allowed string) string {
+	if strings.Contains(allowed, http.MethodGet) {
+		allowed += ", HEAD"
+	}
+	return allowed
+}
+
+// NotAllowed refuses a method an address does not have. allowed lists those it has.
+func NotAllowed(method, allowed string) *fhir.Error {
+	return fhir.Refuse(http.StatusMethodNotAllowed, "not-supported", "%s is not allowed here; allowed are %s", method, allowed)
+}
+
+// WriteProblem writes a refusal as application/problem+json. seen, unless nil, is what
+// was found instead of what the request wanted.
+func WriteProblem(c echo.Context, refused *fhir.Error, seen any) error {
+	type issue struct {
+		Code       string   `json:"code"`
+		Detail     string   `json:"detail"`
+		Expression []string `json:"expression,omitempty"`
+	}
+	body := struct {
+		Type   string  `json:"type"`
+		Title  string  `json:"title"`
+		Status int     `json:"status"`
+		Detail string  `json:"detail"`
+		Issues []issue `json:"issues,omitempty"`
+		Seen   any     `json:"seen,omitempty"`
+	}{"about:blank", http.StatusText(refused.Status), refused.Status, refused.Error(), nil, seen}
+	for _, i := range refused.Issues {
+		body.Issues = append(body.Issues, issue{i.Code, i.Diagnostics, i.Expression})
+	}
+	return WriteJSON(c, refused.Status, "application/problem+json", body)
+}

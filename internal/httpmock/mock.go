@@ -1,0 +1,187 @@
+// Package httpmock serves the control routes below /mock: what a test or a demo steers
+// and watches a room with. They speak plain JSON and refuse with problem details (RFC
+// 9457).
+package httpmock
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"signalfhir/internal/fhir"
+	"signalfhir/internal/httpedge"
+	"signalfhir/internal/journal"
+	"signalfhir/internal/room"
+)
+
+// Options are the settings of [Mock].
+type Options struct {
+	Releases []fhir.Release // offered
+	Version  string         // of the server
+	Sockets  func(*room.Room) []SocketState
+}
+
+// SocketState describes an open socket.
+type SocketState struct {
+	ID       string    `json:"id"`
+	Remote   string    `json:"remote"`
+	Opened   time.Time `json:"opened"`
+	Dialect  string    `json:"dialect,omitempty"`
+	Bindings []string  `json:"bindings"`
+	Queued   int       `json:"queued"`
+}
+
+// Mock serves the control routes of a server.
+type Mock struct{ options Options }
+
+// New returns the control routes.
+func New(o Options) *Mock { return &Mock{o} }
+
+func writeJSON(c echo.Context, body any) error {
+	return httpedge.WriteJSON(c, http.StatusOK, "application/json", body)
+}
+
+// Trigger serves POST /mock/trigger: synthetic events for a topic or one
+// subscription.
+func (m *Mock) Trigger(c echo.Context) error {
+	var in struct {
+		Topic        string          `json:"topic"`
+		Subscription string          `json:"subscription"`
+		Release      string          `json:"release"`
+		Focus        json.RawMessage `json:"focus"`
+		Reference    string          `json:"reference"`
+		Interaction  string          `json:"interaction"`
+		Count        int             `json:"count"`
+		Interval     string          `json:"interval"`
+	}
+	if err := control(c, &in); err != nil {
+		return err
+	}
+	interval, err := duration("interval", in.Interval)
+	if err != nil {
+		return err
+	}
+	t := room.Trigger{
+		Topic:        in.Topic,
+		Subscription: in.Subscription,
+		Reference:    in.Reference,
+		Interaction:  in.Interaction,
+		Count:        in.Count,
+		Interval:     interval,
+	}
+	if in.Release != "" {
+		r, ok := fhir.ParseRelease(in.Release)
+		if !ok {
+			return fhir.Refuse(http.StatusBadRequest, "code-invalid", "release: got %q, expected one of %v", in.Release, m.options.Releases)
+		}
+		t.Release = r
+	}
+	if len(in.Focus) > 0 {
+		focus, refused := fhir.Parse(in.Focus)
+		if refused != nil {
+			return refused
+		}
+		t.Focus = focus
+	}
+	fired, scheduled, refused := httpedge.Room(c).Trigger(t)
+	if refused != nil {
+		return refused
+	}
+	return writeJSON(c, struct {
+		Events    []room.Fired `json:"events"`
+		Scheduled int          `json:"scheduled,omitempty"`
+	}{fired, scheduled})
+}
+
+// How long an await waits where it does not say, and at most.
+const (
+	awaitDefault = 10 * time.Second
+	awaitMost    = 5 * time.Minute
+)
+
+// seen is what an await found.
+type seen struct {
+	Bound int            `json:"bound"`
+	Sent  map[string]int `json:"sent"`
+}
+
+// Await serves POST /mock/await: it holds the answer until sockets are bound
+// or notifications were sent, so that no test has to sleep.
+func (m *Mock) Await(c echo.Context) error {
+	var in struct {
+		Bound *struct {
+			Subscription string `json:"subscription"`
+			Count        *int   `json:"count"`
+		} `json:"bound"`
+		Sent *struct {
+			Subscription string `json:"subscription"`
+			Type         string `json:"type"`
+			Count        int    `json:"count"`
+		} `json:"sent"`
+		Timeout string `json:"timeout"`
+	}
+	if err := control(c, &in); err != nil {
+		return err
+	}
+	timeout, err := duration("timeout", in.Timeout)
+	if err != nil {
+		return err
+	}
+	var subscription, what string
+	var met func(journal.Tally) bool
+	switch {
+	case (in.Bound == nil) == (in.Sent == nil):
+		return fhir.Refuse(http.StatusBadRequest, "required", `name one condition: "bound" or "sent"`)
+	case in.Bound != nil:
+		subscription = in.Bound.Subscription
+		want := 1
+		if in.Bound.Count != nil {
+			want = *in.Bound.Count
+		}
+		met = func(t journal.Tally) bool { return t.Bound >= want && (want > 0 || t.Bound == 0) }
+		what = strconv.Itoa(want) + " bound socket(s)"
+	default:
+		subscription = in.Sent.Subscription
+		want, kind := max(1, in.Sent.Count), in.Sent.Type
+		if kind == "" {
+			kind = string(fhir.EventNotification)
+		}
+		met = func(t journal.Tally) bool { return t.Sent[kind] >= want }
+		what = strconv.Itoa(want) + " notification(s) of type " + kind
+	}
+	if _, err := httpedge.Room(c).Subscription(subscription); err != nil {
+		return err
+	}
+	if timeout <= 0 {
+		timeout = awaitDefault
+	}
+	open, leave := whileOpen(c)
+	defer leave()
+	ctx, cancel := context.WithTimeout(open, min(timeout, awaitMost))
+	defer cancel()
+	tally, ok := httpedge.Room(c).Journal().Await(ctx, subscription, met)
+	found := seen{tally.Bound, tally.Sent}
+	if !ok && httpedge.Room(c).Context().Err() != nil {
+		return fhir.Refuse(http.StatusServiceUnavailable, "transient", "the room closed while this request waited for %s on Subscription/%s", what, subscription)
+	}
+	if !ok {
+		refused := fhir.Refuse(http.StatusRequestTimeout, "timeout", "waited %s for %s on Subscription/%s; seen instead: %d bound, sent %v", min(timeout, awaitMost), what, subscription, found.Bound, found.Sent)
+		return httpedge.WriteProblem(c, refused, found)
+	}
+	return writeJSON(c, struct {
+		Met  bool `json:"met"`
+		Seen seen `json:"seen"`
+	}{true, found})
+}
+
+// Reset serves POST /mock/reset: back to the seed.
+func (m *Mock) Reset(c echo.Context) error {
+	if err := httpedge.Room(c).Reset(); err != nil {
+		return err
+	}
+	return c.NoContent(http.StatusNoContent)
+}

@@ -1,0 +1,114 @@
+package httpmock
+
+import (
+	"encoding/json"
+	"net/http"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"signalfhir/internal/fhir"
+	"signalfhir/internal/httpedge"
+	"signalfhir/internal/room"
+)
+
+// State serves GET /mock/state: everything the page shows of the room.
+func (m *Mock) State(c echo.Context) error {
+	root := httpedge.Root(c)
+	sockets := m.options.Sockets(httpedge.Room(c))
+	counts := httpedge.Room(c).Counts()
+	return writeJSON(c, struct {
+		Instance string            `json:"instance"`
+		Version  string            `json:"version"`
+		URL      string            `json:"url"`
+		FHIR     map[string]string `json:"fhir"`
+		WS       string            `json:"ws"`
+		Counts   map[string]int    `json:"counts"`
+		Sockets  []SocketState     `json:"sockets"`
+		*room.State
+	}{
+		httpedge.Room(c).Instance(), m.options.Version, root, httpedge.Bases(root, m.options.Releases), httpedge.SocketURL(root),
+		map[string]int{"resources": counts.Resources, "subscriptions": counts.Subscriptions, "tokens": counts.Tokens, "sockets": len(sockets)},
+		sockets, httpedge.Room(c).State(),
+	})
+}
+
+// Sockets serves GET /mock/sockets.
+func (m *Mock) Sockets(c echo.Context) error {
+	return writeJSON(c, struct {
+		Sockets []SocketState `json:"sockets"`
+	}{m.options.Sockets(httpedge.Room(c))})
+}
+
+// Subscriptions serves GET /mock/subscriptions: what the server knows of each
+// beyond its resource.
+func (m *Mock) Subscriptions(c echo.Context) error {
+	return writeJSON(c, struct {
+		Subscriptions []room.SubscriptionState `json:"subscriptions"`
+	}{httpedge.Room(c).Subscriptions()})
+}
+
+// Tokens serves GET /mock/tokens (OPW-18). Showing secrets is what a mock is
+// for; the routes are closed to foreign pages.
+func (m *Mock) Tokens(c echo.Context) error {
+	return writeJSON(c, struct {
+		Tokens []room.TokenState `json:"tokens"`
+	}{httpedge.Room(c).Tokens()})
+}
+
+// RevokeToken serves DELETE /mock/tokens/[token] (WS-35).
+func (m *Mock) RevokeToken(c echo.Context) error {
+	if !httpedge.Room(c).Revoke(c.Param("token")) {
+		return fhir.Refuse(http.StatusNotFound, "not-found", "there is no such token")
+	}
+	return c.NoContent(http.StatusNoContent)
+}
+
+// maxFound bounds the resources of one answer of GET /mock/resources.
+const maxFound = 1000
+
+// Resources serves GET /mock/resources: those of a type, also the deleted ones,
+// what changed last first.
+func (m *Mock) Resources(c echo.Context) error {
+	b := httpedge.Room(c).Base(m.options.Releases[0])
+	if name := c.QueryParam("release"); name != "" {
+		r, ok := fhir.ParseRelease(name)
+		if ok {
+			b = httpedge.Room(c).Base(r)
+		}
+		if !ok || b == nil {
+			return fhir.Refuse(http.StatusBadRequest, "code-invalid", "release: got %q, expected one of %v", name, m.options.Releases)
+		}
+	}
+	typ := c.QueryParam("type")
+	if err := b.Stores(typ); err != nil {
+		return err
+	}
+	offset, err := whole(c, "offset", 0, 0)
+	if err != nil {
+		return err
+	}
+	limit, err := whole(c, "limit", 1, 50)
+	if err != nil {
+		return err
+	}
+	type one struct {
+		ID       string          `json:"id"`
+		Version  string          `json:"version"`
+		Updated  time.Time       `json:"updated"`
+		Deleted  bool            `json:"deleted,omitempty"`
+		Resource json.RawMessage `json:"resource,omitempty"`
+	}
+	found, total := b.Find(typ, c.QueryParam("text"), offset, min(limit, maxFound))
+	list := make([]one, len(found))
+	for i, f := range found {
+		list[i] = one{ID: f.ID, Version: f.VersionID, Updated: f.At, Deleted: f.Resource == nil}
+		if f.Resource != nil {
+			list[i].Resource = f.Resource.JSON
+		}
+	}
+	return writeJSON(c, struct {
+		Total     int   `json:"total"`
+		Resources []one `json:"resources"`
+	}{total, list})
+}
