@@ -20,6 +20,7 @@ import (
 	"signalfhir/internal/command"
 	"signalfhir/internal/fhir"
 	"signalfhir/internal/journal"
+	"signalfhir/internal/socket"
 	"signalfhir/internal/subscription"
 )
 
@@ -67,7 +68,7 @@ func TestHub_SlowSocketIsClosedWith1013AndLosesNothing(t *testing.T) {
 }
 
 // dialSlow opens a socket for which the system keeps little that is not read.
-func (s *testServer) dialSlow() *socket {
+func (s *testServer) dialSlow() *testSocket {
 	s.t.Helper()
 	transport := &http.Transport{DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
 		conn, err := (&net.Dialer{}).DialContext(ctx, network, address)
@@ -84,11 +85,11 @@ func (s *testServer) dialSlow() *socket {
 	}
 	conn.SetReadLimit(32 << 20)
 	s.t.Cleanup(func() { conn.CloseNow() })
-	return &socket{s.t, conn}
+	return &testSocket{s.t, conn}
 }
 
 // event reads a frame that has to carry an event, without parsing all of it.
-func (ws *socket) event(number int) error {
+func (ws *testSocket) event(number int) error {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	_, data, err := ws.conn.Read(ctx)
@@ -118,7 +119,7 @@ func TestHub_ThousandSocketsGetTheSameFrame(t *testing.T) {
 	t.Parallel()
 	s := vectorServer(t, fhir.R5)
 	token := s.token("abc")
-	sockets := make([]*socket, 1000)
+	sockets := make([]*testSocket, 1000)
 	for i := range sockets {
 		sockets[i] = s.dial()
 		sockets[i].send("bind-with-token " + token)
@@ -138,13 +139,12 @@ func TestHub_ThousandSocketsGetTheSameFrame(t *testing.T) {
 func TestHub_StopReaches200SocketsWith1001(t *testing.T) {
 	t.Parallel()
 	h := newHub(hubOptions{Logger: slog.New(slog.DiscardHandler)})
-	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _ = h.serve(w, r, &quietRoom{}) }))
-	defer srv.Close()
+	url := serveRoom(t, h, &quietRoom{})
 	var sockets []*websocket.Conn
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	for range 200 {
-		conn, _, err := websocket.Dial(ctx, "ws"+strings.TrimPrefix(srv.URL, "http"), nil)
+		conn, _, err := websocket.Dial(ctx, url, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -165,7 +165,7 @@ func TestHub_StopReaches200SocketsWith1001(t *testing.T) {
 	if h.count() != 0 {
 		t.Errorf("%d sockets are still registered", h.count())
 	}
-	if _, _, err := websocket.Dial(ctx, "ws"+strings.TrimPrefix(srv.URL, "http"), nil); err == nil {
+	if _, _, err := websocket.Dial(ctx, url, nil); err == nil {
 		t.Error("a stopped hub took another socket")
 	}
 }
@@ -173,12 +173,11 @@ func TestHub_StopReaches200SocketsWith1001(t *testing.T) {
 func TestHub_PanicInTheRoomClosesTheSocketOnly(t *testing.T) {
 	t.Parallel()
 	h := newHub(hubOptions{Logger: slog.New(slog.DiscardHandler)})
-	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _ = h.serve(w, r, &quietRoom{panics: true}) }))
-	defer srv.Close()
+	url := serveRoom(t, h, &quietRoom{panics: true})
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	for range 2 { // the second proves that the hub goes on
-		conn, _, err := websocket.Dial(ctx, "ws"+strings.TrimPrefix(srv.URL, "http"), nil)
+		conn, _, err := websocket.Dial(ctx, url, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -199,21 +198,20 @@ func TestHub_NoFrameIsLeftBehind(t *testing.T) {
 	t.Parallel()
 	h := newHub(hubOptions{Logger: slog.New(slog.DiscardHandler)})
 	sockets := make(chan subscription.Socket, 1)
-	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _ = h.serve(w, r, benchRoom(sockets)) }))
-	defer srv.Close()
+	url := serveRoom(t, h, benchRoom(sockets))
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	conn, _, err := websocket.Dial(ctx, "ws"+strings.TrimPrefix(srv.URL, "http")+"?token=t", nil)
+	conn, _, err := websocket.Dial(ctx, url+"?token=t", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer conn.CloseNow()
 	conn.SetReadLimit(1 << 20)
-	socket := <-sockets
+	bound := <-sockets
 	rapid.Check(t, func(t *rapid.T) {
 		sizes := rapid.SliceOfN(rapid.OneOf(rapid.IntRange(1, 200), rapid.IntRange(3000, 5000), rapid.IntRange(60_000, 70_000)), 1, 30).Draw(t, "sizes")
 		for i, size := range sizes {
-			if !socket.Send(subscription.Frame{Bytes: []byte(strings.Repeat(string(rune('a'+i%26)), size)), Type: fhir.EventNotification}) {
+			if !bound.Send(subscription.Frame{Bytes: []byte(strings.Repeat(string(rune('a'+i%26)), size)), Type: fhir.EventNotification}) {
 				t.Fatal("the socket took no more")
 			}
 		}
@@ -226,6 +224,20 @@ func TestHub_NoFrameIsLeftBehind(t *testing.T) {
 	})
 	conn.CloseNow()
 	h.shutdown(ctx)
+}
+
+// serveRoom serves the sockets of a room on an address of its own, which it
+// returns.
+func serveRoom(tb testing.TB, h *hub, room socket.Room) string {
+	tb.Helper()
+	h.openRoom(room)
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if err := h.serve(w, r, room); err != nil {
+			w.WriteHeader(err.(*fhir.Error).Status)
+		}
+	}))
+	tb.Cleanup(srv.Close)
+	return "ws" + strings.TrimPrefix(srv.URL, "http")
 }
 
 // quietRoom is a room where nothing can be bound.

@@ -201,9 +201,7 @@ func TestJournal_TellsThatASocketWasNotRead(t *testing.T) {
 	t.Parallel()
 	room := &recordingRoom{sockets: make(chan subscription.Socket, 1), closed: make(chan journal.Entry, 1)}
 	h := newHub(hubOptions{WriteWait: 50 * time.Millisecond, QueueSize: 1000, Logger: slog.New(slog.DiscardHandler)})
-	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _ = h.serve(w, r, room) }))
-	defer srv.Close()
-	conn, _, err := websocket.DefaultDialer.Dial("ws"+srv.URL[len("http"):]+"?token=t", nil)
+	conn, _, err := websocket.DefaultDialer.Dial(serveRoom(t, h, room)+"?token=t", nil)
 	if err != nil {
 		t.Fatal(err)
 	}

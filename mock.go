@@ -16,6 +16,7 @@ import (
 	"signalfhir/internal/httpedge"
 	"signalfhir/internal/journal"
 	"signalfhir/internal/room"
+	"signalfhir/internal/socket"
 	"signalfhir/internal/synth"
 )
 
@@ -335,8 +336,8 @@ func (s *server) readyz(c echo.Context) error {
 // sockets answers GET /mock/sockets.
 func (s *server) sockets(c echo.Context) error {
 	return answerJSON(c, struct {
-		Sockets []socketState `json:"sockets"`
-	}{s.hub.sockets()})
+		Sockets []socket.State `json:"sockets"`
+	}{s.hub.sockets(s.room)})
 }
 
 // subscriptions answers GET /mock/subscriptions: what the server knows of each

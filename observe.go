@@ -17,6 +17,7 @@ import (
 	"signalfhir/internal/fhir"
 	"signalfhir/internal/journal"
 	"signalfhir/internal/room"
+	"signalfhir/internal/socket"
 )
 
 // The routes that look inside: what is there now, and what happened.
@@ -24,7 +25,7 @@ import (
 // state answers GET /mock/state: everything the page shows of the room.
 func (s *server) state(c echo.Context) error {
 	root := s.rootOf(c)
-	sockets := s.hub.sockets()
+	sockets := s.hub.sockets(s.room)
 	counts := s.room.Counts()
 	return answerJSON(c, struct {
 		Instance string            `json:"instance"`
@@ -33,7 +34,7 @@ func (s *server) state(c echo.Context) error {
 		FHIR     map[string]string `json:"fhir"`
 		WS       string            `json:"ws"`
 		Counts   map[string]int    `json:"counts"`
-		Sockets  []socketState     `json:"sockets"`
+		Sockets  []socket.State    `json:"sockets"`
 		*room.State
 	}{
 		s.instance, command.Version(), root, s.bases(root), socketURL(root),
