@@ -8,11 +8,13 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/coder/websocket"
 	"pgregory.net/rapid"
@@ -224,6 +226,145 @@ func TestHub_NoFrameIsLeftBehind(t *testing.T) {
 	})
 	conn.CloseNow()
 	h.shutdown(ctx)
+}
+
+func TestHub_CloseRoomClosesItsSocketsOnly(t *testing.T) {
+	t.Parallel()
+	upgrading, release := make(chan struct{}), make(chan struct{})
+	h := newHub(hubOptions{Logger: slog.New(slog.DiscardHandler), CheckOrigin: func(r *http.Request) bool {
+		if r.URL.Query().Has("slow") {
+			upgrading <- struct{}{}
+			<-release
+		}
+		return true
+	}})
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	closing, other := &quietRoom{}, &quietRoom{}
+	closingURL, otherURL := serveRoom(t, h, closing), serveRoom(t, h, other)
+	one, two := dialHub(ctx, t, closingURL), dialHub(ctx, t, closingURL)
+	stays := dialHub(ctx, t, otherURL)
+
+	late := make(chan *websocket.Conn, 1)
+	go func() {
+		conn, _, err := websocket.Dial(ctx, closingURL+"?slow", nil)
+		if err != nil {
+			t.Error(err)
+		}
+		late <- conn
+	}()
+	<-upgrading
+	for room, want := range map[*quietRoom][]string{closing: {"s1", "s2"}, other: {"s1"}} {
+		var ids []string
+		for _, state := range h.sockets(room) {
+			ids = append(ids, state.ID)
+		}
+		if !slices.Equal(ids, want) || h.countIn(room) != len(want) {
+			t.Errorf("got the sockets %q (%d), want %q", ids, h.countIn(room), want)
+		}
+	}
+
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		h.closeRoom(ctx, closing, socket.RoomClosed.With("demo"))
+	}()
+	for _, conn := range []*websocket.Conn{one, two} {
+		wantClose(ctx, t, conn, websocket.StatusGoingAway, "the room demo was closed")
+	}
+	select {
+	case <-closed:
+		t.Error("closeRoom did not wait for a socket that is being upgraded")
+	default:
+	}
+	close(release)
+	if conn := <-late; conn != nil {
+		defer conn.CloseNow()
+		wantClose(ctx, t, conn, websocket.StatusGoingAway, "the room demo was closed")
+	}
+	<-closed
+
+	if in, all := h.countIn(closing), h.count(); in != 0 || all != 1 {
+		t.Errorf("got %d sockets in the closed room and %d in all, want 0 and 1", in, all)
+	}
+	if _, res, err := websocket.Dial(ctx, closingURL, nil); err == nil || res == nil || res.StatusCode != http.StatusGone {
+		t.Errorf("dialing the closed room: got %v, want 410", err)
+	}
+	if err := stays.Write(ctx, websocket.MessageText, []byte("ping")); err != nil {
+		t.Fatal(err)
+	}
+	if _, data, err := stays.Read(ctx); err != nil || string(data) != "pong" {
+		t.Errorf("the other room: got %q, %v; want pong", data, err)
+	}
+	h.closeRoom(ctx, closing, socket.RoomClosed.With("demo")) // no effect
+	h.shutdown(ctx)
+}
+
+func TestHub_CloseRoomCutsWhoDoesNotRead(t *testing.T) {
+	t.Parallel()
+	h := newHub(hubOptions{WriteWait: time.Hour, QueueSize: 16, Logger: slog.New(slog.DiscardHandler)})
+	sockets := make(chan subscription.Socket, 1)
+	room := benchRoom(sockets)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	dialHub(ctx, t, serveRoom(t, h, room)+"?token=t")
+	large := subscription.Frame{Bytes: make([]byte, 1<<20)}
+	for bound := <-sockets; bound.Send(large); { // until the system keeps no more and the queue is full
+	}
+	cancel()
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		h.closeRoom(ctx, room, socket.RoomClosed.With("demo"))
+	}()
+	select {
+	case <-closed:
+	case <-time.After(patience):
+		t.Fatal("closeRoom still waits after its context ended")
+	}
+}
+
+// A control frame has room for 123 bytes of a reason.
+func TestHub_LongReasonIsCutAtARune(t *testing.T) {
+	t.Parallel()
+	h := newHub(hubOptions{Logger: slog.New(slog.DiscardHandler)})
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	for _, name := range []string{strings.Repeat("x", 200), strings.Repeat("é", 100), "x" + strings.Repeat("é", 100)} {
+		room := &quietRoom{}
+		conn := dialHub(ctx, t, serveRoom(t, h, room))
+		closed := make(chan struct{})
+		go func() {
+			defer close(closed)
+			h.closeRoom(ctx, room, socket.RoomClosed.With(name))
+		}()
+		var end websocket.CloseError
+		_, _, err := conn.Read(ctx)
+		if whole := "the room " + name; !asCloseError(err, &end) || end.Code != 1001 || len(end.Reason) < 122 || !utf8.ValidString(end.Reason) || !strings.HasPrefix(whole, end.Reason) {
+			t.Errorf("got %v, want 1001 and the beginning of %q", err, whole)
+		}
+		<-closed
+	}
+}
+
+// dialHub opens a socket.
+func dialHub(ctx context.Context, t *testing.T, url string) *websocket.Conn {
+	t.Helper()
+	conn, _, err := websocket.Dial(ctx, url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.CloseNow() })
+	return conn
+}
+
+// wantClose reads the next message, which has to be a close frame.
+func wantClose(ctx context.Context, t *testing.T, conn *websocket.Conn, code websocket.StatusCode, reason string) {
+	t.Helper()
+	_, _, err := conn.Read(ctx)
+	var end websocket.CloseError
+	if !asCloseError(err, &end) || end.Code != code || end.Reason != reason {
+		t.Errorf("got %v, want a close with %d %q", err, code, reason)
+	}
 }
 
 // serveRoom serves the sockets of a room on an address of its own, which it
