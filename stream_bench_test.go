@@ -73,6 +73,7 @@ func (r benchRoom) Bind(s subscription.Socket, _, _ string) (int, []*fhir.Error)
 func (benchRoom) Unbind(subscription.Socket, string) []string        { return nil }
 func (benchRoom) BindLegacy(subscription.Socket, string) *fhir.Error { return nil }
 func (benchRoom) UnbindLegacy(subscription.Socket, string) bool      { return false }
+func (benchRoom) Bindings(subscription.Socket) []string              { return nil }
 func (benchRoom) Gone(subscription.Socket)                           {}
 func (benchRoom) Record(journal.Entry)                               {}
 

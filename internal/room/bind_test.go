@@ -23,7 +23,7 @@ func (r *revoker) Send(f subscription.Frame) bool {
 	return true
 }
 
-func (r *revoker) Unbound(id string, why subscription.Reason) {
+func (r *revoker) Unbound(id string, why subscription.Reason, _ int) {
 	r.ended = append(r.ended, id+": "+string(why))
 }
 

@@ -75,7 +75,7 @@ func (s *Socket) obey(command, shown dialect.Command) bool {
 	case dialect.Bind:
 		done = s.bind(command)
 	case dialect.Unbind:
-		s.unbound(s.room.Unbind(s, command.Token)...)
+		s.room.Unbind(s, command.Token)
 	case dialect.Ping:
 		s.pong(command)
 	case dialect.LegacyBind:
@@ -84,9 +84,7 @@ func (s *Socket) obey(command, shown dialect.Command) bool {
 			s.refuse(err)
 		}
 	case dialect.LegacyUnbind:
-		if s.room.UnbindLegacy(s, command.ID) {
-			s.unbound(command.ID)
-		}
+		s.room.UnbindLegacy(s, command.ID)
 	default:
 		done = false
 		s.refuseShown(command.Problem, cmp.Or(shown.Problem, command.Problem))

@@ -20,13 +20,7 @@ const Headroom = 8
 func (s *Socket) Send(f subscription.Frame) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.queueLocked(f.Bytes, f.Timeout) {
-		return false
-	}
-	if f.Type == fhir.Handshake {
-		s.bound[f.Subscription] = struct{}{}
-	}
-	return true
+	return s.queueLocked(f.Bytes, f.Timeout)
 }
 
 // queueLocked queues a text frame. If too many frames wait, it closes the socket
@@ -62,10 +56,9 @@ func (s *Socket) sayLocked(kind string, data, kept []byte) {
 func (s *Socket) Written() { s.queued.Add(-1) }
 
 // Unbound implements [subscription.Socket].
-func (s *Socket) Unbound(id string, why subscription.Reason) {
+func (s *Socket) Unbound(id string, why subscription.Reason, left int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.bound, id)
 	code := ""
 	switch why {
 	case subscription.TokenExpired:
@@ -79,17 +72,8 @@ func (s *Socket) Unbound(id string, why subscription.Reason) {
 	}
 	outcome := fhir.EncodeOutcome(fhir.Refuse(0, code, "the binding to Subscription/%s ended: %s", id, why).Issues)
 	s.sayLocked("outcome", outcome, outcome)
-	if code != "deleted" && len(s.bound) == 0 {
+	if code != "deleted" && left == 0 {
 		s.closeLocked(NoBindingLeft.With(why))
-	}
-}
-
-// unbound removes bindings that the client gave up.
-func (s *Socket) unbound(ids ...string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, id := range ids {
-		delete(s.bound, id)
 	}
 }
 

@@ -18,7 +18,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -46,6 +45,8 @@ type Room interface {
 	// UnbindLegacy ends what BindLegacy began. It reports whether that ended a
 	// binding.
 	UnbindLegacy(s subscription.Socket, id string) bool
+	// Bindings returns the ids of the subscriptions a socket is bound to, in order.
+	Bindings(of subscription.Socket) []string
 	// Gone ends every binding of a socket that closed.
 	Gone(s subscription.Socket)
 	// Record writes to the journal of the room.
@@ -96,7 +97,6 @@ type Socket struct {
 	session *melody.Session // nil before Open
 	closing bool            // nothing more is queued
 	dialect string
-	bound   map[string]struct{} // subscriptions
 }
 
 // New returns the socket of a request that asks for an upgrade.
@@ -109,7 +109,6 @@ func New(id string, room Room, r *http.Request, o *Options) *Socket {
 		path:    shownPath(r.URL),
 		token:   r.URL.Query().Get("token"),
 		opened:  time.Now(),
-		bound:   map[string]struct{}{},
 	}
 }
 
@@ -202,12 +201,8 @@ type State struct {
 
 // State returns the state of the socket.
 func (s *Socket) State() State {
+	bindings := s.room.Bindings(s) // before s.mu, which is a leaf
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	state := State{ID: s.id, Remote: s.remote, Opened: s.opened, Dialect: s.dialect, Bindings: []string{}, Queued: int(s.queued.Load())}
-	for id := range s.bound {
-		state.Bindings = append(state.Bindings, id)
-	}
-	slices.Sort(state.Bindings)
-	return state
+	return State{ID: s.id, Remote: s.remote, Opened: s.opened, Dialect: s.dialect, Bindings: bindings, Queued: int(s.queued.Load())}
 }
