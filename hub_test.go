@@ -8,11 +8,13 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/coder/websocket"
 	"pgregory.net/rapid"
@@ -20,6 +22,7 @@ import (
 	"signalfhir/internal/command"
 	"signalfhir/internal/fhir"
 	"signalfhir/internal/journal"
+	"signalfhir/internal/socket"
 	"signalfhir/internal/subscription"
 )
 
@@ -67,7 +70,7 @@ func TestHub_SlowSocketIsClosedWith1013AndLosesNothing(t *testing.T) {
 }
 
 // dialSlow opens a socket for which the system keeps little that is not read.
-func (s *testServer) dialSlow() *socket {
+func (s *testServer) dialSlow() *testSocket {
 	s.t.Helper()
 	transport := &http.Transport{DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
 		conn, err := (&net.Dialer{}).DialContext(ctx, network, address)
@@ -84,11 +87,11 @@ func (s *testServer) dialSlow() *socket {
 	}
 	conn.SetReadLimit(32 << 20)
 	s.t.Cleanup(func() { conn.CloseNow() })
-	return &socket{s.t, conn}
+	return &testSocket{s.t, conn}
 }
 
 // event reads a frame that has to carry an event, without parsing all of it.
-func (ws *socket) event(number int) error {
+func (ws *testSocket) event(number int) error {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	_, data, err := ws.conn.Read(ctx)
@@ -118,7 +121,7 @@ func TestHub_ThousandSocketsGetTheSameFrame(t *testing.T) {
 	t.Parallel()
 	s := vectorServer(t, fhir.R5)
 	token := s.token("abc")
-	sockets := make([]*socket, 1000)
+	sockets := make([]*testSocket, 1000)
 	for i := range sockets {
 		sockets[i] = s.dial()
 		sockets[i].send("bind-with-token " + token)
@@ -138,13 +141,12 @@ func TestHub_ThousandSocketsGetTheSameFrame(t *testing.T) {
 func TestHub_StopReaches200SocketsWith1001(t *testing.T) {
 	t.Parallel()
 	h := newHub(hubOptions{Logger: slog.New(slog.DiscardHandler)})
-	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _ = h.serve(w, r, &quietRoom{}) }))
-	defer srv.Close()
+	url := serveRoom(t, h, &quietRoom{})
 	var sockets []*websocket.Conn
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	for range 200 {
-		conn, _, err := websocket.Dial(ctx, "ws"+strings.TrimPrefix(srv.URL, "http"), nil)
+		conn, _, err := websocket.Dial(ctx, url, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -165,7 +167,7 @@ func TestHub_StopReaches200SocketsWith1001(t *testing.T) {
 	if h.count() != 0 {
 		t.Errorf("%d sockets are still registered", h.count())
 	}
-	if _, _, err := websocket.Dial(ctx, "ws"+strings.TrimPrefix(srv.URL, "http"), nil); err == nil {
+	if _, _, err := websocket.Dial(ctx, url, nil); err == nil {
 		t.Error("a stopped hub took another socket")
 	}
 }
@@ -173,12 +175,11 @@ func TestHub_StopReaches200SocketsWith1001(t *testing.T) {
 func TestHub_PanicInTheRoomClosesTheSocketOnly(t *testing.T) {
 	t.Parallel()
 	h := newHub(hubOptions{Logger: slog.New(slog.DiscardHandler)})
-	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _ = h.serve(w, r, &quietRoom{panics: true}) }))
-	defer srv.Close()
+	url := serveRoom(t, h, &quietRoom{panics: true})
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	for range 2 { // the second proves that the hub goes on
-		conn, _, err := websocket.Dial(ctx, "ws"+strings.TrimPrefix(srv.URL, "http"), nil)
+		conn, _, err := websocket.Dial(ctx, url, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -199,21 +200,20 @@ func TestHub_NoFrameIsLeftBehind(t *testing.T) {
 	t.Parallel()
 	h := newHub(hubOptions{Logger: slog.New(slog.DiscardHandler)})
 	sockets := make(chan subscription.Socket, 1)
-	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _ = h.serve(w, r, benchRoom(sockets)) }))
-	defer srv.Close()
+	url := serveRoom(t, h, benchRoom(sockets))
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	conn, _, err := websocket.Dial(ctx, "ws"+strings.TrimPrefix(srv.URL, "http")+"?token=t", nil)
+	conn, _, err := websocket.Dial(ctx, url+"?token=t", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer conn.CloseNow()
 	conn.SetReadLimit(1 << 20)
-	socket := <-sockets
+	bound := <-sockets
 	rapid.Check(t, func(t *rapid.T) {
 		sizes := rapid.SliceOfN(rapid.OneOf(rapid.IntRange(1, 200), rapid.IntRange(3000, 5000), rapid.IntRange(60_000, 70_000)), 1, 30).Draw(t, "sizes")
 		for i, size := range sizes {
-			if !socket.Send(subscription.Frame{Bytes: []byte(strings.Repeat(string(rune('a'+i%26)), size)), Type: fhir.EventNotification}) {
+			if !bound.Send(subscription.Frame{Bytes: []byte(strings.Repeat(string(rune('a'+i%26)), size)), Type: fhir.EventNotification}) {
 				t.Fatal("the socket took no more")
 			}
 		}
@@ -228,6 +228,159 @@ func TestHub_NoFrameIsLeftBehind(t *testing.T) {
 	h.shutdown(ctx)
 }
 
+func TestHub_CloseRoomClosesItsSocketsOnly(t *testing.T) {
+	t.Parallel()
+	upgrading, release := make(chan struct{}), make(chan struct{})
+	h := newHub(hubOptions{Logger: slog.New(slog.DiscardHandler), CheckOrigin: func(r *http.Request) bool {
+		if r.URL.Query().Has("slow") {
+			upgrading <- struct{}{}
+			<-release
+		}
+		return true
+	}})
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	closing, other := &quietRoom{}, &quietRoom{}
+	closingURL, otherURL := serveRoom(t, h, closing), serveRoom(t, h, other)
+	one, two := dialHub(ctx, t, closingURL), dialHub(ctx, t, closingURL)
+	stays := dialHub(ctx, t, otherURL)
+
+	late := make(chan *websocket.Conn, 1)
+	go func() {
+		conn, _, err := websocket.Dial(ctx, closingURL+"?slow", nil)
+		if err != nil {
+			t.Error(err)
+		}
+		late <- conn
+	}()
+	<-upgrading
+	for room, want := range map[*quietRoom][]string{closing: {"s1", "s2"}, other: {"s1"}} {
+		var ids []string
+		for _, state := range h.sockets(room) {
+			ids = append(ids, state.ID)
+		}
+		if !slices.Equal(ids, want) || h.countIn(room) != len(want) {
+			t.Errorf("got the sockets %q (%d), want %q", ids, h.countIn(room), want)
+		}
+	}
+
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		h.closeRoom(ctx, closing, socket.RoomClosed.With("demo"))
+	}()
+	for _, conn := range []*websocket.Conn{one, two} {
+		wantClose(ctx, t, conn, websocket.StatusGoingAway, "the room demo was closed")
+	}
+	select {
+	case <-closed:
+		t.Error("closeRoom did not wait for a socket that is being upgraded")
+	default:
+	}
+	close(release)
+	if conn := <-late; conn != nil {
+		defer conn.CloseNow()
+		wantClose(ctx, t, conn, websocket.StatusGoingAway, "the room demo was closed")
+	}
+	<-closed
+
+	if in, all := h.countIn(closing), h.count(); in != 0 || all != 1 {
+		t.Errorf("got %d sockets in the closed room and %d in all, want 0 and 1", in, all)
+	}
+	if _, res, err := websocket.Dial(ctx, closingURL, nil); err == nil || res == nil || res.StatusCode != http.StatusGone {
+		t.Errorf("dialing the closed room: got %v, want 410", err)
+	}
+	if err := stays.Write(ctx, websocket.MessageText, []byte("ping")); err != nil {
+		t.Fatal(err)
+	}
+	if _, data, err := stays.Read(ctx); err != nil || string(data) != "pong" {
+		t.Errorf("the other room: got %q, %v; want pong", data, err)
+	}
+	h.closeRoom(ctx, closing, socket.RoomClosed.With("demo")) // no effect
+	h.shutdown(ctx)
+}
+
+func TestHub_CloseRoomCutsWhoDoesNotRead(t *testing.T) {
+	t.Parallel()
+	h := newHub(hubOptions{WriteWait: time.Hour, QueueSize: 16, Logger: slog.New(slog.DiscardHandler)})
+	sockets := make(chan subscription.Socket, 1)
+	room := benchRoom(sockets)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	dialHub(ctx, t, serveRoom(t, h, room)+"?token=t")
+	large := subscription.Frame{Bytes: make([]byte, 1<<20)}
+	for bound := <-sockets; bound.Send(large); { // until the system keeps no more and the queue is full
+	}
+	cancel()
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		h.closeRoom(ctx, room, socket.RoomClosed.With("demo"))
+	}()
+	select {
+	case <-closed:
+	case <-time.After(patience):
+		t.Fatal("closeRoom still waits after its context ended")
+	}
+}
+
+// A control frame has room for 123 bytes of a reason.
+func TestHub_LongReasonIsCutAtARune(t *testing.T) {
+	t.Parallel()
+	h := newHub(hubOptions{Logger: slog.New(slog.DiscardHandler)})
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	for _, name := range []string{strings.Repeat("x", 200), strings.Repeat("é", 100), "x" + strings.Repeat("é", 100)} {
+		room := &quietRoom{}
+		conn := dialHub(ctx, t, serveRoom(t, h, room))
+		closed := make(chan struct{})
+		go func() {
+			defer close(closed)
+			h.closeRoom(ctx, room, socket.RoomClosed.With(name))
+		}()
+		var end websocket.CloseError
+		_, _, err := conn.Read(ctx)
+		if whole := "the room " + name; !asCloseError(err, &end) || end.Code != 1001 || len(end.Reason) < 122 || !utf8.ValidString(end.Reason) || !strings.HasPrefix(whole, end.Reason) {
+			t.Errorf("got %v, want 1001 and the beginning of %q", err, whole)
+		}
+		<-closed
+	}
+}
+
+// dialHub opens a socket.
+func dialHub(ctx context.Context, t *testing.T, url string) *websocket.Conn {
+	t.Helper()
+	conn, _, err := websocket.Dial(ctx, url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.CloseNow() })
+	return conn
+}
+
+// wantClose reads the next message, which has to be a close frame.
+func wantClose(ctx context.Context, t *testing.T, conn *websocket.Conn, code websocket.StatusCode, reason string) {
+	t.Helper()
+	_, _, err := conn.Read(ctx)
+	var end websocket.CloseError
+	if !asCloseError(err, &end) || end.Code != code || end.Reason != reason {
+		t.Errorf("got %v, want a close with %d %q", err, code, reason)
+	}
+}
+
+// serveRoom serves the sockets of a room on an address of its own, which it
+// returns.
+func serveRoom(tb testing.TB, h *hub, room socket.Room) string {
+	tb.Helper()
+	h.openRoom(room)
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if err := h.serve(w, r, room); err != nil {
+			w.WriteHeader(err.(*fhir.Error).Status)
+		}
+	}))
+	tb.Cleanup(srv.Close)
+	return "ws" + strings.TrimPrefix(srv.URL, "http")
+}
+
 // quietRoom is a room where nothing can be bound.
 type quietRoom struct{ panics bool }
 
@@ -240,5 +393,6 @@ func (r *quietRoom) Bind(subscription.Socket, string, string) (int, []*fhir.Erro
 func (*quietRoom) Unbind(subscription.Socket, string) []string        { return nil }
 func (*quietRoom) BindLegacy(subscription.Socket, string) *fhir.Error { return nil }
 func (*quietRoom) UnbindLegacy(subscription.Socket, string) bool      { return false }
+func (*quietRoom) Bindings(subscription.Socket) []string              { return nil }
 func (*quietRoom) Gone(subscription.Socket)                           {}
 func (*quietRoom) Record(journal.Entry)                               {}

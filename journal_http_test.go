@@ -201,9 +201,7 @@ func TestJournal_TellsThatASocketWasNotRead(t *testing.T) {
 	t.Parallel()
 	room := &recordingRoom{sockets: make(chan subscription.Socket, 1), closed: make(chan journal.Entry, 1)}
 	h := newHub(hubOptions{WriteWait: 50 * time.Millisecond, QueueSize: 1000, Logger: slog.New(slog.DiscardHandler)})
-	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _ = h.serve(w, r, room) }))
-	defer srv.Close()
-	conn, _, err := websocket.DefaultDialer.Dial("ws"+srv.URL[len("http"):]+"?token=t", nil)
+	conn, _, err := websocket.DefaultDialer.Dial(serveRoom(t, h, room)+"?token=t", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -219,6 +217,37 @@ func TestJournal_TellsThatASocketWasNotRead(t *testing.T) {
 		}
 	case <-time.After(patience):
 		t.Fatal("the socket was not closed")
+	}
+}
+
+// gorilla/websocket closes the socket itself when a frame breaks the protocol.
+func TestJournal_HasTheCodeOfABadFrame(t *testing.T) {
+	t.Parallel()
+	for want, frame := range map[int][]byte{
+		websocket.CloseProtocolError: {0xf1, 0x80, 0, 0, 0, 0},                         // with reserved bits
+		websocket.CloseMessageTooBig: {0x81, 0xff, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0}, // of 16 MiB
+	} {
+		room := &recordingRoom{sockets: make(chan subscription.Socket, 1), closed: make(chan journal.Entry, 1)}
+		h := newHub(hubOptions{Logger: slog.New(slog.DiscardHandler)})
+		conn, _, err := websocket.DefaultDialer.Dial(serveRoom(t, h, room), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		if _, err := conn.NetConn().Write(frame); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := conn.ReadMessage(); !websocket.IsCloseError(err, want) {
+			t.Errorf("got %v, want a close with %d", err, want)
+		}
+		select {
+		case e := <-room.closed:
+			if e.Code != want || !strings.Contains(e.Text, "by server") {
+				t.Errorf("the journal has %d %q, want %d by the server", e.Code, e.Text, want)
+			}
+		case <-time.After(patience):
+			t.Fatal("the socket was not closed")
+		}
 	}
 }
 

@@ -10,7 +10,7 @@
 //
 // internal/command reads the options, main.go runs what they ask for, server.go
 // lists the routes, handlers.go translates between HTTP and the room, mock.go serves the control
-// routes, hub.go moves bytes to and from the sockets. The rules of FHIR live
+// routes, hub.go accepts sockets and hands them to rooms. The rules of FHIR live
 // below internal/.
 package main
 

@@ -17,7 +17,7 @@ import (
 func TestReleases_OneTriggerIsToldInEachOnesWords(t *testing.T) {
 	t.Parallel()
 	s := start(t)
-	sockets := map[fhir.Release]*socket{}
+	sockets := map[fhir.Release]*testSocket{}
 	for _, r := range fhir.Releases {
 		in := s.on(r)
 		in.must(201, "PUT", "SubscriptionTopic/admission", admissionTopic())
@@ -301,7 +301,7 @@ func (s *testServer) await(typ string, want []string) {
 }
 
 // nothingJSON is nothing for a client that speaks JSON.
-func (ws *socket) nothingJSON() {
+func (ws *testSocket) nothingJSON() {
 	ws.t.Helper()
 	ws.send(`{"type":"ping"}`)
 	if f := ws.next(); string(f.raw) != `{"type":"pong"}` {

@@ -131,6 +131,7 @@ func newServer(o *command.Serve, addr net.Addr, log *slog.Logger) (*server, erro
 	if refused != nil {
 		return nil, fmt.Errorf("the seed was refused: %w", refused)
 	}
+	s.hub.openRoom(s.room)
 	s.configure()
 	s.routes()
 	return s, nil

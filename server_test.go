@@ -191,14 +191,14 @@ func (s *testServer) token(ids ...string) string {
 	return ""
 }
 
-// socket is a client's end of a WebSocket.
-type socket struct {
+// testSocket is a client's end of a WebSocket.
+type testSocket struct {
 	t    *testing.T
 	conn *websocket.Conn
 }
 
 // dial opens a socket.
-func (s *testServer) dial(query ...string) *socket {
+func (s *testServer) dial(query ...string) *testSocket {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
@@ -208,11 +208,11 @@ func (s *testServer) dial(query ...string) *socket {
 	}
 	conn.SetReadLimit(32 << 20)
 	s.t.Cleanup(func() { conn.CloseNow() })
-	return &socket{s.t, conn}
+	return &testSocket{s.t, conn}
 }
 
 // bind opens a socket, binds it to the subscriptions and reads the handshakes.
-func (s *testServer) bind(ids ...string) *socket {
+func (s *testServer) bind(ids ...string) *testSocket {
 	s.t.Helper()
 	ws := s.dial()
 	ws.send("bind-with-token " + s.token(ids...))
@@ -224,7 +224,7 @@ func (s *testServer) bind(ids ...string) *socket {
 	return ws
 }
 
-func (ws *socket) send(text string) {
+func (ws *testSocket) send(text string) {
 	ws.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
@@ -234,7 +234,7 @@ func (ws *socket) send(text string) {
 }
 
 // next reads the next frame.
-func (ws *socket) next() frame {
+func (ws *testSocket) next() frame {
 	ws.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
@@ -253,7 +253,7 @@ func parseFrame(data []byte) frame {
 
 // nothing proves that no frame is waiting: what is asked after it is answered
 // first.
-func (ws *socket) nothing() {
+func (ws *testSocket) nothing() {
 	ws.t.Helper()
 	ws.send("ping")
 	if f := ws.next(); string(f.raw) != "pong" {
@@ -262,7 +262,7 @@ func (ws *socket) nothing() {
 }
 
 // closed reads until the socket closes and answers code and reason.
-func (ws *socket) closed() (websocket.StatusCode, string) {
+func (ws *testSocket) closed() (websocket.StatusCode, string) {
 	ws.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
@@ -326,7 +326,7 @@ func (f frame) subscription() string {
 }
 
 // wantEvent reads the next frame, which has to be an event with this number.
-func (ws *socket) wantEvent(number string) frame {
+func (ws *testSocket) wantEvent(number string) frame {
 	ws.t.Helper()
 	f := ws.next()
 	if f.kind() != "event-notification" || strings.Join(f.numbers(), ",") != number {

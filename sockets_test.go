@@ -14,7 +14,7 @@ import (
 )
 
 // outcome reads the next frame, which has to be an OperationOutcome with code.
-func (ws *socket) outcome(code string) string {
+func (ws *testSocket) outcome(code string) string {
 	ws.t.Helper()
 	f := ws.next()
 	got, text, _ := (answered{body: f.body}).issue()
@@ -74,7 +74,7 @@ func TestBadInput_Frames(t *testing.T) {
 func TestBadInput_ClosesWithCodeAndReason(t *testing.T) {
 	t.Parallel()
 	s := badInputServer(t)
-	write := func(ws *socket, kind websocket.MessageType, data []byte) {
+	write := func(ws *testSocket, kind websocket.MessageType, data []byte) {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
 		// The server may close before it has read all of it.
@@ -82,13 +82,13 @@ func TestBadInput_ClosesWithCodeAndReason(t *testing.T) {
 	}
 	rows := []struct {
 		name string
-		do   func(*socket)
+		do   func(*testSocket)
 		code websocket.StatusCode
 	}{
-		{"invalid UTF-8", func(ws *socket) { write(ws, websocket.MessageText, []byte("bind-with-token \xff")) }, 1007},
-		{"frame over the limit", func(ws *socket) { write(ws, websocket.MessageText, []byte(strings.Repeat("x", 70_000))) }, 1009},
-		{"binary that is no text", func(ws *socket) { write(ws, websocket.MessageBinary, []byte{0xff, 0xfe}) }, 1003},
-		{"ten errors in a row", func(ws *socket) {
+		{"invalid UTF-8", func(ws *testSocket) { write(ws, websocket.MessageText, []byte("bind-with-token \xff")) }, 1007},
+		{"frame over the limit", func(ws *testSocket) { write(ws, websocket.MessageText, []byte(strings.Repeat("x", 70_000))) }, 1009},
+		{"binary that is no text", func(ws *testSocket) { write(ws, websocket.MessageBinary, []byte{0xff, 0xfe}) }, 1003},
+		{"ten errors in a row", func(ws *testSocket) {
 			for range 10 {
 				ws.send("what?")
 			}
@@ -124,20 +124,28 @@ func TestBadInput_Upgrade(t *testing.T) {
 func TestBind_InEveryDialect(t *testing.T) {
 	t.Parallel()
 	s := vectorServer(t, fhir.R5)
-	for name, send := range map[string]func(*testServer) *socket{
-		"space": func(s *testServer) *socket { ws := s.dial(); ws.send("bind-with-token " + s.token("abc")); return ws },
-		"colon": func(s *testServer) *socket { ws := s.dial(); ws.send("BIND-WITH-TOKEN: " + s.token("abc")); return ws },
-		"quotes": func(s *testServer) *socket {
+	for name, send := range map[string]func(*testServer) *testSocket{
+		"space": func(s *testServer) *testSocket {
+			ws := s.dial()
+			ws.send("bind-with-token " + s.token("abc"))
+			return ws
+		},
+		"colon": func(s *testServer) *testSocket {
+			ws := s.dial()
+			ws.send("BIND-WITH-TOKEN: " + s.token("abc"))
+			return ws
+		},
+		"quotes": func(s *testServer) *testSocket {
 			ws := s.dial()
 			ws.send(`bind-with-token "` + s.token("abc") + `"`)
 			return ws
 		},
-		"JSON": func(s *testServer) *socket {
+		"JSON": func(s *testServer) *testSocket {
 			ws := s.dial()
 			ws.send(`{"type":"bind-with-token","payload":{"token":"` + s.token("abc") + `"}}`)
 			return ws
 		},
-		"URL": func(s *testServer) *socket { return s.dial("?token=" + s.token("abc")) },
+		"URL": func(s *testServer) *testSocket { return s.dial("?token=" + s.token("abc")) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := &testServer{t: t, url: s.url, fhir: s.fhir, ws: s.ws, clock: s.clock}
@@ -214,7 +222,7 @@ func TestUnbind_StopsEventsOnThisSocketOnly(t *testing.T) {
 	s := vectorServer(t, fhir.R5)
 	token := s.token("abc")
 	one, two := s.dial(), s.dial()
-	for _, ws := range []*socket{one, two} {
+	for _, ws := range []*testSocket{one, two} {
 		ws.send("bind-with-token " + token)
 		ws.next()
 	}

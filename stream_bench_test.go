@@ -31,7 +31,7 @@ func BenchmarkStream(b *testing.B) {
 			conns <- conn
 		}))
 		defer srv.Close()
-		received := drain(b, srv.URL)
+		received := drain(b, "ws"+strings.TrimPrefix(srv.URL, "http"))
 		conn := <-conns
 		defer conn.Close()
 		b.SetBytes(int64(len(frame)))
@@ -45,11 +45,7 @@ func BenchmarkStream(b *testing.B) {
 	b.Run("hub", func(b *testing.B) {
 		h := newHub(hubOptions{QueueSize: 4096, Logger: slog.New(slog.DiscardHandler)})
 		sockets := make(chan subscription.Socket, 1)
-		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			_ = h.serve(w, r, benchRoom(sockets))
-		}))
-		defer srv.Close()
-		received := drain(b, srv.URL+"?token=t")
+		received := drain(b, serveRoom(b, h, benchRoom(sockets))+"?token=t")
 		socket := <-sockets
 		b.SetBytes(int64(len(frame)))
 		sent := int64(0)
@@ -77,6 +73,7 @@ func (r benchRoom) Bind(s subscription.Socket, _, _ string) (int, []*fhir.Error)
 func (benchRoom) Unbind(subscription.Socket, string) []string        { return nil }
 func (benchRoom) BindLegacy(subscription.Socket, string) *fhir.Error { return nil }
 func (benchRoom) UnbindLegacy(subscription.Socket, string) bool      { return false }
+func (benchRoom) Bindings(subscription.Socket) []string              { return nil }
 func (benchRoom) Gone(subscription.Socket)                           {}
 func (benchRoom) Record(journal.Entry)                               {}
 
@@ -89,7 +86,7 @@ type counter struct {
 
 func drain(b *testing.B, url string) *counter {
 	b.Helper()
-	conn, _, err := websocket.DefaultDialer.Dial("ws"+strings.TrimPrefix(url, "http"), nil)
+	conn, _, err := websocket.DefaultDialer.Dial(url, nil)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -158,6 +158,9 @@ func (r *Room) Gone(s subscription.Socket) {
 	r.collect(s, "")
 }
 
+// Bindings returns the ids of the subscriptions a socket is bound to, in order.
+func (r *Room) Bindings(of subscription.Socket) []string { return r.subscriptions.Bindings(of) }
+
 // frameFormat returns the frame format of a dialect.
 func frameFormat(said string) fhir.FrameFormat {
 	if said == dialect.Medplum {

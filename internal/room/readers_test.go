@@ -14,9 +14,9 @@ import (
 // client is a socket that takes everything and keeps nothing.
 type client struct{}
 
-func (client) ID() string                          { return "s1" }
-func (client) Send(subscription.Frame) bool        { return true }
-func (client) Unbound(string, subscription.Reason) {}
+func (client) ID() string                               { return "s1" }
+func (client) Send(subscription.Frame) bool             { return true }
+func (client) Unbound(string, subscription.Reason, int) {}
 
 // While a write is under way, here applying a patch, everything can be read and
 // sockets can bind.

@@ -20,16 +20,15 @@ type binding struct {
 	due    time.Time            // when its next heartbeat is due, if heartbeats are on
 }
 
-// bind registers a binding and sends its handshake in one step (WS-22). It
-// reports whether the binding is new.
-func (s *subscription) bind(to Socket, format fhir.FrameFormat, tokenKey string, expires time.Time) (created bool, refused *fhir.Error) {
+// bind registers a binding and sends its handshake in one step (WS-22).
+func (s *subscription) bind(to Socket, format fhir.FrameFormat, tokenKey string, expires time.Time) *fhir.Error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.stopped {
-		return false, unknown(s.id)
+		return unknown(s.id)
 	}
 	if dormant(s.status) {
-		return false, fhir.Refuse(http.StatusUnprocessableEntity, "business-rule",
+		return fhir.Refuse(http.StatusUnprocessableEntity, "business-rule",
 			`Subscription/%s is %s; set its status to "requested" before binding`, s.id, s.status)
 	}
 	// The handshake carries the number of events so far. Pending events belong to
@@ -37,10 +36,10 @@ func (s *subscription) bind(to Socket, format fhir.FrameFormat, tokenKey string,
 	s.flushLocked()
 	b := s.bound[to]
 	if b == nil {
-		created = true
 		b = &binding{socket: to, tokens: map[string]time.Time{}}
 		s.bound[to] = b
 		s.bindings = append(s.bindings, b)
+		s.registry.sockets.add(to, s)
 		s.options.Observer.Bound(s.id, to.ID(), tokenKey)
 	} else {
 		s.options.Observer.Renewed(s.id, to.ID(), tokenKey)
@@ -52,7 +51,7 @@ func (s *subscription) bind(to Socket, format fhir.FrameFormat, tokenKey string,
 	// records that.
 	s.armHeartbeatLocked()
 	s.sendLocked([]*binding{b}, s.outgoingLocked(fhir.Handshake, nil))
-	return created && s.bound[to] == b, nil
+	return nil
 }
 
 // holdLocked makes a token keep a binding until the token expires.
@@ -80,31 +79,23 @@ func (s *subscription) armExpiryLocked(b *binding) {
 			last = expires
 		}
 	}
-	b.expiry = s.options.Clock.AfterFunc(last.Sub(s.options.Clock.Now()), func() {
-		if s.expire(b) {
-			s.registry.forget(s.id, b.socket)
-		}
-	})
+	b.expiry = s.options.Clock.AfterFunc(last.Sub(s.options.Clock.Now()), func() { s.expire(b) })
 }
 
 // expire ends a binding if none of its tokens is valid any more.
-func (s *subscription) expire(b *binding) bool {
+func (s *subscription) expire(b *binding) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.bound[b.socket] != b {
-		return false
+		return
 	}
 	b.forgetExpired(s.options.Clock.Now())
 	if len(b.tokens) > 0 { // renewed while the timer fired, or the clock was set back
 		s.armExpiryLocked(b)
-		return false
+		return
 	}
 	s.flushLocked() // events that occurred before the end are still due
-	if !s.dropLocked(b, string(TokenExpired)) {
-		return false
-	}
-	b.socket.Unbound(s.id, TokenExpired)
-	return true
+	s.dropLocked(b, TokenExpired)
 }
 
 // release removes a token from a binding. It reports whether that ended the
@@ -113,10 +104,10 @@ func (s *subscription) release(from Socket, tokenKey string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	b := s.bound[from]
-	return b != nil && s.releaseLocked(b, tokenKey, "the client unbound")
+	return b != nil && s.releaseLocked(b, tokenKey, clientUnbound)
 }
 
-func (s *subscription) releaseLocked(b *binding, tokenKey, why string) bool {
+func (s *subscription) releaseLocked(b *binding, tokenKey string, why Reason) bool {
 	if _, held := b.tokens[tokenKey]; !held {
 		return false
 	}
@@ -132,18 +123,13 @@ func (s *subscription) releaseLocked(b *binding, tokenKey, why string) bool {
 	return s.dropLocked(b, why)
 }
 
-// revoke ends the bindings that only this token keeps and returns their sockets.
-func (s *subscription) revoke(tokenKey string) []Socket {
+// revoke ends the bindings that only this token keeps.
+func (s *subscription) revoke(tokenKey string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var ended []Socket
 	for _, b := range slices.Clone(s.bindings) {
-		if s.releaseLocked(b, tokenKey, string(TokenRevoked)) {
-			b.socket.Unbound(s.id, TokenRevoked)
-			ended = append(ended, b.socket)
-		}
+		s.releaseLocked(b, tokenKey, TokenRevoked)
 	}
-	return ended
 }
 
 // gone ends the binding of a socket that closed.
@@ -151,25 +137,21 @@ func (s *subscription) gone(socket Socket) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if b := s.bound[socket]; b != nil {
-		s.dropLocked(b, "the socket closed")
+		s.dropLocked(b, socketClosed)
 	}
 }
 
-// endBindingsLocked ends all bindings and returns their sockets.
-func (s *subscription) endBindingsLocked(why Reason) []Socket {
-	var ended []Socket
+// endBindingsLocked ends all bindings.
+func (s *subscription) endBindingsLocked(why Reason) {
 	for _, b := range slices.Clone(s.bindings) {
-		s.dropLocked(b, string(why))
-		b.socket.Unbound(s.id, why)
-		ended = append(ended, b.socket)
+		s.dropLocked(b, why)
 	}
-	return ended
 }
 
-// dropLocked removes a binding and reports whether it was there. Callers flush
+// dropLocked ends a binding and reports whether it was there. Callers flush
 // before they end a binding, so events are pending here only if the socket takes
 // no more frames; those are reported as not sent.
-func (s *subscription) dropLocked(b *binding, why string) bool {
+func (s *subscription) dropLocked(b *binding, why Reason) bool {
 	if s.bound[b.socket] != b {
 		return false
 	}
@@ -179,7 +161,7 @@ func (s *subscription) dropLocked(b *binding, why string) bool {
 	stopTimer(&b.expiry)
 	if waiting := len(s.pending); waiting > 0 {
 		s.options.Observer.NotSent(s.id, s.pending[0].Number, s.pending[waiting-1].Number,
-			"socket "+b.socket.ID()+" was unbound before their bundle was due: "+why+"; $events has the events")
+			"socket "+b.socket.ID()+" was unbound before their bundle was due: "+string(why)+"; $events has the events")
 	}
 	if len(s.bindings) == 0 {
 		stopTimer(&s.batch)
@@ -187,7 +169,8 @@ func (s *subscription) dropLocked(b *binding, why string) bool {
 		clear(s.pending)
 		s.pending = s.pending[:0]
 	}
-	s.options.Observer.Unbound(s.id, b.socket.ID(), why)
+	s.options.Observer.Unbound(s.id, b.socket.ID(), string(why))
+	s.registry.sockets.remove(b.socket, s, why)
 	return true
 }
 

@@ -87,7 +87,7 @@ func (s *machineSocket) Send(f subscription.Frame) bool {
 	return true
 }
 
-func (s *machineSocket) Unbound(string, subscription.Reason) {}
+func (s *machineSocket) Unbound(string, subscription.Reason, int) {}
 
 func (m *machine) observer() subscription.Observer {
 	return subscription.Observer{

@@ -16,11 +16,11 @@
 // An event of a subscription with no bound socket is numbered and logged, but
 // not kept for delivery (WS-29); $events has it.
 //
-// Locks are taken in the order registry, subscription, socket. The lock of a
-// subscription guards its counter, log, bindings and timers together. So events
-// see the registering of a binding and the sending of its handshake as one step
-// (WS-22), numbers are contiguous, and the order on a socket is that of the log.
-// Only memory is touched under it: frames are queued, not written.
+// Locks are taken in the order registry, subscription, socketIndex, socket. The
+// lock of a subscription guards its counter, log, bindings and timers together. So
+// events see the registering of a binding and the sending of its handshake as one
+// step (WS-22), numbers are contiguous, and the order on a socket is that of the
+// log. Only memory is touched under it: frames are queued, not written.
 package subscription
 
 import (
@@ -41,10 +41,9 @@ type Registry struct {
 	byID    map[string]*subscription
 	byTopic map[string]*topicIndex
 	created uint64 // number of subscriptions ever created
-	// sockets counts the bindings and the binds under way, by socket and id, so
-	// that Gone finds them without a walk.
-	sockets map[Socket]map[string]int
 	closed  bool
+
+	sockets socketIndex // has a lock of its own
 }
 
 // New returns an empty registry.
@@ -61,7 +60,6 @@ func New(o Options) *Registry {
 func (r *Registry) clearLocked() {
 	r.byID = map[string]*subscription{}
 	r.byTopic = map[string]*topicIndex{}
-	r.sockets = map[Socket]map[string]int{}
 }
 
 // Put creates or changes a subscription in one step as events see it. A change
@@ -88,9 +86,7 @@ func (r *Registry) Put(spec Spec) {
 		r.untopicLocked(s)
 		r.topicLocked(s, key, place, spec.Filter)
 	}
-	for _, socket := range s.put(spec) {
-		r.forgetLocked(id, socket)
-	}
+	s.put(spec)
 }
 
 // topicLocked puts s into the index by topic.
@@ -122,9 +118,7 @@ func (r *Registry) Remove(id string) {
 	}
 	delete(r.byID, id)
 	r.untopicLocked(s)
-	for _, socket := range s.stop(SubscriptionDeleted) {
-		r.forgetLocked(id, socket)
-	}
+	s.stop(SubscriptionDeleted)
 }
 
 // Reset removes every subscription; their bindings end with [RoomReset].
@@ -255,42 +249,31 @@ func (r *Registry) BindIn(format fhir.FrameFormat, id string, to Socket, tokenKe
 	if s == nil {
 		return unknown(id)
 	}
-	// Count the binding first, so that a concurrent Gone finds it.
-	r.mu.Lock()
-	if r.sockets[to] == nil {
-		r.sockets[to] = map[string]int{}
-	}
-	r.sockets[to][id]++
-	r.mu.Unlock()
-	created, err := s.bind(to, format, tokenKey, expires)
-	if !created {
-		r.forget(id, to)
-	}
-	return err
+	return s.bind(to, format, tokenKey, expires)
 }
 
 // Unbind removes a token from a binding, and ends the binding if no other token
 // keeps it (WS-17). It reports whether the binding ended.
 func (r *Registry) Unbind(id string, from Socket, tokenKey string) bool {
 	s := r.get(id)
-	if s == nil || !s.release(from, tokenKey) {
-		return false
-	}
-	r.forget(id, from)
-	return true
+	return s != nil && s.release(from, tokenKey)
 }
 
 // Gone ends all bindings of a socket that closed.
 func (r *Registry) Gone(gone Socket) {
-	r.mu.Lock()
-	ids := r.sockets[gone]
-	delete(r.sockets, gone)
-	r.mu.Unlock()
-	for _, id := range slices.Sorted(maps.Keys(ids)) {
-		if s := r.get(id); s != nil {
-			s.gone(gone)
-		}
+	for _, s := range r.sockets.of(gone) {
+		s.gone(gone)
 	}
+}
+
+// Bindings returns the ids of the subscriptions that a socket is bound to, in
+// order.
+func (r *Registry) Bindings(of Socket) []string {
+	ids := []string{}
+	for _, s := range r.sockets.of(of) {
+		ids = append(ids, s.id)
+	}
+	return ids
 }
 
 // Revoke ends every binding that only this token keeps (WS-35).
@@ -299,28 +282,6 @@ func (r *Registry) Revoke(tokenKey string) {
 	all := maps.Clone(r.byID)
 	r.mu.RUnlock()
 	for _, id := range slices.Sorted(maps.Keys(all)) {
-		for _, socket := range all[id].revoke(tokenKey) {
-			r.forget(id, socket)
-		}
-	}
-}
-
-// forget removes an ended binding from the index of sockets.
-func (r *Registry) forget(id string, socket Socket) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.forgetLocked(id, socket)
-}
-
-func (r *Registry) forgetLocked(id string, socket Socket) {
-	ids := r.sockets[socket]
-	if ids == nil {
-		return // Gone has removed its part of the index
-	}
-	if ids[id]--; ids[id] <= 0 {
-		delete(ids, id)
-	}
-	if len(ids) == 0 {
-		delete(r.sockets, socket)
+		all[id].revoke(tokenKey)
 	}
 }

@@ -28,11 +28,12 @@ type Socket interface {
 	// a reason); the caller drops the binding. Once [Registry.Gone] is called,
 	// Send always returns false, so a concurrent bind cannot outlive its socket.
 	Send(Frame) bool
-	// Unbound reports that the server ended the binding to a subscription.
-	Unbound(subscription string, why Reason)
+	// Unbound reports that the server ended the binding to a subscription, and how
+	// many bindings the socket has left.
+	Unbound(subscription string, why Reason, left int)
 }
 
-// Reason says why the server ended a binding.
+// Reason says why a binding ended.
 type Reason string
 
 // The reasons why the server ends a binding that the client did not ask to end.
@@ -43,3 +44,20 @@ const (
 	SubscriptionDeleted Reason = "subscription was deleted"
 	RoomReset           Reason = "room was reset"
 )
+
+// Other reasons. The socket is not notified.
+const (
+	clientUnbound Reason = "the client unbound"
+	socketClosed  Reason = "the socket closed"
+	frameRefused  Reason = "the socket could not take a frame"
+)
+
+// byServer reports whether the server ended a binding that its socket could have
+// kept.
+func (r Reason) byServer() bool {
+	switch r {
+	case clientUnbound, socketClosed, frameRefused:
+		return false
+	}
+	return true
+}

@@ -48,9 +48,8 @@ func dormant(status string) bool {
 	return status == fhir.StatusOff || status == fhir.StatusEnteredInError
 }
 
-// put applies a new or changed spec and returns the sockets whose bindings it
-// ended.
-func (s *subscription) put(spec Spec) []Socket {
+// put applies a new or changed spec.
+func (s *subscription) put(spec Spec) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	// Events that occurred before the change are sent under the old spec.
@@ -66,12 +65,12 @@ func (s *subscription) put(spec Spec) []Socket {
 		if len(s.bindings) > 0 {
 			s.sendLocked(s.bindings, s.outgoingLocked(fhir.Heartbeat, nil)) // WS-34
 		}
-		return s.endBindingsLocked(SubscriptionOff)
+		s.endBindingsLocked(SubscriptionOff)
+		return
 	}
 	if before != nil && before.HeartbeatPeriod != spec.Subscription.HeartbeatPeriod {
 		s.restartHeartbeatsLocked()
 	}
-	return nil
 }
 
 func (s *subscription) setStatusLocked(status string) {
@@ -92,16 +91,15 @@ func (s *subscription) setError(e fhir.SubscriptionError) {
 	s.errors = []fhir.SubscriptionError{e}
 }
 
-// stop ends everything after the subscription was removed from the registry. It
-// returns the sockets whose bindings ended.
-func (s *subscription) stop(why Reason) []Socket {
+// stop ends everything after the subscription was removed from the registry.
+func (s *subscription) stop(why Reason) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.flushLocked()
 	s.stopped = true
 	stopTimer(&s.end)
 	s.log = eventLog{}
-	return s.endBindingsLocked(why)
+	s.endBindingsLocked(why)
 }
 
 // armEndLocked schedules OnEnd for the end of the subscription (LC-11).
@@ -296,6 +294,6 @@ func (s *subscription) sendLocked(to []*binding, w *outgoing) {
 		s.options.Observer.Sent(b.socket.ID(), f)
 	}
 	for _, b := range lost {
-		s.dropLocked(b, "the socket could not take a frame")
+		s.dropLocked(b, frameRefused)
 	}
 }

@@ -98,7 +98,7 @@ func (s *socket) Send(f subscription.Frame) bool {
 	return true
 }
 
-func (s *socket) Unbound(id string, why subscription.Reason) {
+func (s *socket) Unbound(id string, why subscription.Reason, _ int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.ended = append(s.ended, id+": "+string(why))

@@ -1,0 +1,84 @@
+package socket
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gorilla/websocket"
+)
+
+func TestCloseReasons_AreDocumented(t *testing.T) {
+	t.Parallel()
+	doc, err := os.ReadFile("../../docs/protocol.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := map[string]bool{}
+	for _, r := range CloseReasons() {
+		row := fmt.Sprintf("\n| %d | %s | ", r.Code, strings.NewReplacer("%s", "…", "%d", "…").Replace(r.Text))
+		if !strings.Contains(string(doc), row) {
+			t.Errorf("docs/protocol.md lacks the row%s", row)
+		}
+		if names[r.Name] || r.Name == "" {
+			t.Errorf("two close reasons are named %q", r.Name)
+		}
+		names[r.Name] = true
+	}
+	table, err := os.ReadFile("ending.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := strings.Count(string(table), "= CloseReason{"); n != len(names) {
+		t.Errorf("CloseReasons has %d of %d", len(names), n)
+	}
+	if _, rows, _ := strings.Cut(string(doc), "| code | reason |"); strings.Count(rows[:strings.Index(rows, "\n\n")], "\n")-1 != len(names) {
+		t.Error("docs/protocol.md has rows that the table lacks")
+	}
+}
+
+func TestCloseReason_IsCutAtARune(t *testing.T) {
+	t.Parallel()
+	for reason, want := range map[string]string{
+		"":                             "",
+		strings.Repeat("x", 123):       strings.Repeat("x", 123),
+		strings.Repeat("x", 124):       strings.Repeat("x", 123),
+		strings.Repeat("é", 62):        strings.Repeat("é", 61),
+		"x" + strings.Repeat("é", 62):  "x" + strings.Repeat("é", 61),
+		strings.Repeat("x", 120) + "🙂": strings.Repeat("x", 120),
+	} {
+		if got := string(Ending{Code: 1001, Reason: reason}.payload()[2:]); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}
+
+type timeout struct{ error }
+
+func (timeout) Timeout() bool   { return true }
+func (timeout) Temporary() bool { return true }
+
+func TestEndingOf(t *testing.T) {
+	t.Parallel()
+	o := &Options{MaxMessage: 1000, PongWait: time.Minute, WriteWait: time.Second}
+	for _, row := range []struct {
+		err  error
+		want Ending
+	}{
+		{&websocket.CloseError{Code: 1000, Text: "bye"}, Ending{1000, "bye", "client"}},
+		{websocket.ErrReadLimit, Ending{1009, "a frame has more than 1000 bytes", "server"}},
+		{errors.New("websocket: RSV1 set"), Ending{1002, "RSV1 set", "server"}},
+		{timeout{errors.New("read tcp: i/o timeout")}, Ending{1006, "no pong for 1m0s: the client is gone or does not read", "server"}},
+		{timeout{errors.New("write tcp: i/o timeout")}, WriteTimeout.With(time.Second)},
+		{websocket.ErrCloseSent, Ending{}},
+		{io.EOF, Ending{}},
+	} {
+		if got, says := o.endingOf(row.err); got != row.want || says != (row.want != Ending{}) {
+			t.Errorf("%v: got %v, want %v", row.err, got, row.want)
+		}
+	}
+}

@@ -1,0 +1,149 @@
+package socket
+
+import (
+	"cmp"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"signalfhir/internal/dialect"
+	"signalfhir/internal/fhir"
+	"signalfhir/internal/journal"
+	"signalfhir/internal/token"
+)
+
+// Receive handles one frame of the client, on melody's reader.
+func (s *Socket) Receive(data []byte, binary bool) {
+	s.options.Observer.FrameIn()
+	valid := utf8.Valid(data)
+	switch {
+	case binary && (s.options.Strict || !valid):
+		s.room.Record(journal.Entry{Kind: journal.Received, Socket: s.id, Type: "binary", Text: strconv.Itoa(len(data)) + " bytes"})
+		s.Close(BinaryFrame.With())
+		return
+	case !valid:
+		s.room.Record(journal.Entry{Kind: journal.Received, Socket: s.id, Type: "not UTF-8", Text: strconv.Itoa(len(data)) + " bytes"})
+		s.Close(InvalidText.With())
+		return
+	}
+	commands := dialect.Parse(string(data))
+	shown := s.recordReceived(string(data), commands)
+	for i, command := range commands {
+		if !s.obey(command, shown[i]) {
+			return
+		}
+	}
+}
+
+// recordReceived writes a frame to the journal before the frame has any effect.
+// It returns the commands as they may be shown: without a secret.
+func (s *Socket) recordReceived(frame string, commands []dialect.Command) (shown []dialect.Command) {
+	frame = token.RedactLong(dialect.Redact(frame, token.Fingerprint))
+	shown = dialect.Parse(frame)
+	for i, command := range commands {
+		if len(shown) != len(commands) || command.Token != "" && shown[i].Token == command.Token {
+			// JSON can spell a token in a way that only its parser recognizes.
+			shown, frame = commands, string(command.Verb)+" "+token.Fingerprint(command.Token)
+			break
+		}
+	}
+	e := journal.Entry{Kind: journal.Received, Socket: s.id, Type: "empty", Frame: []byte(frame)}
+	if len(commands) > 0 { // the entry has the type of the first
+		first := commands[0]
+		e.Type, e.Dialect = string(first.Verb), first.Dialect
+		if first.Token != "" {
+			e.Token = token.Fingerprint(first.Token)
+		}
+		if first.Problem != nil {
+			e.Type = "unknown"
+		}
+	}
+	const most = 200
+	e.Text = strings.ToValidUTF8(frame[:min(len(frame), most)], "")
+	s.room.Record(e)
+	return shown
+}
+
+// obey carries out one command; journal and log show it as shown. It reports
+// whether the socket goes on.
+func (s *Socket) obey(command, shown dialect.Command) bool {
+	if command.Problem == nil {
+		s.speaks(command)
+	}
+	done := true
+	switch command.Verb {
+	case dialect.Bind:
+		done = s.bind(command)
+	case dialect.Unbind:
+		s.room.Unbind(s, command.Token)
+	case dialect.Ping:
+		s.pong(command)
+	case dialect.LegacyBind:
+		if err := s.room.BindLegacy(s, command.ID); err != nil {
+			done = false
+			s.refuse(err)
+		}
+	case dialect.LegacyUnbind:
+		s.room.UnbindLegacy(s, command.ID)
+	default:
+		done = false
+		s.refuseShown(command.Problem, cmp.Or(shown.Problem, command.Problem))
+	}
+	if done {
+		s.refused = 0
+		return true
+	}
+	s.refused++
+	if s.refused < s.options.MaxErrors {
+		return true
+	}
+	s.refuse(fhir.Refuse(0, "throttled", "%d messages in a row were refused; the socket closes", s.refused))
+	s.Close(TooManyErrors.With(s.refused))
+	return false
+}
+
+// speaks notes the dialect of a command. A ping says little about it.
+func (s *Socket) speaks(command dialect.Command) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if command.Verb != dialect.Ping || s.dialect == "" {
+		s.dialect = command.Dialect
+	}
+}
+
+func (s *Socket) pong(ping dialect.Command) {
+	pong := []byte(ping.Pong())
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sayLocked("pong", pong, pong)
+}
+
+// bind binds the socket through a token and sends what was refused. It reports
+// whether anything was bound.
+func (s *Socket) bind(command dialect.Command) bool {
+	bound, refused := s.room.Bind(s, command.Token, command.Dialect)
+	s.speaks(command)
+	for _, err := range refused {
+		s.refuse(err)
+	}
+	return bound > 0
+}
+
+// refuse tells the client what was wrong (WS-30).
+func (s *Socket) refuse(err *fhir.Error) { s.refuseShown(err, err) }
+
+// refuseShown is refuse for an error that quotes the client: journal and log show
+// it as shown, without a secret.
+func (s *Socket) refuseShown(err, shown *fhir.Error) {
+	why := shown.Error()
+	s.room.Record(journal.Entry{Kind: journal.Refused, Socket: s.id, Type: err.Code(), Text: why})
+	s.options.Logger.Info("refused", "socket", s.id, "code", err.Code(), "why", why)
+	frame := fhir.EncodeOutcome(err.Issues)
+	kept := frame
+	if shown != err {
+		kept = fhir.EncodeOutcome(shown.Issues)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sayLocked("outcome", frame, kept)
+}

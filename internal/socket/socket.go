@@ -1,0 +1,208 @@
+// Package socket is one WebSocket of one client: the commands it sends, the
+// frames that wait for it, the connection that gathers them, and how it ends.
+//
+// The hub accepts the connection and hands it over; a room binds it to
+// subscriptions through [subscription.Socket]. The package knows bindings, not
+// bundles: it moves notifications as bytes.
+//
+//	client ─▶ Receive ─▶ commands ─▶ Room
+//	Send ─▶ outbox (melody's buffer) ─▶ connection that coalesces ─▶ client
+//
+// LOCKS. Socket.mu is a leaf. It is taken under the lock of a subscription (Send,
+// Unbound), and under it nothing is called but melody's queueing, which does not
+// block, and the journal of the room. melody calls HandleError inside that
+// queueing, so Fail touches atomics only.
+package socket
+
+import (
+	"log/slog"
+	"net/http"
+	"net/url"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/olahol/melody"
+
+	"signalfhir/internal/dialect"
+	"signalfhir/internal/fhir"
+	"signalfhir/internal/journal"
+	"signalfhir/internal/subscription"
+	"signalfhir/internal/token"
+)
+
+// Room is what a socket asks of its room. Rooms are compared, so implement it
+// with a pointer type.
+type Room interface {
+	// Bind binds a socket through a token and sends the handshakes with
+	// Socket.Send. It returns how many bindings were made and what was refused.
+	Bind(s subscription.Socket, secret, dialect string) (bound int, refused []*fhir.Error)
+	// Unbind ends what a token holds on a socket. It returns the subscriptions to
+	// which the socket is no longer bound.
+	Unbind(s subscription.Socket, secret string) []string
+	// BindLegacy obeys the R4 message "bind [id]".
+	BindLegacy(s subscription.Socket, id string) *fhir.Error
+	// UnbindLegacy ends what BindLegacy began. It reports whether that ended a
+	// binding.
+	UnbindLegacy(s subscription.Socket, id string) bool
+	// Bindings returns the ids of the subscriptions a socket is bound to, in order.
+	Bindings(of subscription.Socket) []string
+	// Gone ends every binding of a socket that closed.
+	Gone(s subscription.Socket)
+	// Record writes to the journal of the room.
+	Record(e journal.Entry)
+}
+
+// Observer counts sockets and frames.
+type Observer interface {
+	SocketOpened()
+	SocketClosed(code int)
+	FrameIn()
+	FrameOut()
+}
+
+// Options are what the sockets of a hub have in common. All are required but
+// Strict.
+type Options struct {
+	QueueSize  int           // frames that may wait for one socket
+	MaxMessage int64         // bytes of an inbound frame, as the hub told melody
+	PongWait   time.Duration // as the hub told melody
+	WriteWait  time.Duration // as the hub told melody
+	MaxErrors  int           // refused messages in a row before the socket is closed (WS-31)
+	Strict     bool          // refuse binary frames
+	Logger     *slog.Logger
+	Observer   Observer
+}
+
+// Socket is one WebSocket. It implements [subscription.Socket].
+//
+// Its life: New, then Writer and Keys for the upgrade, Open once it is upgraded,
+// Ended once the connection has ended. Close and Cut may be called at any time.
+type Socket struct {
+	id      string
+	options *Options
+	room    Room
+	remote  string
+	path    string // of the request; a token is shown as its fingerprint
+	token   string // of the URL
+	opened  time.Time
+
+	conn    atomic.Pointer[conn] // nil before the upgrade
+	queued  atomic.Int64         // frames that are queued and not yet written
+	cutting atomic.Bool          // the connection ends without a close frame
+	end     atomic.Pointer[Ending]
+	refused int // messages refused in a row; only the reader touches it
+
+	mu      sync.Mutex      // guards all below; a leaf
+	session *melody.Session // nil before Open
+	closing bool            // nothing more is queued
+	dialect string
+}
+
+// New returns the socket of a request that asks for an upgrade.
+func New(id string, room Room, r *http.Request, o *Options) *Socket {
+	return &Socket{
+		id:      id,
+		options: o,
+		room:    room,
+		remote:  r.RemoteAddr,
+		path:    shownPath(r.URL),
+		token:   r.URL.Query().Get("token"),
+		opened:  time.Now(),
+	}
+}
+
+// shownPath returns the address of a socket without a secret.
+func shownPath(u *url.URL) string {
+	query := u.Query()
+	if _, has := query["token"]; !has {
+		return token.RedactLong(u.RequestURI())
+	}
+	for i, secret := range query["token"] {
+		query["token"][i] = token.Fingerprint(secret)
+	}
+	return token.RedactLong(u.Path + "?" + query.Encode())
+}
+
+const key = "socket"
+
+// Keys returns the keys of the socket's session. [Of] finds the socket by them.
+func (s *Socket) Keys() map[string]any { return map[string]any{key: s} }
+
+// Of returns the socket of a session, or nil if the session has none.
+func Of(session *melody.Session) *Socket {
+	v, _ := session.Get(key)
+	s, _ := v.(*Socket)
+	return s
+}
+
+// Open takes the session of the socket, which is upgraded. melody starts to write
+// only after Open, so what Open queues waits in melody's buffer. A token in the
+// URL is bound.
+func (s *Socket) Open(session *melody.Session) {
+	closing := s.attach(session)
+	s.options.Observer.SocketOpened()
+	s.room.Record(journal.Entry{Kind: journal.Opened, Socket: s.id, Text: s.path + " from " + s.remote})
+	s.options.Logger.Info("socket opened", "socket", s.id, "remote", s.remote)
+	if !closing && s.token != "" && !s.bind(dialect.Command{Verb: dialect.Bind, Token: s.token, Dialect: dialect.URL}) {
+		s.Close(URLToken.With())
+	}
+}
+
+// attach sets the session. It reports whether the socket was closed before; then
+// the close frame follows now.
+func (s *Socket) attach(session *melody.Session) (closing bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.session = session
+	if s.closing {
+		s.queueCloseLocked()
+	}
+	return s.closing
+}
+
+// Fail notes the error of a connection that ends. melody reports every end, also
+// a normal close, and may do so while s.mu is held.
+func (s *Socket) Fail(err error) {
+	if end, says := s.options.endingOf(err); says {
+		s.end.CompareAndSwap(nil, &end)
+	}
+}
+
+// Ended ends the bindings of the socket, whose connection has ended.
+func (s *Socket) Ended() {
+	s.mu.Lock()
+	s.closing = true
+	s.mu.Unlock()
+	s.room.Gone(s)
+	broke := ConnectionBroke.With()
+	s.end.CompareAndSwap(nil, &broke)
+	end := s.end.Load()
+	s.options.Observer.SocketClosed(end.Code)
+	s.room.Record(journal.Entry{Kind: journal.Closed, Socket: s.id, Code: end.Code, Text: end.Reason + " (by " + end.By + ")"})
+	s.options.Logger.Info("socket closed", "socket", s.id, "code", end.Code, "reason", end.Reason, "by", end.By)
+}
+
+// ID implements [subscription.Socket].
+func (s *Socket) ID() string { return s.id }
+
+// Room returns the room of the socket.
+func (s *Socket) Room() Room { return s.room }
+
+// State is what a socket is like at one moment.
+type State struct {
+	ID       string    `json:"id"`
+	Remote   string    `json:"remote"`
+	Opened   time.Time `json:"opened"`
+	Dialect  string    `json:"dialect,omitempty"`
+	Bindings []string  `json:"bindings"`
+	Queued   int       `json:"queued"`
+}
+
+// State returns the state of the socket.
+func (s *Socket) State() State {
+	bindings := s.room.Bindings(s) // before s.mu, which is a leaf
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return State{ID: s.id, Remote: s.remote, Opened: s.opened, Dialect: s.dialect, Bindings: bindings, Queued: int(s.queued.Load())}
+}
