@@ -38,7 +38,7 @@ func FuzzBundle(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	defer s.room.Close()
+	defer s.rooms.Default().Close()
 	ask := func(method, path, body string) *httptest.ResponseRecorder {
 		r := httptest.NewRequest(method, "http://127.0.0.1:8080"+path, strings.NewReader(body))
 		r.RemoteAddr = "127.0.0.1:1"

@@ -239,7 +239,7 @@ func TestBundle_RefusesWhatIsNoBatch(t *testing.T) {
 		t.Errorf("a batch of nothing: got %s", a.raw)
 	}
 	s.base(200, bundleOf("transaction"))
-	many := slices.Repeat([]any{entryOf("GET", "Patient/p")}, maxEntries+1)
+	many := slices.Repeat([]any{entryOf("GET", "Patient/p")}, 1000+1)
 	s.base(413, bundleOf("batch", many...))
 	s.must(405, "GET", s.fhir, nil)
 }

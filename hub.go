@@ -15,6 +15,7 @@ import (
 	"github.com/olahol/melody"
 
 	"signalfhir/internal/fhir"
+	"signalfhir/internal/httpedge"
 	"signalfhir/internal/socket"
 )
 
@@ -211,7 +212,7 @@ func refuseUpgrade(w http.ResponseWriter, r *http.Request, status int, reason er
 	if status == http.StatusForbidden {
 		code, text = "forbidden", "pages of "+r.Header.Get("Origin")+" may not open a socket here; start the server with --allow-origin "+r.Header.Get("Origin")
 	}
-	w.Header().Set("Content-Type", fhirJSON+"; charset=utf-8")
+	w.Header().Set("Content-Type", httpedge.FHIRJSON+"; charset=utf-8")
 	w.WriteHeader(status)
 	_, _ = w.Write(fhir.EncodeOutcome(fhir.Refuse(status, code, "%s", text).Issues))
 }

@@ -267,10 +267,10 @@ func TestHub_CloseRoomClosesItsSocketsOnly(t *testing.T) {
 	closed := make(chan struct{})
 	go func() {
 		defer close(closed)
-		h.closeRoom(ctx, closing, socket.RoomClosed.With("demo"))
+		h.closeRoom(ctx, closing, socket.RoomClosed.With("demo", "it was deleted"))
 	}()
 	for _, conn := range []*websocket.Conn{one, two} {
-		wantClose(ctx, t, conn, websocket.StatusGoingAway, "the room demo was closed")
+		wantClose(ctx, t, conn, websocket.StatusGoingAway, "the room demo was closed: it was deleted")
 	}
 	select {
 	case <-closed:
@@ -280,7 +280,7 @@ func TestHub_CloseRoomClosesItsSocketsOnly(t *testing.T) {
 	close(release)
 	if conn := <-late; conn != nil {
 		defer conn.CloseNow()
-		wantClose(ctx, t, conn, websocket.StatusGoingAway, "the room demo was closed")
+		wantClose(ctx, t, conn, websocket.StatusGoingAway, "the room demo was closed: it was deleted")
 	}
 	<-closed
 
@@ -296,7 +296,7 @@ func TestHub_CloseRoomClosesItsSocketsOnly(t *testing.T) {
 	if _, data, err := stays.Read(ctx); err != nil || string(data) != "pong" {
 		t.Errorf("the other room: got %q, %v; want pong", data, err)
 	}
-	h.closeRoom(ctx, closing, socket.RoomClosed.With("demo")) // no effect
+	h.closeRoom(ctx, closing, socket.RoomClosed.With("demo", "it was deleted")) // no effect
 	h.shutdown(ctx)
 }
 
@@ -314,7 +314,7 @@ func TestHub_CloseRoomCutsWhoDoesNotRead(t *testing.T) {
 	closed := make(chan struct{})
 	go func() {
 		defer close(closed)
-		h.closeRoom(ctx, room, socket.RoomClosed.With("demo"))
+		h.closeRoom(ctx, room, socket.RoomClosed.With("demo", "it was deleted"))
 	}()
 	select {
 	case <-closed:
@@ -335,7 +335,7 @@ func TestHub_LongReasonIsCutAtARune(t *testing.T) {
 		closed := make(chan struct{})
 		go func() {
 			defer close(closed)
-			h.closeRoom(ctx, room, socket.RoomClosed.With(name))
+			h.closeRoom(ctx, room, socket.RoomClosed.With(name, "it was deleted"))
 		}()
 		var end websocket.CloseError
 		_, _, err := conn.Read(ctx)

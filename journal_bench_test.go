@@ -68,10 +68,10 @@ func startDelivery(b *testing.B, sockets, journalSize int) *delivery {
 	if err != nil {
 		b.Fatal(err)
 	}
-	b.Cleanup(s.room.Close)
+	b.Cleanup(s.rooms.Default().Close)
 	srv := httptest.NewServer(s.echo)
 	b.Cleanup(srv.Close)
-	base := s.room.Base(fhir.R5)
+	base := s.rooms.Default().Base(fhir.R5)
 	for _, resource := range []map[string]any{admissionTopic(), websocketSubscription("bench", admissionURL, "content", "full-resource")} {
 		data, err := json.Marshal(resource)
 		if err != nil {
@@ -112,7 +112,7 @@ func startDelivery(b *testing.B, sockets, journalSize int) *delivery {
 			}
 		}()
 	}
-	return &delivery{b, s.room, sockets, received, received.wait(int64(sockets))} // the handshakes
+	return &delivery{b, s.rooms.Default(), sockets, received, received.wait(int64(sockets))} // the handshakes
 }
 
 // round fires events and waits until every socket has them all.

@@ -410,8 +410,8 @@ func TestJournal_StreamEndsWithItsClient(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer s.room.Close()
-		defer s.stop()
+		defer s.rooms.Default().Close()
+		defer s.rooms.End()
 		ctx, cancel := context.WithCancel(context.Background())
 		defer cancel()
 		r, w := io.Pipe()
@@ -426,7 +426,7 @@ func TestJournal_StreamEndsWithItsClient(t *testing.T) {
 		}
 		go io.Copy(io.Discard, r) //nolint:errcheck // what else it says is of no interest
 		if stops {
-			s.stop()
+			s.rooms.End()
 		} else {
 			cancel()
 		}

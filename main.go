@@ -16,14 +16,22 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
+	"net"
+	"net/http"
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"signalfhir/internal/command"
+	"signalfhir/internal/fhir"
+	"signalfhir/internal/httpedge"
+	"signalfhir/internal/httprooms"
 )
 
 func main() {
@@ -54,4 +62,109 @@ func run(ctx context.Context, args, environ []string, stdin io.Reader, stdout, s
 		return 1
 	}
 	return 0
+}
+
+// How long a stop may take. It takes two seconds at most in all.
+const (
+	stopRequests = 500 * time.Millisecond
+	stopSockets  = time.Second
+)
+
+// listenAndServe runs a server until ctx ends or, if the options say so, standard
+// input closes.
+func listenAndServe(ctx context.Context, o *command.Serve, stdin io.Reader, stdout, stderr io.Writer) error {
+	listener, err := net.Listen("tcp", o.Listen)
+	if err != nil {
+		return fmt.Errorf("cannot listen on %s (%w); choose another address with --listen, 127.0.0.1:0 takes a free port", o.Listen, err)
+	}
+	s, err := newServer(o, listener.Addr(), o.Logger(stderr))
+	if err != nil {
+		listener.Close()
+		return err
+	}
+	if o.ExitOnStdinClose {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithCancel(ctx)
+		defer cancel()
+		go func() {
+			_, _ = io.Copy(io.Discard, stdin)
+			cancel()
+		}()
+	}
+	return s.serve(ctx, listener, func() {
+		s.banner(stderr)
+		if o.ReadyJSON {
+			_ = json.NewEncoder(stdout).Encode(s.ready(s.root()))
+		}
+	})
+}
+
+// localAddress is how a client on this machine reaches addr.
+func localAddress(addr net.Addr) string {
+	host, port, _ := net.SplitHostPort(addr.String())
+	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return net.JoinHostPort(host, port)
+}
+
+// serve serves requests on l until ctx ends, then stops in good order: no new
+// requests, sockets closed with 1001, every goroutine ended. ready is called
+// once requests are served.
+func (s *server) serve(ctx context.Context, l net.Listener, ready func()) error {
+	srv := &http.Server{Handler: s.echo, ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelWarn)}
+	failed := make(chan error, 1)
+	go func() { failed <- srv.Serve(l) }()
+	s.live.Store(true)
+	ready()
+	var err error
+	select {
+	case <-ctx.Done():
+	case err = <-failed:
+	}
+	s.live.Store(false)
+	s.rooms.End() // requests that wait for something wait no longer
+	requests, cancel := context.WithTimeout(context.Background(), stopRequests)
+	defer cancel()
+	if srv.Shutdown(requests) != nil {
+		srv.Close() // a long poll may still hang; sockets are the hub's
+	}
+	sockets, cancel := context.WithTimeout(context.Background(), stopSockets)
+	defer cancel()
+	s.hub.shutdown(sockets)
+	s.rooms.Close()
+	if errors.Is(err, http.ErrServerClosed) {
+		err = nil
+	}
+	return err
+}
+
+// ready describes the room whose URL is root.
+func (s *server) ready(root string) httprooms.Ready {
+	return httprooms.Ready{URL: root, FHIR: httpedge.Bases(root, s.options.Releases()), WS: httpedge.SocketURL(root), PID: os.Getpid(), Version: command.Version()}
+}
+
+// banner greets a newcomer.
+func (s *server) banner(w io.Writer) {
+	root := s.root()
+	fmt.Fprintf(w, "signalfhir %s\n  page    %s/\n", command.Version(), root)
+	for _, r := range s.options.Releases() {
+		fmt.Fprintf(w, "  fhir    %s/fhir/%s\n", root, r)
+	}
+	fmt.Fprintf(w, "  socket  %s\n", httpedge.SocketURL(root))
+	for _, sub := range s.rooms.Default().Subscriptions() {
+		if sub.Content == string(fhir.IDOnly) { // a first step that shows something
+			fmt.Fprintf(w, "  start   curl -X POST '%s/fhir/%s/Subscription/%s/$get-ws-binding-token'\n", root, sub.Release, sub.ID)
+			fmt.Fprintf(w, "  watch   signalfhir listen --server %s/fhir/%s --subscription %s\n", root, sub.Release, sub.ID)
+			break
+		}
+	}
+}
+
+// root returns the URL of the server where no request says it.
+func (s *server) root() string {
+	if s.options.PublicURL != "" {
+		return s.options.PublicURL
+	}
+	return s.address
 }

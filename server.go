@@ -4,29 +4,28 @@ import (
 	"cmp"
 	"context"
 	"embed"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
-	"strings"
+	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/labstack/echo/v4"
-	"github.com/labstack/echo/v4/middleware"
 
+	"signalfhir/internal/clock"
 	"signalfhir/internal/command"
-	"signalfhir/internal/fhir"
+	"signalfhir/internal/httpedge"
+	"signalfhir/internal/httpfhir"
+	"signalfhir/internal/httpmock"
 	"signalfhir/internal/httppage"
+	"signalfhir/internal/httprooms"
 	"signalfhir/internal/httpsignin"
 	"signalfhir/internal/metrics"
 	"signalfhir/internal/random"
 	"signalfhir/internal/room"
 	"signalfhir/internal/seed"
+	"signalfhir/internal/socket"
 )
 
 var (
@@ -37,310 +36,244 @@ var (
 	web embed.FS
 )
 
-// server is the Echo app with the default room and the hub behind it.
+// server is the Echo app with its rooms and the hub of their sockets.
 type server struct {
 	options *command.Serve
 	log     *slog.Logger
 	address string // http://host:port as seen from this machine
 	echo    *echo.Echo
-	room    *room.Room
+	edge    *httpedge.Edge
+	fhir    *httpfhir.FHIR
+	rooms   *room.Rooms
 	hub     *hub
+	content *seed.Seed // what the default room holds at the start, and others unless they name another
 	metrics *metrics.Metrics
 	live    atomic.Bool // requests are served; false again while stopping
-
-	instance string          // names this life of the server
-	stopping context.Context // ends when the server stops
-	stop     func()
 }
 
-// How long a stop may take. The mission allows two seconds in all.
-const (
-	stopRequests = 500 * time.Millisecond
-	stopSockets  = time.Second
+// route is one row of the table of routes.
+type route struct {
+	method, path string
+	needs        httpedge.Needs
+	handle       echo.HandlerFunc
+}
+
+// What the routes need.
+var (
+	process  = httpedge.Needs{}
+	page     = httpedge.Needs{Room: true}
+	upgrade  = httpedge.Needs{Room: true, Socket: true}
+	base     = httpedge.Needs{Room: true, FHIR: true, Record: true}
+	control  = httpedge.Needs{Room: true, OwnPages: true, Problems: true, Record: true}
+	observed = httpedge.Needs{Room: true, OwnPages: true, Problems: true} // not recorded: a page that shows the journal would fill it
+	house    = httpedge.Needs{OwnPages: true, Problems: true}
 )
 
-// listenAndServe runs a server until ctx ends or, if the options say so, standard
-// input closes.
-func listenAndServe(ctx context.Context, o *command.Serve, stdin io.Reader, stdout, stderr io.Writer) error {
-	listener, err := net.Listen("tcp", o.Listen)
-	if err != nil {
-		return fmt.Errorf("cannot listen on %s (%w); choose another address with --listen, 127.0.0.1:0 takes a free port", o.Listen, err)
+// routes is everything the server serves. A route that needs a room is also served in
+// each room, below /rooms/:room. A path without a method is an area: its needs are
+// those of the addresses in it that are not a route.
+func (s *server) routes() []route {
+	const get, post, put, patch, del = http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete
+	f := s.fhir
+	m := httpmock.New(httpmock.Options{Releases: s.options.Releases(), Version: command.Version(), Sockets: func(r *room.Room) []socket.State { return s.hub.sockets(r) }})
+	p := httppage.New(echo.MustSubFS(web, "web"))
+	r := httprooms.New(httprooms.Options{Rooms: s.rooms, Root: s.edge.Root, Builtin: readBuiltin, Default: s.content, Open: s.openRoom, Ready: s.ready})
+	fhir := func(method, path string, h httpfhir.HandlerFunc) route {
+		return route{method, "/fhir/:release" + path, base, f.Handle(method, path, h)}
 	}
-	s, err := newServer(o, listener.Addr(), o.Logger(stderr))
-	if err != nil {
-		listener.Close()
-		return err
+	return []route{
+		{get, "/", page, p.Index},
+		{get, "/timeline", page, p.Index},
+		{get, "/timeline/*", page, p.Index},
+		{get, "/try", page, p.Index},
+		{get, "/try/*", page, p.Index},
+		{get, "/trigger", page, p.Index},
+		{get, "/trigger/*", page, p.Index},
+		{get, "/why", page, p.Index},
+		{get, "/why/*", page, p.Index},
+		{get, "/resources", page, p.Index},
+		{get, "/resources/*", page, p.Index},
+		{get, "/ui/*", page, p.Asset},
+		{get, "/healthz", process, s.healthz},
+		{get, "/readyz", process, s.readyz},
+		{get, "/metrics", process, echo.WrapHandler(s.metrics.Handler())},
+
+		{get, "/ws", upgrade, s.socket},
+		{get, "/ws/subscriptions-r4", upgrade, s.socket}, // Medplum's client has it built in
+		{get, "/websocket", upgrade, s.socket},           // clients of the old R4 protocol do
+
+		{post, "/oauth2/token", page, httpsignin.Token},
+		{post, "/oauth2/logout", page, httpsignin.Logout},
+		{get, "/auth/me", page, httpsignin.Me},
+
+		fhir(post, "", f.Bundle),
+		fhir(get, "", f.SearchAll),
+		fhir(get, "/metadata", f.Metadata),
+		fhir(get, "/_history", f.History),
+		fhir(get, "/:type", f.Search),
+		fhir(post, "/:type", f.Create),
+		fhir(put, "/:type", f.Update),
+		fhir(patch, "/:type", f.Patch),
+		fhir(del, "/:type", f.Delete),
+		fhir(post, "/:type/_search", f.Search),
+		fhir(get, "/:type/_history", f.History),
+		fhir(get, "/:type/:id", f.Read),
+		fhir(post, "/:type/:id", f.PostToInstance),
+		fhir(put, "/:type/:id", f.Update),
+		fhir(patch, "/:type/:id", f.Patch),
+		fhir(del, "/:type/:id", f.Delete),
+		fhir(get, "/:type/:id/_history", f.History),
+		fhir(get, "/:type/:id/_history/:version", f.ReadVersion),
+		fhir(get, "/Subscription/$get-ws-binding-token", s.bindingToken),
+		fhir(post, "/Subscription/$get-ws-binding-token", s.bindingToken),
+		fhir(get, "/Subscription/:id/$get-ws-binding-token", s.bindingToken),
+		fhir(post, "/Subscription/:id/$get-ws-binding-token", s.bindingToken),
+		fhir(get, "/Subscription/$status", s.status),
+		fhir(post, "/Subscription/$status", s.status),
+		fhir(get, "/Subscription/:id/$status", s.status),
+		fhir(post, "/Subscription/:id/$status", s.status),
+		fhir(get, "/Subscription/:id/$events", s.events),
+		fhir(post, "/Subscription/:id/$events", s.events),
+		fhir(get, "/Subscription/:id/$resend", s.resend),
+		fhir(post, "/Subscription/:id/$resend", s.resend),
+		{path: "/fhir/:release/*", needs: base},
+
+		{post, "/mock/trigger", control, m.Trigger},
+		{post, "/mock/await", control, m.Await},
+		{post, "/mock/reset", control, m.Reset},
+		{get, "/mock/generators", control, m.Generators},
+		{post, "/mock/generators", control, m.AddGenerator},
+		{patch, "/mock/generators/:name", control, m.ChangeGenerator},
+		{del, "/mock/generators/:name", control, m.RemoveGenerator},
+		{post, "/mock/generators/:name/start", control, m.StartGenerator},
+		{post, "/mock/generators/:name/stop", control, m.StopGenerator},
+		{post, "/mock/generators/:name/step", control, m.StepGenerator},
+		{get, "/mock/sockets", control, m.Sockets},
+		{get, "/mock/subscriptions", control, m.Subscriptions},
+		{get, "/mock/tokens", control, m.Tokens},
+		{del, "/mock/tokens/:token", control, m.RevokeToken},
+		{get, "/mock/explain", control, m.Explained},
+		{post, "/mock/explain", control, m.Explain},
+		{get, "/mock/resources", observed, m.Resources},
+		{get, "/mock/state", observed, m.State},
+		{get, "/mock/journal", observed, m.Journal},
+		{get, "/mock/journal/stream", observed, m.JournalStream},
+		{get, "/mock/journal/:seq", observed, m.JournalEntry},
+		{path: "/mock", needs: observed},
+		{path: "/mock/*", needs: control},
+		{path: "/mock/journal/*", needs: observed},
+
+		{get, "/rooms", house, r.List},
+		{get, "/rooms/:name", house, r.Get},
+		{put, "/rooms/:name", house, r.Put},
+		{del, "/rooms/:name", house, r.Delete},
+		{path: "/rooms/:room/*", needs: page},
 	}
-	if o.ExitOnStdinClose {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithCancel(ctx)
-		defer cancel()
-		go func() {
-			_, _ = io.Copy(io.Discard, stdin)
-			cancel()
-		}()
-	}
-	return s.serve(ctx, listener, func() {
-		s.banner(stderr)
-		if o.ReadyJSON {
-			_ = json.NewEncoder(stdout).Encode(s.ready())
-		}
-	})
 }
 
-// newServer wires everything up; nothing runs but what the seed starts.
+// newServer wires everything up. Nothing runs but what the seed starts.
 func newServer(o *command.Serve, addr net.Addr, log *slog.Logger) (*server, error) {
-	s := &server{options: o, log: log, address: "http://" + localAddress(addr), echo: echo.New(), instance: random.Secure().ID()}
-	s.stopping, s.stop = context.WithCancel(context.Background())
-	content, err := s.seed()
-	if err != nil {
-		return nil, err
-	}
-	base := s.options.PublicURL
-	if base == "" {
-		base = s.address
-	}
+	s := &server{options: o, log: log, address: "http://" + localAddress(addr), echo: echo.New()}
 	s.metrics = metrics.New(metrics.Gauges{
+		Rooms:         func() int { return len(s.rooms.List()) },
 		Sockets:       func() int { return s.hub.count() },
-		Subscriptions: func() int { return s.room.Counts().Subscriptions },
-		Tokens:        func() int { return s.room.Counts().Tokens },
-		Resources:     func() int { return s.room.Counts().Resources },
+		Subscriptions: func() int { return s.rooms.Counts().Subscriptions },
+		Tokens:        func() int { return s.rooms.Counts().Tokens },
+		Resources:     func() int { return s.rooms.Counts().Resources },
 	})
 	s.hub = newHub(hubOptions{
-		QueueSize:   o.QueueFrames,
-		Strict:      o.Strict,
-		CheckOrigin: s.originAllowed,
-		Logger:      log,
-		Observer:    s.metrics,
+		QueueSize: o.QueueFrames, Strict: o.Strict, Logger: log, Observer: s.metrics,
+		CheckOrigin: func(r *http.Request) bool { return s.edge.OriginAllowed(r) },
 	})
-	var refused *fhir.Error
-	s.room, refused = room.New(room.Options{
-		Clock:          o.Clock,
-		TokenTTL:       o.TokenTTL,
-		BatchWindow:    o.BatchWindow,
-		Strict:         o.Strict,
-		SkipInvariants: o.SkipInvariants,
-		KeepExpired:    o.KeepExpired,
-		PreferQuery:    o.PreferQuery,
-		AnyFilter:      o.AnyFilter,
-		JournalSize:    cmp.Or(o.JournalSize, -1),
-		Releases:       o.Releases(),
-		URL:            base,
-		Seed:           content,
-	})
-	if refused != nil {
-		return nil, fmt.Errorf("the seed was refused: %w", refused)
+	var err error
+	if s.content, err = s.readSeed(); err != nil {
+		return nil, err
 	}
-	s.hub.openRoom(s.room)
-	s.configure()
-	s.routes()
+	main, err := s.openRoom("", s.content, nil)
+	if err != nil {
+		return nil, fmt.Errorf("the seed was refused: %w", err)
+	}
+	s.rooms = room.NewRooms(room.RoomsOptions{Default: main, Clock: s.clock(), Max: o.MaxRooms, TTL: o.RoomTTL, Leave: s.leaveRoom})
+	s.edge = httpedge.New(s.echo, httpedge.Options{
+		Address: s.address, PublicURL: o.PublicURL, Listen: o.Listen, AllowHost: o.AllowHost, AllowOrigin: o.AllowOrigin,
+		MaxBodyBytes: o.MaxBodyBytes, Rooms: s.rooms, Logger: log, Counted: s.metrics.Request,
+	})
+	s.fhir = httpfhir.New(s.echo, httpfhir.Options{Strict: o.Strict, Releases: o.Releases(), Version: command.Version(), Logger: log})
+
+	e := s.echo
+	e.HideBanner, e.HidePort = true, true
+	e.IPExtractor = echo.ExtractIPDirect()
+	e.HTTPErrorHandler = s.edge.HandleError
+	e.Pre(s.edge.Normalize)
+	// What every request passes, outermost first.
+	e.Use(s.edge.Enter, s.edge.Record, s.edge.Log(), s.edge.Recover(), s.edge.GuardHost, s.edge.CORS(), s.edge.LimitBody,
+		s.edge.NeedRoom, s.edge.GuardOrigin, httpfhir.RefuseOperations)
+	for _, r := range s.routes() {
+		s.edge.Declare(r.path, r.needs)
+		if r.handle == nil {
+			continue
+		}
+		e.Add(r.method, r.path, r.handle)
+		if r.needs.Room {
+			e.Add(r.method, httpedge.InRoom(r.path), r.handle)
+		}
+	}
 	return s, nil
 }
 
-// localAddress is how a client on this machine reaches addr.
-func localAddress(addr net.Addr) string {
-	host, port, _ := net.SplitHostPort(addr.String())
-	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
-		host = "127.0.0.1"
+func (s *server) clock() clock.Clock {
+	if s.options.Clock != nil {
+		return s.options.Clock
 	}
-	return net.JoinHostPort(host, port)
+	return clock.Real()
 }
 
-func (s *server) seed() (*seed.Seed, error) {
-	name, data, err := s.options.SeedData(builtinSeed)
+// openRoom makes a room whose addresses are below path, and lets sockets into it. seeded
+// seeds its random source unless it is nil.
+func (s *server) openRoom(path string, content *seed.Seed, seeded *uint64) (*room.Room, error) {
+	var source *random.Source
+	if seeded != nil {
+		source = random.Seeded(*seeded)
+	}
+	o := s.options
+	r, refused := room.New(room.Options{
+		Clock: s.clock(), Random: source, TokenTTL: o.TokenTTL, BatchWindow: o.BatchWindow, Strict: o.Strict, SkipInvariants: o.SkipInvariants,
+		KeepExpired: o.KeepExpired, PreferQuery: o.PreferQuery, AnyFilter: o.AnyFilter, JournalSize: cmp.Or(o.JournalSize, -1),
+		Releases: o.Releases(), URL: s.root() + path, Seed: content,
+	})
+	if refused != nil {
+		return nil, refused
+	}
+	s.hub.openRoom(r)
+	return r, nil
+}
+
+// leaveRoom closes the sockets of a room that closes.
+func (s *server) leaveRoom(name string, r *room.Room, why string) {
+	ctx, cancel := context.WithTimeout(context.Background(), stopSockets)
+	defer cancel()
+	s.hub.closeRoom(ctx, r, socket.RoomClosed.With(name, why))
+}
+
+// readBuiltin reads the built-in seed once: the rooms that hold it share it.
+var readBuiltin = sync.OnceValues(func() (*seed.Seed, error) { return parseSeed("seed.json", builtinSeed) })
+
+// readSeed returns the seed that the options name; nil if that is none.
+func (s *server) readSeed() (*seed.Seed, error) {
+	if s.options.Seed == "" {
+		return readBuiltin()
+	}
+	name, data, err := s.options.SeedData()
 	if err != nil || data == nil {
 		return nil, err
 	}
+	return parseSeed(name, data)
+}
+
+func parseSeed(name string, data []byte) (*seed.Seed, error) {
 	content, refused := seed.Read(data)
 	if refused != nil {
 		return nil, fmt.Errorf("cannot use the seed %s: %w", name, refused)
 	}
 	return content, nil
 }
-
-// configure sets up what every request passes through, outermost first.
-func (s *server) configure() {
-	e := s.echo
-	e.HideBanner, e.HidePort = true, true
-	e.IPExtractor = echo.ExtractIPDirect()
-	e.HTTPErrorHandler = s.answerError
-	e.Pre(normalizePath)
-	e.Use(s.record)
-	e.Use(s.requestLog())
-	e.Use(middleware.RecoverWithConfig(middleware.RecoverConfig{
-		DisableStackAll: true,
-		LogErrorFunc: func(_ echo.Context, err error, stack []byte) error {
-			s.log.Error("a handler panicked", "error", err, "stack", string(stack))
-			return err
-		},
-	}))
-	e.Use(s.guardHost)
-	e.Use(middleware.CORSWithConfig(middleware.CORSConfig{
-		AllowOriginFunc:  func(origin string) (bool, error) { return s.allowsOrigin(origin), nil },
-		AllowMethods:     []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"},
-		AllowCredentials: true,
-		ExposeHeaders:    []string{"Location", "Content-Location", "ETag", "Last-Modified"},
-		MaxAge:           600,
-	}))
-	e.Use(s.limitBody)
-	// Not of the groups: a group with middleware of its own answers 404 for
-	// every method a route lacks.
-	e.Use(s.speakFHIR, s.guardOrigin)
-}
-
-// routes is the one list of everything the server answers.
-func (s *server) routes() {
-	e := s.echo
-	page, signIn := httppage.New(echo.MustSubFS(web, "web")), httpsignin.New(s.rootOf, s.room.Clock())
-	e.GET("/", page.Index)
-	for _, view := range []string{"/timeline", "/try", "/trigger", "/why", "/resources"} {
-		e.GET(view, page.Index)
-		e.GET(view+"/*", page.Index)
-	}
-	e.GET("/ui/*", page.Asset)
-	e.GET("/healthz", s.healthz)
-	e.GET("/readyz", s.readyz)
-	e.GET("/metrics", echo.WrapHandler(s.metrics.Handler()))
-
-	e.GET("/ws", s.socket)
-	e.GET("/ws/subscriptions-r4", s.socket) // Medplum's client has it built in
-	e.GET("/websocket", s.socket)           // clients of the old R4 protocol do
-
-	e.POST("/oauth2/token", signIn.Token)
-	e.POST("/oauth2/logout", signIn.Logout)
-	e.GET("/auth/me", signIn.Me)
-
-	f := e.Group("/fhir/:release")
-	f.POST("", s.bundle)
-	f.GET("", s.searchOfAll)
-	f.GET("/metadata", s.metadata)
-	f.GET("/_history", s.history)
-
-	f.GET("/:type", s.search)
-	f.POST("/:type", s.create)
-	f.PUT("/:type", s.update)
-	f.PATCH("/:type", s.patch)
-	f.DELETE("/:type", s.delete)
-	f.POST("/:type/_search", s.search)
-	f.GET("/:type/:id", s.read)
-	f.POST("/:type/:id", s.postedToInstance)
-	f.PUT("/:type/:id", s.update)
-	f.PATCH("/:type/:id", s.patch)
-	f.DELETE("/:type/:id", s.delete)
-	f.GET("/:type/_history", s.history)
-	f.GET("/:type/:id/_history", s.history)
-	f.GET("/:type/:id/_history/:version", s.readVersion)
-
-	for _, methods := range []string{http.MethodGet, http.MethodPost} {
-		f.Add(methods, "/Subscription/$get-ws-binding-token", s.bindingToken)
-		f.Add(methods, "/Subscription/:id/$get-ws-binding-token", s.bindingToken)
-		f.Add(methods, "/Subscription/$status", s.status)
-		f.Add(methods, "/Subscription/:id/$status", s.status)
-		f.Add(methods, "/Subscription/:id/$events", s.events)
-		f.Add(methods, "/Subscription/:id/$resend", s.resend)
-	}
-
-	m := e.Group("/mock")
-	m.POST("/trigger", s.trigger)
-	m.POST("/await", s.await)
-	m.POST("/reset", s.reset)
-	m.GET("/generators", s.generators)
-	m.POST("/generators", s.addGenerator)
-	m.PATCH("/generators/:name", s.changeGenerator)
-	m.DELETE("/generators/:name", s.removeGenerator)
-	m.POST("/generators/:name/start", s.startGenerator)
-	m.POST("/generators/:name/stop", s.stopGenerator)
-	m.POST("/generators/:name/step", s.stepGenerator)
-	m.GET("/sockets", s.sockets)
-	m.GET("/subscriptions", s.subscriptions)
-	m.GET("/tokens", s.tokens)
-	m.DELETE("/tokens/:token", s.revokeToken)
-	m.GET("/resources", s.resources)
-	m.GET("/explain", s.explained)
-	m.POST("/explain", s.explain)
-	m.GET("/state", s.state)
-	m.GET("/journal", s.journal)
-	m.GET("/journal/stream", s.journalStream)
-	m.GET("/journal/:seq", s.journalEntry)
-}
-
-// serve answers requests on l until ctx ends, then stops in good order: no new
-// requests, sockets closed with 1001, every goroutine ended. ready is called
-// once requests are served.
-func (s *server) serve(ctx context.Context, l net.Listener, ready func()) error {
-	srv := &http.Server{Handler: s.echo, ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelWarn)}
-	failed := make(chan error, 1)
-	go func() { failed <- srv.Serve(l) }()
-	s.live.Store(true)
-	ready()
-	var err error
-	select {
-	case <-ctx.Done():
-	case err = <-failed:
-	}
-	s.live.Store(false)
-	s.stop()
-	requests, cancel := context.WithTimeout(context.Background(), stopRequests)
-	defer cancel()
-	if srv.Shutdown(requests) != nil {
-		srv.Close() // a long poll may still hang; sockets are the hub's
-	}
-	sockets, cancel := context.WithTimeout(context.Background(), stopSockets)
-	defer cancel()
-	s.hub.shutdown(sockets)
-	s.room.Close()
-	if errors.Is(err, http.ErrServerClosed) {
-		err = nil
-	}
-	return err
-}
-
-// readyLine is what --ready-json prints.
-type readyLine struct {
-	URL     string            `json:"url"`
-	FHIR    map[string]string `json:"fhir"`
-	WS      string            `json:"ws"`
-	PID     int               `json:"pid"`
-	Version string            `json:"version"`
-}
-
-func (s *server) ready() readyLine {
-	root := s.root()
-	return readyLine{URL: root, FHIR: s.bases(root), WS: socketURL(root), PID: os.Getpid(), Version: command.Version()}
-}
-
-// bases are the FHIR bases by release.
-func (s *server) bases(root string) map[string]string {
-	bases := map[string]string{}
-	for _, r := range s.options.Releases() {
-		bases[string(r)] = root + "/fhir/" + string(r)
-	}
-	return bases
-}
-
-// banner greets a newcomer.
-func (s *server) banner(w io.Writer) {
-	root := s.root()
-	fmt.Fprintf(w, "signalfhir %s\n  page    %s/\n", command.Version(), root)
-	for _, r := range s.options.Releases() {
-		fmt.Fprintf(w, "  fhir    %s/fhir/%s\n", root, r)
-	}
-	fmt.Fprintf(w, "  socket  %s\n", socketURL(root))
-	for _, sub := range s.room.Subscriptions() {
-		if sub.Content == string(fhir.IDOnly) { // a first step that shows something
-			fmt.Fprintf(w, "  start   curl -X POST '%s/fhir/%s/Subscription/%s/$get-ws-binding-token'\n", root, sub.Release, sub.ID)
-			fmt.Fprintf(w, "  watch   signalfhir listen --server %s/fhir/%s --subscription %s\n", root, sub.Release, sub.ID)
-			break
-		}
-	}
-}
-
-// root is the URL of the server where no request tells it.
-func (s *server) root() string {
-	if s.options.PublicURL != "" {
-		return s.options.PublicURL
-	}
-	return s.address
-}
-
-func socketURL(root string) string { return "ws" + strings.TrimPrefix(root, "http") + "/ws" }

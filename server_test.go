@@ -18,6 +18,7 @@ import (
 	"signalfhir/internal/clock"
 	"signalfhir/internal/command"
 	"signalfhir/internal/fhir"
+	"signalfhir/internal/httpedge"
 )
 
 // testServer is a server in this process, on a port of its own and, unless a
@@ -43,7 +44,7 @@ var begin = time.Date(2026, 1, 1, 10, 0, 0, 0, time.UTC)
 func start(t *testing.T, edit ...func(*command.Serve)) *testServer {
 	t.Helper()
 	manual := clock.NewManual(begin)
-	o := &command.Serve{Listen: "127.0.0.1:0", Seed: "none", TokenTTL: 30 * time.Minute, QueueFrames: 256, JournalSize: 10_000, MaxBodyBytes: 2 << 20, Clock: manual}
+	o := &command.Serve{Listen: "127.0.0.1:0", Seed: "none", TokenTTL: 30 * time.Minute, QueueFrames: 256, JournalSize: 10_000, MaxBodyBytes: 2 << 20, RoomTTL: 10 * time.Minute, MaxRooms: 1000, Clock: manual}
 	for _, f := range edit {
 		f(o)
 	}
@@ -79,7 +80,7 @@ func start(t *testing.T, edit ...func(*command.Serve)) *testServer {
 		}
 	})
 	root := s.address
-	return &testServer{t: t, url: root, fhir: root + "/fhir/R5", ws: socketURL(root), clock: manual, log: log}
+	return &testServer{t: t, url: root, fhir: root + "/fhir/R5", ws: httpedge.SocketURL(root), clock: manual, log: log}
 }
 
 // withSeed starts with the built-in seed.

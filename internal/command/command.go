@@ -49,6 +49,8 @@ type Serve struct {
 	BatchWindow      time.Duration `name:"batch-window" default:"0s" env:"SIGNALFHIR_BATCH_WINDOW" help:"How long events wait to share a notification, up to a subscription's maxCount (${default}: one event each, at once)."`
 	QueueFrames      int           `name:"queue-frames" default:"256" env:"SIGNALFHIR_QUEUE_FRAMES" help:"Frames that may wait for a slow socket before it is closed with 1013 (${default})."`
 	JournalSize      int           `name:"journal-size" default:"10000" env:"SIGNALFHIR_JOURNAL_SIZE" help:"Entries the journal keeps; 0 keeps none and only counts (${default})."`
+	RoomTTL          time.Duration `name:"room-ttl" default:"10m" env:"SIGNALFHIR_ROOM_TTL" help:"Close a room below /rooms after this time without a request and a socket (${default})."`
+	MaxRooms         int           `name:"max-rooms" default:"1000" env:"SIGNALFHIR_MAX_ROOMS" help:"Rooms that may be open below /rooms (${default})."`
 	MaxBodyBytes     int64         `name:"max-body-bytes" default:"2097152" env:"SIGNALFHIR_MAX_BODY_BYTES" help:"Largest request body in bytes (${default})."`
 	AllowHost        []string      `name:"allow-host" env:"SIGNALFHIR_ALLOW_HOST" placeholder:"HOST" help:"Accept requests for this Host besides the address served on; * accepts any."`
 	AllowOrigin      []string      `name:"allow-origin" env:"SIGNALFHIR_ALLOW_ORIGIN" placeholder:"ORIGIN" help:"Accept browsers from this origin besides loopback ones; * accepts any."`
@@ -82,6 +84,12 @@ func (o *Serve) Validate() error {
 	}
 	if o.JournalSize < 0 {
 		problems = append(problems, fmt.Errorf("--journal-size %d: expected zero or more", o.JournalSize))
+	}
+	if o.RoomTTL <= 0 {
+		problems = append(problems, fmt.Errorf("--room-ttl %s: expected a duration above zero such as 10m", o.RoomTTL))
+	}
+	if o.MaxRooms < 0 {
+		problems = append(problems, fmt.Errorf("--max-rooms %d: expected zero or more", o.MaxRooms))
 	}
 	if o.MaxBodyBytes < 1 {
 		problems = append(problems, fmt.Errorf("--max-body-bytes %d: expected at least 1", o.MaxBodyBytes))
@@ -216,14 +224,10 @@ func Version() string {
 	return "devel"
 }
 
-// SeedData returns the seed the options name, nil for an empty room. builtin is
-// the seed of a server whose options name none.
-func (o *Serve) SeedData(builtin []byte) (name string, data []byte, err error) {
-	switch o.Seed {
-	case "none":
+// SeedData returns the seed file that Seed names; nil if it names none.
+func (o *Serve) SeedData() (name string, data []byte, err error) {
+	if o.Seed == "none" || o.Seed == "" {
 		return "", nil, nil
-	case "":
-		return "seed.json", builtin, nil
 	}
 	data, err = os.ReadFile(o.Seed)
 	if err != nil {

@@ -107,9 +107,12 @@ func Routed(c echo.Context) bool { return visitOf(c).routed }
 // slash. Everything in the room has an address below it. What a proxy says of the
 // host is believed only from a peer on this machine or network.
 func Root(c echo.Context) string {
-	v := visitOf(c)
-	return v.edge.Root(c) + room.Path(v.name)
+	return visitOf(c).edge.Root(c) + Path(c)
 }
+
+// Path returns the path below which the addresses of the room of a request are: "" for
+// the default room.
+func Path(c echo.Context) string { return room.Path(visitOf(c).name) }
 
 // Root returns the URL the client of a request reaches the server at, without a
 // trailing slash.

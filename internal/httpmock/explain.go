@@ -21,7 +21,7 @@ func (m *Mock) Explain(c echo.Context) error {
 		Previous     json.RawMessage `json:"previous"`
 		Current      json.RawMessage `json:"current"`
 	}
-	if err := control(c, &in); err != nil {
+	if err := httpedge.ReadJSON(c, &in); err != nil {
 		return err
 	}
 	if err := onlyParameters(c, "format"); err != nil {

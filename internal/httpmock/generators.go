@@ -21,7 +21,7 @@ func (m *Mock) Generators(c echo.Context) error {
 // AddGenerator serves POST /mock/generators.
 func (m *Mock) AddGenerator(c echo.Context) error {
 	var spec synth.Spec
-	if err := control(c, &spec); err != nil {
+	if err := httpedge.ReadJSON(c, &spec); err != nil {
 		return err
 	}
 	if err := httpedge.Room(c).Generators().Add(spec); err != nil {
@@ -35,7 +35,7 @@ func (m *Mock) ChangeGenerator(c echo.Context) error {
 	var in struct {
 		Rate string `json:"rate"`
 	}
-	if err := control(c, &in); err != nil {
+	if err := httpedge.ReadJSON(c, &in); err != nil {
 		return err
 	}
 	if err := httpedge.Room(c).Generators().SetRate(c.Param("name"), in.Rate); err != nil {
@@ -73,7 +73,7 @@ func (m *Mock) StepGenerator(c echo.Context) error {
 	in := struct {
 		Count int `json:"count"`
 	}{1}
-	if err := control(c, &in); err != nil {
+	if err := httpedge.ReadJSON(c, &in); err != nil {
 		return err
 	}
 	if err := httpedge.Room(c).Generators().Step(c.Param("name"), in.Count); err != nil {

@@ -16,23 +16,14 @@ import (
 	"signalfhir/internal/httpedge"
 	"signalfhir/internal/journal"
 	"signalfhir/internal/room"
+	"signalfhir/internal/socket"
 )
 
 // Options are the settings of [Mock].
 type Options struct {
 	Releases []fhir.Release // offered
 	Version  string         // of the server
-	Sockets  func(*room.Room) []SocketState
-}
-
-// SocketState describes an open socket.
-type SocketState struct {
-	ID       string    `json:"id"`
-	Remote   string    `json:"remote"`
-	Opened   time.Time `json:"opened"`
-	Dialect  string    `json:"dialect,omitempty"`
-	Bindings []string  `json:"bindings"`
-	Queued   int       `json:"queued"`
+	Sockets  func(*room.Room) []socket.State
 }
 
 // Mock serves the control routes of a server.
@@ -58,7 +49,7 @@ func (m *Mock) Trigger(c echo.Context) error {
 		Count        int             `json:"count"`
 		Interval     string          `json:"interval"`
 	}
-	if err := control(c, &in); err != nil {
+	if err := httpedge.ReadJSON(c, &in); err != nil {
 		return err
 	}
 	interval, err := duration("interval", in.Interval)
@@ -124,7 +115,7 @@ func (m *Mock) Await(c echo.Context) error {
 		} `json:"sent"`
 		Timeout string `json:"timeout"`
 	}
-	if err := control(c, &in); err != nil {
+	if err := httpedge.ReadJSON(c, &in); err != nil {
 		return err
 	}
 	timeout, err := duration("timeout", in.Timeout)

@@ -1,11 +1,7 @@
 package httpmock
 
 import (
-	"encoding/json"
-	"errors"
-	"io"
 	"net/http"
-	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -15,49 +11,6 @@ import (
 
 	"signalfhir/internal/fhir"
 )
-
-// control reads the JSON body of a control route strictly, so that a misspelt
-// member is told and not ignored.
-func control(c echo.Context, into any) error {
-	decoder := json.NewDecoder(c.Request().Body)
-	decoder.DisallowUnknownFields()
-	err := decoder.Decode(into)
-	if err == io.EOF { //nolint:errorlint // Decode serves io.EOF itself for an empty body
-		return nil
-	}
-	if err == nil && decoder.More() {
-		return fhir.Refuse(http.StatusBadRequest, "structure", "the body has more than one JSON value")
-	}
-	var wrong *json.UnmarshalTypeError
-	if errors.As(err, &wrong) && wrong.Field == "" {
-		return fhir.Refuse(http.StatusBadRequest, "structure", "the body is a JSON %s, expected an object", wrong.Value)
-	}
-	if wrong != nil {
-		return fhir.Refuse(http.StatusBadRequest, "value", "got a JSON %s, expected %s", wrong.Value, inWords(wrong.Type)).At(wrong.Field)
-	}
-	if err != nil {
-		var tooBig *http.MaxBytesError
-		if errors.As(err, &tooBig) {
-			return err
-		}
-		return fhir.Refuse(http.StatusBadRequest, "structure", "the body could not be read: %v", err)
-	}
-	return nil
-}
-
-// inWords is what a member of a type is written as.
-func inWords(t reflect.Type) string {
-	switch t.Kind() {
-	case reflect.String:
-		return "a string"
-	case reflect.Bool:
-		return "true or false"
-	case reflect.Int, reflect.Uint64:
-		return "a whole number"
-	default:
-		return "an object"
-	}
-}
 
 // duration reads a time such as "250ms" or "5s", the value of a member; "" is
 // none.

@@ -10,6 +10,7 @@ import (
 	"signalfhir/internal/fhir"
 	"signalfhir/internal/httpedge"
 	"signalfhir/internal/room"
+	"signalfhir/internal/socket"
 )
 
 // State serves GET /mock/state: everything the page shows of the room.
@@ -24,7 +25,7 @@ func (m *Mock) State(c echo.Context) error {
 		FHIR     map[string]string `json:"fhir"`
 		WS       string            `json:"ws"`
 		Counts   map[string]int    `json:"counts"`
-		Sockets  []SocketState     `json:"sockets"`
+		Sockets  []socket.State    `json:"sockets"`
 		*room.State
 	}{
 		httpedge.Room(c).Instance(), m.options.Version, root, httpedge.Bases(root, m.options.Releases), httpedge.SocketURL(root),
@@ -36,7 +37,7 @@ func (m *Mock) State(c echo.Context) error {
 // Sockets serves GET /mock/sockets.
 func (m *Mock) Sockets(c echo.Context) error {
 	return writeJSON(c, struct {
-		Sockets []SocketState `json:"sockets"`
+		Sockets []socket.State `json:"sockets"`
 	}{m.options.Sockets(httpedge.Room(c))})
 }
 

@@ -14,6 +14,8 @@ import (
 	"sync"
 
 	"github.com/labstack/echo/v4"
+
+	"signalfhir/internal/httpedge"
 )
 
 // The page runs nothing but its own files and talks to nobody but this server.
@@ -28,10 +30,21 @@ type Page struct {
 // New returns a page made of files, of which index.html is the first.
 func New(files fs.FS) *Page { return &Page{files: files} }
 
-// Index serves index.html, whatever the address: the page reads its view from it.
-func (p *Page) Index(c echo.Context) error { return p.serve(c, "index.html") }
+// Index serves index.html at the address of every view. Its links lead into the room of
+// the request; the scripts learn the room from their own address.
+func (p *Page) Index(c echo.Context) error {
+	in := httpedge.Path(c)
+	if in == "" {
+		return p.serve(c, "index.html")
+	}
+	plain, err := fs.ReadFile(p.files, "index.html")
+	if err != nil {
+		return err
+	}
+	return write(c, pack("index.html", bytes.ReplaceAll(plain, []byte(`="/`), []byte(`="`+in+`/`))))
+}
 
-// Asset serves the file the wildcard of the route names.
+// Asset serves the file that the wildcard of the route names.
 func (p *Page) Asset(c echo.Context) error { return p.serve(c, c.Param("*")) }
 
 // file is one file as it is served.
@@ -51,6 +64,12 @@ func (p *Page) file(name string) (*file, error) {
 	if err != nil {
 		return nil, echo.ErrNotFound
 	}
+	f := pack(name, plain)
+	p.packed.Store(name, f)
+	return f, nil
+}
+
+func pack(name string, plain []byte) *file {
 	var packed bytes.Buffer
 	w := gzip.NewWriter(&packed)
 	_, _ = w.Write(plain) // a buffer takes everything
@@ -63,17 +82,20 @@ func (p *Page) file(name string) (*file, error) {
 	case ".txt":
 		f.kind = "text/plain; charset=utf-8"
 	}
-	p.packed.Store(name, f)
-	return f, nil
+	return f
 }
 
-// serve writes one file. Embedded files have no modification time, so a browser
-// revalidates by content.
 func (p *Page) serve(c echo.Context, name string) error {
 	f, err := p.file(name)
 	if err != nil {
 		return err
 	}
+	return write(c, f)
+}
+
+// write writes one file. Embedded files have no modification time, so a browser
+// revalidates by content.
+func write(c echo.Context, f *file) error {
 	h := c.Response().Header()
 	h.Set("ETag", f.etag)
 	h.Set("Cache-Control", "no-cache")

@@ -12,7 +12,6 @@ import (
 
 	"github.com/labstack/echo/v4"
 
-	"signalfhir/internal/clock"
 	"signalfhir/internal/httpedge"
 )
 
@@ -27,20 +26,10 @@ const (
 // it gains nothing.
 const tokenTTL = 24 * time.Hour
 
-// SignIn serves the routes of the sign-in.
-type SignIn struct {
-	root  func(echo.Context) string
-	clock clock.Clock
-}
-
-// New returns a sign-in. root returns the URL the client of a request reaches the
-// server at, without a trailing slash; it is the issuer of the tokens.
-func New(root func(echo.Context) string, c clock.Clock) *SignIn { return &SignIn{root, c} }
-
 // Token serves POST /oauth2/token. It accepts any grant and any secret. The token
 // carries the client_id of the request, which Medplum's client compares with its
 // own.
-func (s *SignIn) Token(c echo.Context) error {
+func Token(c echo.Context) error {
 	c.Response().Header().Set("Cache-Control", "no-store")
 	form, err := c.FormParams()
 	if err != nil {
@@ -65,7 +54,7 @@ func (s *SignIn) Token(c echo.Context) error {
 		Project     reference `json:"project"`
 		Profile     reference `json:"profile"`
 	}{
-		token(s.root(c), client, s.clock.Now()),
+		token(httpedge.Root(c), client, httpedge.Room(c).Clock().Now()),
 		"Bearer", int(tokenTTL.Seconds()), "openid",
 		reference{devProject, "signalfhir"}, reference{devPerson, devPersonName},
 	})
@@ -97,7 +86,7 @@ func token(issuer, client string, now time.Time) string {
 
 // Me serves GET /auth/me: who is signed in, and what the project may do.
 // useSubscription of @medplum/react-hooks does nothing without the feature.
-func (s *SignIn) Me(c echo.Context) error {
+func Me(c echo.Context) error {
 	type object map[string]any
 	_, person, _ := strings.Cut(devPerson, "/")
 	_, project, _ := strings.Cut(devProject, "/")
@@ -121,6 +110,6 @@ func (s *SignIn) Me(c echo.Context) error {
 }
 
 // Logout serves POST /oauth2/logout. There is no session to end.
-func (s *SignIn) Logout(c echo.Context) error {
+func Logout(c echo.Context) error {
 	return httpedge.WriteJSON(c, http.StatusOK, "application/json", struct{}{})
 }

@@ -22,7 +22,7 @@ type Metrics struct {
 
 // Gauges read present numbers. They are called on each scrape.
 type Gauges struct {
-	Sockets, Subscriptions, Tokens, Resources func() int
+	Rooms, Sockets, Subscriptions, Tokens, Resources func() int
 }
 
 // New returns metrics that count from zero.
@@ -39,6 +39,7 @@ func New(g Gauges) *Metrics {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, func() float64 { return float64(f()) })
 	}
 	m.registry.MustRegister(m.requests, m.in, m.out, m.opened, m.closed,
+		gauge("signalfhir_rooms", "Rooms open now, the default one included.", g.Rooms),
 		gauge("signalfhir_sockets", "Sockets open now.", g.Sockets),
 		gauge("signalfhir_subscriptions", "Subscriptions held.", g.Subscriptions),
 		gauge("signalfhir_tokens", "Binding tokens held, expired ones included until they are collected.", g.Tokens),

@@ -61,7 +61,7 @@ type Room struct {
 	orphans orphans
 
 	instance string          // names this room among others that had its name
-	life     context.Context // ends when the room closes
+	open     context.Context // ends when the room closes
 	end      func()          // ends it
 
 	// write serialises changes: it is held from the check of a write to the
@@ -99,7 +99,7 @@ func New(o Options) (*Room, *fhir.Error) {
 		// Not of the room's own source: a seeded one repeats itself.
 		instance: random.Secure().ID(),
 	}
-	r.life, r.end = context.WithCancel(context.Background())
+	r.open, r.end = context.WithCancel(context.Background())
 	r.tokens = token.New(o.Clock, o.Random, o.MaxTokens, r.expired)
 	for _, release := range o.Releases {
 		r.bases = append(r.bases, r.newBase(release))
@@ -141,7 +141,7 @@ func (r *Room) Close() {
 
 // Context ends when the room closes. Whoever waits for something in the room waits no
 // longer.
-func (r *Room) Context() context.Context { return r.life }
+func (r *Room) Context() context.Context { return r.open }
 
 // Instance names this room. Another one, even one with the same name and settings, has
 // another instance, and the numbers of its journal start anew.

@@ -53,9 +53,9 @@ type RoomsOptions struct {
 	Clock   clock.Clock
 	Max     int           // open rooms besides the default one
 	TTL     time.Duration // a room is closed after this time without a request and a socket
-	// Leave ends the sockets of a room that closes and returns when they have ended.
-	// No request enters the room any more. It is called without a lock.
-	Leave func(r *Room, why string)
+	// Leave ends the sockets of a room that closes, and returns when they have ended.
+	// It is called without a lock, when no request can enter the room any more.
+	Leave func(name string, r *Room, why string)
 }
 
 // Rooms is the registry of the open rooms of a server. It is safe for concurrent use.
@@ -237,7 +237,7 @@ func (r *Rooms) Delete(name string) error {
 	}
 	r.removeLocked(t)
 	r.mu.Unlock()
-	r.close(t, "the room "+name+" was deleted")
+	r.close(t, "it was deleted")
 	return nil
 }
 
@@ -251,7 +251,7 @@ func (r *Rooms) expire(t *tenant) {
 	}
 	r.removeLocked(t)
 	r.mu.Unlock()
-	r.close(t, fmt.Sprintf("the room %s was closed: it was idle for %s (--room-ttl)", t.name, r.options.TTL))
+	r.close(t, fmt.Sprintf("it was idle for %s (--room-ttl)", r.options.TTL))
 }
 
 // removeLocked takes a room out of the registry, so that no request enters it.
@@ -269,7 +269,7 @@ const leavePatience = time.Second
 
 func (r *Rooms) close(t *tenant, why string) {
 	t.room.end()
-	r.options.Leave(t.room, why)
+	r.options.Leave(t.name, t.room, why)
 	patience := time.NewTimer(leavePatience)
 	defer patience.Stop()
 	select {
@@ -277,13 +277,35 @@ func (r *Rooms) close(t *tenant, why string) {
 	case <-patience.C: // a body that never comes
 	}
 	t.room.Close()
-	r.note("closed", why)
+	r.note("closed", "the room "+t.name+" was closed: "+why)
+}
+
+// Counts returns how much all rooms hold together.
+func (r *Rooms) Counts() Counts {
+	var all Counts
+	for _, i := range r.List() {
+		c := i.Room.Counts()
+		all.Resources += c.Resources
+		all.Subscriptions += c.Subscriptions
+		all.Tokens += c.Tokens
+	}
+	return all
+}
+
+// End ends the context of every room, and opens no more.
+func (r *Rooms) End() {
+	r.mu.Lock()
+	r.closed = true
+	r.mu.Unlock()
+	for _, i := range r.List() {
+		i.Room.end()
+	}
 }
 
 // Close closes every room, the default one last. The sockets must have ended.
 func (r *Rooms) Close() {
+	r.End()
 	r.mu.Lock()
-	r.closed = true
 	var left []*tenant
 	for _, t := range r.open {
 		if t.room != nil {

@@ -23,7 +23,7 @@ type CloseReason struct {
 // close frame says that a connection broke.
 var (
 	ServerStopping = CloseReason{websocket.CloseGoingAway, "server stopping", "the server is stopping", byServer}
-	RoomClosed     = CloseReason{websocket.CloseGoingAway, "room closed", "the room %s was closed", byServer}
+	RoomClosed     = CloseReason{websocket.CloseGoingAway, "room closed", "the room %s was closed: %s", byServer}
 
 	// gorilla/websocket sends the close frame of these two; the one of FrameTooBig
 	// has no reason.

@@ -1,0 +1,143 @@
+// Package httprooms serves the routes that open, list and close rooms.
+package httprooms
+
+import (
+	"bytes"
+	"encoding/json"
+	"net/http"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"signalfhir/internal/fhir"
+	"signalfhir/internal/httpedge"
+	"signalfhir/internal/room"
+	"signalfhir/internal/seed"
+)
+
+// Options are the settings of [Rooms].
+type Options struct {
+	Rooms   *room.Rooms
+	Root    func(echo.Context) string // URL of the server, no trailing slash
+	Builtin func() (*seed.Seed, error)
+	Default *seed.Seed // what a room holds whose body names no seed; nil: nothing
+	// Open makes a room. path is that of its addresses, random seeds its random source
+	// unless it is nil.
+	Open func(path string, content *seed.Seed, random *uint64) (*room.Room, error)
+	// Ready describes the addresses of a room whose URL is root.
+	Ready func(root string) Ready
+}
+
+// Ready is what a client needs to know to use a room, or a server's default room.
+type Ready struct {
+	Name    string            `json:"name,omitempty"` // of a room
+	URL     string            `json:"url"`
+	FHIR    map[string]string `json:"fhir"` // bases by release
+	WS      string            `json:"ws"`
+	PID     int               `json:"pid"`
+	Version string            `json:"version"`
+}
+
+// Rooms serves the routes below /rooms.
+type Rooms struct{ options Options }
+
+// New returns the routes of a registry of rooms.
+func New(o Options) *Rooms { return &Rooms{o} }
+
+// settings is the body of a PUT.
+type settings struct {
+	Seed   json.RawMessage `json:"seed,omitempty"`   // "builtin", "none" or a seed
+	Random *uint64         `json:"random,omitempty"` // seeds the random source
+}
+
+// Put serves PUT /rooms/[name]: it opens a room.
+func (r *Rooms) Put(c echo.Context) error {
+	name := c.Param("name")
+	var in settings
+	if err := httpedge.ReadJSON(c, &in); err != nil {
+		return err
+	}
+	canonical, err := json.Marshal(in) // compact, members in order
+	if err != nil {
+		return err
+	}
+	info, created, err := r.options.Rooms.Put(name, string(canonical), func() (*room.Room, error) {
+		content, err := r.seed(in.Seed)
+		if err != nil {
+			return nil, err
+		}
+		return r.options.Open(room.Path(name), content, in.Random)
+	})
+	if err != nil {
+		return err
+	}
+	status := http.StatusOK
+	if created {
+		status = http.StatusCreated
+		c.Response().Header().Set("Location", r.options.Root(c)+room.Path(name))
+	}
+	return httpedge.WriteJSON(c, status, "application/json", r.ready(c, info))
+}
+
+// seed returns what a room holds when it opens.
+func (r *Rooms) seed(body json.RawMessage) (*seed.Seed, error) {
+	switch string(bytes.TrimSpace(body)) {
+	case "", "null":
+		return r.options.Default, nil
+	case `"builtin"`:
+		return r.options.Builtin()
+	case `"none"`:
+		return nil, nil
+	}
+	if bytes.HasPrefix(bytes.TrimSpace(body), []byte(`"`)) {
+		return nil, fhir.Refuse(http.StatusBadRequest, "code-invalid", "got %s, expected \"builtin\", \"none\" or an object such as a seed file has", body).At("seed")
+	}
+	content, refused := seed.Read(body)
+	if refused != nil {
+		return nil, refused
+	}
+	return content, nil
+}
+
+func (r *Rooms) ready(c echo.Context, info room.Info) Ready {
+	ready := r.options.Ready(r.options.Root(c) + room.Path(info.Name))
+	ready.Name = info.Name
+	return ready
+}
+
+// Get serves GET /rooms/[name].
+func (r *Rooms) Get(c echo.Context) error {
+	info, err := r.options.Rooms.Get(c.Param("name"))
+	if err != nil {
+		return err
+	}
+	return httpedge.WriteJSON(c, http.StatusOK, "application/json", r.ready(c, info))
+}
+
+// List serves GET /rooms.
+func (r *Rooms) List(c echo.Context) error {
+	type one struct {
+		Ready
+		Opened *time.Time `json:"opened,omitempty"` // not of the default room
+		Busy   int        `json:"busy"`             // requests and sockets in it
+	}
+	list := []one{}
+	for _, info := range r.options.Rooms.List() {
+		o := one{Ready: r.ready(c, info), Busy: info.Busy}
+		if !info.Opened.IsZero() {
+			o.Opened = &info.Opened
+		}
+		list = append(list, o)
+	}
+	return httpedge.WriteJSON(c, http.StatusOK, "application/json", struct {
+		Rooms []one `json:"rooms"`
+	}{list})
+}
+
+// Delete serves DELETE /rooms/[name]: it closes a room and its sockets.
+func (r *Rooms) Delete(c echo.Context) error {
+	if err := r.options.Rooms.Delete(c.Param("name")); err != nil {
+		return err
+	}
+	return c.NoContent(http.StatusNoContent)
+}
