@@ -277,6 +277,7 @@ func TestHub_CloseRoomClosesItsSocketsOnly(t *testing.T) {
 		t.Error("closeRoom did not wait for a socket that is being upgraded")
 	default:
 	}
+	wantGone(ctx, t, closingURL)
 	close(release)
 	if conn := <-late; conn != nil {
 		defer conn.CloseNow()
@@ -287,9 +288,7 @@ func TestHub_CloseRoomClosesItsSocketsOnly(t *testing.T) {
 	if in, all := h.countIn(closing), h.count(); in != 0 || all != 1 {
 		t.Errorf("got %d sockets in the closed room and %d in all, want 0 and 1", in, all)
 	}
-	if _, res, err := websocket.Dial(ctx, closingURL, nil); err == nil || res == nil || res.StatusCode != http.StatusGone {
-		t.Errorf("dialing the closed room: got %v, want 410", err)
-	}
+	wantGone(ctx, t, closingURL)
 	if err := stays.Write(ctx, websocket.MessageText, []byte("ping")); err != nil {
 		t.Fatal(err)
 	}
@@ -355,6 +354,18 @@ func dialHub(ctx context.Context, t *testing.T, url string) *websocket.Conn {
 	}
 	t.Cleanup(func() { conn.CloseNow() })
 	return conn
+}
+
+// wantGone dials a room that takes no more sockets.
+func wantGone(ctx context.Context, t *testing.T, url string) {
+	t.Helper()
+	conn, res, err := websocket.Dial(ctx, url, nil)
+	if err == nil {
+		conn.CloseNow()
+	}
+	if err == nil || res == nil || res.StatusCode != http.StatusGone {
+		t.Errorf("dialing a closed room: got %v, want 410", err)
+	}
 }
 
 // wantClose reads the next message, which has to be a close frame.
