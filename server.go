@@ -48,6 +48,7 @@ type server struct {
 	hub     *hub
 	content *seed.Seed // what the default room holds at the start, and others unless they name another
 	metrics *metrics.Metrics
+	table   []route
 	live    atomic.Bool // requests are served; false again while stopping
 }
 
@@ -208,7 +209,8 @@ func newServer(o *command.Serve, addr net.Addr, log *slog.Logger) (*server, erro
 	// What every request passes, outermost first.
 	e.Use(s.edge.Enter, s.edge.Record, s.edge.Log(), s.edge.Recover(), s.edge.GuardHost, s.edge.CORS(), s.edge.LimitBody,
 		s.edge.NeedRoom, s.edge.GuardOrigin, httpfhir.RefuseOperations)
-	for _, r := range s.routes() {
+	s.table = s.routes()
+	for _, r := range s.table {
 		s.edge.Declare(r.path, r.needs)
 		if r.handle == nil {
 			continue

@@ -31,6 +31,8 @@ type testServer struct {
 	clock *clock.Manual
 	log   *syncBuffer
 
+	server *server // for what no client sees: its table of routes
+
 	release fhir.Release // "": R5
 }
 
@@ -80,7 +82,7 @@ func start(t *testing.T, edit ...func(*command.Serve)) *testServer {
 		}
 	})
 	root := s.address
-	return &testServer{t: t, url: root, fhir: root + "/fhir/R5", ws: httpedge.SocketURL(root), clock: manual, log: log}
+	return &testServer{t: t, url: root, fhir: root + "/fhir/R5", ws: httpedge.SocketURL(root), clock: manual, log: log, server: s}
 }
 
 // withSeed starts with the built-in seed.
