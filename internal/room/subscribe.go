@@ -123,7 +123,7 @@ func (b *Base) acceptTopicLocked(topics *topic.Catalogue, reference string, o *f
 	read, issues := b.release.ReadTopic(o)
 	compiled, more := b.compile(read)
 	issues = append(issues, more...)
-	if other, taken := topics.Holder(read.URL, read.Version); taken && other != reference {
+	if other, taken := topics.DefinedBy(read.URL, read.Version); taken && other != reference {
 		issues = append(issues, rule("duplicate", "SubscriptionTopic.url",
 			other+" already has url "+read.URL+" in this version; update that one or give another version"))
 	}

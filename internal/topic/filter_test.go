@@ -12,7 +12,7 @@ import (
 
 const clinicalPatient = "http://hl7.org/fhir/SearchParameter/clinical-patient"
 
-// offering is a topic about Encounters and Patients with these filters.
+// offering compiles a topic about Encounters and Patients with these filters.
 func offering(t testing.TB, canFilterBy string) *topic.Topic {
 	t.Helper()
 	return mustCompile(t, `"resourceTrigger":[{"resource":"Encounter"},{"resource":"Patient"}],"canFilterBy":[`+canFilterBy+`]`)
@@ -86,7 +86,7 @@ func TestFilters_Match(t *testing.T) {
 	}
 }
 
-// Filters that look at other resources than the focus (FLT-7, FLT-12), and by
+// Filters that read other resources than the focus (FLT-7, FLT-12), and filters by
 // every type of parameter (FLT-8, FLT-9).
 func TestFilters_OverStoredResources(t *testing.T) {
 	t.Parallel()
@@ -210,7 +210,7 @@ func TestCompileFilters_Refuses(t *testing.T) {
 	}
 }
 
-// FLT-4: what is not offered may be allowed all the same, but not what does not exist.
+// FLT-4: AnyFilter allows filters that are not offered, but not unknown ones.
 func TestAnyFilter(t *testing.T) {
 	t.Parallel()
 	compiled, _ := topic.Compile(r5, read(t, `"resourceTrigger":[{"resource":"Encounter"}],"canFilterBy":[{"resource":"Encounter","filterParameter":"patient"}]`), topic.AnyFilter())
@@ -229,8 +229,8 @@ func TestAnyFilter(t *testing.T) {
 	}
 }
 
-// Every filter is looked at, and each refusal says what would be right.
-func TestCompileFilters_TellsEachProblem(t *testing.T) {
+// Every filter is checked, and each issue says what would be right.
+func TestCompileFilters_ReportsEachProblem(t *testing.T) {
 	t.Parallel()
 	compiled := offering(t, `{"resource":"Encounter","filterParameter":"patient","modifier":["missing"]}`)
 	f1, f2 := by("Encounter", "status", "", "", "x"), by("Encounter", "patient", "ge", "not", "1")
@@ -250,7 +250,7 @@ func TestCompileFilters_TellsEachProblem(t *testing.T) {
 	}
 }
 
-// Vectors 5 and 6, FLT-14: on a delete the filter looks at the state there was.
+// Vectors 5 and 6, FLT-14: on a delete the filter reads the last state.
 func TestFilters_OfADelete(t *testing.T) {
 	t.Parallel()
 	compiled := offering(t, `{"resource":"Encounter","filterParameter":"patient"}`)
