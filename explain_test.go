@@ -278,11 +278,11 @@ func TestExplain_OfASubscriptionOnAnotherTopic(t *testing.T) {
 	s := vectorServer(t, fhir.R5)
 	s.must(201, "PUT", "Patient/p", patient("p", "A"))
 	a := s.must(200, "GET", "/mock/explain?resource=Patient/p&subscription=abc", nil)
-	if !strings.Contains(string(a.raw), "the trigger is about Encounter, the resource is of type Patient") {
+	if !strings.Contains(string(a.raw), "it is about Encounter, the resource is a Patient") {
 		t.Errorf("got %s", a.raw)
 	}
 	a = s.must(200, "POST", "/mock/explain", map[string]any{"subscription": "abc", "current": patient("p", "A")})
-	if !strings.Contains(string(a.raw), "the trigger is about Encounter, the resource is of type Patient") {
+	if !strings.Contains(string(a.raw), "it is about Encounter, the resource is a Patient") {
 		t.Errorf("as a dry run: got %s", a.raw)
 	}
 	s.must(404, "POST", "/mock/explain", map[string]any{"subscription": "none", "current": patient("p", "A")})

@@ -237,7 +237,7 @@ func (g *trigger) interaction(c *store.Change, allowed bool) string {
 	named := strings.Join(g.Interactions, ", ")
 	switch {
 	case len(g.Interactions) == 0:
-		return "the trigger lists no interactions, so every " + string(c.Interaction) + " counts"
+		return "it names no interactions, so every " + string(c.Interaction) + " counts"
 	case allowed:
 		return "this " + string(c.Interaction) + " is among the supported interactions " + named
 	}
@@ -247,9 +247,9 @@ func (g *trigger) interaction(c *store.Change, allowed bool) string {
 // about says how the type of a trigger compares with the type of a resource.
 func about(trigger, typ string) string {
 	if trigger == typ {
-		return "the trigger is about " + trigger
+		return "it is about " + trigger
 	}
-	return "the trigger is about " + trigger + ", the resource is of type " + typ
+	return "it is about " + trigger + ", the resource is a " + typ
 }
 
 // matchPath evaluates the fhirPathCriteria on a change.
@@ -268,13 +268,13 @@ func (g *trigger) matchPath(c *store.Change) (bool, string) {
 	if g.lenient != nil && (err != nil || len(result) != 1) {
 		// HL7's own example joins conditions with | and means or.
 		if result, err := g.lenient.Eval(c.State().Release, c.State().JSON, vars); err == nil && fhirpath.True(result) {
-			return true, "fhirPathCriteria is true if | is read as or; write or instead, because | joins collections (TOP-11)"
+			return true, "fhirPathCriteria is true once its | is read as or; | unites collections, so better write or (TOP-11)"
 		}
 	}
 	if err != nil {
 		return false, err.Error()
 	}
-	return false, fmt.Sprintf("fhirPathCriteria returns %s, not a single true: %s", describe(fhirpath.Values(result)), g.path)
+	return false, fmt.Sprintf("fhirPathCriteria gives %s, not a single true: %s", describe(fhirpath.Values(result)), g.path)
 }
 
 // describe returns the result of an expression in words.
@@ -341,7 +341,7 @@ func fixed(member, result string) test {
 	if result == "" {
 		return test{}
 	}
-	return test{true, result == "test-passes", member + " is " + result}
+	return test{true, result == "test-passes", member + " says " + result}
 }
 
 func evaluated(member string, query *search.Query, state *fhir.Resource) test {
