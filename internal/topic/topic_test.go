@@ -193,7 +193,7 @@ func TestMatch_ExplainsTheUnion(t *testing.T) { // TOP-11
 	compiled := mustCompile(t, onEncounter(`"fhirPathCriteria":"(%previous.empty() | (%previous.status != 'completed')) and (%current.status = 'completed')"`))
 	v := compiled.Explain(change(encounter(t, "planned"), encounter(t, "completed")))
 	if text := v.String(); !strings.Contains(text, "TOP-11") || !strings.Contains(text, "or") {
-		t.Errorf("the verdict does not tell what is odd: %s", text)
+		t.Errorf("the verdict does not explain the union: %s", text)
 	}
 	fired(t, compiled, change(encounter(t, "completed"), encounter(t, "completed")), false)
 }
