@@ -152,7 +152,7 @@ func TestTransaction_IsAllOrNothing(t *testing.T) {
 		says   string
 	}{
 		{"an invalid resource", entryOf("POST", "Patient", "resource", map[string]any{"resourceType": "Patient", "colour": "red"}), 400, "structure", "Bundle.entry[1].resource.colour"},
-		{"a resource of another type", entryOf("POST", "Group", "resource", patient("", "A")), 400, "invalid", "this address takes Group"},
+		{"a resource of another type", entryOf("POST", "Group", "resource", patient("", "A")), 400, "invalid", "expected Group"},
 		{"an id that differs", entryOf("PUT", "Patient/x", "resource", patient("y", "A")), 400, "invalid", "must be the same"},
 		{"If-Match that does not", entryOf("PUT", "Patient/p", "resource", patient("p", "A"), "request.ifMatch", `W/"9"`), 412, "conflict", "If-Match"},
 		{"a patch of nothing", entryOf("PATCH", "Patient/none", "resource", map[string]any{"resourceType": "Parameters", "parameter": []any{}}), 404, "not-found", "Patient/none"},
@@ -167,7 +167,7 @@ func TestTransaction_IsAllOrNothing(t *testing.T) {
 		{"a method there is not", entryOf("BREW", "Patient"), 400, "code-invalid", "BREW"},
 		{"a write without resource", entryOf("POST", "Patient"), 400, "required", "resource"},
 		{"an address elsewhere", entryOf("GET", "http://example.org/Patient/1"), 400, "value", "below the base"},
-		{"a fullUrl that is taken", entryOf("POST", "Patient", "resource", patient("", "x"), "fullUrl", "urn:uuid:44444444-4444-4444-8444-444444444444"), 0, "invalid", "as Bundle.entry[0] has"},
+		{"a fullUrl that is taken", entryOf("POST", "Patient", "resource", patient("", "x"), "fullUrl", "urn:uuid:44444444-4444-4444-8444-444444444444"), 0, "invalid", "Bundle.entry[0] has it too"},
 		{"If-None-Match of one there is", entryOf("PUT", "Patient/p", "resource", patient("p", "A"), "request.ifNoneMatch", "*"), 412, "conflict", "If-None-Match *"},
 		{"an operation", entryOf("POST", "Subscription/abc/$status", "resource", map[string]any{"resourceType": "Parameters"}), 400, "not-supported", "use a batch"},
 		{"neither id nor search", entryOf("DELETE", "Patient"), 400, "value", "needs an id"},
@@ -278,7 +278,7 @@ func TestTransaction_ConditionalEntries(t *testing.T) {
 		t.Errorf("the identifier was changed: %s", a.raw)
 	}
 	a = s.base(200, bundleOf("transaction", entryOf("POST", "Encounter", "resource", encounter("", "planned", "subject", reference("urn:uuid:33333333-3333-4333-8333-333333333333")))))
-	if !strings.Contains(string(a.raw), "no entry of the bundle has the fullUrl") {
+	if !strings.Contains(string(a.raw), "but no entry of the bundle has this fullUrl") {
 		t.Errorf("a reference to no entry is not told of: %s", a.raw)
 	}
 }
@@ -509,7 +509,7 @@ func TestTransaction_LinksWhatAPatchBrings(t *testing.T) {
 			}
 		}
 		a = s.base(200, bundleOf("transaction", entryOf("PATCH", "Patient/p", "resource", byPointer(unknown))))
-		if !strings.Contains(string(a.raw), "no entry of the bundle has the fullUrl "+unknown) {
+		if !strings.Contains(string(a.raw), "the resource refers to "+unknown+", but no entry") {
 			t.Errorf("a reference to no entry is not told of: %s", a.raw)
 		}
 		s.base(412, bundleOf("transaction", entryOf("PATCH", "Patient/p", "resource", byPointer("Organization?name=nobody"))))

@@ -195,7 +195,7 @@ func TestSearch_Refuses(t *testing.T) {
 		"Patient?_summary:not=count":                 "_summary takes no modifier",
 		"Patient?_sort=family&_sort=_id":             "_sort=family,_id",
 		"Patient?_count=1&_count=2":                  "2 times, as 1 and 2",
-		"Patient?_elements=name&_summary=text":       "give one of them",
+		"Patient?_elements=name&_summary=text":       "give only one of them",
 	} {
 		a := s.must(400, "GET", query, nil)
 		if _, diagnostics, _ := a.issue(); !strings.Contains(diagnostics, says) {

@@ -9,8 +9,8 @@ import (
 	"unicode"
 )
 
-// The common part of R4 and R4B: topic-based subscriptions as the Subscriptions R5
-// Backport Implementation Guide puts them into a Subscription.
+// This file is the common part of R4 and R4B: topic-based subscriptions in the form that
+// the Subscriptions R5 Backport Implementation Guide defines.
 
 const (
 	backport           = "http://hl7.org/fhir/uv/subscriptions-backport/"
@@ -19,7 +19,7 @@ const (
 	backportProfile    = backportStructure + "backport-subscription"
 )
 
-// readBackport reads a Subscription of R4 or R4B: one on a topic (SUB4-*), or a
+// readBackport reads a Subscription of R4 or R4B: either on a topic (SUB4-*), or a
 // classic one whose criteria is a search (5.3).
 func readBackport(r Release, c *checks, o *Object) *Subscription {
 	channel := o.Object("channel")
@@ -32,7 +32,7 @@ func readBackport(r Release, c *checks, o *Object) *Subscription {
 	for i, e := range extensions(o.Object("_criteria"), "backport-filter-criteria") {
 		s.Filters = append(s.Filters, r.readFilterCriteria(c, e.Text("valueString"), fmt.Sprintf("Subscription.criteria.extension[%d].value", i))...)
 	}
-	// SUB4-4: the extension names the channel; the element is mandatory, too.
+	// SUB4-4: the extension has the channel type, but the element is mandatory too.
 	if own := extensions(channel.Object("_type"), "backport-channel-type"); len(own) > 0 {
 		s.Channel = readChannel(c, own[0].Object("valueCoding"), "Subscription.channel.type.extension[0].value")
 	} else {
@@ -61,7 +61,7 @@ func readBackport(r Release, c *checks, o *Object) *Subscription {
 	return s
 }
 
-// onTopic reports whether a Subscription is on a topic, not classic (SUB4-7).
+// onTopic reports whether a Subscription is on a topic rather than classic (SUB4-7).
 func onTopic(o *Object) bool {
 	for _, profile := range texts(o.Object("meta"), "profile") {
 		if profile == backportProfile || strings.HasPrefix(profile, backportProfile+"|") {
@@ -85,8 +85,8 @@ func onTopic(o *Object) bool {
 	return false
 }
 
-// readClassic reads a Subscription whose criteria is a search string. It has no
-// payload level: its dialects send the whole resource or nothing.
+// readClassic reads a Subscription whose criteria is a search. It has no payload level:
+// its dialects send either the whole resource or nothing.
 func readClassic(c *checks, o *Object, s *Subscription) *Subscription {
 	s.Criteria, s.Content = strings.TrimPrefix(o.Text("criteria"), "/"), FullResource
 	checkChannel(c, s.Channel, "Subscription.channel.type")
@@ -99,7 +99,7 @@ func readClassic(c *checks, o *Object, s *Subscription) *Subscription {
 	return s
 }
 
-// extensions returns the guide's extensions with that id on a part of a resource.
+// extensions returns the extensions of the guide that have this id.
 func extensions(o *Object, id string) []*Object {
 	var found []*Object
 	for _, e := range objects(o, "extension") {
@@ -110,7 +110,8 @@ func extensions(o *Object, id string) []*Object {
 	return found
 }
 
-// extensionNumber reads a whole number from any of the types clients use (SUB4-6).
+// extensionNumber returns the whole number of an extension, in any of the types that
+// clients use, or 0 if there is none (SUB4-6).
 func extensionNumber(o *Object, id string) int64 {
 	for _, e := range extensions(o, id) {
 		for _, name := range []string{"valueUnsignedInt", "valuePositiveInt", "valueInteger"} {
@@ -122,9 +123,9 @@ func extensionNumber(o *Object, id string) int64 {
 	return 0
 }
 
-// readFilterCriteria reads one filter criterion, either in the form the guide
-// describes, Type.parameter:modifier=value, or in the form of its examples,
-// Type?parameter=value&… (FLT-18 to FLT-20).
+// readFilterCriteria reads filter criteria, either in the form that the guide describes,
+// Type.parameter:modifier=value, or in the form of its examples, Type?parameter=value&…
+// (FLT-18 to FLT-20).
 func (r Release) readFilterCriteria(c *checks, text, at string) []Filter {
 	rest := strings.TrimPrefix(strings.TrimSpace(text), "/")
 	all := ""
@@ -156,8 +157,8 @@ func (r Release) readFilterCriteria(c *checks, text, at string) []Filter {
 	return filters
 }
 
-// cutModifier cuts "patient:in" in two. A parameter may be named by its URL, whose
-// own ":" does not start a modifier (FLT-5).
+// cutModifier splits "patient:in" into parameter and modifier. A parameter may be a URL,
+// whose ":" does not start a modifier (FLT-5).
 func cutModifier(name string) (parameter, modifier string) {
 	scheme := ""
 	if i := strings.Index(name, "://"); i >= 0 {
@@ -182,8 +183,8 @@ func withBackportStatus(o *Object, status, why string) *Object {
 	return o
 }
 
-// backportOperation returns the operations as the guide defines them: numbers are
-// strings, and no value set is bound.
+// backportOperation returns the operations in the form of the guide: numbers are strings,
+// and parameters have no bindings to value sets.
 func backportOperation(r Release) []operation {
 	all := append(subscriptionOperations(r), resend(r))
 	for i := range all {
@@ -202,7 +203,8 @@ func backportOperation(r Release) []operation {
 	return all
 }
 
-// resend is an operation of the guide's next edition, available on every release (3.6).
+// resend returns an operation from the next edition of the guide. It is available on
+// every release (3.6).
 func resend(r Release) operation {
 	bound := func(name, typ, documentation string) operationParameter {
 		return operationParameter{Name: name, Use: "in", Min: 0, Max: "1", Type: typ, Documentation: documentation}
@@ -226,7 +228,8 @@ func resend(r Release) operation {
 	}
 }
 
-// backportCapability adds what the guide demands (CF-4 to CF-6, CF-9).
+// backportCapability returns a function that adds what the guide requires of a
+// CapabilityStatement (CF-4 to CF-6, CF-9).
 func backportCapability(server string) func(*capabilityStatement, *Capability) {
 	return func(s *capabilityStatement, c *Capability) {
 		s.Instantiates = []string{backport + "CapabilityStatement/" + server}

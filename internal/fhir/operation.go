@@ -1,10 +1,11 @@
 package fhir
 
-// operation is one operation of Subscription (spec.md 3.1, 3.3 to 3.5).
+// operation defines one operation of Subscription (spec.md 3.1, 3.3 to 3.5). Its texts
+// are part of the golden files.
 type operation struct {
 	id, url, code            string
 	name, title, description string
-	onType                   bool // [base]/Subscription/$code as well as [base]/Subscription/[id]/$code
+	onType                   bool // also at [base]/Subscription/$code, not only at [base]/Subscription/[id]/$code
 	affectsState             bool
 	parameters               []operationParameter
 }
@@ -25,10 +26,11 @@ type binding struct {
 	ValueSet string `json:"valueSet"`
 }
 
-// operations returns the operations of the release in the order a client uses them.
+// operations returns the operations of the release in the order in which a client uses
+// them.
 func (r Release) operations() []operation { return r.codec().operations(r) }
 
-// subscriptionOperations returns the operations as R5 defines them.
+// subscriptionOperations returns the operations in the form of R5.
 func subscriptionOperations(r Release) []operation {
 	const canonical = "http://hl7.org/fhir/OperationDefinition/"
 	required := func(valueSet string) *binding {
@@ -95,8 +97,8 @@ func (r Release) OperationDefinitions() []string {
 	return ids
 }
 
-// OperationDefinition writes the definition of the Subscription operation with
-// that id under its official canonical URL, or returns false if there is none.
+// OperationDefinition returns the JSON of the OperationDefinition with this id, with its
+// official canonical URL. It returns false if there is none.
 func (r Release) OperationDefinition(id string) ([]byte, bool) {
 	for _, op := range r.operations() {
 		if op.id == id {

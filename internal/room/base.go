@@ -10,18 +10,17 @@ import (
 	"signalfhir/internal/topic"
 )
 
-// Base is what a room holds in one release: the resources written to its FHIR
-// base and the topics among them. A resource belongs to the base it was written
-// to and is seen on no other, as its form would be wrong there. Subscriptions of
-// all bases share one registry, so that tokens, sockets, journal and control
-// routes can name them by id alone: an id that one base uses is refused on the
-// others.
+// Base is the part of a room that belongs to one release: the resources written to
+// its FHIR base, and their topics. A resource cannot be seen on another base, because
+// its form would be wrong there. Subscriptions of all bases share one registry, so
+// that tokens, sockets, the journal and control routes can name them by id alone. A
+// base refuses an id that another base uses.
 type Base struct {
 	room    *Room
 	release fhir.Release
 	store   *store.Store
-	topics  *topic.Catalogue // by the reference of the resource that defines each
-	classic classics         // the subscriptions whose criteria is a search (4.7)
+	topics  *topic.Catalogue // by the reference of the resource that defines it
+	classic classics         // subscriptions whose criteria is a search (4.7)
 }
 
 func (r *Room) newBase(release fhir.Release) *Base {
@@ -33,10 +32,10 @@ func (r *Room) newBase(release fhir.Release) *Base {
 	}
 }
 
-// scope is where queries on the base are asked.
+// scope returns the scope in which queries on the base are evaluated.
 func (b *Base) scope() search.Scope { return search.Scope{Release: b.release, Source: stored{b.store}} }
 
-// compile compiles a topic of the base as the room's options say.
+// compile compiles a topic of the base with the options of the room.
 func (b *Base) compile(read *fhir.Topic) (*topic.Topic, []fhir.Issue) {
 	var options []topic.Option
 	if b.room.options.PreferQuery {
@@ -48,12 +47,11 @@ func (b *Base) compile(read *fhir.Topic) (*topic.Topic, []fhir.Issue) {
 	return topic.Compile(b.scope(), read, options...)
 }
 
-// stored is what a store holds, as queries look it up. It implements
-// search.Source.
+// stored gives queries access to a store. It implements search.Source.
 type stored struct{ store *store.Store }
 
-// Lookup finds the current version of a relative reference, nil where there is
-// none.
+// Lookup returns the current version of the resource that a relative reference names,
+// or nil if there is none.
 func (s stored) Lookup(reference string) *fhir.Resource {
 	typ, id, _ := strings.Cut(reference, "/")
 	res, err := s.store.Read(typ, id)
@@ -63,10 +61,10 @@ func (s stored) Lookup(reference string) *fhir.Resource {
 	return res
 }
 
-// List answers the current resources of a type in order of their creation.
+// List returns the current resources of a type in order of creation.
 func (s stored) List(typ string) []*fhir.Resource { return s.store.List(typ) }
 
-// Base answers what the room holds in a release; nil where it is not offered.
+// Base returns the base of a release, or nil if the room does not offer the release.
 func (r *Room) Base(release fhir.Release) *Base {
 	for _, b := range r.bases {
 		if b.release == release {
@@ -76,27 +74,27 @@ func (r *Room) Base(release fhir.Release) *Base {
 	return nil
 }
 
-// baseOf finds the base a subscription was written to.
+// baseOf returns the base to which a subscription was written.
 func (r *Room) baseOf(id string) (*Base, *fhir.Error) {
 	if state, ok := r.subscriptions.State(id); ok {
 		return r.Base(state.Release), nil
 	}
-	// What was deleted is told from what never was by the base that had it; where
-	// none had, each says the same.
-	var unknown *fhir.Error
+	// The base that had the subscription refuses with 410, the others with 404. Return
+	// the 410 if there is one.
+	var refused *fhir.Error
 	for _, b := range r.bases {
 		_, err := b.store.Read("Subscription", id)
 		if err == nil {
 			return b, nil
 		}
-		if unknown == nil || err.Status > unknown.Status { // 410 is more than 404
-			unknown = err
+		if refused == nil || err.Status > refused.Status {
+			refused = err
 		}
 	}
-	return nil, unknown
+	return nil, refused
 }
 
-// Subscription reads the resource of a subscription of any base.
+// Subscription returns the resource of a subscription of any base.
 func (r *Room) Subscription(id string) (*fhir.Resource, *fhir.Error) {
 	b, err := r.baseOf(id)
 	if err != nil {
@@ -105,19 +103,19 @@ func (r *Room) Subscription(id string) (*fhir.Resource, *fhir.Error) {
 	return b.store.Read("Subscription", id)
 }
 
-// url is the FHIR base where no request tells another.
+// url returns the URL of the base, for writes that no request asks for.
 func (b *Base) url() string { return b.room.options.URL + "/fhir/" + string(b.release) }
 
-// topicKey names a topic of the base in the registry of subscriptions.
+// topicKey returns the key of a topic of the base in the registry of subscriptions.
 func (b *Base) topicKey(t *topic.Topic) string { return string(b.release) + "/" + t.Key() }
 
-// topicByKey finds a topic of the base by what topicKey named it.
+// topicByKey returns the topic of the base that has a key made by topicKey.
 func (b *Base) topicByKey(key string) (*topic.Topic, bool) {
 	id, _ := strings.CutPrefix(key, string(b.release)+"/")
 	return b.topics.ByKey(id)
 }
 
-// topicURLs lists the topics of all bases, each once.
+// topicURLs returns the URLs of the topics of all bases, sorted, without duplicates.
 func (r *Room) topicURLs() []string {
 	var urls []string
 	for _, b := range r.bases {
@@ -127,7 +125,7 @@ func (r *Room) topicURLs() []string {
 	return slices.Compact(urls)
 }
 
-// TopicURLs lists the canonical URLs subscriptions of the base can name.
+// TopicURLs returns the canonical URLs that subscriptions of the base can use.
 func (b *Base) TopicURLs() []string {
 	return b.topics.URLs()
 }

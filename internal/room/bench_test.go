@@ -11,8 +11,8 @@ import (
 
 const admission = "http://example.org/topic/admission"
 
-// A write with many subscriptions on the topic it fires, of which one filters for
-// its patient. Finding that one must not grow with the others.
+// A write fires a topic that has many subscriptions, but only one filters for its
+// patient. The number of the others must not matter.
 func BenchmarkWrite_OneOfManyMatches(b *testing.B) {
 	for _, many := range []int{100, 10_000, 100_000} {
 		b.Run(strconv.Itoa(many), func(b *testing.B) {

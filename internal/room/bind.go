@@ -13,10 +13,9 @@ import (
 	"signalfhir/internal/token"
 )
 
-// BindingToken issues a token for $get-ws-binding-token. ids are the
-// subscriptions to cover, in order; none means all that are not off (OPW-8).
-// Every subscription that cannot be covered is refused with an issue of its
-// own, and then no token is issued (OPW-10).
+// BindingToken issues a token for $get-ws-binding-token that covers the subscriptions
+// ids, in order. Without ids it covers all that are not off (OPW-8). If some cannot be
+// covered, it issues no token and returns an issue for each of them (OPW-10).
 func (b *Base) BindingToken(ids []string) (token.Token, *fhir.Error) {
 	if len(ids) == 0 {
 		for _, res := range b.store.List("Subscription") {
@@ -25,7 +24,7 @@ func (b *Base) BindingToken(ids []string) (token.Token, *fhir.Error) {
 			}
 		}
 		if len(ids) == 0 {
-			return token.Token{}, fhir.Refuse(http.StatusNotFound, "not-found", "there is no websocket subscription that is not off; create one first")
+			return token.Token{}, fhir.Refuse(http.StatusNotFound, "not-found", "there is no websocket subscription, or all are off; create one first")
 		}
 	}
 	var refused *fhir.Error
@@ -49,11 +48,11 @@ func (b *Base) BindingToken(ids []string) (token.Token, *fhir.Error) {
 	if refused != nil {
 		return token.Token{}, refused
 	}
-	lives := make([]string, len(covered))
+	generations := make([]string, len(covered))
 	for i, id := range covered {
-		lives[i] = b.room.life(id)
+		generations[i] = b.room.generation(id)
 	}
-	issued, err := b.room.tokens.Issue(lives, b.room.options.TokenTTL)
+	issued, err := b.room.tokens.Issue(generations, b.room.options.TokenTTL)
 	if err != nil {
 		return token.Token{}, err
 	}
@@ -62,28 +61,29 @@ func (b *Base) BindingToken(ids []string) (token.Token, *fhir.Error) {
 	return issued, nil
 }
 
-// life names one life of a subscription: its id, and the version it began with.
-func (r *Room) life(id string) string {
-	born, _ := r.lives.Load(id)
-	return fmt.Sprint(id, "/", born)
+// generation returns the name of the current generation of a subscription: its id and
+// the version that created it.
+func (r *Room) generation(id string) string {
+	first, _ := r.generations.Load(id)
+	return fmt.Sprint(id, "/", first)
 }
 
-// expired tells the journal of a token whose time ran out, bound or not.
+// expired records in the journal that a token expired, whether it was used or not.
 func (r *Room) expired(t token.Token) {
 	ids := make([]string, len(t.Subscriptions))
-	for i, life := range t.Subscriptions {
-		ids[i] = idOf(life)
+	for i, generation := range t.Subscriptions {
+		ids[i] = idOf(generation)
 	}
 	r.journal.Record(journal.Entry{Kind: journal.Token, Type: "expired", Token: token.Fingerprint(t.Secret), Text: "for " + strings.Join(ids, ", ")})
 }
 
-// idOf is the id in the name of a life.
-func idOf(life string) string {
-	id, _, _ := strings.Cut(life, "/")
+// idOf returns the id of the subscription from the name of a generation.
+func idOf(generation string) string {
+	id, _, _ := strings.Cut(generation, "/")
 	return id
 }
 
-// bindable refuses a subscription no socket can be bound to.
+// bindable refuses a subscription to which no socket can be bound.
 func (b *Base) bindable(id string) *fhir.Error {
 	if _, err := b.store.Read("Subscription", id); err != nil {
 		return err
@@ -99,52 +99,52 @@ func (b *Base) bindable(id string) *fhir.Error {
 	return nil
 }
 
-// Bind binds a socket to every subscription a token covers and sends their
-// handshakes, in the order of the token (WS-22). It tells how many bindings
-// were made and what was refused. said is the dialect it was asked for in, which
-// decides the frame format of the notifications.
-func (r *Room) Bind(s subscription.Socket, secret, said string) (int, []*fhir.Error) {
+// Bind binds a socket to every subscription that a token covers and sends their
+// handshakes, in the order of the token (WS-22). It returns the number of bindings and
+// the refusals. dialectName is the dialect of the bind message; it decides the frame
+// format of the notifications.
+func (r *Room) Bind(s subscription.Socket, secret, dialectName string) (int, []*fhir.Error) {
 	t, err := r.tokens.Lookup(secret)
 	if err != nil {
 		return 0, []*fhir.Error{err}
 	}
 	bound, problems := 0, []*fhir.Error(nil)
-	for _, life := range t.Subscriptions {
-		id := idOf(life)
+	for _, generation := range t.Subscriptions {
+		id := idOf(generation)
 		if _, err := r.Subscription(id); err != nil {
 			problems = append(problems, err)
 			continue
 		}
-		if life != r.life(id) { // LC-13
-			problems = append(problems, fhir.Refuse(http.StatusGone, "deleted", "the token is for a Subscription/%s that was deleted; the one there is now needs a token of its own", id))
+		if generation != r.generation(id) { // LC-13
+			problems = append(problems, fhir.Refuse(http.StatusGone, "deleted", "the token is for an earlier Subscription/%s, which was deleted; take a new token for the current one", id))
 			continue
 		}
-		if err := r.subscriptions.BindIn(frameFormat(said), id, s, t.Secret, t.Expires); err != nil {
+		if err := r.subscriptions.BindIn(frameFormat(dialectName), id, s, t.Secret, t.Expires); err != nil {
 			problems = append(problems, err)
 			continue
 		}
 		bound++
-		if frameFormat(said) == fhir.MedplumFormat {
+		if frameFormat(dialectName) == fhir.MedplumFormat {
 			r.orphans.bound(s, id)
 		}
 	}
-	// The token may have been revoked while its subscriptions were bound.
+	// The token may have been revoked while the subscriptions were being bound.
 	if _, err := r.tokens.Lookup(secret); err != nil && err.Code() == "forbidden" {
 		r.subscriptions.Revoke(t.Secret)
 	}
 	return bound, problems
 }
 
-// Unbind ends what a token holds on one socket (WS-17). It answers the
-// subscriptions the socket is no longer bound to.
+// Unbind ends the bindings that a token made on one socket (WS-17). It returns the
+// subscriptions to which the socket is no longer bound.
 func (r *Room) Unbind(s subscription.Socket, secret string) []string {
 	t, err := r.tokens.Lookup(secret)
 	if err != nil {
-		return nil // nothing can be bound through a token that is unknown or expired
+		return nil // an unknown or expired token holds no bindings
 	}
 	var ended []string
-	for _, life := range t.Subscriptions {
-		if id := idOf(life); r.subscriptions.Unbind(id, s, t.Secret) {
+	for _, generation := range t.Subscriptions {
+		if id := idOf(generation); r.subscriptions.Unbind(id, s, t.Secret) {
 			ended = append(ended, id)
 			r.collect(s, id)
 		}
@@ -152,7 +152,7 @@ func (r *Room) Unbind(s subscription.Socket, secret string) []string {
 	return ended
 }
 
-// Gone ends every binding of a socket that closed.
+// Gone ends all bindings of a socket that closed.
 func (r *Room) Gone(s subscription.Socket) {
 	r.subscriptions.Gone(s)
 	r.collect(s, "")
@@ -162,14 +162,15 @@ func (r *Room) Gone(s subscription.Socket) {
 func (r *Room) Bindings(of subscription.Socket) []string { return r.subscriptions.Bindings(of) }
 
 // frameFormat returns the frame format of a dialect.
-func frameFormat(said string) fhir.FrameFormat {
-	if said == dialect.Medplum {
+func frameFormat(dialectName string) fhir.FrameFormat {
+	if dialectName == dialect.Medplum {
 		return fhir.MedplumFormat
 	}
 	return fhir.StandardFormat
 }
 
-// Revoke makes a token invalid and ends the bindings that rest on it (WS-35).
+// Revoke makes a token invalid and ends its bindings (WS-35). It reports whether the
+// token was valid.
 func (r *Room) Revoke(secret string) bool {
 	if !r.tokens.Revoke(secret) {
 		return false
@@ -179,11 +180,10 @@ func (r *Room) Revoke(secret string) bool {
 	return true
 }
 
-// Redact answers a text with the tokens of the room in it replaced by their
-// fingerprints.
+// Redact returns text with the tokens of the room replaced by their fingerprints.
 func (r *Room) Redact(text []byte) []byte { return r.tokens.Redact(text) }
 
-// Status answers $status for one subscription.
+// Status returns the result of $status for one subscription.
 func (b *Base) Status(id string) (*fhir.Notification, *fhir.Error) {
 	if _, err := b.store.Read("Subscription", id); err != nil {
 		return nil, err
@@ -195,9 +195,9 @@ func (b *Base) Status(id string) (*fhir.Notification, *fhir.Error) {
 	return n, nil
 }
 
-// Statuses answers $status at type level: the subscriptions among ids (none:
-// all) that have one of statuses (none: any); unknown ids are left out
-// (OPS-2, OPS-3).
+// Statuses returns the result of $status at type level: the subscriptions ids that
+// have one of statuses. Without ids it returns all subscriptions, without statuses
+// those of any status. It leaves out unknown ids (OPS-2, OPS-3).
 func (b *Base) Statuses(ids, statuses []string) []*fhir.Notification {
 	if len(ids) == 0 {
 		for _, res := range b.store.List("Subscription") {
@@ -222,9 +222,9 @@ func (b *Base) Statuses(ids, statuses []string) []*fhir.Notification {
 	return found
 }
 
-// Events answers $events: the retained events of a subscription with numbers
-// from since to until, both inclusive; until < 0 means no bound. content ""
-// means the level of the subscription.
+// Events returns the result of $events: the retained events of a subscription with
+// numbers from since to until, both inclusive. A negative until means no upper bound.
+// If content is "", the payload has the level of the subscription.
 func (b *Base) Events(id string, since, until int64, content fhir.Content) (*fhir.Notification, *fhir.Error) {
 	if _, err := b.store.Read("Subscription", id); err != nil {
 		return nil, err
@@ -232,7 +232,8 @@ func (b *Base) Events(id string, since, until int64, content fhir.Content) (*fhi
 	return b.room.subscriptions.Events(id, since, until, content)
 }
 
-// Resend sends the retained events that selects picks again (3.6).
+// Resend sends again the retained events for which selects returns true (3.6). It
+// returns how many events it sent to how many sockets.
 func (b *Base) Resend(id string, selects func(*fhir.Event) bool) (events, sockets int, refused *fhir.Error) {
 	if _, err := b.store.Read("Subscription", id); err != nil {
 		return 0, 0, err
@@ -240,6 +241,6 @@ func (b *Base) Resend(id string, selects func(*fhir.Event) bool) (events, socket
 	return b.room.subscriptions.Resend(id, selects)
 }
 
-// NewID makes an id for a resource of the server's own, such as a search
-// bundle, from the room's source of randomness.
+// NewID returns an id for a resource that the server itself makes, such as a search
+// bundle.
 func (r *Room) NewID() string { return r.random.UUID() }

@@ -15,23 +15,23 @@ import (
 	"signalfhir/internal/subscription"
 )
 
-// Classic subscriptions: those of R4 and R4B whose criteria is a search and not
-// a topic. They concern the new state of what is created or updated, never a
+// A classic subscription, of R4 or R4B, has a search as its criteria instead of a
+// topic. It gets an event for a resource that is created or updated, never for a
 // deletion (WSL-4, FLT-25).
 
-// Criteria is what a classic subscription looks for. It is immutable once the
+// Criteria is the search of a classic subscription. It is immutable once the
 // subscription is stored.
 type Criteria struct {
-	Subscription string // its id
-	Text         string // as it was written
-	Type         string // of the resources it is about
+	Subscription string // id
+	Text         string // as the client wrote it
+	Type         string // resource type
 
-	query *search.Query // nil: every resource of the type
-	made  bool          // the id is the server's: nobody but its client knows it
+	query    *search.Query // nil: every resource of the type
+	serverID bool          // the server chose the id, so only the client that created it knows it
 }
 
 // Explain reports whether the criteria select a resource of their type, and says in
-// words how each condition compares.
+// words how each condition compared.
 func (c *Criteria) Explain(state *fhir.Resource) (bool, []string) {
 	if c.query == nil {
 		return true, nil
@@ -39,11 +39,11 @@ func (c *Criteria) Explain(state *fhir.Resource) (bool, []string) {
 	return c.query.Explain(state)
 }
 
-// classics are the classic subscriptions of a base. They are safe for concurrent
-// reading; the write lock serialises changes, each of which makes a new list.
-type classics struct{ sorted atomic.Pointer[[]*Criteria] } // by id; the list is never modified
+// classics holds the classic subscriptions of a base. It is safe for concurrent reads;
+// the write lock serialises changes, and each of them stores a new list.
+type classics struct{ sorted atomic.Pointer[[]*Criteria] } // by id; a list is never modified
 
-// all lists them in order of their ids.
+// all returns the classic subscriptions in order of their ids.
 func (c *classics) all() []*Criteria {
 	if list := c.sorted.Load(); list != nil {
 		return *list
@@ -51,22 +51,24 @@ func (c *classics) all() []*Criteria {
 	return nil
 }
 
-func (c *classics) place(id string) (list []*Criteria, at int, found bool) {
+// search returns the list, and the index of a subscription in it or the index at which
+// to insert it.
+func (c *classics) search(id string) (list []*Criteria, at int, found bool) {
 	list = c.all()
 	at, found = slices.BinarySearchFunc(list, id, func(one *Criteria, id string) int { return strings.Compare(one.Subscription, id) })
 	return list, at, found
 }
 
-// find returns the criteria of a subscription, nil if it is not a classic one.
+// find returns the criteria of a subscription, or nil if it is not a classic one.
 func (c *classics) find(id string) *Criteria {
-	if list, at, found := c.place(id); found {
+	if list, at, found := c.search(id); found {
 		return list[at]
 	}
 	return nil
 }
 
 func (c *classics) put(one *Criteria) {
-	list, at, found := c.place(one.Subscription)
+	list, at, found := c.search(one.Subscription)
 	rest := list[at:]
 	if found {
 		rest = rest[1:]
@@ -76,7 +78,7 @@ func (c *classics) put(one *Criteria) {
 }
 
 func (c *classics) remove(id string) {
-	if list, at, found := c.place(id); found {
+	if list, at, found := c.search(id); found {
 		list = slices.Concat(list[:at], list[at+1:])
 		c.sorted.Store(&list)
 	}
@@ -84,7 +86,7 @@ func (c *classics) remove(id string) {
 
 func (c *classics) clear() { c.sorted.Store(nil) }
 
-// readCriteria reads the search of a classic subscription.
+// readCriteria parses the criteria of a classic subscription.
 func (b *Base) readCriteria(criteria string) (*Criteria, []fhir.Issue) {
 	const at = "Subscription.criteria"
 	typ, text, _ := strings.Cut(criteria, "?")
@@ -102,8 +104,8 @@ func (b *Base) readCriteria(criteria string) (*Criteria, []fhir.Issue) {
 	return c, nil
 }
 
-// publishClassicLocked gives the classic subscriptions a change concerns their
-// event, in order of their ids, and tells the journal why others get none.
+// publishClassicLocked appends an event to the classic subscriptions that select the
+// new state, in order of their ids. It records in the journal why the others get none.
 func (b *Base) publishClassicLocked(change *store.Change, state *fhir.Resource) {
 	if change.Current == nil {
 		return
@@ -140,14 +142,15 @@ func (b *Base) publishClassicLocked(change *store.Change, state *fhir.Resource) 
 	}
 }
 
-// forever is beyond what a binding without a token lasts.
+// forever is the lifetime of a binding without a token.
 const forever = 100 * 365 * 24 * time.Hour
 
-// legacyKey names the hold a binding without a token has.
+// legacyKey takes the place of the token in a binding without one.
 const legacyKey = "bind"
 
-// BindLegacy answers the R4 message "bind [id]" with "bound [id]" (WSL-2, WSL-3).
-// A subscription on a topic takes a token (WSL-6, WSL-8).
+// BindLegacy binds a socket to a classic subscription, for the R4 message "bind [id]",
+// and sends "bound [id]" (WSL-2, WSL-3). It refuses a subscription on a topic, which
+// needs a token (WSL-6, WSL-8).
 func (r *Room) BindLegacy(s subscription.Socket, id string) *fhir.Error {
 	b, err := r.baseOf(id)
 	if err != nil {
@@ -160,37 +163,37 @@ func (r *Room) BindLegacy(s subscription.Socket, id string) *fhir.Error {
 	return r.subscriptions.BindIn(fhir.LegacyFormat, id, s, legacyKey, r.clock.Now().Add(forever))
 }
 
-// UnbindLegacy ends what BindLegacy began. It tells whether there was a binding.
+// UnbindLegacy ends a binding that BindLegacy made. It reports whether there was one.
 func (r *Room) UnbindLegacy(s subscription.Socket, id string) bool {
 	return r.subscriptions.Unbind(id, s, legacyKey)
 }
 
-// orphans remembers which subscriptions sockets were bound to in Medplum's
-// dialect. Its client makes a subscription for each connection and deletes none:
-// the server collects those nobody is bound to any more.
+// orphans remembers to which subscriptions sockets were bound in the dialect of
+// Medplum. Its client creates a subscription for each connection and deletes none, so
+// the server deletes those to which no socket is bound any more.
 type orphans struct {
-	mu     sync.Mutex // guards byHost
-	byHost map[subscription.Socket]map[string]struct{}
+	mu       sync.Mutex // guards bySocket
+	bySocket map[subscription.Socket]map[string]struct{}
 }
 
 func (o *orphans) bound(s subscription.Socket, id string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.byHost == nil {
-		o.byHost = map[subscription.Socket]map[string]struct{}{}
+	if o.bySocket == nil {
+		o.bySocket = map[subscription.Socket]map[string]struct{}{}
 	}
-	if o.byHost[s] == nil {
-		o.byHost[s] = map[string]struct{}{}
+	if o.bySocket[s] == nil {
+		o.bySocket[s] = map[string]struct{}{}
 	}
-	o.byHost[s][id] = struct{}{}
+	o.bySocket[s][id] = struct{}{}
 }
 
-// of answers what a socket was bound to: one subscription, or all where id is "".
+// of returns the subscriptions to which a socket was bound: only id, or all if id is "".
 func (o *orphans) of(s subscription.Socket, id string) []string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	var ids []string
-	for held := range o.byHost[s] {
+	for held := range o.bySocket[s] {
 		if id == "" || held == id {
 			ids = append(ids, held)
 		}
@@ -202,14 +205,14 @@ func (o *orphans) of(s subscription.Socket, id string) []string {
 func (o *orphans) forget(s subscription.Socket, id string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	delete(o.byHost[s], id)
-	if len(o.byHost[s]) == 0 {
-		delete(o.byHost, s)
+	delete(o.bySocket[s], id)
+	if len(o.bySocket[s]) == 0 {
+		delete(o.bySocket, s)
 	}
 }
 
-// collect deletes the subscriptions a socket has left behind: classic ones with
-// an id of the server's that no socket is bound to.
+// collect deletes the subscriptions that a socket has left behind: classic ones whose
+// id the server chose and to which no socket is bound.
 func (r *Room) collect(s subscription.Socket, id string) {
 	for _, id := range r.orphans.of(s, id) {
 		state, ok := r.subscriptions.State(id)
@@ -222,7 +225,7 @@ func (r *Room) collect(s subscription.Socket, id string) {
 		}
 		b := r.Base(state.Release)
 		r.write.Lock()
-		if c := b.classic.find(id); c != nil && c.made {
+		if c := b.classic.find(id); c != nil && c.serverID {
 			_ = b.writeLocked(Operation{Method: http.MethodDelete, Type: "Subscription", ID: id}, Request{})
 		}
 		r.write.Unlock()

@@ -9,14 +9,14 @@ import (
 	"signalfhir/internal/topic"
 )
 
-// What decides whether a change makes events, for readers outside the flow. None of
-// these takes the write lock, so a write is never held up by a question. Who asks
-// several may get one answer from before a write and the next from after it.
+// The methods below give access to what decides whether a change makes events. None of
+// them takes the write lock, so they never delay a write. Between two calls a write may
+// happen.
 
-// Room is the room of the base.
+// Room returns the room of the base.
 func (b *Base) Room() *Room { return b.room }
 
-// Release is the release of the base.
+// Release returns the release of the base.
 func (b *Base) Release() fhir.Release { return b.release }
 
 // ChangeTo returns the change that made a version of a resource. It is nil if that
@@ -26,12 +26,12 @@ func (b *Base) ChangeTo(reference, version string) *store.Change {
 	return b.store.ChangeTo(typ, id, version)
 }
 
-// TopicsFor lists the topics that have a trigger on a resource type, in the order in
-// which a write asks them.
+// TopicsFor returns the topics that have a trigger on a resource type, in the order in
+// which a write matches them.
 func (b *Base) TopicsFor(typ string) []*topic.Topic { return b.topics.ForType(typ) }
 
-// TopicOf returns the topic a subscription is on; false if the subscription is not on
-// a topic of the base, or the topic was deleted.
+// TopicOf returns the topic of a subscription. It returns false if the subscription is
+// not on a topic of the base, or if the topic was deleted.
 func (b *Base) TopicOf(subscription string) (*topic.Topic, bool) {
 	state, ok := b.room.subscriptions.State(subscription)
 	if !ok {
@@ -40,8 +40,9 @@ func (b *Base) TopicOf(subscription string) (*topic.Topic, bool) {
 	return b.topicByKey(state.TopicKey)
 }
 
-// TopicName is the canonical a subscription of the base names its topic by, whether
-// there is such a topic or not; false if the base has no such subscription.
+// TopicName returns the canonical of the topic that a subscription of the base names,
+// even if there is no such topic. It returns false if the base has no such
+// subscription.
 func (b *Base) TopicName(subscription string) (string, bool) {
 	state, ok := b.room.subscriptions.State(subscription)
 	if !ok || state.Release != b.release {
@@ -50,21 +51,21 @@ func (b *Base) TopicName(subscription string) (string, bool) {
 	return state.Topic, true
 }
 
-// Criteria lists what the classic subscriptions of the base look for, in order of
-// their ids, which is the order in which a write asks them.
+// Criteria returns the criteria of the classic subscriptions of the base in order of
+// their ids, which is the order in which a write matches them.
 func (b *Base) Criteria() []*Criteria { return b.classic.all() }
 
-// CriteriaOf returns what a classic subscription looks for, nil if it is not one.
+// CriteriaOf returns the criteria of a classic subscription, or nil if it is not one.
 func (b *Base) CriteriaOf(subscription string) *Criteria { return b.classic.find(subscription) }
 
-// Assess reports how the subscriptions on a topic stand to an event about a resource;
+// Assess reports which subscriptions on a topic get an event about a resource, and why;
 // see [subscription.Registry.Assess].
-func (b *Base) Assess(t *topic.Topic, state *fhir.Resource, wanted string, most int) (stands []subscription.Assessment, more int) {
-	return b.room.subscriptions.Assess(b.topicKey(t), state, wanted, most)
+func (b *Base) Assess(t *topic.Topic, state *fhir.Resource, wanted string, limit int) (assessments []subscription.Assessment, more int) {
+	return b.room.subscriptions.Assess(b.topicKey(t), state, wanted, limit)
 }
 
-// AssessOne reports how one subscription stands to an event about a resource, whatever
-// its topic; false if there is no such subscription.
+// AssessOne reports whether one subscription gets an event about a resource, and why. It
+// does not look at the topic. It returns false if there is no such subscription.
 func (b *Base) AssessOne(id string, state *fhir.Resource) (subscription.Assessment, bool) {
 	return b.room.subscriptions.AssessOne(id, state)
 }

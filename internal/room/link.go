@@ -12,48 +12,49 @@ import (
 	"signalfhir/internal/search"
 )
 
-// linkLocked puts the ids resources of a transaction get in the place of what
-// their entries call each other: in references, in elements of type uri, url, oid and
-// uuid, and in the links of narratives. Conditional references
-// ("Patient?identifier=x") become those of the one resource they select, among those
-// there are after the transaction.
+// linkLocked resolves the links between the entries of a transaction: it replaces the
+// fullUrl of an entry with the reference to its resource, in references, in elements
+// of type uri, url, oid and uuid, and in the links of narratives. It replaces a
+// conditional reference ("Patient?identifier=x") with a reference to the one resource
+// that it selects after the transaction.
 func (b *Base) linkLocked(steps []*step) *fhir.Error {
 	if len(steps) == 0 || steps[0].Place == "" {
-		return nil // a write of its own
+		return nil // not a transaction
 	}
-	named, err := naming(steps)
+	byURL, err := entryReferences(steps)
 	if err != nil {
 		return err
 	}
-	after := b.afterwards(steps)
+	after := b.searchAfter(steps)
 	for _, s := range steps {
-		l := &linking{base: b, model: b.release.Model(), names: named, after: after, root: s.rootURL()}
+		l := &linker{base: b, model: b.release.Model(), references: byURL, after: after, root: s.rootURL()}
 		if s.Method == http.MethodPatch {
-			s.link = func() *fhir.Error { return b.linkPatched(s, l) }
+			s.link = func() *fhir.Error { return b.linkPatch(s, l) }
 			continue
 		}
 		if s.Object == nil {
 			continue
 		}
-		if err := s.linkBy(l); err != nil {
+		if err := s.linkWith(l); err != nil {
 			return s.at(err)
 		}
 	}
 	return nil
 }
 
-// linkPatched links what a patch brought into a resource. What was there before is
-// not the transaction's, whatever it is called.
-func (b *Base) linkPatched(s *step, l *linking) *fhir.Error {
+// linkPatch resolves the links that a patch added to a resource. Strings that were in
+// the resource before do not name entries of the transaction.
+func (b *Base) linkPatch(s *step, l *linker) *fhir.Error {
 	current, err := b.store.Read(s.write.Type, s.write.ID)
 	if err != nil {
 		return err
 	}
 	l.before = map[string]bool{}
 	addStrings(l.before, current.Object)
-	return s.linkBy(l)
+	return s.linkWith(l)
 }
 
+// addStrings adds all strings in v to a set.
 func addStrings(to map[string]bool, v any) {
 	switch v := v.(type) {
 	case string:
@@ -69,29 +70,27 @@ func addStrings(to map[string]bool, v any) {
 	}
 }
 
-// linkBy links a copy of the resource of a step, which it takes from then on.
-func (s *step) linkBy(l *linking) *fhir.Error {
+// linkWith replaces the resource of a step with a copy whose links are resolved.
+func (s *step) linkWith(l *linker) *fhir.Error {
 	s.Object = s.Object.Clone()
 	l.member(s.Object, s.Type)
 	for _, name := range l.unknown {
-		s.issues = append(s.issues, fhir.Issue{Severity: "warning", Code: "not-found", Diagnostics: "no entry of the bundle has the fullUrl " + name + ", to which this one refers", Expression: []string{s.Place + ".resource"}})
+		s.issues = append(s.issues, fhir.Issue{Severity: "warning", Code: "not-found", Diagnostics: "the resource refers to " + name + ", but no entry of the bundle has this fullUrl", Expression: []string{s.Place + ".resource"}})
 	}
 	return l.refused
 }
 
-// names are the references to resources of a transaction by what its entries call
-// them: the fullUrl and, of one that is created, the Type/id that ends in, if no
-// other ends in the same.
-type names map[string]string
-
-func naming(steps []*step) (names, *fhir.Error) {
-	all, short, by := names{}, map[string][]string{}, map[string]*step{}
+// entryReferences returns the references to the resources of a transaction, by the
+// fullUrl of their entries. A created resource is also listed under the Type/id at the
+// end of its fullUrl, unless another fullUrl has the same end.
+func entryReferences(steps []*step) (map[string]string, *fhir.Error) {
+	all, short, by := map[string]string{}, map[string][]string{}, map[string]*step{}
 	for _, s := range steps {
 		if s.FullURL == "" {
 			continue
 		}
 		if first := by[s.FullURL]; first != nil {
-			return nil, s.at(fhir.Refuse(http.StatusBadRequest, "invalid", "it has the fullUrl %s, as %s has; each entry needs one of its own", s.FullURL, first.Place))
+			return nil, s.at(fhir.Refuse(http.StatusBadRequest, "invalid", "duplicate fullUrl %s: %s has it too; the fullUrl of each entry must be unique", s.FullURL, first.Place))
 		}
 		by[s.FullURL] = s
 		if s.none {
@@ -115,8 +114,8 @@ func naming(steps []*step) (names, *fhir.Error) {
 	return all, nil
 }
 
-// rootURL is the fullUrl of an entry up to Type/id, "" where it does not end in that.
-// It is what relative references in the resource are relative to.
+// rootURL returns the fullUrl of an entry without the Type/id at its end, or "" if it
+// has no such end. Relative references in the resource are relative to it.
 func (s *step) rootURL() string {
 	if at := strings.LastIndex(s.FullURL, "/"+s.Type+"/"); at >= 0 {
 		return s.FullURL[:at+1]
@@ -124,9 +123,10 @@ func (s *step) rootURL() string {
 	return ""
 }
 
-// afterwards lists the resources of a type that match a query once a transaction is
-// done. Patches are not foreseen: of what one changes, the present state is asked.
-func (b *Base) afterwards(steps []*step) func(typ string, query *search.Query) ([]*fhir.Resource, *fhir.Error) {
+// searchAfter returns a function that lists the resources of a type that will match a
+// query after the transaction. It ignores patches: for a resource that is patched it
+// uses the current state.
+func (b *Base) searchAfter(steps []*step) func(typ string, query *search.Query) ([]*fhir.Resource, *fhir.Error) {
 	changed := map[string]bool{}
 	written := map[string][]*fhir.Resource{} // by type
 	read := sync.OnceFunc(func() {
@@ -150,7 +150,7 @@ func (b *Base) afterwards(steps []*step) func(typ string, query *search.Query) (
 		}
 		found = slices.DeleteFunc(found, func(res *fhir.Resource) bool { return changed[res.Reference()] })
 		for _, res := range written[typ] {
-			if ok, _ := query.Match(res); ok { // one that cannot be read is refused for that, later
+			if ok, _ := query.Match(res); ok { // an invalid resource is refused later
 				found = append(found, res)
 			}
 		}
@@ -158,20 +158,20 @@ func (b *Base) afterwards(steps []*step) func(typ string, query *search.Query) (
 	}
 }
 
-// linking is one walk over a resource.
-type linking struct {
-	base    *Base
-	model   fhir.PathModel
-	names   names
-	after   func(typ string, query *search.Query) ([]*fhir.Resource, *fhir.Error)
-	root    string          // what relative references are relative to
-	before  map[string]bool // texts that stay as they are
-	unknown []string
-	refused *fhir.Error
+// linker resolves the links of one resource.
+type linker struct {
+	base       *Base
+	model      fhir.PathModel
+	references map[string]string // by fullUrl
+	after      func(typ string, query *search.Query) ([]*fhir.Resource, *fhir.Error)
+	root       string          // relative references are relative to it
+	before     map[string]bool // strings that must not be replaced
+	unknown    []string        // urn: references that name no entry
+	refused    *fhir.Error     // the first error
 }
 
-// object walks over an object of which path is the element or type.
-func (l *linking) object(o *fhir.Object, path string) {
+// object resolves the links of an object. path is its element path or type.
+func (l *linker) object(o *fhir.Object, path string) {
 	for _, name := range o.Names() {
 		within := l.model.Member(path, name)
 		switch v := o.Get(name).(type) {
@@ -194,8 +194,8 @@ func (l *linking) object(o *fhir.Object, path string) {
 	}
 }
 
-// member goes on with what a member holds: a resource says itself what it is.
-func (l *linking) member(o *fhir.Object, path string) {
+// member resolves the links of the value of a member, which may be a resource.
+func (l *linker) member(o *fhir.Object, path string) {
 	if typ := o.Text("resourceType"); typ != "" {
 		path = typ
 	}
@@ -203,25 +203,25 @@ func (l *linking) member(o *fhir.Object, path string) {
 		l.object(o, path)
 		return
 	}
-	// A bundle in a resource, a document say, has names of its own: they stay, and
-	// what refers to them refers to what is beside them.
-	outer := l.names
-	l.names = maps.Clone(outer)
+	// A bundle inside a resource, such as a document, has fullUrls of its own. Inside
+	// it they name its own entries, so do not replace them.
+	outer := l.references
+	l.references = maps.Clone(outer)
 	for _, item := range o.Array("entry") {
 		entry, _ := item.(*fhir.Object)
 		if own := entry.Text("fullUrl"); own != "" {
-			l.names[own] = own
+			l.references[own] = own
 		}
 	}
 	l.object(o, path)
-	l.names = outer
+	l.references = outer
 }
 
-// narrativeLink is a link in a narrative.
+// narrativeLink matches a link in a narrative.
 var narrativeLink = regexp.MustCompile(`\b(?:href|src)\s*=\s*(?:"[^"]*"|'[^']*')`)
 
-// text answers what is to stand in the place of a string of some type.
-func (l *linking) text(path, member, typ, text string) string {
+// text returns the replacement of a string of a type, or the string itself.
+func (l *linker) text(path, member, typ, text string) string {
 	switch {
 	case l.before[text]:
 		return text
@@ -230,21 +230,21 @@ func (l *linking) text(path, member, typ, text string) string {
 	case typ == "xhtml":
 		return narrativeLink.ReplaceAllStringFunc(text, func(link string) string {
 			at := strings.IndexAny(link, `"'`) + 1
-			return link[:at] + l.named(link[at:len(link)-1]) + link[len(link)-1:]
+			return link[:at] + l.resolve(link[at:len(link)-1]) + link[len(link)-1:]
 		})
 	case typ == "url", typ == "oid", typ == "uuid", typ == "uri" && strings.HasPrefix(text, "urn:"):
-		// A canonical names no entry; nor does the uri it refers to, the URL of a value
-		// set say, which is often the fullUrl too.
-		return l.named(text)
+		// A canonical does not name an entry. Neither does the uri it refers to, such as
+		// the URL of a value set, which is often the fullUrl too.
+		return l.resolve(text)
 	}
 	return text
 }
 
-// named is the reference to the entry of a name, the text itself where it is none's. A
-// name may have a fragment behind it.
-func (l *linking) named(text string) string {
+// resolve returns the reference to the entry that has the fullUrl text, or text if
+// there is none. It keeps a fragment at the end of text.
+func (l *linker) resolve(text string) string {
 	head, fragment, _ := strings.Cut(text, "#")
-	linked, ok := l.names[head]
+	linked, ok := l.references[head]
 	if !ok || head == "" {
 		return text
 	}
@@ -254,11 +254,12 @@ func (l *linking) named(text string) string {
 	return linked
 }
 
-func (l *linking) reference(text string) string {
-	if linked := l.named(l.root + text); l.root != "" && linked != l.root+text {
+// reference returns the replacement of a literal or conditional reference.
+func (l *linker) reference(text string) string {
+	if linked := l.resolve(l.root + text); l.root != "" && linked != l.root+text {
 		return linked
 	}
-	if linked := l.named(text); linked != text || l.names[text] == text {
+	if linked := l.resolve(text); linked != text || l.references[text] == text {
 		return linked
 	}
 	if strings.HasPrefix(text, "urn:uuid:") || strings.HasPrefix(text, "urn:oid:") {

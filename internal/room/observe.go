@@ -10,11 +10,11 @@ import (
 	"signalfhir/internal/token"
 )
 
-// observer hands what happens to subscriptions to the journal.
+// observer records in the journal what happens to subscriptions.
 func (r *Room) observer() subscription.Observer {
 	j := r.journal
-	// What a binding rested on last, by subscription and socket: its end is told
-	// without a token.
+	// The fingerprint of the token that a binding used last, by subscription and socket.
+	// Unbound is called without the token.
 	var holders sync.Map
 	return subscription.Observer{
 		Appended: func(id string, e fhir.Event) {
@@ -47,13 +47,13 @@ func (r *Room) observer() subscription.Observer {
 	}
 }
 
-// Record writes to the journal of the room.
+// Record adds an entry to the journal of the room.
 func (r *Room) Record(e journal.Entry) { r.journal.Record(e) }
 
-// Counts is how much a room holds.
+// Counts are the sizes of a room.
 type Counts struct{ Resources, Subscriptions, Tokens int }
 
-// Counts tells how much the room holds.
+// Counts returns the sizes of the room.
 func (r *Room) Counts() Counts {
 	c := Counts{Subscriptions: r.subscriptions.Len(), Tokens: r.tokens.Len()}
 	for _, b := range r.bases {
@@ -62,8 +62,7 @@ func (r *Room) Counts() Counts {
 	return c
 }
 
-// SubscriptionState is what the server knows of a subscription beyond its
-// resource.
+// SubscriptionState describes a subscription, including what its resource does not say.
 type SubscriptionState struct {
 	ID        string     `json:"id"`
 	Release   string     `json:"release"`
@@ -71,14 +70,14 @@ type SubscriptionState struct {
 	Topic     string     `json:"topic"`
 	Content   string     `json:"content"`
 	Heartbeat int        `json:"heartbeatPeriod,omitempty"` // seconds
-	Events    int64      `json:"events"`                    // number of the last one
-	FirstKept int64      `json:"firstKept,omitempty"`       // number of the oldest one $events still has
+	Events    int64      `json:"events"`                    // number of the last event
+	FirstKept int64      `json:"firstKept,omitempty"`       // number of the oldest event that $events still returns
 	Sockets   []string   `json:"sockets"`
 	LastFrame *time.Time `json:"lastFrame,omitempty"`
 	Errors    []string   `json:"errors,omitempty"`
 }
 
-// Subscriptions lists the state of every subscription in order of creation.
+// Subscriptions returns the state of every subscription, by base, in order of creation.
 func (r *Room) Subscriptions() []SubscriptionState {
 	states := []SubscriptionState{}
 	for _, b := range r.bases {
@@ -103,22 +102,22 @@ func (r *Room) Subscriptions() []SubscriptionState {
 	return states
 }
 
-// TokenState is one valid token.
+// TokenState describes a valid token.
 type TokenState struct {
 	Token         string    `json:"token"`
-	Fingerprint   string    `json:"fingerprint"` // as logs name it
+	Fingerprint   string    `json:"fingerprint"` // its name in the journal and logs
 	Subscriptions []string  `json:"subscriptions"`
 	Issued        time.Time `json:"issued"`
 	Expires       time.Time `json:"expires"`
 }
 
-// Tokens lists the valid tokens, the earliest to expire first.
+// Tokens returns the valid tokens, the first to expire first.
 func (r *Room) Tokens() []TokenState {
 	states := []TokenState{}
 	for _, t := range r.tokens.Valid() {
 		ids := make([]string, len(t.Subscriptions))
-		for i, life := range t.Subscriptions {
-			ids[i] = idOf(life)
+		for i, generation := range t.Subscriptions {
+			ids[i] = idOf(generation)
 		}
 		states = append(states, TokenState{t.Secret, token.Fingerprint(t.Secret), ids, t.Issued, t.Expires})
 	}

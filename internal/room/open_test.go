@@ -21,7 +21,7 @@ import (
 	"signalfhir/internal/seed"
 )
 
-// builtin is the seed a server has unless told otherwise.
+// builtin returns the default seed of the server.
 func builtin(t testing.TB) *seed.Seed {
 	t.Helper()
 	data, err := os.ReadFile(filepath.Join("..", "..", "seed.json"))
@@ -45,13 +45,13 @@ func open(t testing.TB, o room.Options) *room.Room {
 	return r
 }
 
-// still are options under which every room comes out the same.
-func still(s *seed.Seed) (room.Options, *clock.Manual) {
+// deterministic returns options under which every room is the same.
+func deterministic(s *seed.Seed) (room.Options, *clock.Manual) {
 	c := clock.NewManual(time.Date(2026, 5, 4, 8, 0, 0, 0, time.UTC))
 	return room.Options{Seed: s, Clock: c, Random: random.Seeded(1)}, c
 }
 
-// contents is all that a room holds and tells, in words.
+// contents returns everything that a room holds and reports, as lines of text.
 func contents(t testing.TB, r *room.Room) []string {
 	t.Helper()
 	var all []string
@@ -87,13 +87,13 @@ func entries(r *room.Room) []string {
 	return all
 }
 
-// A room whose seed another room has checked is as one that checks it itself, also
-// once its generators have run and after a reset.
-func TestNew_SecondRoomOfASeedIsAsTheFirst(t *testing.T) {
+// A room whose seed was checked by another room is the same as one that checks it
+// itself, even after its generators have run and after a reset.
+func TestNew_SecondRoomOfASeedIsLikeTheFirst(t *testing.T) {
 	t.Parallel()
 	shared := builtin(t)
 	run := func(s *seed.Seed) (opened, later, reset, told []string) {
-		o, c := still(s)
+		o, c := deterministic(s)
 		r := open(t, o)
 		opened = contents(t, r)
 		c.Advance(time.Minute)
@@ -117,9 +117,9 @@ func TestNew_SecondRoomOfASeedIsAsTheFirst(t *testing.T) {
 	}
 }
 
-// What is wrong with a seed is refused by every room it is given to, in the same
-// words; that a room without invariants took it tells nothing to one with them.
-func TestNew_EveryRoomRefusesAWrongSeed(t *testing.T) {
+// Every room refuses an invalid seed with the same text. A room that checks invariants
+// does not rely on one that does not.
+func TestNew_EveryRoomRefusesAnInvalidSeed(t *testing.T) {
 	t.Parallel()
 	tests := []struct{ name, resource, text string }{
 		{"form", `{"resourceType":"Patient","id":"a","gender":1}`, "R5 resources[0] (Patient/a): "},
@@ -154,12 +154,12 @@ func TestNew_EveryRoomRefusesAWrongSeed(t *testing.T) {
 	}
 }
 
-// Rooms of one seed share nothing that any of them changes.
-func TestNew_RoomsOfASeedAreApart(t *testing.T) {
+// Rooms with the same seed share no mutable state.
+func TestNew_RoomsOfASeedAreIsolated(t *testing.T) {
 	t.Parallel()
 	s := builtin(t)
 	before := s.Resources[fhir.R5][0].AppendJSON(nil)
-	o, _ := still(s)
+	o, _ := deterministic(s)
 	untouched := open(t, o)
 	want := contents(t, untouched)
 
@@ -168,7 +168,7 @@ func TestNew_RoomsOfASeedAreApart(t *testing.T) {
 	var all sync.WaitGroup
 	for i := range rooms {
 		all.Go(func() {
-			o, _ := still(s)
+			o, _ := deterministic(s)
 			r, err := room.New(o)
 			if err != nil {
 				t.Error(err)
@@ -229,7 +229,7 @@ func TestNew_RoomsOfASeedAreApart(t *testing.T) {
 	}
 }
 
-// The second and every later room of a process.
+// BenchmarkOpen measures the second and later rooms of a process.
 func BenchmarkOpen(b *testing.B) {
 	o := room.Options{Seed: builtin(b)}
 	open(b, o)
@@ -243,7 +243,7 @@ func BenchmarkOpen(b *testing.B) {
 	}
 }
 
-// What a room keeps while it is open.
+// BenchmarkOpen_Heap measures the memory of an open room.
 func BenchmarkOpen_Heap(b *testing.B) {
 	o := room.Options{Seed: builtin(b)}
 	open(b, o)
@@ -265,7 +265,8 @@ func BenchmarkOpen_Heap(b *testing.B) {
 	}
 }
 
-// As many rooms as a test suite has open, made at once, with a write each.
+// BenchmarkOpen_Parallel opens many rooms at once, as a test suite does, with one write
+// in each.
 func BenchmarkOpen_Parallel(b *testing.B) {
 	o := room.Options{Seed: builtin(b)}
 	open(b, o)
@@ -297,7 +298,7 @@ func BenchmarkOpen_Parallel(b *testing.B) {
 func heap() int64 {
 	var m runtime.MemStats
 	runtime.GC()
-	runtime.GC() // what the first one freed may have held more
+	runtime.GC() // the first may have freed what refers to more
 	runtime.ReadMemStats(&m)
 	return int64(m.HeapAlloc)
 }

@@ -11,15 +11,15 @@ import (
 	"signalfhir/internal/subscription"
 )
 
-// client is a socket that takes everything and keeps nothing.
+// client is a socket that accepts all frames and drops them.
 type client struct{}
 
 func (client) ID() string                               { return "s1" }
 func (client) Send(subscription.Frame) bool             { return true }
 func (client) Unbound(string, subscription.Reason, int) {}
 
-// While a write is under way, here applying a patch, everything can be read and
-// sockets can bind.
+// During a write, here one that applies a patch, everything can be read and sockets can
+// bind.
 func TestReaders_DoNotWaitForAWrite(t *testing.T) {
 	t.Parallel()
 	r, refused := room.New(room.Options{Releases: []fhir.Release{fhir.R4}})
@@ -53,11 +53,11 @@ func TestReaders_DoNotWaitForAWrite(t *testing.T) {
 				select {
 				case ok := <-done:
 					if !ok {
-						t.Error("got something else during a write")
+						t.Error("got a wrong result during a write")
 					}
 				case <-time.After(10 * time.Second):
 					go func() { <-done }()
-					t.Error("it waits for the write that is under way")
+					t.Error("it waits for the write to finish")
 				}
 				return current, nil
 			}

@@ -1,13 +1,13 @@
-// Package room composes one isolated world: its resources, topics,
+// Package room holds one isolated world: its resources, topics,
 // subscriptions, tokens, clock, randomness, generators and journal.
 //
-// A room is where the one street of the design runs: a write is checked, made
-// durable in the store, matched against the topics of its type and appended to
-// the subscriptions it concerns, all under the room's write lock, so that the
-// order of events is the order of versions. Reads do not take that lock.
+// Every write takes the same path: the room checks it, stores it, matches it against
+// the topics of its type and appends events to the subscriptions it concerns. All of
+// this happens under the write lock of the room, so that the order of events is the
+// order of versions. Reads do not take that lock.
 //
-// The package knows FHIR's rules for interactions and subscriptions; it does
-// not know HTTP, Echo, melody or how a frame reaches a client.
+// The package knows FHIR's rules for interactions and subscriptions. It does not know
+// HTTP, Echo, melody or how a frame reaches a client.
 package room
 
 import (
@@ -25,24 +25,24 @@ import (
 	"signalfhir/internal/token"
 )
 
-// Options are the settings of a room. The zero value of each means its default.
+// Options are the settings of a room. A zero value means the default.
 type Options struct {
 	Clock            clock.Clock    // the machine's
 	Random           *random.Source // unpredictable
 	TokenTTL         time.Duration  // lifetime of a binding token; 30 min (OPW-5)
-	MaxTokens        int            // live tokens; 2 million
+	MaxTokens        int            // valid tokens; 2 million
 	MaxSubscriptions int            // 100 000
-	BatchWindow      time.Duration  // how long events may wait to share a bundle; 0: not at all (NB-16)
+	BatchWindow      time.Duration  // how long an event may wait to share a bundle with others; 0: not at all (NB-16)
 	LogSize          int            // events kept per subscription for $events; 1000 (OPE-2)
-	JournalSize      int            // journal entries kept; 10 000. Below zero they are only counted
-	Strict           bool           // leniency becomes an error
-	KeepExpired      bool           // a binding outlives its tokens (WS-33)
-	SkipInvariants   bool           // of resources that are written only the form is checked
-	PreferQuery      bool           // queryCriteria decides before fhirPathCriteria (TOP-8)
-	AnyFilter        bool           // every search parameter is a filter, offered or not (FLT-4)
+	JournalSize      int            // journal entries kept; 10 000. Below zero: entries are only counted
+	Strict           bool           // warnings become errors
+	KeepExpired      bool           // a binding does not end when its token expires (WS-33)
+	SkipInvariants   bool           // do not check the invariants of resources that are written
+	PreferQuery      bool           // queryCriteria decides if there is fhirPathCriteria too (TOP-8)
+	AnyFilter        bool           // subscriptions may filter by every search parameter (FLT-4)
 	Releases         []fhir.Release // offered; all
-	URL              string         // root of the server, used where no request tells another, no trailing slash
-	Seed             *seed.Seed     // what a new or reset room holds; nil: nothing
+	URL              string         // root of the server without a trailing slash, for writes that no request asks for
+	Seed             *seed.Seed     // content of a new or reset room; nil: nothing
 }
 
 // Room is one isolated world. It is safe for concurrent use.
@@ -54,9 +54,10 @@ type Room struct {
 	tokens  *token.Store
 	bases   []*Base // in the order of the releases offered
 
-	// lives tells one subscription from another that had its id before: the
-	// version it came into being with, by id. A token is for one life.
-	lives sync.Map
+	// generations has the version that created each subscription, by id. It
+	// distinguishes a subscription from an earlier one with the same id. A token is for
+	// one generation.
+	generations sync.Map
 
 	orphans orphans
 
@@ -64,9 +65,9 @@ type Room struct {
 	open     context.Context // ends when the room closes
 	end      func()          // ends it
 
-	// write serialises changes: it is held from the check of a write to the
-	// append of its events, and guards pending. Readers do not take it: store, topics,
-	// classic subscriptions, registry and journal can each be read beside a write. Lock
+	// write serialises changes: it is held from the check of a write until its events
+	// are appended. It also guards pending. Readers do not take it: store, topics,
+	// classic subscriptions, registry and journal can be read during a write. Lock
 	// order: write, then a subscription, then a socket.
 	write         sync.Mutex
 	subscriptions *subscription.Registry
@@ -74,7 +75,7 @@ type Room struct {
 	pending       map[*pendingTrigger]struct{}
 }
 
-// New makes a room and loads its seed. It fails where the seed does.
+// New returns a room with its seed loaded. It fails if the seed cannot be loaded.
 func New(o Options) (*Room, *fhir.Error) {
 	if o.Clock == nil {
 		o.Clock = clock.Real()
@@ -128,7 +129,7 @@ func orDefault[T int | time.Duration](v, fallback T) T {
 	return v
 }
 
-// Close ends everything the room runs by itself: generators, timers, bindings.
+// Close stops the generators and timers of the room and ends its bindings.
 func (r *Room) Close() {
 	r.end()
 	r.generators.Close()
@@ -147,11 +148,11 @@ func (r *Room) Context() context.Context { return r.open }
 // another instance, and the numbers of its journal start anew.
 func (r *Room) Instance() string { return r.instance }
 
-// Journal is the record of the room.
+// Journal returns the journal of the room.
 func (r *Room) Journal() *journal.Journal { return r.journal }
 
-// Clock is the time of the room.
+// Clock returns the clock of the room.
 func (r *Room) Clock() clock.Clock { return r.clock }
 
-// Generators are the running scenarios of the room.
+// Generators returns the generators of the room.
 func (r *Room) Generators() *synth.Set { return r.generators }

@@ -18,35 +18,33 @@ import (
 // Page is one page of a type search.
 type Page struct {
 	Matches  []*fhir.Resource
-	Included []*fhir.Resource // by _include and _revinclude, each once
-	Total    int              // -1 where the client does not want it
-	Subset   *fhir.Subset     // what the client wants of each resource; nil: all
+	Included []*fhir.Resource // by _include and _revinclude, without duplicates
+	Total    int              // -1 if the client does not want it
+	Subset   *fhir.Subset     // elements that the client wants; nil: all
 	Self     url.Values       // the parameters that were used
 	Links    map[string]url.Values
 	Issues   []fhir.Issue
 }
 
-// The number of matches on a page where _count does not say, and at most; and the
-// number of resources _include may add.
 const (
-	pageSize    = 100
-	maxPageSize = 1000
-	maxIncluded = 5000
+	pageSize    = 100  // matches on a page without _count
+	maxPageSize = 1000 // largest _count
+	maxIncluded = 5000 // resources that _include and _revinclude may add
 )
 
-// wanted is a search as its parameters ask for it.
-type wanted struct {
+// typeSearch is a search of one type while its parameters are read.
+type typeSearch struct {
 	base   *Base
 	typ    string
 	strict bool
 
-	queries           []*search.Query
-	order             *search.Order
-	count, offset     int
-	onlyTotal, noTot  bool
-	includes, reverse []included
-	elements          []string
-	page              *Page
+	queries            []*search.Query
+	order              *search.Order
+	count, offset      int
+	onlyTotal, noTotal bool
+	includes, reverse  []included
+	elements           []string
+	page               *Page
 }
 
 // included is one _include or _revinclude.
@@ -55,13 +53,13 @@ type included struct {
 	iterate bool
 }
 
-// Search answers a type search. Parameters it does not know are left out of
-// Self and warned of, or refused where strict.
+// Search searches the resources of a type. It leaves unknown parameters out of Self and
+// warns of them, or refuses them if strict is true.
 func (b *Base) Search(typ string, params url.Values, strict bool) (*Page, *fhir.Error) {
-	w := &wanted{base: b, typ: typ, strict: strict, count: pageSize, page: &Page{Self: url.Values{}, Links: map[string]url.Values{}}}
+	w := &typeSearch{base: b, typ: typ, strict: strict, count: pageSize, page: &Page{Self: url.Values{}, Links: map[string]url.Values{}}}
 	w.order, _ = b.scope().Order(typ, "_lastUpdated")
 	for _, name := range slices.Sorted(maps.Keys(params)) {
-		if err := alone(name, params[name]); err != nil {
+		if err := checkResultParameter(name, params[name]); err != nil {
 			return nil, err
 		}
 		for _, value := range params[name] {
@@ -75,30 +73,30 @@ func (b *Base) Search(typ string, params url.Values, strict bool) (*Page, *fhir.
 		}
 	}
 	if w.page.Self.Has("_count") {
-		w.page.Self.Set("_count", strconv.Itoa(w.count)) // at most a page: self tells what was done
+		w.page.Self.Set("_count", strconv.Itoa(w.count)) // after the limit was applied
 	}
 	found, err := b.matching(typ, w.queries...)
 	if err != nil {
 		return nil, err
 	}
 	w.order.Sort(found)
-	w.cut(found)
+	w.paginate(found)
 	return w.page, nil
 }
 
-// read takes one parameter; used is false where it was ignored.
-func (w *wanted) read(name, value string) (used bool, err *fhir.Error) {
+// read reads one parameter; used is false if it was ignored.
+func (w *typeSearch) read(name, value string) (used bool, err *fhir.Error) {
 	plain, modifier, _ := strings.Cut(name, ":")
 	switch plain {
 	case "_format", "_pretty":
 		return false, nil
 	case "_count":
-		w.count, err = whole(name, value, maxPageSize)
+		w.count, err = parseNumber(name, value, maxPageSize)
 		w.onlyTotal = w.onlyTotal || w.count == 0
 	case "_offset":
-		w.offset, err = whole(name, value, 1<<30)
+		w.offset, err = parseNumber(name, value, 1<<30)
 	case "_total":
-		w.noTot = value == "none"
+		w.noTotal = value == "none"
 		err = oneOf(name, value, "none", "estimate", "accurate")
 	case "_summary":
 		return w.summary(value)
@@ -121,9 +119,9 @@ func (w *wanted) read(name, value string) (used bool, err *fhir.Error) {
 	return true, nil
 }
 
-// alone refuses a modifier of a parameter that takes none, and several values of one
-// of which one counts: those that did not would be ignored.
-func alone(name string, values []string) *fhir.Error {
+// checkResultParameter refuses a modifier on a parameter that has none, and several
+// values for a parameter that may be given once.
+func checkResultParameter(name string, values []string) *fhir.Error {
 	plain, modifier, _ := strings.Cut(name, ":")
 	switch plain {
 	case "_count", "_offset", "_total", "_summary", "_sort", "_elements":
@@ -141,6 +139,7 @@ func alone(name string, values []string) *fhir.Error {
 	return nil
 }
 
+// oneOf refuses a value that is not known.
 func oneOf(name, value string, known ...string) *fhir.Error {
 	if slices.Contains(known, value) {
 		return nil
@@ -148,8 +147,8 @@ func oneOf(name, value string, known ...string) *fhir.Error {
 	return fhir.Refuse(http.StatusBadRequest, "value", "%s=%s: expected one of %s", name, value, strings.Join(known, ", "))
 }
 
-// ignore warns of a parameter that is left out, or refuses it where strict.
-func (w *wanted) ignore(name string, why *fhir.Error) *fhir.Error {
+// ignore warns that a parameter is ignored, or refuses it if the search is strict.
+func (w *typeSearch) ignore(name string, why *fhir.Error) *fhir.Error {
 	if w.strict {
 		why.Status = http.StatusBadRequest
 		return why
@@ -160,9 +159,9 @@ func (w *wanted) ignore(name string, why *fhir.Error) *fhir.Error {
 	return nil
 }
 
-func (w *wanted) summary(value string) (used bool, err *fhir.Error) {
+func (w *typeSearch) summary(value string) (used bool, err *fhir.Error) {
 	if len(w.elements) > 0 && (value == "text" || value == "data") {
-		return false, fhir.Refuse(http.StatusBadRequest, "value", "_summary=%s and _elements=%s both say which elements are wanted; give one of them", value, strings.Join(w.elements, ","))
+		return false, fhir.Refuse(http.StatusBadRequest, "value", "_summary=%s and _elements=%s both select elements; give only one of them", value, strings.Join(w.elements, ","))
 	}
 	switch value {
 	case "count":
@@ -173,16 +172,16 @@ func (w *wanted) summary(value string) (used bool, err *fhir.Error) {
 	case "data":
 		w.page.Subset = w.base.release.Without("text")
 	case "true":
-		return false, w.ignore("_summary", fhir.Refuse(http.StatusBadRequest, "not-supported", "_summary=true: this server does not know which elements are of the summary, so it answers all; _elements names them"))
+		return false, w.ignore("_summary", fhir.Refuse(http.StatusBadRequest, "not-supported", "_summary=true: this server does not know which elements are in the summary, so it returns all; use _elements to select some"))
 	default:
 		return false, oneOf("_summary", value, "true", "text", "data", "count", "false")
 	}
 	return true, nil
 }
 
-func (w *wanted) include(name, modifier, value string) *fhir.Error {
+func (w *typeSearch) include(name, modifier, value string) *fhir.Error {
 	if modifier != "" && modifier != "iterate" && modifier != "recurse" {
-		return fhir.Refuse(http.StatusBadRequest, "not-supported", "%s takes the modifier :iterate, got :%s", name, modifier)
+		return fhir.Refuse(http.StatusBadRequest, "not-supported", "%s takes only the modifier :iterate, got :%s", name, modifier)
 	}
 	one, err := w.base.scope().ParseInclude(value)
 	if err != nil {
@@ -196,15 +195,14 @@ func (w *wanted) include(name, modifier, value string) *fhir.Error {
 	return nil
 }
 
-func (w *wanted) condition(name, value string) (used bool, err *fhir.Error) {
+func (w *typeSearch) condition(name, value string) (used bool, err *fhir.Error) {
 	text := url.QueryEscape(name) + "=" + url.QueryEscape(value)
 	query, err := w.base.scope().Query(w.typ, text)
 	if err == nil {
 		w.queries = append(w.queries, query)
 		return true, nil
 	}
-	// Only a parameter the type does not have may be ignored, not one whose value
-	// is wrong.
+	// Only an unknown parameter may be ignored, not a known one with a wrong value.
 	plain, _, _ := strings.Cut(name, ":")
 	if _, known := search.Lookup(w.base.release, w.typ, plain); known || strings.Contains(name, ".") || strings.HasPrefix(name, "_has:") {
 		err.Status = http.StatusBadRequest
@@ -213,11 +211,11 @@ func (w *wanted) condition(name, value string) (used bool, err *fhir.Error) {
 	return false, w.ignore(name, err)
 }
 
-// cut makes the page of what was found.
-func (w *wanted) cut(found []*fhir.Resource) {
+// paginate fills the page with its part of the matches, and with links.
+func (w *typeSearch) paginate(found []*fhir.Resource) {
 	p := w.page
 	p.Total = len(found)
-	if w.noTot && !w.onlyTotal {
+	if w.noTotal && !w.onlyTotal {
 		p.Total = -1
 	}
 	if w.onlyTotal {
@@ -250,9 +248,9 @@ func (w *wanted) cut(found []*fhir.Resource) {
 	w.addIncluded()
 }
 
-// addIncluded finds what _include and _revinclude add, those with :iterate to
-// what they added themselves too.
-func (w *wanted) addIncluded() {
+// addIncluded adds the resources that _include and _revinclude ask for. Those with
+// :iterate are also followed from the resources that were added.
+func (w *typeSearch) addIncluded() {
 	if len(w.includes)+len(w.reverse) == 0 {
 		return
 	}
@@ -289,31 +287,32 @@ func (w *wanted) addIncluded() {
 		w.page.Included = append(w.page.Included, more...)
 		from = more
 		if len(w.page.Included) >= maxIncluded {
-			w.page.Issues = append(w.page.Issues, fhir.Issue{Severity: "warning", Code: "too-costly", Diagnostics: fmt.Sprintf("no more than %d resources are included", maxIncluded)})
+			w.page.Issues = append(w.page.Issues, fhir.Issue{Severity: "warning", Code: "too-costly", Diagnostics: fmt.Sprintf("only %d resources are included, the limit", maxIncluded)})
 			return
 		}
 	}
 }
 
-func whole(name, value string, most int) (int, *fhir.Error) {
+// parseNumber parses a whole number. It returns limit if the number is larger.
+func parseNumber(name, value string, limit int) (int, *fhir.Error) {
 	n, err := strconv.Atoi(value)
 	if err != nil || n < 0 {
-		return 0, fhir.Refuse(http.StatusBadRequest, "value", "%s=%s: expected a whole number from 0 on", name, value)
+		return 0, fhir.Refuse(http.StatusBadRequest, "value", "%s=%s: expected a whole number, 0 or more", name, value)
 	}
-	return min(n, most), nil
+	return min(n, limit), nil
 }
 
-// maxSearch bounds the time of one search: chains can make it long.
+// maxSearch is the longest time that one search may take; chains can make it slow.
 const maxSearch = 10 * time.Second
 
-// matching lists the current resources of a type that every query selects.
+// matching returns the current resources of a type that match all queries.
 func (b *Base) matching(typ string, queries ...*search.Query) ([]*fhir.Resource, *fhir.Error) {
 	var found []*fhir.Resource
 	began := time.Now()
 next:
 	for i, res := range b.store.List(typ) {
 		if i%100 == 99 && time.Since(began) > maxSearch {
-			return nil, fhir.Refuse(http.StatusUnprocessableEntity, "too-costly", "the search took %s for the first %d of its resources; ask about fewer, or follow fewer references", maxSearch, i)
+			return nil, fhir.Refuse(http.StatusUnprocessableEntity, "too-costly", "the search took more than %s for the first %d resources; search fewer resources, or use fewer chained parameters", maxSearch, i)
 		}
 		for _, query := range queries {
 			ok, err := query.Match(res)

@@ -12,10 +12,10 @@ import (
 	"signalfhir/internal/synth"
 )
 
-// load puts the seed into the room, through the same checks as a client's
-// writes. Topics come before subscriptions whatever their order in the file.
+// load writes the seed to the room, with the same checks as for a client's writes. It
+// writes topics before subscriptions, whatever their order in the file.
 func (r *Room) load() *fhir.Error {
-	// Counting begins once the seed is there: it is no news to anybody.
+	// The counts start after the seed, which is not an event of interest.
 	defer r.journal.Record(journal.Entry{Kind: journal.Reset, Text: "the room holds its seed"})
 	s := r.options.Seed
 	if s == nil {
@@ -32,10 +32,10 @@ func (r *Room) load() *fhir.Error {
 	return r.generators.Reset(s.Generators)
 }
 
-// loadLocked puts the resources of a seed into the base. What cannot be stored there,
-// a topic if the release has no such resource, is compiled only. A seed that was
-// loaded before, by any room, is not checked again: the form of its resources depends
-// on nothing else, and to check it takes longer than to store them.
+// loadLocked writes the resources of a seed to the base. A topic is only compiled if
+// the release has no resource for topics. A seed that any room has loaded before is not
+// checked again: the form of its resources depends on nothing else, and checking takes
+// longer than storing.
 func (b *Base) loadLocked(s *seed.Seed) *fhir.Error {
 	form := seed.Check{Release: b.release, Invariants: !b.room.options.SkipInvariants}
 	checked := s.Passed(form)
@@ -69,8 +69,8 @@ func (b *Base) loadLocked(s *seed.Seed) *fhir.Error {
 	return nil
 }
 
-// loadTopicLocked compiles a topic in the form of R5 for a release that cannot
-// store it. checked tells that its form was found right before.
+// loadTopicLocked compiles a topic in the form of R5 for a release that cannot store
+// it. If checked is true, its form is known to be valid.
 func (b *Base) loadTopicLocked(id string, o *fhir.Object, checked bool) *fhir.Error {
 	if !checked {
 		if err := fhir.RefuseAll(fhir.R5.Validate(o)); err != nil {
@@ -86,14 +86,14 @@ func (b *Base) loadTopicLocked(id string, o *fhir.Object, checked bool) *fhir.Er
 	return nil
 }
 
-// Reset returns the room to its seed: sockets stay open but lose their
-// bindings, tokens and everything written since are gone.
+// Reset restores the seed. It removes tokens and everything that was written since.
+// Sockets stay open, but their bindings end.
 func (r *Room) Reset() *fhir.Error {
 	r.generators.Close()
 	r.write.Lock()
 	r.stopTriggersLocked()
 	r.subscriptions.Reset()
-	r.lives.Clear()
+	r.generations.Clear()
 	for _, b := range r.bases {
 		b.topics.Clear()
 		b.store.Reset()
@@ -104,11 +104,11 @@ func (r *Room) Reset() *fhir.Error {
 	return r.load()
 }
 
-// generatorWrites lets generators write like clients.
+// generatorWrites writes to a room for its generators, as a client does.
 type generatorWrites struct{ room *Room }
 
-// Apply performs one write of a scenario on the releases of its generator. The
-// first refusal is answered; the others go on.
+// Apply does one write of a scenario on the releases of its generator. It tries all
+// releases and returns the first refusal.
 func (g generatorWrites) Apply(w synth.Write) *fhir.Error {
 	var refused *fhir.Error
 	for i, b := range g.room.bases {

@@ -9,7 +9,7 @@ import (
 	"signalfhir/internal/synth"
 )
 
-// TopicState is one topic and how often it fired.
+// TopicState describes a topic and counts how often it fired.
 type TopicState struct {
 	URL       string   `json:"url"`
 	Title     string   `json:"title,omitempty"`
@@ -20,14 +20,14 @@ type TopicState struct {
 	Events    uint64   `json:"events"` // fired since the start or the last reset
 }
 
-// TypeCount is how many resources of a type a base holds.
+// TypeCount counts the resources of a type on a base.
 type TypeCount struct {
 	Release string `json:"release"`
 	Type    string `json:"type"`
 	Count   int    `json:"count"`
 }
 
-// State is the room at one moment, as the page shows it.
+// State is a snapshot of the room for the page.
 type State struct {
 	Now           time.Time           `json:"now"`
 	Subscriptions []SubscriptionState `json:"subscriptions"`
@@ -40,9 +40,9 @@ type State struct {
 	Rates         *journal.Rates      `json:"rates"`
 }
 
-// State takes stock. Its cost grows with what it lists, not with the resources. It
-// does not hold up writes, so the parts of it may be from before and after a write
-// that is under way.
+// State returns a snapshot of the room. Its cost depends on what it lists, not on the
+// number of resources. It does not delay writes, so one part may be from before a
+// concurrent write and another from after it.
 func (r *Room) State() *State {
 	s := &State{
 		Now:           r.clock.Now(),

@@ -11,16 +11,15 @@ import (
 	"signalfhir/internal/topic"
 )
 
-// acceptSubscriptionLocked checks what a Subscription asks for (LC-5) and
-// answers the tree to store, with the status the server gives it, and what to
-// do once it is stored. topics are those there will be; id is "" where the store will
-// choose one.
+// acceptSubscriptionLocked checks a Subscription (LC-5). It returns the resource to
+// store, with the status that the server sets, and a function to call once it is
+// stored. topics are the topics after the write; id is "" if the store will choose one.
 func (b *Base) acceptSubscriptionLocked(topics *topic.Catalogue, id string, o *fhir.Object, q Request) (*fhir.Object, func(*store.Change), []fhir.Issue, *fhir.Error) {
 	sub, issues := b.release.ReadSubscription(o)
 	before, exists := b.room.subscriptions.State(id)
 	if exists && before.Release != b.release {
 		return nil, nil, nil, fhir.Refuse(http.StatusConflict, "duplicate",
-			"Subscription/%s is one of FHIR %s already; ids of subscriptions are unique over all releases here, choose another", id, before.Release).At("Subscription.id")
+			"Subscription/%s already exists in FHIR %s; subscription ids are unique across releases, choose another", id, before.Release).At("Subscription.id")
 	}
 
 	switch sub.Status {
@@ -35,7 +34,7 @@ func (b *Base) acceptSubscriptionLocked(topics *topic.Catalogue, id string, o *f
 	}
 	if !sub.End.IsZero() && !sub.End.After(b.room.clock.Now()) && !dormant(sub.Status) {
 		issues = append(issues, rule("business-rule", "Subscription.end",
-			"the subscription would have ended at "+sub.End.UTC().Format(time.RFC3339)+"; it is now "+b.room.clock.Now().UTC().Format(time.RFC3339)+"; leave end out or name a later time"))
+			"the end "+sub.End.UTC().Format(time.RFC3339)+" has passed, it is now "+b.room.clock.Now().UTC().Format(time.RFC3339)+"; leave end out or set a later time"))
 	}
 	var t *topic.Topic
 	var filters *topic.Filters
@@ -50,17 +49,17 @@ func (b *Base) acceptSubscriptionLocked(topics *topic.Catalogue, id string, o *f
 	if q.Strict {
 		escalate(issues)
 	}
-	// Turning a subscription off is always possible, whatever became of its
-	// topic or filters (life-cycle table: minimal validation).
+	// A subscription can always be turned off, even if its topic or filters are no
+	// longer valid (life-cycle table: minimal validation).
 	if exists && dormant(sub.Status) {
-		issues = warnings(issues)
+		issues = downgrade(issues)
 	}
 	if err := fhir.RefuseAll(issues); err != nil {
 		return nil, nil, nil, err
 	}
 	if !dormant(sub.Status) {
-		// LC-2, LC-4: a websocket subscription has no endpoint to shake hands
-		// with now, so it is active at once.
+		// LC-2, LC-4: a websocket subscription has no endpoint for a handshake, so it
+		// is active at once.
 		sub.Status = fhir.StatusActive
 		o = b.release.WithStatus(o, fhir.StatusActive, "")
 	}
@@ -71,17 +70,17 @@ func (b *Base) acceptSubscriptionLocked(topics *topic.Catalogue, id string, o *f
 		} else {
 			before := b.classic.find(sub.ID)
 			search.Subscription = sub.ID
-			search.made = c.Method == http.MethodPost || before != nil && before.made
+			search.serverID = c.Method == http.MethodPost || before != nil && before.serverID
 			b.classic.put(search)
 		}
 		if c.Interaction == store.Create {
-			b.room.lives.Store(sub.ID, c.Current.VersionID)
+			b.room.generations.Store(sub.ID, c.Current.VersionID)
 		}
 		b.room.subscriptions.Put(b.spec(sub, q.Base, t, filters))
 	}, issues, nil
 }
 
-// resolve finds the topic of a subscription among topics and compiles its filters.
+// resolve returns the topic of a subscription and compiles its filters.
 func (b *Base) resolve(topics *topic.Catalogue, sub *fhir.Subscription) (*topic.Topic, *topic.Filters, []fhir.Issue) {
 	t, ok := topics.Resolve(sub.Topic)
 	if !ok {
@@ -89,7 +88,7 @@ func (b *Base) resolve(topics *topic.Catalogue, sub *fhir.Subscription) (*topic.
 		if known := topics.URLs(); len(known) > 0 {
 			text += "; it has " + strings.Join(known, ", ")
 		} else {
-			text += "; it has none yet: create a SubscriptionTopic first"
+			text += "; it has no topics yet, create a SubscriptionTopic first"
 		}
 		return nil, nil, []fhir.Issue{rule("not-supported", b.release.TopicElement(), text)}
 	}
@@ -111,21 +110,21 @@ func (b *Base) spec(sub *fhir.Subscription, base string, t *topic.Topic, filters
 	return s
 }
 
-// dormant tells the states in which a subscription makes no events.
+// dormant reports whether a subscription with this status gets no events.
 func dormant(status string) bool {
 	return status == fhir.StatusOff || status == fhir.StatusEnteredInError
 }
 
-// acceptTopicLocked compiles the topic a resource defines, which must not be a
-// duplicate of one of topics; reference is that of the resource, ending in / if the
-// store will choose the id.
+// acceptTopicLocked compiles the topic that a resource defines. Another resource in
+// topics must not define the same topic. reference is that of the resource; it ends in
+// / if the store will choose the id.
 func (b *Base) acceptTopicLocked(topics *topic.Catalogue, reference string, o *fhir.Object, q Request) (*topic.Topic, []fhir.Issue, *fhir.Error) {
 	read, issues := b.release.ReadTopic(o)
 	compiled, more := b.compile(read)
 	issues = append(issues, more...)
-	if other, taken := topics.Holder(read.URL, read.Version); taken && other != reference {
+	if other, taken := topics.DefinedBy(read.URL, read.Version); taken && other != reference {
 		issues = append(issues, rule("duplicate", "SubscriptionTopic.url",
-			other+" already has url "+read.URL+" in this version; update that one or give another version"))
+			other+" already defines this version of "+read.URL+"; update that resource, or use another version"))
 	}
 	if q.Strict {
 		escalate(issues)
@@ -136,10 +135,10 @@ func (b *Base) acceptTopicLocked(topics *topic.Catalogue, reference string, o *f
 	return compiled, issues, nil
 }
 
-// retopicLocked resolves every subscription anew after the set of topics
-// changed (TOP-21, TOP-22). One whose topic is gone, or no longer offers its
-// filters, goes to status error and says why.
-func (b *Base) retopicLocked() {
+// resolveAllLocked resolves every subscription again after the topics changed (TOP-21,
+// TOP-22). If the topic of a subscription is gone, or no longer offers its filters, the
+// status of the subscription becomes error, and the resource says why.
+func (b *Base) resolveAllLocked() {
 	for _, res := range b.store.List("Subscription") {
 		state, ok := b.room.subscriptions.State(res.ID)
 		if !ok || dormant(state.Status) || b.classic.find(res.ID) != nil {
@@ -154,23 +153,23 @@ func (b *Base) retopicLocked() {
 			continue
 		}
 		if state.Status == fhir.StatusError {
-			continue // it stays in error until the client asks again (LC-9)
+			continue // it stays in error until the client requests it again (LC-9)
 		}
 		b.room.subscriptions.Put(b.spec(sub, state.Base, t, filters))
 	}
 }
 
-// setStatusLocked stores a new version of a subscription with a status the
-// server decided on. Such a version is real, but no topic sees it (LC-15).
+// setStatusLocked stores a new version of a subscription with a status that the server
+// set. The version is a normal one, but it fires no topic (LC-15).
 func (b *Base) setStatusLocked(res *fhir.Resource, status, why string) {
 	if res.Object.Text("status") == status {
 		return
 	}
-	// Nothing can refuse this: the resource exists and no version is demanded.
+	// The update cannot be refused: the resource exists and there is no If-Match.
 	_, _ = b.store.Update(res.Type, res.ID, b.release.WithStatus(res.Object, status, why), "")
 }
 
-// subscriptionEnded turns a subscription off whose end has come (LC-11).
+// subscriptionEnded turns off a subscription that has reached its end (LC-11).
 func (r *Room) subscriptionEnded(id string) {
 	r.write.Lock()
 	defer r.write.Unlock()
@@ -183,7 +182,7 @@ func (r *Room) subscriptionEnded(id string) {
 		return
 	}
 	sub, _ := b.release.ReadSubscription(res.Object)
-	// The end may have been moved while the timer fired.
+	// A client may have moved the end while the timer fired.
 	if sub.End.IsZero() || sub.End.After(r.clock.Now()) || dormant(sub.Status) {
 		return
 	}
@@ -194,25 +193,27 @@ func (r *Room) subscriptionEnded(id string) {
 	sub.ID, sub.Status = id, fhir.StatusOff
 	b.setStatusLocked(res, fhir.StatusOff, "")
 	var t *topic.Topic
-	var filters *topic.Filters // which still tell what it would not have been sent
+	var filters *topic.Filters // still used to explain why it gets no event
 	if b.classic.find(id) == nil {
 		t, filters, _ = b.resolve(b.topics, sub)
 	}
 	r.subscriptions.Put(b.spec(sub, state.Base, t, filters))
 }
 
-// dropTopicLocked removes the topic a resource defined, and tells whether it did.
+// dropTopicLocked removes the topic that a resource defined, and reports whether there
+// was one.
 func (b *Base) dropTopicLocked(reference string) bool {
 	_, ok := b.topics.ByKey(reference)
 	b.topics.Remove(reference)
 	return ok
 }
 
+// rule returns an issue for a broken business rule, which is refused with 422.
 func rule(code, expression, text string) fhir.Issue {
 	return fhir.Issue{Severity: "error", Code: code, Diagnostics: text, Expression: []string{expression}, Rule: true}
 }
 
-// escalate makes errors of warnings: what strict means.
+// escalate turns warnings into errors, for strict handling.
 func escalate(issues []fhir.Issue) {
 	for i := range issues {
 		if issues[i].Severity == "warning" {
@@ -221,8 +222,8 @@ func escalate(issues []fhir.Issue) {
 	}
 }
 
-// warnings makes warnings of errors.
-func warnings(issues []fhir.Issue) []fhir.Issue {
+// downgrade turns errors into warnings.
+func downgrade(issues []fhir.Issue) []fhir.Issue {
 	for i := range issues {
 		if issues[i].Severity == "error" {
 			issues[i].Severity = "warning"

@@ -17,29 +17,29 @@ type step struct {
 	Operation
 	write  store.Write
 	accept func(*store.Change) // what to do once it is stored
-	link   func() *fhir.Error  // links what a patch made of the resource; nil outside of a transaction
-	topics bool                // the topics there are became others by it
+	link   func() *fhir.Error  // resolves the links that a patch added; nil outside a transaction
+	topics bool                // the step changed the topics
 	issues []fhir.Issue        // warnings
-	found  *fhir.Resource      // of a conditional create that found one: nothing is written
-	none   bool                // of a conditional delete that found none: likewise
+	found  *fhir.Resource      // found by a conditional create; nothing is written
+	none   bool                // a conditional delete found nothing; nothing is written
 }
 
 func newStep(o Operation) *step {
 	return &step{Operation: o, write: store.Write{Method: o.Method, Type: o.Type, ID: o.ID, Object: o.Object, IfMatch: o.IfMatch, IfNoneMatch: o.IfNoneMatch}}
 }
 
-// Transaction does several writes or none of them. All are checked first, against
-// what is stored and the topics among them; then they are stored in one step to
-// every reader, in the order DELETE, POST, PUT and PATCH, and only then do their
-// changes make events, in that order. It answers what became of each, in the order
-// they were given. A refusal names the entry it is about.
+// Transaction does all writes or none of them. It first checks all of them, against the
+// stored resources and the topics after the transaction. Then it stores them, in the
+// order DELETE, POST, PUT, PATCH; to readers that is one step. Then it publishes their
+// changes in the same order. It returns the outcome of each write, in the order of
+// operations. A refusal names the entry that caused it.
 func (b *Base) Transaction(operations []Operation, q Request) ([]*Written, *fhir.Error) {
 	steps := make([]*step, len(operations))
 	for i, o := range operations {
 		steps[i] = newStep(o)
 	}
-	// The form of a resource does not depend on what is stored. One that is to
-	// have references replaced is checked once it has.
+	// The form of a resource does not depend on what is stored, so check it before
+	// locking. In a transaction, check it after its links are resolved.
 	if len(steps) == 1 && steps[0].Object != nil {
 		if err := b.Check(steps[0].Type, steps[0].Object); err != nil {
 			return nil, steps[0].at(err)
@@ -56,13 +56,13 @@ func (b *Base) runLocked(steps []*step, q Request) ([]*Written, *fhir.Error) {
 			return nil, s.at(err)
 		}
 	}
-	if err := unlikeEachOther(steps); err != nil {
+	if err := rejectDuplicateTargets(steps); err != nil {
 		return nil, err
 	}
 	if err := b.linkLocked(steps); err != nil {
 		return nil, err
 	}
-	ordered := inOrder(steps)
+	ordered := processingOrder(steps)
 	if err := b.acceptLocked(ordered, q); err != nil {
 		return nil, err
 	}
@@ -77,14 +77,14 @@ func (b *Base) runLocked(steps []*step, q Request) ([]*Written, *fhir.Error) {
 			topics = topics || s.topics
 		}
 	}
-	// Once all is in force: between a topic's deletion and the step that puts another
-	// in its place no subscription is without.
+	// Resolve subscriptions only once, at the end: a topic may be deleted by one step and
+	// replaced by another.
 	if topics {
-		b.retopicLocked()
+		b.resolveAllLocked()
 	}
 	for _, s := range ordered {
 		if c := changes[s]; c != nil {
-			b.warnedLocked(s, c)
+			b.recordWarningsLocked(s, c)
 			b.publishLocked(c)
 		}
 	}
@@ -95,21 +95,21 @@ func (b *Base) runLocked(steps []*step, q Request) ([]*Written, *fhir.Error) {
 	return written, nil
 }
 
-// warnedLocked tells the journal what a write was warned of: most clients do not ask
-// for it.
-func (b *Base) warnedLocked(s *step, c *store.Change) {
+// recordWarningsLocked records the warnings of a write in the journal, because most
+// clients do not ask for them.
+func (b *Base) recordWarningsLocked(s *step, c *store.Change) {
 	for _, issue := range s.issues {
 		b.room.journal.Record(journal.Entry{Kind: journal.Lenient, Resource: c.State().Reference(), Release: string(b.release), Text: strings.Join(append(issue.Expression, issue.Diagnostics), ": ")})
 	}
 }
 
-// writeLocked does one write whose form was checked.
+// writeLocked does one write whose resource was checked.
 func (b *Base) writeLocked(o Operation, q Request) *fhir.Error {
 	_, err := b.runLocked([]*step{newStep(o)}, q)
 	return err
 }
 
-// at names the entry a refusal is about.
+// at adds the entry of the step to a refusal.
 func (s *step) at(err *fhir.Error) *fhir.Error {
 	if s.Place == "" {
 		return err
@@ -119,7 +119,7 @@ func (s *step) at(err *fhir.Error) *fhir.Error {
 		issue.Diagnostics = fmt.Sprintf("%s (%s %s): %s", s.Place, s.Method, s.Type, issue.Diagnostics)
 		places := []string{}
 		for _, place := range issue.Expression {
-			for _, typ := range []string{s.Type, "Parameters"} { // the latter of a patch
+			for _, typ := range []string{s.Type, "Parameters"} { // Parameters: a FHIRPath Patch
 				if rest, inside := strings.CutPrefix(place, typ+"."); inside || place == "resourceType" {
 					place = s.Place + ".resource." + rest
 				}
@@ -133,7 +133,7 @@ func (s *step) at(err *fhir.Error) *fhir.Error {
 	return err
 }
 
-// written is what became of a step.
+// written returns the outcome of a step.
 func (s *step) written(from *store.Store, c *store.Change) *Written {
 	w := &Written{Type: s.write.Type, ID: s.write.ID, Issues: s.issues}
 	switch {
@@ -153,8 +153,8 @@ func (s *step) written(from *store.Store, c *store.Change) *Written {
 	return w
 }
 
-// selectLocked finds out which resource a step is about, and whether there is
-// anything to write.
+// selectLocked decides which resource a step writes, and whether there is anything to
+// write.
 func (b *Base) selectLocked(s *step) *fhir.Error {
 	if err := b.Stores(s.Type); err != nil {
 		return err
@@ -167,7 +167,7 @@ func (b *Base) selectLocked(s *step) *fhir.Error {
 	switch s.Method {
 	case http.MethodPost:
 		if s.write.ID == "" && s.Place != "" {
-			s.write.ID = b.store.NewID(s.Type) // others may refer to it
+			s.write.ID = b.store.NewID(s.Type) // other entries may refer to it
 		}
 	case http.MethodPut:
 		return s.identify()
@@ -175,7 +175,7 @@ func (b *Base) selectLocked(s *step) *fhir.Error {
 	return nil
 }
 
-// searchLocked applies the search of a conditional interaction.
+// searchLocked runs the search of a conditional interaction.
 func (b *Base) searchLocked(s *step) *fhir.Error {
 	query, err := b.scope().Query(s.Type, s.Search)
 	if err != nil {
@@ -197,14 +197,14 @@ func (b *Base) searchLocked(s *step) *fhir.Error {
 			"%s: %d resources of type %s match %q; make the search select at most one", what, len(found), s.Type, s.Search)
 	}
 	switch {
-	case len(found) == 0 && s.IfMatch != "" && s.Method != http.MethodPatch: // of which it is 404 anyway
+	case len(found) == 0 && s.IfMatch != "" && s.Method != http.MethodPatch: // a patch is refused with 404 below
 		return fhir.Refuse(http.StatusPreconditionFailed, "conflict", "If-Match %s: no %s matches %q", s.IfMatch, s.Type, s.Search)
 	case len(found) == 1 && s.Method == http.MethodPost:
 		s.found = found[0]
 	case len(found) == 1:
 		s.write.ID = found[0].ID
 	case s.Method == http.MethodPatch:
-		return fhir.Refuse(http.StatusNotFound, "not-found", "no %s matches %q; a patch needs one to start from", s.Type, s.Search)
+		return fhir.Refuse(http.StatusNotFound, "not-found", "no %s matches %q; a patch needs an existing resource", s.Type, s.Search)
 	case s.Method == http.MethodDelete:
 		s.none = true
 	case s.Method == http.MethodPut && s.Object.Text("id") == "":
@@ -212,7 +212,7 @@ func (b *Base) searchLocked(s *step) *fhir.Error {
 		s.Object = s.Object.Clone()
 		s.Object.Set("id", s.write.ID)
 	case s.Method == http.MethodPut:
-		// R4 and later: a client that names the id of what it did not find creates it.
+		// R4 and later: if nothing matches and the body has an id, create it with that id.
 		s.write.ID = s.Object.Text("id")
 		if _, err := b.store.Read(s.Type, s.write.ID); err == nil {
 			return fhir.Refuse(http.StatusConflict, "conflict", "%s/%s exists, but does not match %q; update it by its id", s.Type, s.write.ID, s.Search)
@@ -238,9 +238,9 @@ func (s *step) identify() *fhir.Error {
 	return nil
 }
 
-// unlikeEachOther refuses two steps about one resource, of which one may be a
-// conditional create that found what the other deletes.
-func unlikeEachOther(steps []*step) *fhir.Error {
+// rejectDuplicateTargets refuses two steps that write the same resource, and a
+// conditional create that found a resource which another step deletes.
+func rejectDuplicateTargets(steps []*step) *fhir.Error {
 	seen := map[string]*step{}
 	for _, s := range steps {
 		if s.found != nil || s.none || s.write.ID == "" {
@@ -248,7 +248,7 @@ func unlikeEachOther(steps []*step) *fhir.Error {
 		}
 		reference := s.write.Type + "/" + s.write.ID
 		if first := seen[reference]; first != nil {
-			return s.at(fhir.Refuse(http.StatusBadRequest, "invalid", "it is about %s, as %s is; a transaction may change a resource once", reference, first.Place))
+			return s.at(fhir.Refuse(http.StatusBadRequest, "invalid", "%s is written by %s too; a transaction may write a resource only once", reference, first.Place))
 		}
 		seen[reference] = s
 	}
@@ -263,8 +263,8 @@ func unlikeEachOther(steps []*step) *fhir.Error {
 	return nil
 }
 
-// inOrder is the order a transaction is processed in.
-func inOrder(steps []*step) []*step {
+// processingOrder returns the steps in the order in which a transaction processes them.
+func processingOrder(steps []*step) []*step {
 	order := []string{http.MethodDelete, http.MethodPost, http.MethodPut, http.MethodPatch}
 	ordered := slices.Clone(steps)
 	slices.SortStableFunc(ordered, func(a, b *step) int {
@@ -273,16 +273,15 @@ func inOrder(steps []*step) []*step {
 	return ordered
 }
 
-// acceptLocked checks every resource that is to be stored: its form, and of the
-// types the server acts on their rules. Subscriptions see the topics as they will
-// be.
+// acceptLocked checks every resource that will be stored. Subscriptions and topics are
+// also checked against their rules; subscriptions see the topics after the transaction.
 func (b *Base) acceptLocked(steps []*step, q Request) *fhir.Error {
-	topicsThen := b.topics
+	topicsAfter := b.topics
 	if len(steps) > 1 {
-		topicsThen = b.topics.Clone()
-		for _, s := range steps { // what is to be one is put back
+		topicsAfter = b.topics.Clone()
+		for _, s := range steps { // a step that writes a topic puts it back
 			if s.found == nil {
-				topicsThen.Remove(s.write.Type + "/" + s.write.ID)
+				topicsAfter.Remove(s.write.Type + "/" + s.write.ID)
 			}
 		}
 	}
@@ -292,7 +291,7 @@ func (b *Base) acceptLocked(steps []*step, q Request) *fhir.Error {
 			if s.found != nil || s.none || (topics != (s.Type == "SubscriptionTopic" || s.Type == "Basic")) {
 				continue
 			}
-			if err := b.acceptOneLocked(s, q, topicsThen); err != nil {
+			if err := b.acceptOneLocked(s, q, topicsAfter); err != nil {
 				return s.at(err)
 			}
 			if s.Type != "Subscription" {
@@ -304,18 +303,18 @@ func (b *Base) acceptLocked(steps []*step, q Request) *fhir.Error {
 			case s.Method != http.MethodDelete && !exists:
 				subscriptions++
 			}
-			if most := b.room.options.MaxSubscriptions; s.Method != http.MethodDelete && subscriptions > most {
-				return s.at(fhir.Refuse(http.StatusTooManyRequests, "too-costly", "the server would hold more than %d subscriptions, its limit; delete some first", most))
+			if limit := b.room.options.MaxSubscriptions; s.Method != http.MethodDelete && subscriptions > limit {
+				return s.at(fhir.Refuse(http.StatusTooManyRequests, "too-costly", "the server would hold more than %d subscriptions, the limit; delete some first", limit))
 			}
 		}
 	}
 	return nil
 }
 
-// acceptOneLocked checks one step against the topics there will be: those there are,
-// or a copy that foresees what the other steps do to them.
-func (b *Base) acceptOneLocked(s *step, q Request, topicsThen *topic.Catalogue) *fhir.Error {
-	several := topicsThen != b.topics
+// acceptOneLocked checks one step. topicsAfter are the topics after the transaction:
+// the catalogue of the base, or a copy if there are several steps.
+func (b *Base) acceptOneLocked(s *step, q Request, topicsAfter *topic.Catalogue) *fhir.Error {
+	several := topicsAfter != b.topics
 	reference := s.write.Type + "/" + s.write.ID
 	if s.Method == http.MethodDelete {
 		s.accept = func(*store.Change) { s.topics = b.forgetLocked(s.write.Type, s.write.ID) }
@@ -335,27 +334,27 @@ func (b *Base) acceptOneLocked(s *step, q Request, topicsThen *topic.Catalogue) 
 	var issues []fhir.Issue
 	if read, ok := b.release.TopicOf(s.Object); ok {
 		var compiled *topic.Topic
-		compiled, issues, err = b.acceptTopicLocked(topicsThen, reference, read, q)
+		compiled, issues, err = b.acceptTopicLocked(topicsAfter, reference, read, q)
 		if err == nil && several {
-			topicsThen.Put(reference, compiled)
+			topicsAfter.Put(reference, compiled)
 		}
 		s.accept = func(c *store.Change) { b.topics.Put(c.Current.Reference(), compiled); s.topics = true }
 	} else if s.Type == "Subscription" {
-		s.write.Object, s.accept, issues, err = b.acceptSubscriptionLocked(topicsThen, s.write.ID, s.Object, q)
+		s.write.Object, s.accept, issues, err = b.acceptSubscriptionLocked(topicsAfter, s.write.ID, s.Object, q)
 	} else {
-		s.accept = func(c *store.Change) { s.topics = b.dropTopicLocked(c.Current.Reference()) } // one it may have defined before
+		s.accept = func(c *store.Change) { s.topics = b.dropTopicLocked(c.Current.Reference()) } // it may have defined a topic before
 	}
 	s.issues = append(s.issues, issues...)
 	return err
 }
 
-// patchLocked makes the next state of the resource a PATCH is about.
+// patchLocked computes the next state of the resource that a PATCH changes.
 func (b *Base) patchLocked(s *step) *fhir.Error {
 	current, err := b.store.Read(s.write.Type, s.write.ID)
 	if err != nil {
 		return err
 	}
-	// A patch of another version may well fail; why it does is If-Match.
+	// Check If-Match first: a patch made for another version may fail for other reasons.
 	if err := b.store.Allows(s.write); err != nil {
 		return err
 	}
@@ -368,7 +367,7 @@ func (b *Base) patchLocked(s *step) *fhir.Error {
 		}
 	}
 	if err := b.Check(s.Type, s.Object); err != nil {
-		// The patch was well formed; what it makes of the resource is not (7.1).
+		// The patch is well formed, but its result is not (7.1).
 		err.Status = http.StatusUnprocessableEntity
 		return err
 	}
@@ -376,7 +375,7 @@ func (b *Base) patchLocked(s *step) *fhir.Error {
 	return nil
 }
 
-// commitLocked stores what is to be stored, and answers the change of each step.
+// commitLocked stores the writes and returns the change of each step.
 func (b *Base) commitLocked(steps []*step, q Request) (map[*step]*store.Change, *fhir.Error) {
 	var writes []store.Write
 	var of []*step
@@ -403,14 +402,14 @@ func (b *Base) commitLocked(steps []*step, q Request) (map[*step]*store.Change, 
 	return changes, nil
 }
 
-// forgetLocked ends what the server did for a resource that was deleted, and tells
-// whether that was a topic.
+// forgetLocked removes the subscription or topic that a deleted resource defined, and
+// reports whether it was a topic.
 func (b *Base) forgetLocked(typ, id string) (topic bool) {
 	if typ != "Subscription" {
 		return b.dropTopicLocked(typ + "/" + id)
 	}
 	b.room.subscriptions.Remove(id)
-	b.room.lives.Delete(id)
+	b.room.generations.Delete(id)
 	b.classic.remove(id)
 	return false
 }

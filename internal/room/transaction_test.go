@@ -9,9 +9,9 @@ import (
 	"signalfhir/internal/room"
 )
 
-// The limit of subscriptions holds for a transaction as a whole, however it creates
-// them, and counts those it deletes.
-func TestTransaction_KeepsTheLimitOfSubscriptions(t *testing.T) {
+// The limit of subscriptions applies to the whole transaction: by PUT or POST, less
+// those that it deletes.
+func TestTransaction_ChecksTheLimitOfSubscriptions(t *testing.T) {
 	t.Parallel()
 	r, refused := room.New(room.Options{MaxSubscriptions: 2, Releases: []fhir.Release{fhir.R5}})
 	if refused != nil {

@@ -14,39 +14,39 @@ import (
 	"signalfhir/internal/topic"
 )
 
-// Trigger describes synthetic events: notifications without a stored write.
+// Trigger describes synthetic events: events without a write.
 type Trigger struct {
-	Topic        string        // canonical: every subscription on it whose filters let the focus pass
-	Subscription string        // or one subscription, whatever its filters
-	Release      fhir.Release  // of the subscriptions on the topic; "": every one that has it
-	Focus        *fhir.Object  // the resource it is about; nil: see Reference
-	Reference    string        // "Encounter/1", stored or not; "": one is made up
+	Topic        string        // canonical: every subscription on it whose filters the focus passes
+	Subscription string        // or one subscription, ignoring its filters
+	Release      fhir.Release  // of the subscriptions on the topic; "": every release that has the topic
+	Focus        *fhir.Object  // nil: see Reference
+	Reference    string        // "Encounter/1", stored or not; "": an example is made
 	Interaction  string        // create, update or delete; "": create
-	Count        int           // how many events; 0: one
+	Count        int           // number of events; 0: one
 	Interval     time.Duration // between them; 0: at once
 }
 
-// Fired is one event a trigger made.
+// Fired is one event that a trigger made.
 type Fired struct {
 	Subscription string `json:"subscription"`
 	Number       int64  `json:"number"`
 }
 
-// maxTriggers bounds the events of one call.
+// maxTriggers is the largest number of events of one call.
 const maxTriggers = 100_000
 
 // pendingTrigger is a trigger that still has events to fire.
 type pendingTrigger struct{ timer clock.Timer }
 
-// Trigger fires the events of t. The first (or, without an interval, all) are
-// appended when it returns; the others follow on the room's clock.
+// Trigger fires the events of t. Without an interval, all events are appended when it
+// returns. With one, only the first is, and the others follow on the room's clock.
 func (r *Room) Trigger(t Trigger) (fired []Fired, scheduled int, err *fhir.Error) {
 	if t.Count == 0 {
 		t.Count = 1
 	}
 	switch {
 	case (t.Topic == "") == (t.Subscription == ""):
-		return nil, 0, fhir.Refuse(http.StatusBadRequest, "required", "name either a topic (its canonical url) or a subscription (its id)")
+		return nil, 0, fhir.Refuse(http.StatusBadRequest, "required", "give either a topic (its canonical URL) or a subscription (its id)")
 	case t.Count < 0 || t.Count > maxTriggers:
 		return nil, 0, fhir.Refuse(http.StatusBadRequest, "value", "count: got %d, expected 1 to %d", t.Count, maxTriggers)
 	case t.Interval < 0:
@@ -82,15 +82,15 @@ func (r *Room) Trigger(t Trigger) (fired []Fired, scheduled int, err *fhir.Error
 	return fired, t.Count - 1, nil
 }
 
-// target is a base on which the events of a trigger occur.
+// target is a base on which the events of a trigger happen.
 type target struct {
 	base  *Base
-	topic *topic.Topic // nil where a subscription has none, or it was deleted
-	typ   string       // of a resource that is made up
+	topic *topic.Topic // nil if the subscription has none, or it was deleted
+	typ   string       // of an example resource
 }
 
-// targetsLocked finds where the events of t occur: on the base of its
-// subscription, or on every base that offers its topic and could send its focus.
+// targetsLocked returns where the events of t happen: on the base of its subscription,
+// or on every base that has the topic and could send the focus.
 func (r *Room) targetsLocked(t Trigger) ([]target, *fhir.Error) {
 	if t.Subscription != "" {
 		b, err := r.baseOf(t.Subscription)
@@ -102,7 +102,7 @@ func (r *Room) targetsLocked(t Trigger) ([]target, *fhir.Error) {
 		}
 		state, _ := r.subscriptions.State(t.Subscription)
 		if dormant(state.Status) {
-			return nil, fhir.Refuse(http.StatusUnprocessableEntity, "business-rule", "Subscription/%s is %s and makes no events; set its status to \"requested\" first", t.Subscription, state.Status)
+			return nil, fhir.Refuse(http.StatusUnprocessableEntity, "business-rule", "Subscription/%s is %s, so it gets no events; set its status to \"requested\" first", t.Subscription, state.Status)
 		}
 		on, _ := b.topicByKey(state.TopicKey)
 		typ := focusType(on)
@@ -138,7 +138,7 @@ func (r *Room) targetsLocked(t Trigger) ([]target, *fhir.Error) {
 	return nil, fhir.Refuse(http.StatusNotFound, "not-found", "this server has no topic %s; it has %s", t.Topic, strings.Join(r.topicURLs(), ", "))
 }
 
-// focusType is the type of resource a topic is about first; "" where there is none.
+// focusType returns the first resource type of a topic, or "" if there is none.
 func focusType(on *topic.Topic) string {
 	if on == nil || len(on.Resources()) == 0 {
 		return ""
@@ -146,8 +146,8 @@ func focusType(on *topic.Topic) string {
 	return on.Resources()[0]
 }
 
-// checkFocusLocked refuses a focus the server could not send; typ is that of one
-// it makes up.
+// checkFocusLocked refuses a focus that the server could not send. typ is the type of
+// the example that it makes without a focus.
 func (b *Base) checkFocusLocked(t Trigger, typ string) *fhir.Error {
 	if t.Focus != nil && t.Reference != "" {
 		return fhir.Refuse(http.StatusBadRequest, "invalid", "give the focus as a resource or as a reference, not both")
@@ -167,13 +167,13 @@ func (b *Base) checkFocusLocked(t Trigger, typ string) *fhir.Error {
 		return nil
 	}
 	if typ == "" {
-		return fhir.Refuse(http.StatusUnprocessableEntity, "required", "the topic names no resource type to make a focus of; give a focus or a reference")
+		return fhir.Refuse(http.StatusUnprocessableEntity, "required", "the topic has no resource type to make an example of; give a focus or a reference")
 	}
 	return nil
 }
 
-// fireLocked appends one synthetic occurrence: the same one on every base, in
-// the form of each.
+// fireLocked appends one synthetic occurrence, the same one on every target, in the form
+// of its release.
 func (r *Room) fireLocked(t Trigger, targets []target, method string) ([]Fired, *fhir.Error) {
 	now := r.clock.Now()
 	made := t.Focus
@@ -212,9 +212,9 @@ func (r *Room) fireLocked(t Trigger, targets []target, method string) ([]Fired, 
 	return fired, nil
 }
 
-// focusLocked is the resource a synthetic event is about, as the base has it:
-// the one given or made up, or the stored one. One that is only named, or made
-// up and without an example, has no Object.
+// focusLocked returns the focus of a synthetic event in the form of the base: the given
+// resource, the example, or the stored resource. The result has no Object if the
+// resource is only referenced, or if there is no example of its type.
 func (b *Base) focusLocked(t Trigger, made *fhir.Object, now time.Time) *fhir.Resource {
 	if made == nil {
 		typ, id, _ := strings.Cut(t.Reference, "/")
@@ -232,7 +232,7 @@ func (b *Base) focusLocked(t Trigger, made *fhir.Object, now time.Time) *fhir.Re
 	return fhir.NewResource(b.release, store.Stamp(made.Clone(), made.Text("id"), "1", now))
 }
 
-// scheduleLocked fires the rest of a trigger, one event an interval.
+// scheduleLocked fires the remaining events of a trigger, one per interval.
 func (r *Room) scheduleLocked(t Trigger, on []target, method string, left int) {
 	p := &pendingTrigger{}
 	r.pending[p] = struct{}{}
@@ -258,7 +258,7 @@ func (r *Room) stopTriggersLocked() {
 	}
 }
 
-// occurrence is what happened, with the resources the topic's shape adds.
+// occurrence returns an occurrence with the resources that the topic's shape adds.
 func (b *Base) occurrence(t *topic.Topic, focus *fhir.Entry, state *fhir.Resource, at time.Time) *fhir.Occurrence {
 	var context []fhir.Entry
 	if t != nil && state.Object != nil {

@@ -13,42 +13,41 @@ import (
 	"signalfhir/internal/topic"
 )
 
-// Request is what a write needs to know of the request that asked for it.
+// Request is what a write needs to know about the client's request.
 type Request struct {
-	Base   string // absolute FHIR base the client used, no trailing slash
+	Base   string // absolute FHIR base that the client used, without a trailing slash
 	Strict bool   // Prefer: handling=strict or the server's option
 }
 
-// Operation is one write a client asks for.
+// Operation is one write that a client asks for.
 type Operation struct {
 	Method string // POST, PUT, PATCH or DELETE
 	Type   string
-	ID     string       // "" for a POST, and where Search selects the resource
+	ID     string       // "" for a POST, or if Search selects the resource
 	Object *fhir.Object // of a POST or PUT
 	Patch  Patch        // of a PATCH
 
-	// Search of a conditional interaction, as in If-None-Exist or behind the "?"
-	// of a PUT, PATCH or DELETE. "" for none.
+	// Search of a conditional interaction: the value of If-None-Exist, or the query of
+	// a PUT, PATCH or DELETE. "" if the interaction is not conditional.
 	Search string
 
 	IfMatch     string // If-Match header
 	IfNoneMatch string // If-None-Match header of a PUT
 
-	// Of an entry of a transaction: what the others refer to it by, and its place,
-	// "Bundle.entry[2]".
+	// FullURL and Place of an entry of a transaction. Other entries refer to it by the
+	// FullURL. The Place is "Bundle.entry[2]"; it is "" outside a transaction.
 	FullURL, Place string
 }
 
-// Patch makes the next state of a resource of the one it has, which it must not
-// modify.
+// Patch computes the next state of a resource. It must not modify current.
 type Patch func(current *fhir.Object) (*fhir.Object, *fhir.Error)
 
-// JSONPatch is the [Patch] of an RFC 6902 document.
+// JSONPatch returns the [Patch] of an RFC 6902 document.
 func JSONPatch(document []byte) Patch {
 	return func(current *fhir.Object) (*fhir.Object, *fhir.Error) { return store.Patch(current, document) }
 }
 
-// FHIRPathPatch is the [Patch] of a Parameters resource.
+// FHIRPathPatch returns the [Patch] of a Parameters resource.
 func (b *Base) FHIRPathPatch(parameters *fhir.Object) Patch {
 	return func(current *fhir.Object) (*fhir.Object, *fhir.Error) {
 		if err := fhir.RefuseAll(b.release.Validate(parameters)); err != nil {
@@ -58,12 +57,12 @@ func (b *Base) FHIRPathPatch(parameters *fhir.Object) Patch {
 	}
 }
 
-// Written is the outcome of a write that was accepted.
+// Written is the outcome of an accepted write.
 type Written struct {
-	Type, ID  string         // "" where a conditional delete found nothing
+	Type, ID  string         // ID is "" if a conditional delete found nothing
 	Resource  *fhir.Resource // as stored; nil after a delete
-	VersionID string         // "" where there was nothing to delete
-	Created   bool           // false: an existing resource was changed, or found
+	VersionID string         // "" if there was nothing to delete
+	Created   bool           // the resource did not exist before
 	Found     bool           // If-None-Exist found it; nothing was written
 	Issues    []fhir.Issue   // warnings
 }
@@ -77,28 +76,28 @@ func (b *Base) Write(o Operation, q Request) (*Written, *fhir.Error) {
 	return written[0], nil
 }
 
-// Create stores a new resource of type typ. ifNoneExist is the search of a
-// conditional create, "" for none: where it finds one resource, that one is
-// returned and nothing is written (412 where it finds several).
+// Create stores a new resource of type typ. If ifNoneExist is not "", it is the search
+// of a conditional create: if it finds one resource, Create returns that resource and
+// writes nothing; if it finds several, Create refuses with 412.
 func (b *Base) Create(typ string, o *fhir.Object, ifNoneExist string, q Request) (*Written, *fhir.Error) {
 	return b.Write(Operation{Method: http.MethodPost, Type: typ, Object: o, Search: ifNoneExist}, q)
 }
 
-// Update stores o as the next version of typ/id, or as its first one.
+// Update stores o as the next version of typ/id, or as its first version.
 func (b *Base) Update(typ, id string, o *fhir.Object, q Request) (*Written, *fhir.Error) {
 	return b.Write(Operation{Method: http.MethodPut, Type: typ, ID: id, Object: o}, q)
 }
 
-// Check refuses a resource that is not of the type or form its place asks for.
+// Check refuses a resource that is not of type typ or whose form is invalid.
 func (b *Base) Check(typ string, o *fhir.Object) *fhir.Error {
 	if err := b.Stores(typ); err != nil {
 		return err
 	}
 	if got := o.Text("resourceType"); got != typ {
 		if got == "" {
-			return fhir.Refuse(http.StatusBadRequest, "invalid", "the body has no resourceType; this address takes %q", typ).At("resourceType")
+			return fhir.Refuse(http.StatusBadRequest, "invalid", "the body has no resourceType, expected %q", typ).At("resourceType")
 		}
-		return fhir.Refuse(http.StatusBadRequest, "invalid", "the body is of type %s; this address takes %s", got, typ).At("resourceType")
+		return fhir.Refuse(http.StatusBadRequest, "invalid", "the body is of type %s, expected %s", got, typ).At("resourceType")
 	}
 	if err := fhir.RefuseAll(b.release.Validate(o)); err != nil || b.room.options.SkipInvariants {
 		return err
@@ -106,12 +105,13 @@ func (b *Base) Check(typ string, o *fhir.Object) *fhir.Error {
 	return fhir.RefuseAll(invariant.Check(b.release, o))
 }
 
-// Stores refuses what is no type of resource the room holds.
+// Stores refuses a type that is not a resource type of the release, or that is never
+// stored.
 func (b *Base) Stores(typ string) *fhir.Error {
 	switch {
 	case typ == "SubscriptionStatus": // SST-8
 		return fhir.Refuse(http.StatusNotFound, "not-supported",
-			"a SubscriptionStatus is never stored: it comes inside notifications; ask Subscription/[id]/$status for the current one")
+			"a SubscriptionStatus is never stored, it is only part of notifications; get the current one with Subscription/[id]/$status")
 	case strings.HasPrefix(typ, "$"):
 		return fhir.Refuse(http.StatusNotFound, "not-supported", "there is no operation %s on the whole server; Subscription offers $get-ws-binding-token, $status, $events and $resend", typ)
 	case !b.release.IsResourceType(typ):
@@ -120,8 +120,8 @@ func (b *Base) Stores(typ string) *fhir.Error {
 	return nil
 }
 
-// publishLocked turns a change into events: every topic of its type decides
-// whether it fires, the subscriptions on it whether it concerns them.
+// publishLocked turns a change into events: for each topic that the change fires, it
+// appends an event to the subscriptions whose filters the resource passes.
 func (b *Base) publishLocked(change *store.Change) {
 	state := change.State()
 	record := func(kind, topic, text string) {
@@ -144,8 +144,8 @@ func (b *Base) publishLocked(change *store.Change) {
 	b.publishClassicLocked(change, state)
 }
 
-// appendLocked gives the subscriptions on a topic their events, and tells the
-// journal whom it did not concern and why.
+// appendLocked appends an event to the subscriptions on a topic. It records in the
+// journal which subscriptions do not get it, and why.
 func (b *Base) appendLocked(t *topic.Topic, o *fhir.Occurrence, state *fhir.Resource) []Fired {
 	fired := []Fired{}
 	notSent := func(subscription, why string) {
@@ -161,11 +161,10 @@ func (b *Base) appendLocked(t *topic.Topic, o *fhir.Occurrence, state *fhir.Reso
 		}
 	}
 	if others += max(0, heldBack-maxHeldBack); others > 0 {
-		notSent("", fmt.Sprintf("nor did it concern %d more subscriptions on the topic; /mock/explain tells why, of each", others))
+		notSent("", fmt.Sprintf("%d more subscriptions on the topic do not get it; /mock/explain says why for each", others))
 	}
 	return fired
 }
 
-// maxHeldBack bounds the subscriptions the journal names of those an event did
-// not concern.
+// maxHeldBack is how many subscriptions that do not get an event the journal names.
 const maxHeldBack = 20

@@ -6,24 +6,24 @@ import (
 	"strings"
 )
 
-// Found is the latest version of a resource, its deletion included.
+// Found is the latest version of a resource, which may be its deletion.
 type Found struct {
 	ID string
 	Version
 }
 
-// Find lists the resources of a type whose id contains text, in any case, what
-// changed last first; those that were deleted and are remembered are among them.
-// It skips the first offset and answers at most limit, and how many there are in
-// all.
+// Find returns the resources of a type whose id contains text, ignoring case, the
+// most recently changed first. Deleted resources that still have a tombstone are
+// included. It skips the first offset and returns at most limit; total counts all of
+// them.
 func (s *Store) Find(typ, text string, offset, limit int) (found []Found, total int) {
 	text = strings.ToLower(text)
 	offset, limit = max(offset, 0), max(limit, 0)
 	order := func(a, b Found) int {
 		return cmp.Or(b.At.Compare(a.At), cmp.Compare(a.ID, b.ID))
 	}
-	// A page of perhaps a hundred thousand is wanted, so only what may be on it is
-	// kept: sorted now and then, and measured against the last of the best.
+	// There may be a hundred thousand resources, but only one page is needed. Keep the
+	// candidates for it: sort now and then, and drop what sorts after the page.
 	best := offset + limit
 	sorted := false
 	s.mu.RLock()

@@ -15,7 +15,7 @@ import (
 	"signalfhir/internal/store"
 )
 
-// model is the store as a plain list of everything that was done.
+// model is a plain reimplementation of the store.
 type model struct {
 	versions map[string][]string // id → "" for a deletion, else the family name
 	order    []string            // ids of those that exist
@@ -26,8 +26,8 @@ func (m *model) exists(id string) bool {
 	return len(v) > 0 && v[len(v)-1] != ""
 }
 
-// Any sequence of writes gives contiguous version ids from 1, a history that
-// tells what was done, and a current state that is its newest entry.
+// Any sequence of writes results in contiguous version ids from 1, a history that
+// records every write, and a current state that is its newest entry.
 func TestStore_AgreesWithAPlainModel(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {

@@ -11,13 +11,11 @@ import (
 	"signalfhir/internal/fhir"
 )
 
-// The bounds of a patch: the number of its operations, the bytes it may copy and
-// move within the resource, and the members of an object it may test for. They
-// are far beyond what a patch of a resource needs.
+// Limits of a patch. They are far beyond what a patch of a resource needs.
 const (
 	maxPatchOperations = 1000
-	maxPatchBytes      = 8 << 20
-	maxPatchMembers    = 1000
+	maxPatchBytes      = 8 << 20 // copied and moved within the resource
+	maxPatchMembers    = 1000    // of an object that a test compares
 )
 
 // operation is one step of a JSON Patch (RFC 6902).
@@ -25,15 +23,18 @@ type operation struct {
 	op         string
 	path, from pointer
 	value      any
-	place      string // `operation 2 (replace "/status")`, for refusals
+	label      string // `operation 2 (replace "/status")`, for error texts
 }
 
-// Patch applies a JSON Patch (RFC 6902) to a copy of a resource; numbers keep
-// their text and members their order. A document that is no patch is refused
-// with 400 structure, one that is too large with 413 too-costly. An operation
-// that cannot be done is refused with 422, conflict where it is a test that
-// failed: then nothing is changed. So is a patch that changes the resource's
-// type or id. The result is not validated.
+// Patch applies a JSON Patch (RFC 6902) to a copy of a resource and returns the
+// copy. Numbers keep their text and members their order. The result is not
+// validated. Patch refuses:
+//
+//   - a document that is not a JSON Patch, with 400 structure;
+//   - a patch that is too large, with 413 too-costly;
+//   - an operation that cannot be applied, with 422 processing, or 422 conflict if
+//     it is a test that failed;
+//   - a patch that changes the type or id of the resource, with 422 business-rule.
 func Patch(current *fhir.Object, document []byte) (*fhir.Object, *fhir.Error) {
 	operations, refused := readPatch(document)
 	if refused != nil {
@@ -46,12 +47,12 @@ func Patch(current *fhir.Object, document []byte) (*fhir.Object, *fhir.Error) {
 			if errors.Is(err, errTest) {
 				code = "conflict"
 			}
-			return nil, fhir.Refuse(http.StatusUnprocessableEntity, code, "%s of the patch: %v; nothing was changed", o.place, err)
+			return nil, fhir.Refuse(http.StatusUnprocessableEntity, code, "%s of the patch: %v; nothing was changed", o.label, err)
 		}
 	}
 	patched, ok := p.root.(*fhir.Object)
 	if !ok {
-		return nil, fhir.Refuse(http.StatusUnprocessableEntity, "processing", "the patch makes %s of the resource; nothing was changed", kind(p.root))
+		return nil, fhir.Refuse(http.StatusUnprocessableEntity, "processing", "the patch replaces the resource with %s; nothing was changed", kind(p.root))
 	}
 	for _, name := range []string{"resourceType", "id"} {
 		if patched.Text(name) != current.Text(name) {
@@ -62,19 +63,19 @@ func Patch(current *fhir.Object, document []byte) (*fhir.Object, *fhir.Error) {
 	return patched, nil
 }
 
-// readPatch reads the operations of a patch and checks their form.
+// readPatch parses the operations of a patch and checks their form.
 func readPatch(document []byte) ([]operation, *fhir.Error) {
 	var raw []json.RawMessage
 	if err := json.Unmarshal(document, &raw); err != nil || raw == nil {
 		return nil, fhir.Refuse(http.StatusBadRequest, "structure", "a JSON Patch is an array of operations, such as [{\"op\": \"replace\", \"path\": \"/status\", \"value\": \"final\"}]; got %s", clip(string(bytes.ToValidUTF8(bytes.TrimSpace(document), []byte("\uFFFD")))))
 	}
 	if len(raw) > maxPatchOperations {
-		return nil, fhir.Refuse(http.StatusRequestEntityTooLarge, "too-costly", "the patch has %d operations, the limit is %d; split it, or update the resource as a whole", len(raw), maxPatchOperations)
+		return nil, fhir.Refuse(http.StatusRequestEntityTooLarge, "too-costly", "the patch has %d operations, the limit is %d; split it, or update the whole resource", len(raw), maxPatchOperations)
 	}
 	operations := make([]operation, len(raw))
 	for i := range raw {
-		// The strict reader: it refuses members that stand twice, deep nesting
-		// and what is not UTF-8, so that none of it gets into the resource.
+		// The strict parser refuses duplicate members, deep nesting and invalid
+		// UTF-8, so that none of them gets into the resource.
 		o, refused := fhir.Parse(raw[i])
 		if refused != nil {
 			return nil, fhir.Refuse(http.StatusBadRequest, "structure", "operation %d of the patch: %v", i+1, refused)
@@ -83,7 +84,7 @@ func readPatch(document []byte) ([]operation, *fhir.Error) {
 		if err != nil {
 			return nil, fhir.Refuse(http.StatusBadRequest, "structure", "operation %d of the patch: %v", i+1, err)
 		}
-		operation.place = fmt.Sprintf("operation %d (%s %q)", i+1, operation.op, clip(o.Text("path")))
+		operation.label = fmt.Sprintf("operation %d (%s %q)", i+1, operation.op, clip(o.Text("path")))
 		operations[i] = operation
 	}
 	return operations, nil
@@ -117,13 +118,13 @@ func readOperation(o *fhir.Object) (operation, error) {
 	return result, nil
 }
 
-// patching is a resource while a patch is applied to it.
+// patching is a resource to which a patch is being applied.
 type patching struct {
 	root  any
 	bytes int // copied and moved so far
 }
 
-// errTest marks a test that failed.
+// errTest is wrapped by the error of a test operation that failed.
 var errTest = errors.New("the test failed")
 
 func (p *patching) apply(o operation) error {
@@ -143,7 +144,7 @@ func (p *patching) apply(o operation) error {
 		if err != nil {
 			return err
 		}
-		if err := p.spend(value); err != nil {
+		if err := p.charge(value); err != nil {
 			return err
 		}
 		return p.add(o.path, value)
@@ -152,44 +153,45 @@ func (p *patching) apply(o operation) error {
 		if err != nil {
 			return err
 		}
-		if err := p.spend(value); err != nil {
+		if err := p.charge(value); err != nil {
 			return err
 		}
 		return p.add(o.path, fhir.NewObject("", value).Clone().Get(""))
 	default: // test
-		if wide(o.value) {
-			return fmt.Errorf("this server tests for objects of up to %d members", maxPatchMembers)
+		if tooWide(o.value) {
+			return fmt.Errorf("the value has an object with more than %d members, the limit of a test", maxPatchMembers)
 		}
 		value, err := p.get(o.path)
 		if err != nil {
 			return fmt.Errorf("%w: %w", errTest, err)
 		}
-		if !same(value, o.value) {
+		if !equal(value, o.value) {
 			return fmt.Errorf("%w: the value is %s, expected %s", errTest, brief(value), brief(o.value))
 		}
 		return nil
 	}
 }
 
-// spend counts what a patch copies and moves.
-func (p *patching) spend(value any) error {
+// charge adds a copied or moved value to the bytes of the patch, and fails if they
+// exceed maxPatchBytes.
+func (p *patching) charge(value any) error {
 	p.bytes += len(encode(value))
 	if p.bytes > maxPatchBytes {
-		return fmt.Errorf("what the patch copies and moves adds up to more than %d bytes", maxPatchBytes)
+		return fmt.Errorf("the patch copies and moves more than %d bytes", maxPatchBytes)
 	}
 	return nil
 }
 
-// encode is the compact JSON of a value.
+// encode returns a value as compact JSON.
 func encode(v any) []byte {
 	data := fhir.NewObject("", v).AppendJSON(nil) // {"":v}
 	return data[4 : len(data)-1]
 }
 
-// brief is a value as a refusal shows it.
+// brief returns a value as JSON, shortened for an error text.
 func brief(v any) string { return clip(string(encode(v))) }
 
-// clip cuts a text that is too long for a refusal.
+// clip shortens a text that is too long for an error text.
 func clip(text string) string {
 	const limit = 80
 	if len(text) <= limit {
@@ -202,7 +204,7 @@ func clip(text string) string {
 	return text[:end] + "…"
 }
 
-// kind names the JSON type of a value with its article.
+// kind returns the JSON type of a value with its article.
 func kind(v any) string {
 	switch v.(type) {
 	case *fhir.Object:

@@ -15,7 +15,7 @@ import (
 	"signalfhir/internal/store"
 )
 
-// resource gives the members of a document the type and id a resource has.
+// resource returns a resource with a type, an id and these members.
 func resource(t testing.TB, members string) *fhir.Object {
 	t.Helper()
 	if members != "" {
@@ -24,7 +24,7 @@ func resource(t testing.TB, members string) *fhir.Object {
 	return parse(t, `{"resourceType":"Patient","id":"p1"`+members+`}`)
 }
 
-// body is a resource without its type and id.
+// body returns a resource without its type and id.
 func body(o *fhir.Object) string {
 	c := o.Clone()
 	c.Delete("resourceType")
@@ -107,7 +107,7 @@ func TestPatch_TestComparesByValue(t *testing.T) {
 	}
 }
 
-func TestPatch_RefusesWhatIsNoPatch(t *testing.T) {
+func TestPatch_RefusesInvalidPatches(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct{ patch, says string }{
 		"nothing":                   {``, "array of operations"},
@@ -146,41 +146,41 @@ func TestPatch_RefusesWhatIsNoPatch(t *testing.T) {
 	}
 }
 
-func TestPatch_RefusesWhatCannotBeDone(t *testing.T) {
+func TestPatch_RefusesOperationsThatFail(t *testing.T) {
 	t.Parallel()
 	nested := strings.Repeat("[", 60) + strings.Repeat("]", 60)
 	for name, c := range map[string]struct{ doc, patch, code, says string }{
-		"remove of nothing":           {`"a":1`, `[{"op":"remove","path":"/b"}]`, "processing", `operation 1 (remove "/b") of the patch: there is no member "b"; nothing was changed`},
-		"replace of nothing":          {`"a":1`, `[{"op":"replace","path":"/b","value":1}]`, "processing", "no member"},
-		"A.12 add below nothing":      {`"foo":"bar"`, `[{"op":"add","path":"/baz/bat","value":"qux"}]`, "processing", `no member "baz"`},
-		"the second cannot":           {`"a":1`, `[{"op":"remove","path":"/a"},{"op":"remove","path":"/a"}]`, "processing", "operation 2"},
-		"A.9 a test that fails":       {`"baz":"qux"`, `[{"op":"test","path":"/baz","value":"bar"}]`, "conflict", `the value is "qux", expected "bar"`},
-		"a test of nothing":           {`"a":1`, `[{"op":"test","path":"/b","value":null}]`, "conflict", "no member"},
-		"A.15 text is no number":      {`"/":9,"~1":10`, `[{"op":"test","path":"/~01","value":"10"}]`, "conflict", `expected "10"`},
-		"index beyond the end":        {`"a":[1]`, `[{"op":"add","path":"/a/2","value":1}]`, "processing", "no index 2 in an array of 1"},
-		"index of the end":            {`"a":[1]`, `[{"op":"remove","path":"/a/1"}]`, "processing", "no index 1"},
-		"a dash is no element":        {`"a":[1]`, `[{"op":"remove","path":"/a/-"}]`, "processing", "no index of an array"},
-		"a negative index":            {`"a":[1]`, `[{"op":"remove","path":"/a/-1"}]`, "processing", "no index of an array"},
-		"an index with a zero":        {`"a":[1,2]`, `[{"op":"remove","path":"/a/01"}]`, "processing", "no index of an array"},
-		"an index with a sign":        {`"a":[1,2]`, `[{"op":"add","path":"/a/+1","value":1}]`, "processing", "no index of an array"},
-		"an index out of all range":   {`"a":[1,2]`, `[{"op":"add","path":"/a/99999999999999999999","value":1}]`, "processing", "no index of an array"},
-		"a name in an array":          {`"a":[1]`, `[{"op":"add","path":"/a/b","value":1}]`, "processing", "no index of an array"},
-		"a member of a text":          {`"a":"x"`, `[{"op":"add","path":"/a/b","value":1}]`, "processing", "a string takes no member"},
-		"below null":                  {`"a":[null]`, `[{"op":"test","path":"/a/0/b","value":1}]`, "conflict", "null has no"},
-		"move into itself":            {`"a":{"b":{}}`, `[{"op":"move","from":"/a","path":"/a/b/c"}]`, "processing", "into itself"},
-		"move from nothing":           {`"a":1`, `[{"op":"move","from":"/b","path":"/a"}]`, "processing", "no member"},
-		"copy from nothing":           {`"a":1`, `[{"op":"copy","from":"/b","path":"/a"}]`, "processing", "no member"},
-		"remove of the resource":      {`"a":1`, `[{"op":"remove","path":""}]`, "processing", "itself"},
-		"the resource becomes null":   {`"a":1`, `[{"op":"replace","path":"","value":null}]`, "processing", "null"},
-		"the resource becomes a list": {`"a":1`, `[{"op":"add","path":"","value":[1]}]`, "processing", "an array"},
-		"another id":                  {``, `[{"op":"replace","path":"/id","value":"p2"}]`, "business-rule", `may not change id: it is "p1" and would be "p2"`},
-		"id no longer there":          {``, `[{"op":"remove","path":"/id"}]`, "business-rule", "would be null"},
-		"id no text":                  {``, `[{"op":"replace","path":"/id","value":["p1"]}]`, "business-rule", "id"},
-		"another type":                {``, `[{"op":"replace","path":"/resourceType","value":"Group"}]`, "business-rule", "resourceType"},
-		"too deep by its place":       {`"a":{"b":{"c":{"d":{}}}}`, `[{"op":"add","path":"/a/b/c/d/e","value":` + nested + `}]`, "processing", "nested deeper than 64"},
-		"too deep by replacing":       {`"a":{"b":{"c":{"d":[1]}}}`, `[{"op":"replace","path":"/a/b/c/d/0","value":` + nested + `}]`, "processing", "nested deeper than 64"},
-		"too deep by copies":          {`"a":{}`, `[` + strings.TrimSuffix(strings.Repeat(`{"op":"copy","from":"/a","path":"/a/a"},`, 65), ",") + `]`, "processing", "nested deeper than 64"},
-		"too wide to test":            {`"a":{}`, `[{"op":"test","path":"/a","value":[{` + wide(1001) + `}]}]`, "processing", "up to 1000 members"},
+		"remove of nothing":             {`"a":1`, `[{"op":"remove","path":"/b"}]`, "processing", `operation 1 (remove "/b") of the patch: there is no member "b"; nothing was changed`},
+		"replace of nothing":            {`"a":1`, `[{"op":"replace","path":"/b","value":1}]`, "processing", "no member"},
+		"A.12 add below nothing":        {`"foo":"bar"`, `[{"op":"add","path":"/baz/bat","value":"qux"}]`, "processing", `no member "baz"`},
+		"the second operation fails":    {`"a":1`, `[{"op":"remove","path":"/a"},{"op":"remove","path":"/a"}]`, "processing", "operation 2"},
+		"A.9 a test that fails":         {`"baz":"qux"`, `[{"op":"test","path":"/baz","value":"bar"}]`, "conflict", `the value is "qux", expected "bar"`},
+		"a test of nothing":             {`"a":1`, `[{"op":"test","path":"/b","value":null}]`, "conflict", "no member"},
+		"A.15 a string is not a number": {`"/":9,"~1":10`, `[{"op":"test","path":"/~01","value":"10"}]`, "conflict", `expected "10"`},
+		"index beyond the end":          {`"a":[1]`, `[{"op":"add","path":"/a/2","value":1}]`, "processing", "index 2 is out of range for an array of length 1"},
+		"index of the end":              {`"a":[1]`, `[{"op":"remove","path":"/a/1"}]`, "processing", "index 1 is out of range"},
+		"a dash is not an element":      {`"a":[1]`, `[{"op":"remove","path":"/a/-"}]`, "processing", "not an array index"},
+		"a negative index":              {`"a":[1]`, `[{"op":"remove","path":"/a/-1"}]`, "processing", "not an array index"},
+		"an index with a zero":          {`"a":[1,2]`, `[{"op":"remove","path":"/a/01"}]`, "processing", "not an array index"},
+		"an index with a sign":          {`"a":[1,2]`, `[{"op":"add","path":"/a/+1","value":1}]`, "processing", "not an array index"},
+		"an index that overflows":       {`"a":[1,2]`, `[{"op":"add","path":"/a/99999999999999999999","value":1}]`, "processing", "not an array index"},
+		"a name in an array":            {`"a":[1]`, `[{"op":"add","path":"/a/b","value":1}]`, "processing", "not an array index"},
+		"a member of a string":          {`"a":"x"`, `[{"op":"add","path":"/a/b","value":1}]`, "processing", "a string cannot have a member"},
+		"below null":                    {`"a":[null]`, `[{"op":"test","path":"/a/0/b","value":1}]`, "conflict", "null has no"},
+		"move into itself":              {`"a":{"b":{}}`, `[{"op":"move","from":"/a","path":"/a/b/c"}]`, "processing", "into itself"},
+		"move from nothing":             {`"a":1`, `[{"op":"move","from":"/b","path":"/a"}]`, "processing", "no member"},
+		"copy from nothing":             {`"a":1`, `[{"op":"copy","from":"/b","path":"/a"}]`, "processing", "no member"},
+		"remove of the resource":        {`"a":1`, `[{"op":"remove","path":""}]`, "processing", "cannot remove the whole resource"},
+		"the resource becomes null":     {`"a":1`, `[{"op":"replace","path":"","value":null}]`, "processing", "null"},
+		"the resource becomes a list":   {`"a":1`, `[{"op":"add","path":"","value":[1]}]`, "processing", "an array"},
+		"another id":                    {``, `[{"op":"replace","path":"/id","value":"p2"}]`, "business-rule", `may not change id: it is "p1" and would be "p2"`},
+		"id removed":                    {``, `[{"op":"remove","path":"/id"}]`, "business-rule", "would be null"},
+		"id not a string":               {``, `[{"op":"replace","path":"/id","value":["p1"]}]`, "business-rule", "id"},
+		"another type":                  {``, `[{"op":"replace","path":"/resourceType","value":"Group"}]`, "business-rule", "resourceType"},
+		"too deep by its path":          {`"a":{"b":{"c":{"d":{}}}}`, `[{"op":"add","path":"/a/b/c/d/e","value":` + nested + `}]`, "processing", "nested deeper than 64"},
+		"too deep by replacing":         {`"a":{"b":{"c":{"d":[1]}}}`, `[{"op":"replace","path":"/a/b/c/d/0","value":` + nested + `}]`, "processing", "nested deeper than 64"},
+		"too deep by copies":            {`"a":{}`, `[` + strings.TrimSuffix(strings.Repeat(`{"op":"copy","from":"/a","path":"/a/a"},`, 65), ",") + `]`, "processing", "nested deeper than 64"},
+		"too wide to test":              {`"a":{}`, `[{"op":"test","path":"/a","value":[{` + wide(1001) + `}]}]`, "processing", "more than 1000 members"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -203,7 +203,7 @@ func wide(n int) string {
 	return strings.Join(members, ",")
 }
 
-func TestPatch_RefusesWhatIsTooMuch(t *testing.T) {
+func TestPatch_RefusesPatchesThatAreTooLarge(t *testing.T) {
 	t.Parallel()
 	many := `[` + strings.TrimSuffix(strings.Repeat(`{"op":"remove","path":"/a"},`, 1001), ",") + `]`
 	_, err := store.Patch(resource(t, `"a":1`), []byte(many))
@@ -212,9 +212,9 @@ func TestPatch_RefusesWhatIsTooMuch(t *testing.T) {
 	// Each copy doubles the resource.
 	doubling := `[` + strings.TrimSuffix(strings.Repeat(`{"op":"copy","from":"/a","path":"/b"},{"op":"add","path":"/a","value":[]},{"op":"copy","from":"/b","path":"/a/-"},{"op":"move","from":"/b","path":"/a/-"},`, 60), ",") + `]`
 	_, err = store.Patch(resource(t, `"a":["`+strings.Repeat("x", 10_000)+`"]`), []byte(doubling))
-	wantRefused(t, err, http.StatusUnprocessableEntity, "processing", "adds up to more than 8388608 bytes")
+	wantRefused(t, err, http.StatusUnprocessableEntity, "processing", "more than 8388608 bytes")
 
-	// A refusal does not repeat a value of any length.
+	// An error text does not repeat a long value in full.
 	long := strings.Repeat("é", 10_000)
 	_, err = store.Patch(resource(t, `"a":"`+long+`"`), []byte(`[{"op":"test","path":"/a","value":"`+long+`x"}]`))
 	if err == nil || len(err.Error()) > 500 {
@@ -222,10 +222,10 @@ func TestPatch_RefusesWhatIsTooMuch(t *testing.T) {
 	}
 }
 
-// On documents both can do, the outcome is that of another implementation.
-// Paths and values stay where its answers are the RFC's: it takes indices with
-// zeros or signs, replaces what is not there by the path "/", compares numbers as
-// text, and panics on a test of an array with null.
+// On input that both implementations accept, they agree. The generated paths and
+// values avoid what the other one gets wrong: it accepts indices with zeros or signs,
+// replaces missing members by the path "/", compares numbers as text, and panics on a
+// test of an array with null.
 func TestPatch_AgreesWithAnotherImplementation(t *testing.T) {
 	t.Parallel()
 	steps := []string{"a", "b", "c", "0", "1", "2", "-"}
@@ -296,7 +296,7 @@ func FuzzPatch(f *testing.F) {
 			}
 			return
 		}
-		// What comes out is a resource the reader takes, and the same one.
+		// The result can be parsed again, and is the same then.
 		data := patched.AppendJSON(nil)
 		again, err := fhir.Parse(data)
 		if err != nil {

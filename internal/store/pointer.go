@@ -10,10 +10,11 @@ import (
 	"signalfhir/internal/fhir"
 )
 
-// pointer is a JSON Pointer (RFC 6901): the names and indices from the root on.
+// pointer is a JSON Pointer (RFC 6901): the member names and array indices from the
+// root to a value.
 type pointer []string
 
-// readPointer reads a member of a patch operation that is a pointer.
+// readPointer parses a member of a patch operation that must be a pointer.
 func readPointer(o *fhir.Object, name string) (pointer, error) {
 	text, ok := o.Get(name).(string)
 	if !ok {
@@ -36,7 +37,7 @@ func readPointer(o *fhir.Object, name string) (pointer, error) {
 	return steps, nil
 }
 
-// String is the pointer as it is written.
+// String returns the pointer in its text form, shortened for an error text.
 func (p pointer) String() string {
 	var b strings.Builder
 	for _, step := range p {
@@ -45,24 +46,24 @@ func (p pointer) String() string {
 	return clip(b.String())
 }
 
-// contains tells that other leads to a place inside of what p leads to.
+// contains reports whether other points inside the value that p points to.
 func (p pointer) contains(other pointer) bool {
 	return len(other) > len(p) && slices.Equal(p, other[:len(p)])
 }
 
-// index reads a step into an array of n values; at most is the largest allowed.
-func index(step string, n, atMost int) (int, error) {
+// index parses a step into an array of n values. limit is the largest index allowed.
+func index(step string, n, limit int) (int, error) {
 	i, err := strconv.Atoi(step)
 	if err != nil || i < 0 || strconv.Itoa(i) != step {
-		return 0, fmt.Errorf("%q is no index of an array", clip(step))
+		return 0, fmt.Errorf("%q is not an array index", clip(step))
 	}
-	if i > atMost {
-		return 0, fmt.Errorf("there is no index %s in an array of %d", clip(step), n)
+	if i > limit {
+		return 0, fmt.Errorf("index %s is out of range for an array of length %d", clip(step), n)
 	}
 	return i, nil
 }
 
-// child is the value one step into v.
+// child returns the value one step into v.
 func child(v any, step string) (any, error) {
 	switch v := v.(type) {
 	case *fhir.Object:
@@ -80,7 +81,7 @@ func child(v any, step string) (any, error) {
 	return nil, fmt.Errorf("%s has no %q", kind(v), clip(step))
 }
 
-// get is the value at a path.
+// get returns the value at a path.
 func (p *patching) get(path pointer) (any, error) {
 	v := p.root
 	for _, step := range path {
@@ -92,9 +93,10 @@ func (p *patching) get(path pointer) (any, error) {
 	return v, nil
 }
 
-// edit lets change make another of the object or array that holds the last step
-// of a path, which is not empty.
-func (p *patching) edit(path pointer, change func(holder any, step string) (any, error)) error {
+// edit calls change with the object or array that holds the value at a path, and
+// with the last step of the path, and puts the result of change in its place. The
+// path must not be empty.
+func (p *patching) edit(path pointer, change func(parent any, step string) (any, error)) error {
 	root, err := edit(p.root, path, change)
 	if err == nil {
 		p.root = root
@@ -114,7 +116,7 @@ func edit(v any, path pointer, change func(any, string) (any, error)) (any, erro
 	if inner, err = edit(inner, path[1:], change); err != nil {
 		return nil, err
 	}
-	// Inserting into an array makes another slice of it: put it back.
+	// Inserting into an array returns a new slice, so store it again.
 	switch v := v.(type) {
 	case *fhir.Object:
 		v.Set(step, inner)
@@ -126,29 +128,29 @@ func edit(v any, path pointer, change func(any, string) (any, error)) (any, erro
 }
 
 func (p *patching) add(path pointer, value any) error {
-	if err := fits(path, value); err != nil {
+	if err := checkDepth(path, value); err != nil {
 		return err
 	}
 	if len(path) == 0 {
 		p.root = value
 		return nil
 	}
-	return p.edit(path, func(holder any, step string) (any, error) {
-		switch holder := holder.(type) {
+	return p.edit(path, func(parent any, step string) (any, error) {
+		switch parent := parent.(type) {
 		case *fhir.Object:
-			holder.Set(step, value)
-			return holder, nil
+			parent.Set(step, value)
+			return parent, nil
 		case []any:
 			if step == "-" {
-				return append(holder, value), nil
+				return append(parent, value), nil
 			}
-			i, err := index(step, len(holder), len(holder))
+			i, err := index(step, len(parent), len(parent))
 			if err != nil {
 				return nil, err
 			}
-			return slices.Insert(holder, i, value), nil
+			return slices.Insert(parent, i, value), nil
 		}
-		return nil, fmt.Errorf("%s takes no member %q", kind(holder), clip(step))
+		return nil, fmt.Errorf("%s cannot have a member %q", kind(parent), clip(step))
 	})
 }
 
@@ -156,55 +158,55 @@ func (p *patching) replace(path pointer, value any) error {
 	if _, err := p.get(path); err != nil {
 		return err
 	}
-	if err := fits(path, value); err != nil {
+	if err := checkDepth(path, value); err != nil {
 		return err
 	}
 	if len(path) == 0 {
 		p.root = value
 		return nil
 	}
-	return p.edit(path, func(holder any, step string) (any, error) {
-		switch holder := holder.(type) {
+	return p.edit(path, func(parent any, step string) (any, error) {
+		switch parent := parent.(type) {
 		case *fhir.Object:
-			holder.Set(step, value)
+			parent.Set(step, value)
 		case []any:
-			i, _ := index(step, len(holder), len(holder)-1) // get has checked it
-			holder[i] = value
+			i, _ := index(step, len(parent), len(parent)-1) // get has checked it
+			parent[i] = value
 		}
-		return holder, nil
+		return parent, nil
 	})
 }
 
-// remove takes the value at a path out and answers it.
+// remove removes the value at a path and returns it.
 func (p *patching) remove(path pointer) (any, error) {
 	value, err := p.get(path)
 	if err != nil {
 		return nil, err
 	}
 	if len(path) == 0 {
-		return nil, fmt.Errorf("the resource itself cannot be removed; delete it")
+		return nil, fmt.Errorf("a patch cannot remove the whole resource; delete it instead")
 	}
-	return value, p.edit(path, func(holder any, step string) (any, error) {
-		switch holder := holder.(type) {
+	return value, p.edit(path, func(parent any, step string) (any, error) {
+		switch parent := parent.(type) {
 		case *fhir.Object:
-			holder.Delete(step)
+			parent.Delete(step)
 		case []any:
-			i, _ := index(step, len(holder), len(holder)-1) // get has checked it
-			return slices.Delete(holder, i, i+1), nil
+			i, _ := index(step, len(parent), len(parent)-1) // get has checked it
+			return slices.Delete(parent, i, i+1), nil
 		}
-		return holder, nil
+		return parent, nil
 	})
 }
 
-// fits refuses a value that would be nested too deeply at a path.
-func fits(path pointer, value any) error {
+// checkDepth returns an error if a value at a path would be nested too deeply.
+func checkDepth(path pointer, value any) error {
 	if len(path)+depth(value) > fhir.MaxDepth {
 		return fmt.Errorf("the resource would be nested deeper than %d levels", fhir.MaxDepth)
 	}
 	return nil
 }
 
-// depth is how many objects and arrays are nested in v, itself included.
+// depth returns the nesting depth of objects and arrays in v, including v itself.
 func depth(v any) int {
 	deepest, open, text := 0, 0, false
 	data := encode(v)
@@ -224,20 +226,20 @@ func depth(v any) int {
 	return deepest
 }
 
-// wide tells whether v has an object with too many members to compare.
-func wide(v any) bool {
+// tooWide reports whether v contains an object with too many members to compare.
+func tooWide(v any) bool {
 	switch v := v.(type) {
 	case *fhir.Object:
-		return v.Len() > maxPatchMembers || slices.ContainsFunc(v.Names(), func(name string) bool { return wide(v.Get(name)) })
+		return v.Len() > maxPatchMembers || slices.ContainsFunc(v.Names(), func(name string) bool { return tooWide(v.Get(name)) })
 	case []any:
-		return slices.ContainsFunc(v, wide)
+		return slices.ContainsFunc(v, tooWide)
 	}
 	return false
 }
 
-// same tells whether two values are equal as RFC 6902 (4.6) has it: objects
-// whatever the order of their members, numbers by what they are worth.
-func same(a, b any) bool {
+// equal reports whether two values are equal by RFC 6902 (4.6): the order of object
+// members does not matter, and numbers are compared by value.
+func equal(a, b any) bool {
 	switch a := a.(type) {
 	case *fhir.Object:
 		b, ok := b.(*fhir.Object)
@@ -245,17 +247,17 @@ func same(a, b any) bool {
 			return false
 		}
 		for _, name := range a.Names() {
-			if !b.Has(name) || !same(a.Get(name), b.Get(name)) {
+			if !b.Has(name) || !equal(a.Get(name), b.Get(name)) {
 				return false
 			}
 		}
 		return true
 	case []any:
 		b, ok := b.([]any)
-		return ok && slices.EqualFunc(a, b, same)
+		return ok && slices.EqualFunc(a, b, equal)
 	case json.Number:
 		b, ok := b.(json.Number)
-		return ok && normal(string(a)) == normal(string(b))
+		return ok && normalize(string(a)) == normalize(string(b))
 	}
 	switch b.(type) {
 	case *fhir.Object, []any: // not comparable by ==
@@ -264,9 +266,9 @@ func same(a, b any) bool {
 	return a == b
 }
 
-// normal writes equal JSON numbers equally: 1, 1.0 and 10e-1 are all "1e0". It
-// calculates with digits, as no exponent may make it run long.
-func normal(number string) string {
+// normalize returns the same text for equal JSON numbers: 1, 1.0 and 10e-1 are all
+// "1e0". It works on the digits, so that a large exponent does not make it slow.
+func normalize(number string) string {
 	mantissa, exponent, _ := strings.Cut(strings.ToLower(number), "e")
 	sign := ""
 	if strings.HasPrefix(mantissa, "-") {
@@ -281,7 +283,7 @@ func normal(number string) string {
 	if exponent != "" {
 		var err error
 		if power, err = strconv.Atoi(exponent); err != nil || power > 1<<40 || power < -1<<40 {
-			return number // out of all reason: equal only as text
+			return number // absurdly large: compare as text
 		}
 	}
 	significant := strings.TrimRight(digits, "0")

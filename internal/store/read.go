@@ -10,8 +10,8 @@ import (
 	"signalfhir/internal/fhir"
 )
 
-// Read answers the current version of typ/id: 404 not-found where there never
-// was one, 410 deleted where it is gone (LC-17).
+// Read returns the current version of typ/id. It refuses with 404 not-found if it
+// never existed, and with 410 deleted if it was deleted (LC-17).
 func (s *Store) Read(typ, id string) (*fhir.Resource, *fhir.Error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -33,8 +33,8 @@ func content(typ, id string, v Version) (*fhir.Resource, *fhir.Error) {
 	return v.Resource, nil
 }
 
-// VRead answers one version: 404 not-found for one that never was or is no
-// longer kept, 410 deleted for the one that is the deletion.
+// VRead returns one version of typ/id. It refuses with 404 not-found if the version
+// never existed or is no longer kept, and with 410 deleted if it is the deletion.
 func (s *Store) VRead(typ, id, version string) (*fhir.Resource, *fhir.Error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -53,8 +53,8 @@ func (s *Store) VRead(typ, id, version string) (*fhir.Resource, *fhir.Error) {
 	return nil, fhir.Refuse(http.StatusNotFound, "not-found", "%s/%s has no version %q; the latest is %d", typ, id, version, r.last)
 }
 
-// History answers the versions that are kept, newest first, deletions with
-// them: 404 not-found where there never was one.
+// History returns the kept versions of typ/id, newest first, including deletions. It
+// refuses with 404 not-found if there are none.
 func (s *Store) History(typ, id string) ([]Version, *fhir.Error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -67,7 +67,7 @@ func (s *Store) History(typ, id string) ([]Version, *fhir.Error) {
 	return versions, nil
 }
 
-// ChangeTo answers the change that made a version. It is nil where the version, or
+// ChangeTo returns the change that made a version. It returns nil if that version, or
 // the one before it, is no longer kept.
 func (s *Store) ChangeTo(typ, id, version string) *Change {
 	s.mu.RLock()
@@ -94,16 +94,16 @@ func (s *Store) ChangeTo(typ, id, version string) *Change {
 	return c
 }
 
-// Entry is a version together with the resource it is of.
+// Entry is a version together with the type and id of its resource.
 type Entry struct {
 	Type, ID string
 	Version
 }
 
-// Log answers the versions that are kept of typ/id, of the resources of a type for
-// an id of "", or of all types for a typ of "", as far as they came to be at or after
-// since: newest first, deletions with them. It skips the first offset and answers at
-// most limit, and how many there are in all.
+// Log returns the kept versions that were made at or after since, newest first,
+// including deletions: those of typ/id, or of all resources of typ if id is "", or of
+// all resources if typ is "" too. It skips the first offset and returns at most limit;
+// total counts all of them.
 func (s *Store) Log(typ, id string, since time.Time, offset, limit int) (entries []Entry, total int) {
 	s.mu.RLock()
 	for name, c := range s.types {
@@ -131,8 +131,8 @@ func (s *Store) Log(typ, id string, since time.Time, offset, limit int) (entries
 	return entries[min(offset, total):min(offset+limit, total)], total
 }
 
-// List answers the current resources of a type in order of their creation. One
-// that was deleted and created again counts from its second creation.
+// List returns the current resources of a type in order of creation. A resource that
+// was deleted and created again has the place of its second creation.
 func (s *Store) List(typ string) []*fhir.Resource {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -149,15 +149,15 @@ func (s *Store) List(typ string) []*fhir.Resource {
 	return found
 }
 
-// Count is the number of resources that are not deleted.
+// Count returns the number of resources that are not deleted.
 func (s *Store) Count() int {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return s.count
 }
 
-// Types is the number of resources that are not deleted by type, of each type
-// that has any.
+// Types returns the number of resources that are not deleted, by type. Types that
+// have none are left out.
 func (s *Store) Types() map[string]int {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -170,10 +170,10 @@ func (s *Store) Types() map[string]int {
 	return counts
 }
 
-// collection is all resources of one type.
+// collection holds the resources of one type.
 type collection struct {
-	byID  map[string]*record // also the deleted ones that are remembered
-	order []*record          // those that exist, in order of creation; nil where one was deleted
+	byID  map[string]*record // including deleted ones that have a tombstone
+	order []*record          // resources that exist, in order of creation; nil if deleted since
 	holes int                // nils in order
 }
 
@@ -186,9 +186,8 @@ func (c *collection) add(r *record) {
 	c.order = append(c.order, r)
 }
 
-// remove takes r out of the order and leaves it findable by id. It closes the
-// holes when they are half of it, so that a removal costs the same on average
-// whatever the number.
+// remove removes r from the order; it can still be found by id. It closes the holes
+// once they are half of the order, so that a removal takes constant time on average.
 func (c *collection) remove(r *record) {
 	c.order[r.place] = nil
 	c.holes++

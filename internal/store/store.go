@@ -1,9 +1,9 @@
-// Package store holds the resources of one release in memory, every version of
-// them, and answers each write with the [Change] it made.
+// Package store holds the resources of one release in memory, in all their
+// versions, and returns the [Change] that each write made.
 //
-// It owns ids, versions, preconditions and the order of creation. It knows no
-// subscriptions, checks no content, and never modifies a resource it has handed
-// out: a version is immutable, so readers need no lock once they hold one.
+// It owns ids, versions, preconditions and the order of creation. It does not know
+// subscriptions and does not validate content. A version is immutable, so readers
+// need no lock once they have one.
 package store
 
 import (
@@ -22,48 +22,48 @@ import (
 
 // Options bound a store. Zero means the default.
 type Options struct {
-	MaxVersions  int // kept per resource, the oldest go first; 100
-	MaxResources int // that are not deleted; 200 000
-	MaxDeleted   int // remembered after their deletion, the oldest go first; 10 000
-	MaxBytes     int // of the JSON of all versions kept, of which the former go first; 512 MiB
+	MaxVersions  int // kept of each resource; the oldest are dropped first; 100
+	MaxResources int // not counting deleted ones; 200 000
+	MaxDeleted   int // tombstones kept; the oldest are dropped first; 10 000
+	MaxBytes     int // of the JSON of all kept versions; old versions are dropped first; 512 MiB
 }
 
-// Store is safe for concurrent use: writes exclude each other and reads.
+// Store is safe for concurrent use. A write excludes other writes and reads.
 type Store struct {
 	release fhir.Release
 	clock   clock.Clock
 	random  *random.Source
 	options Options
 
-	mu      sync.RWMutex // guards all below and everything reached through it
-	commits uint64       // versions ever stored
+	mu      sync.RWMutex // guards the fields below and everything reached through them
+	commits uint64       // number of versions ever stored
 	types   map[string]*collection
 	count   int        // resources that are not deleted
-	bytes   int        // of the JSON of all versions kept
+	bytes   int        // of the JSON of all kept versions
 	deleted *list.List // of *record, oldest deletion first
 }
 
-// record is one resource through time.
+// record is one resource with its history.
 type record struct {
-	typ, id  string
-	last     int       // number of the latest version
-	versions []Version // oldest first; the latest is the last
-	place    int       // in its collection's order, while not deleted
-	grave    *list.Element
+	typ, id   string
+	last      int           // number of the latest version
+	versions  []Version     // kept versions, oldest first
+	place     int           // index in the order of its collection, unless deleted
+	tombstone *list.Element // in Store.deleted; nil unless deleted
 }
 
 // Version is one entry of a history. It is immutable.
 type Version struct {
 	VersionID string
 	Method    string // POST, PUT or DELETE
-	Created   bool   // the write brought the resource into being
+	Created   bool   // the resource did not exist before
 	At        time.Time
 	Resource  *fhir.Resource // nil: deleted
 
-	order uint64 // among all versions of the store
+	order uint64 // position among all versions of the store
 }
 
-// New makes an empty store.
+// New returns an empty store.
 func New(release fhir.Release, c clock.Clock, r *random.Source, o Options) *Store {
 	o.MaxVersions = orDefault(o.MaxVersions, 100)
 	o.MaxResources = orDefault(o.MaxResources, 200_000)
@@ -81,7 +81,7 @@ func orDefault(n, fallback int) int {
 	return n
 }
 
-// Reset forgets everything, also what was deleted.
+// Reset removes everything, including tombstones.
 func (s *Store) Reset() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -101,58 +101,58 @@ func (s *Store) recordLocked(typ, id string) *record {
 
 func (r *record) current() Version { return r.versions[len(r.versions)-1] }
 
-// exists tells that r is there and not deleted; r may be nil.
+// exists reports whether r is not nil and not deleted.
 func (r *record) exists() bool { return r != nil && r.current().Resource != nil }
 
 // Write is one step of a commit.
 type Write struct {
 	Method   string // POST, PUT or DELETE
-	Type, ID string // of a POST with ID "" the store makes one up
+	Type, ID string // if ID is "" in a POST, the store chooses one
 	Object   *fhir.Object
 	IfMatch  string
 
-	// IfNoneMatch of a PUT: "*" for one that may only create, or the versions that
+	// IfNoneMatch of a PUT is "*" to allow only a create, or a list of versions that
 	// must not be the current one.
 	IfNoneMatch string
 }
 
-// Commit does several writes in their order, or none of them, in one step to
-// every reader. It takes their objects over and puts resourceType, id and meta in
-// place. It answers the change of each write, nil where there was nothing to
-// delete. Where it refuses it names the write it refuses:
+// Commit applies all writes in order, or none of them. To readers it is one step. It
+// takes ownership of the objects and sets their resourceType, id and meta. It returns
+// the change of each write, nil for a DELETE of a resource that does not exist. If it
+// refuses a write, refusedAt is its index. It refuses:
 //
-//   - A POST, with 409 conflict, where its id is taken. One that was deleted is
-//     free, and its numbering goes on. A PUT to an id that is free is a create.
-//   - A PUT or DELETE, with 412 conflict, where IfMatch (an ETag, a bare version, a
-//     list of them, or *) is not empty and does not name the current version (7.1).
-//   - A PUT, with 412 conflict, where IfNoneMatch names the current version, or is * and
-//     there is one.
-//   - All that create, with 429 too-costly, where the store would hold too many, and
-//     all but a DELETE where it holds too much.
+//   - a POST whose id is in use, with 409 conflict. The id of a deleted resource is
+//     free, and its version numbers continue. A PUT to a free id is a create;
+//   - a PUT or DELETE with an IfMatch (an ETag, a bare version, a list of them, or *)
+//     that does not name the current version, with 412 conflict (7.1);
+//   - a PUT with an IfNoneMatch that names the current version, or that is * if the
+//     resource exists, with 412 conflict;
+//   - a create if the store would hold too many resources, and anything but a DELETE
+//     if it holds too many bytes, with 429 too-costly.
 //
-// No two writes of a commit may be about one resource.
+// Two writes of one commit must not be about the same resource.
 func (s *Store) Commit(writes ...Write) (changes []*Change, refusedAt int, refused *fhir.Error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	more := 0
+	added := 0 // resources, less those deleted
 	for i, w := range writes {
 		r := s.recordLocked(w.Type, w.ID)
 		switch {
 		case w.Method == http.MethodPost && r.exists():
-			return nil, i, fhir.Refuse(http.StatusConflict, "conflict", "%s/%s exists, as version %d; update it, or create without an id", w.Type, w.ID, r.last)
+			return nil, i, fhir.Refuse(http.StatusConflict, "conflict", "%s/%s already exists, as version %d; update it, or create it without an id", w.Type, w.ID, r.last)
 		case w.Method != http.MethodPost:
 			if err := s.matchLocked(&w); err != nil {
 				return nil, i, err
 			}
 		}
 		switch {
-		case w.Method != http.MethodDelete && s.bytes > s.options.MaxBytes && !s.forgetFormerLocked():
-			return nil, i, fhir.Refuse(http.StatusTooManyRequests, "too-costly", "the server holds %d MB of resources, and at most %d; delete some, or reset the room", s.bytes>>20, s.options.MaxBytes>>20)
+		case w.Method != http.MethodDelete && s.bytes > s.options.MaxBytes && !s.dropOldVersionsLocked():
+			return nil, i, fhir.Refuse(http.StatusTooManyRequests, "too-costly", "the server holds %d MB of resources, the limit is %d MB; delete some, or reset the room", s.bytes>>20, s.options.MaxBytes>>20)
 		case w.Method == http.MethodDelete && r.exists():
-			more--
+			added--
 		case w.Method != http.MethodDelete && !r.exists():
-			if more++; s.count+more > s.options.MaxResources {
-				return nil, i, fhir.Refuse(http.StatusTooManyRequests, "too-costly", "the server holds %d resources, and at most %d; delete some, or reset the room", s.count, s.options.MaxResources)
+			if added++; s.count+added > s.options.MaxResources {
+				return nil, i, fhir.Refuse(http.StatusTooManyRequests, "too-costly", "the server holds %d resources, the limit is %d; delete some, or reset the room", s.count, s.options.MaxResources)
 			}
 		}
 	}
@@ -169,7 +169,8 @@ func (s *Store) Commit(writes ...Write) (changes []*Change, refusedAt int, refus
 	return changes, 0, nil
 }
 
-// NewID makes up an id no resource of a type has or had.
+// NewID returns an id that no resource of the type has, not even a deleted one with a
+// tombstone.
 func (s *Store) NewID(typ string) string {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -184,18 +185,18 @@ func (s *Store) newIDLocked(typ string) string {
 	}
 }
 
-// Create is a [Store.Commit] of one POST.
+// Create commits one POST; see [Store.Commit].
 func (s *Store) Create(typ, id string, o *fhir.Object) (*Change, *fhir.Error) {
 	return s.commitOne(Write{Method: http.MethodPost, Type: typ, ID: id, Object: o})
 }
 
-// Update is a [Store.Commit] of one PUT.
+// Update commits one PUT; see [Store.Commit].
 func (s *Store) Update(typ, id string, o *fhir.Object, ifMatch string) (*Change, *fhir.Error) {
 	return s.commitOne(Write{Method: http.MethodPut, Type: typ, ID: id, Object: o, IfMatch: ifMatch})
 }
 
-// Delete is a [Store.Commit] of one DELETE. It answers nil, nil where there is
-// nothing to remove.
+// Delete commits one DELETE; see [Store.Commit]. It returns nil, nil if there is
+// nothing to delete.
 func (s *Store) Delete(typ, id, ifMatch string) (*Change, *fhir.Error) {
 	return s.commitOne(Write{Method: http.MethodDelete, Type: typ, ID: id, IfMatch: ifMatch})
 }
@@ -208,7 +209,7 @@ func (s *Store) commitOne(w Write) (*Change, *fhir.Error) {
 	return changes[0], nil
 }
 
-// deleteLocked removes a resource and answers the change, nil where there is none.
+// deleteLocked deletes a resource and returns the change, or nil if it does not exist.
 func (s *Store) deleteLocked(typ, id string) *Change {
 	r := s.recordLocked(typ, id)
 	if !r.exists() {
@@ -219,14 +220,14 @@ func (s *Store) deleteLocked(typ, id string) *Change {
 	change.VersionID = r.current().VersionID
 	s.types[typ].remove(r)
 	s.count--
-	s.buryLocked(r)
+	s.addTombstoneLocked(r)
 	return change
 }
 
-// buryLocked remembers that r was deleted, and forgets the deletion longest ago
-// where there are too many.
-func (s *Store) buryLocked(r *record) {
-	r.grave = s.deleted.PushBack(r)
+// addTombstoneLocked keeps the history of r, which was deleted, and drops the oldest
+// tombstone if there are too many.
+func (s *Store) addTombstoneLocked(r *record) {
+	r.tombstone = s.deleted.PushBack(r)
 	if s.deleted.Len() > s.options.MaxDeleted {
 		oldest := s.deleted.Remove(s.deleted.Front()).(*record)
 		s.dropLocked(oldest, len(oldest.versions))
@@ -234,7 +235,7 @@ func (s *Store) buryLocked(r *record) {
 	}
 }
 
-// dropLocked forgets the oldest versions of r.
+// dropLocked drops the oldest versions of r.
 func (s *Store) dropLocked(r *record, number int) {
 	for _, v := range r.versions[:number] {
 		s.bytes -= v.size()
@@ -242,9 +243,9 @@ func (s *Store) dropLocked(r *record, number int) {
 	r.versions = slices.Delete(r.versions, 0, number)
 }
 
-// forgetFormerLocked forgets every version but the current ones, and tells whether
-// that made room.
-func (s *Store) forgetFormerLocked() bool {
+// dropOldVersionsLocked drops all versions except the current ones, and reports
+// whether the store is within its limit then.
+func (s *Store) dropOldVersionsLocked() bool {
 	for _, c := range s.types {
 		for _, r := range c.byID {
 			s.dropLocked(r, len(r.versions)-1)
@@ -260,7 +261,7 @@ func (v Version) size() int {
 	return len(v.Resource.JSON)
 }
 
-// Allows asks the conditions of a PUT or DELETE before it is made, and refuses as
+// Allows checks the IfMatch and IfNoneMatch of a PUT or DELETE, and refuses it as
 // [Store.Commit] would.
 func (s *Store) Allows(w Write) *fhir.Error {
 	s.mu.RLock()
@@ -268,7 +269,7 @@ func (s *Store) Allows(w Write) *fhir.Error {
 	return s.matchLocked(&w)
 }
 
-// matchLocked asks the conditions of a PUT or DELETE.
+// matchLocked checks the IfMatch and IfNoneMatch of a PUT or DELETE.
 func (s *Store) matchLocked(w *Write) *fhir.Error {
 	r := s.recordLocked(w.Type, w.ID)
 	exists := r.exists()
@@ -278,17 +279,17 @@ func (s *Store) matchLocked(w *Write) *fhir.Error {
 	}
 	switch {
 	case w.IfMatch != "" && !exists:
-		return fhir.Refuse(http.StatusPreconditionFailed, "conflict", "If-Match %s: there is no current %s/%s", w.IfMatch, w.Type, w.ID)
+		return fhir.Refuse(http.StatusPreconditionFailed, "conflict", "If-Match %s: %s/%s does not exist", w.IfMatch, w.Type, w.ID)
 	case w.IfMatch != "" && !Tagged(w.IfMatch, current):
-		return fhir.Refuse(http.StatusPreconditionFailed, "conflict", "If-Match %s: the current version of %s/%s is %s; read it again and redo the change", w.IfMatch, w.Type, w.ID, current)
+		return fhir.Refuse(http.StatusPreconditionFailed, "conflict", "If-Match %s: the current version of %s/%s is %s; read it again and repeat the change", w.IfMatch, w.Type, w.ID, current)
 	case w.IfNoneMatch != "" && exists && Tagged(w.IfNoneMatch, current):
 		return fhir.Refuse(http.StatusPreconditionFailed, "conflict", "If-None-Match %s: the current version of %s/%s is %s; leave the header out to replace it", w.IfNoneMatch, w.Type, w.ID, current)
 	}
 	return nil
 }
 
-// Tagged tells whether If-Match or If-None-Match names a version: by an ETag, weak or
-// not, bare, in a list, or as *.
+// Tagged reports whether an If-Match or If-None-Match header names a version: as an
+// ETag, weak or strong, as a bare version, in a list of those, or as *.
 func Tagged(header, version string) bool {
 	for tag := range strings.SplitSeq(header, ",") {
 		tag = strings.Trim(strings.TrimPrefix(strings.TrimSpace(tag), "W/"), `"`)
@@ -313,16 +314,16 @@ func (s *Store) putLocked(typ, id, method string, o *fhir.Object) *Change {
 	s.appendLocked(r, Version{Method: method, Created: !existed, At: change.At, Resource: change.Current})
 	change.VersionID = change.Current.VersionID
 	if !existed {
-		s.enterLocked(r)
+		s.addLocked(r)
 	}
 	return change
 }
 
-// enterLocked makes r, new or deleted before, one of the resources that exist.
-func (s *Store) enterLocked(r *record) {
-	if r.grave != nil {
-		s.deleted.Remove(r.grave)
-		r.grave = nil
+// addLocked adds r, which is new or was deleted, to the resources that exist.
+func (s *Store) addLocked(r *record) {
+	if r.tombstone != nil {
+		s.deleted.Remove(r.tombstone)
+		r.tombstone = nil
 	}
 	c := s.types[r.typ]
 	if c == nil {
@@ -333,8 +334,8 @@ func (s *Store) enterLocked(r *record) {
 	s.count++
 }
 
-// nextTimeLocked is the time of the next version of r, in the milliseconds of
-// an instant: never before that of the last, whatever the machine's clock does.
+// nextTimeLocked returns the time of the next version of r, in milliseconds. It is
+// never before that of the last version, even if the clock goes back.
 func (s *Store) nextTimeLocked(r *record) time.Time {
 	now := s.clock.Now().UTC().Truncate(time.Millisecond)
 	if len(r.versions) > 0 && now.Before(r.current().At) {
@@ -355,10 +356,10 @@ func (s *Store) appendLocked(r *record, v Version) {
 	}
 }
 
-// Stamp puts resourceType, id and meta of a resource in place, at its front,
-// and answers it: o itself, changed. Other members of meta stay.
+// Stamp sets resourceType, id, meta.versionId and meta.lastUpdated at the front of o
+// and returns o. It keeps the other members of meta.
 func Stamp(o *fhir.Object, id, version string, at time.Time) *fhir.Object {
-	// A copy: o may share its meta with the version it was made from.
+	// Clone meta: o may share it with the version it was made from.
 	meta := o.Object("meta").Clone()
 	if meta == nil {
 		meta = &fhir.Object{}

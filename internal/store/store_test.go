@@ -39,7 +39,7 @@ func patient(t testing.TB, family string) *fhir.Object {
 	return parse(t, fmt.Sprintf(`{"resourceType":"Patient","name":[{"family":%q}]}`, family))
 }
 
-// put stores a version of Patient/id and answers the change.
+// put stores a version of Patient/id and returns the change.
 func put(t testing.TB, s *store.Store, id, family string) *store.Change {
 	t.Helper()
 	change, err := s.Update("Patient", id, patient(t, family), "")
@@ -69,7 +69,7 @@ func wantRefused(t testing.TB, err *fhir.Error, status int, code string, texts .
 	}
 	for _, text := range texts {
 		if !strings.Contains(err.Error(), text) {
-			t.Errorf("diagnostics %q: want it to say %q", err, text)
+			t.Errorf("diagnostics %q: want it to contain %q", err, text)
 		}
 	}
 }
@@ -102,7 +102,7 @@ func TestCreate_PutsTypeIDAndMetaFirstAndKeepsTheRest(t *testing.T) {
 	}
 }
 
-func TestCreate_MakesUpALegalID(t *testing.T) {
+func TestCreate_ChoosesAValidID(t *testing.T) {
 	t.Parallel()
 	s, _ := newStore(store.Options{})
 	seen := map[string]bool{}
@@ -113,13 +113,13 @@ func TestCreate_MakesUpALegalID(t *testing.T) {
 		}
 		id := change.Current.ID
 		if !regexp.MustCompile(`^[A-Za-z0-9\-.]{1,64}$`).MatchString(id) || seen[id] {
-			t.Errorf("id %q is not legal or not new", id)
+			t.Errorf("id %q is not valid or not new", id)
 		}
 		seen[id] = true
 	}
 }
 
-func TestCreate_RefusesAnIDThatIsTaken(t *testing.T) {
+func TestCreate_RefusesAnIDInUse(t *testing.T) {
 	t.Parallel()
 	s, _ := newStore(store.Options{})
 	put(t, s, "p1", "a")
@@ -157,7 +157,7 @@ func TestUpdate_MakesTheNextVersionOrTheFirst(t *testing.T) {
 }
 
 // A new version is often made from a tree that shares parts with the old one.
-func TestUpdate_LeavesTheVersionAloneItWasMadeFrom(t *testing.T) {
+func TestUpdate_DoesNotChangeThePreviousVersion(t *testing.T) {
 	t.Parallel()
 	s, c := newStore(store.Options{})
 	first := put(t, s, "p1", "a")
@@ -197,7 +197,7 @@ func (s *script) Now() time.Time {
 	return now
 }
 
-func TestDelete_IsADeadEndUntilPutAgain(t *testing.T) {
+func TestDelete_LeavesATombstoneUntilPutAgain(t *testing.T) {
 	t.Parallel()
 	s, _ := newStore(store.Options{})
 	if change := remove(t, s, "p1"); change != nil {
@@ -240,7 +240,7 @@ func TestRead_UnknownIsNotFound(t *testing.T) {
 	}
 }
 
-func TestVRead_AnswersEachVersionThatIsKept(t *testing.T) {
+func TestVRead_ReturnsEachKeptVersion(t *testing.T) {
 	t.Parallel()
 	s, _ := newStore(store.Options{MaxVersions: 3})
 	var changes []*store.Change
@@ -334,7 +334,7 @@ func TestIfMatch(t *testing.T) {
 	}
 }
 
-func TestIfMatch_NothingThereNeverMatches(t *testing.T) {
+func TestIfMatch_NeverMatchesAMissingResource(t *testing.T) {
 	t.Parallel()
 	s, _ := newStore(store.Options{})
 	put(t, s, "gone", "a")
@@ -342,9 +342,9 @@ func TestIfMatch_NothingThereNeverMatches(t *testing.T) {
 	for _, id := range []string{"never", "gone"} {
 		for _, ifMatch := range []string{"*", `W/"1"`, `W/"2"`} {
 			_, err := s.Update("Patient", id, patient(t, "b"), ifMatch)
-			wantRefused(t, err, http.StatusPreconditionFailed, "conflict", "there is no current Patient/"+id)
+			wantRefused(t, err, http.StatusPreconditionFailed, "conflict", "Patient/"+id+" does not exist")
 			_, err = s.Delete("Patient", id, ifMatch)
-			wantRefused(t, err, http.StatusPreconditionFailed, "conflict", "there is no current Patient/"+id)
+			wantRefused(t, err, http.StatusPreconditionFailed, "conflict", "Patient/"+id+" does not exist")
 		}
 	}
 	if got := s.Count(); got != 0 {
@@ -389,7 +389,7 @@ func TestStore_Full(t *testing.T) {
 	put(t, s, "c", "x")
 }
 
-func TestStore_RemembersABoundedNumberOfDeletions(t *testing.T) {
+func TestStore_KeepsALimitedNumberOfTombstones(t *testing.T) {
 	t.Parallel()
 	s, _ := newStore(store.Options{MaxDeleted: 2})
 	for _, id := range []string{"a", "b", "c"} {
@@ -408,7 +408,7 @@ func TestStore_RemembersABoundedNumberOfDeletions(t *testing.T) {
 	}
 }
 
-func TestReset_ForgetsEverything(t *testing.T) {
+func TestReset_RemovesEverything(t *testing.T) {
 	t.Parallel()
 	s, _ := newStore(store.Options{})
 	held := put(t, s, "a", "x").Current
@@ -427,7 +427,7 @@ func TestReset_ForgetsEverything(t *testing.T) {
 	}
 }
 
-// One writer, many readers: what a reader gets is whole and does not change.
+// With one writer and many readers, every version a reader gets is complete and never changes.
 func TestStore_ReadersSeeWholeVersions(t *testing.T) {
 	t.Parallel()
 	s, _ := newStore(store.Options{MaxVersions: 5})
@@ -470,7 +470,7 @@ func TestStore_ReadersSeeWholeVersions(t *testing.T) {
 	readers.Wait()
 }
 
-// The change that made a version is the change that was answered then.
+// ChangeTo returns the change that the write returned.
 func TestChangeTo(t *testing.T) {
 	t.Parallel()
 	s := store.New(fhir.R5, clock.NewManual(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)), random.Seeded(1), store.Options{MaxVersions: 3})
@@ -493,7 +493,7 @@ func TestChangeTo(t *testing.T) {
 			got := s.ChangeTo("Patient", "p", want.VersionID)
 			if i < from {
 				if got != nil {
-					t.Errorf("version %s: got %+v, want none, as what was before is not kept", want.VersionID, got)
+					t.Errorf("version %s: got %+v, want none, because the version before it is not kept", want.VersionID, got)
 				}
 			} else if got == nil || *got != *want {
 				t.Errorf("version %s: got %+v, want %+v", want.VersionID, got, want)
@@ -506,19 +506,19 @@ func TestChangeTo(t *testing.T) {
 	note(s.Update("Patient", "p", patient("C"), ""))
 	check(2) // version 2 is the oldest kept
 	if s.ChangeTo("Patient", "p", "9") != nil || s.ChangeTo("Patient", "q", "1") != nil {
-		t.Error("there is a change to what never was")
+		t.Error("got a change to a version that never existed")
 	}
 }
 
-// A store that holds too much forgets former versions first, and then takes nothing
-// more until something is deleted.
+// A store that holds too many bytes drops old versions first, and then refuses writes
+// until something is deleted.
 func TestMaxBytes(t *testing.T) {
 	t.Parallel()
 	s := store.New(fhir.R5, clock.NewManual(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)), random.Seeded(1), store.Options{MaxBytes: 10_000})
 	large := func() *fhir.Object {
 		return fhir.NewObject("resourceType", "Patient", "name", []any{fhir.NewObject("text", strings.Repeat("x", 3000))})
 	}
-	for range 10 { // versions of one make way for each other
+	for range 10 { // old versions of one resource are dropped
 		if _, err := s.Update("Patient", "a", large(), ""); err != nil {
 			t.Fatal(err)
 		}
@@ -527,7 +527,7 @@ func TestMaxBytes(t *testing.T) {
 		t.Errorf("%d versions of 3 kB are kept in 10 kB", len(versions))
 	}
 	if _, err := s.VRead("Patient", "a", "1"); err == nil || !strings.Contains(err.Error(), "no longer kept") {
-		t.Errorf("version 1: got %v, want that it is no longer kept", err)
+		t.Errorf("version 1: got %v, want not found, no longer kept", err)
 	}
 	var refused *fhir.Error
 	for _, id := range []string{"b", "c", "d", "e"} {

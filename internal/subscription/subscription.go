@@ -167,7 +167,7 @@ func (s *subscription) appendTo(o *fhir.Occurrence) (int64, *fhir.Error) {
 	}
 	if dormant(s.status) {
 		return 0, fhir.Refuse(http.StatusUnprocessableEntity, "business-rule",
-			`Subscription/%s is %s and makes no events; set its status to "requested" first`, s.id, s.status)
+			`Subscription/%s is %s, so it gets no events; set its status to "requested" first`, s.id, s.status)
 	}
 	return s.appendLocked(o), nil
 }

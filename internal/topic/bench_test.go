@@ -26,7 +26,8 @@ func BenchmarkMatch(b *testing.B) {
 	}
 }
 
-// A write looks at the topics of its type only, however many others there are.
+// A write matches the topics of its type only, so the number of others does not
+// matter.
 func BenchmarkForType(b *testing.B) {
 	c := topic.NewCatalogue()
 	for _, typ := range fhir.R5.ResourceTypes() {

@@ -9,17 +9,16 @@ import (
 	"sync"
 )
 
-// Catalogue is the set of topics of a room, by the id of their resource. It is safe
-// for concurrent use: a reader sees the topics as they are between two calls of Put,
-// Remove or Clear. Its lock is held for memory work only.
+// Catalogue holds topics by the id of the resource that defines each. It is safe for
+// concurrent use. Its lock is held for memory work only.
 type Catalogue struct {
-	mu     sync.RWMutex // guards all below
+	mu     sync.RWMutex // guards the fields below
 	byKey  map[string]*Topic
-	order  []*Topic            // in order of their being stored; the last one stored is last
-	byType map[string][]*Topic // made when asked for; a slice in it never changes
+	order  []*Topic            // in the order in which they were stored
+	byType map[string][]*Topic // built on demand; its slices are never modified
 }
 
-// NewCatalogue makes an empty catalogue.
+// NewCatalogue returns an empty catalogue.
 func NewCatalogue() *Catalogue {
 	c := &Catalogue{}
 	c.Clear()
@@ -33,15 +32,15 @@ func (c *Catalogue) Clear() {
 	c.byKey, c.order, c.byType = map[string]*Topic{}, nil, map[string][]*Topic{}
 }
 
-// Clone is a catalogue of the same topics that can be changed by itself.
+// Clone returns a copy of the catalogue that can be changed independently.
 func (c *Catalogue) Clone() *Catalogue {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	return &Catalogue{byKey: maps.Clone(c.byKey), order: slices.Clone(c.order), byType: map[string][]*Topic{}}
 }
 
-// Put adds a topic under the id of its resource, or replaces it in one step. The
-// topic must not be in use yet.
+// Put adds a topic under the id of its resource, or replaces the topic that has the
+// id. The topic must not be in use yet.
 func (c *Catalogue) Put(id string, t *Topic) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -52,7 +51,7 @@ func (c *Catalogue) Put(id string, t *Topic) {
 	c.byType = map[string][]*Topic{}
 }
 
-// Remove removes the topic of a resource.
+// Remove removes the topic that a resource defines.
 func (c *Catalogue) Remove(id string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -67,7 +66,7 @@ func (c *Catalogue) removeLocked(id string) {
 	}
 }
 
-// ByKey finds a topic by the id of its resource.
+// ByKey returns the topic that a resource defines, by the id of the resource.
 func (c *Catalogue) ByKey(key string) (*Topic, bool) {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
@@ -75,8 +74,9 @@ func (c *Catalogue) ByKey(key string) (*Topic, bool) {
 	return t, ok
 }
 
-// Holder is the id of the resource that defines a url in a version.
-func (c *Catalogue) Holder(url, version string) (id string, ok bool) {
+// DefinedBy returns the id of the resource that defines a topic with this url and
+// version.
+func (c *Catalogue) DefinedBy(url, version string) (id string, ok bool) {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	for _, t := range c.order {
@@ -87,8 +87,8 @@ func (c *Catalogue) Holder(url, version string) (id string, ok bool) {
 	return "", false
 }
 
-// Resolve finds the topic of a canonical. Without a version it is the latest
-// one, of equal or incomparable ones the last stored (TOP-21).
+// Resolve returns the topic that a canonical names. Without a version, that is the
+// latest one; of equal versions, the last stored (TOP-21).
 func (c *Catalogue) Resolve(canonical string) (*Topic, bool) {
 	url, version, versioned := strings.Cut(canonical, "|")
 	c.mu.RLock()
@@ -105,8 +105,9 @@ func (c *Catalogue) Resolve(canonical string) (*Topic, bool) {
 	return best, best != nil
 }
 
-// compareVersions compares two versions part by part: numbers as such, other
-// parts as text; a part more is later, except for a pre-release after "-".
+// compareVersions compares two versions part by part: numbers by value, other parts
+// as text. The version with more parts is later, but a pre-release (after "-") is
+// earlier.
 func compareVersions(a, b string) int {
 	aMain, aPre, _ := strings.Cut(a, "-")
 	bMain, bPre, _ := strings.Cut(b, "-")
@@ -140,14 +141,14 @@ func compareParts(a, b string) int {
 	return cmp.Compare(len(as), len(bs))
 }
 
-// All lists the topics in order of their being stored.
+// All returns the topics in the order in which they were stored.
 func (c *Catalogue) All() []*Topic {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	return slices.Clone(c.order)
 }
 
-// URLs lists the canonical URLs of all topics, sorted, each once.
+// URLs returns the canonical URLs of all topics, sorted, without duplicates.
 func (c *Catalogue) URLs() []string {
 	var urls []string
 	for _, t := range c.All() {
@@ -157,8 +158,8 @@ func (c *Catalogue) URLs() []string {
 	return slices.Compact(urls)
 }
 
-// ForType lists the topics with a trigger on a resource type, in order of their
-// being stored.
+// ForType returns the topics that have a trigger on a resource type, in the order in
+// which they were stored.
 func (c *Catalogue) ForType(typ string) []*Topic {
 	c.mu.RLock()
 	found, ok := c.byType[typ]

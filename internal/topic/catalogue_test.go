@@ -18,7 +18,7 @@ func versioned(t testing.TB, url, version, trigger string) *topic.Topic {
 	return compiled
 }
 
-// TOP-21: the version asked for, else the latest, else the last stored.
+// TOP-21: the version in the canonical, or else the latest, or else the last stored.
 func TestCatalogue_Resolve(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
@@ -27,17 +27,17 @@ func TestCatalogue_Resolve(t *testing.T) {
 		want         string // key, which is the place in stored
 	}{
 		{"numbers, not text", "1.9.0 1.10.0 1.2.0", "http://t", "1"},
-		{"whatever the order", "2.0.0 1.0.0", "http://t", "0"},
+		{"in any order", "2.0.0 1.0.0", "http://t", "0"},
 		{"a pre-release is earlier", "1.0.0 1.0.0-beta.1", "http://t", "0"},
 		{"pre-releases by their numbers", "1.0.0-beta.10 1.0.0-beta.9", "http://t", "0"},
-		{"a part more is later", "1.0.1 1.0", "http://t", "0"},
+		{"one more part is later", "1.0.1 1.0", "http://t", "0"},
 		{"any version before none", "1.0.0 -", "http://t", "0"},
-		{"of equal ones the last stored", "1.0.0 1.0.0", "http://t", "1"},
+		{"equal versions: the last stored", "1.0.0 1.0.0", "http://t", "1"},
 		{"without versions the last stored", "- -", "http://t", "1"},
 		{"dates", "2025-12-01 2026-01-01", "http://t", "1"},
-		{"the one asked for", "1.0.0 2.0.0", "http://t|1.0.0", "0"},
-		{"one there is not", "1.0.0", "http://t|3.0.0", ""},
-		{"part of one", "1.0.0", "http://t|1.0", ""},
+		{"the version asked for", "1.0.0 2.0.0", "http://t|1.0.0", "0"},
+		{"a missing version", "1.0.0", "http://t|3.0.0", ""},
+		{"part of a version", "1.0.0", "http://t|1.0", ""},
 		{"another url", "1.0.0", "http://u", ""},
 		{"a longer url", "1.0.0", "http://t/x", ""},
 	}
@@ -75,16 +75,16 @@ func TestCatalogue_PutAndRemove(t *testing.T) {
 	if got := keys("Encounter") + "; " + keys("Patient") + "; " + keys("Task"); got != "a any; b any; any" {
 		t.Errorf("by type: %s", got)
 	}
-	if id, ok := c.Holder("http://t", "2"); !ok || id != "b" {
+	if id, ok := c.DefinedBy("http://t", "2"); !ok || id != "b" {
 		t.Errorf("Holder of version 2: got %s %v, want b", id, ok)
 	}
-	if _, ok := c.Holder("http://t", ""); ok {
-		t.Error("somebody holds http://t without a version")
+	if _, ok := c.DefinedBy("http://t", ""); ok {
+		t.Error("got a resource for http://t without a version")
 	}
 	if got := c.URLs(); !slices.Equal(got, []string{"http://t", "http://u"}) {
 		t.Errorf("URLs: %v", got)
 	}
-	c.Put("a", versioned(t, "http://t", "1", "Task")) // replaced: stored last now
+	c.Put("a", versioned(t, "http://t", "1", "Task")) // replaced, so it was stored last
 	if got := keys("Encounter") + "; " + keys("Task"); got != "any; any a" {
 		t.Errorf("by type after a change: %s", got)
 	}

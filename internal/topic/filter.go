@@ -10,17 +10,17 @@ import (
 	"signalfhir/internal/search"
 )
 
-// Filters are the compiled filters of one subscription. All have to let an event
-// pass (FLT-1).
+// Filters are the compiled filters of one subscription. An event must pass all of
+// them (FLT-1).
 type Filters struct{ filters []filter }
 
-// filter is one filterBy, with a condition for each type it applies to.
+// filter is one filterBy, with a condition for each type that it applies to.
 type filter struct {
 	conditions map[string]*search.Condition
 }
 
-// CompileFilters compiles the filters of a subscription on the topic. Each
-// problem is an issue with its place (FLT-4 to FLT-11).
+// CompileFilters compiles the filters of a subscription to the topic. It returns an
+// issue for each problem (FLT-4 to FLT-11).
 func (t *Topic) CompileFilters(filters []fhir.Filter) (*Filters, []fhir.Issue) {
 	compiled := &Filters{}
 	var issues []fhir.Issue
@@ -36,7 +36,7 @@ func (t *Topic) compileFilter(f fhir.Filter) (filter, []fhir.Issue) {
 	one := filter{conditions: map[string]*search.Condition{}}
 	offered := t.offers(f)
 	if len(offered) == 0 {
-		return one, []fhir.Issue{broken("not-supported", f.At("filterParameter"), "the topic offers no filter "+f.Parameter+onType(f.ResourceType)+"; it offers "+t.offer())}
+		return one, []fhir.Issue{broken("not-supported", f.At("filterParameter"), "the topic offers no filter "+f.Parameter+onType(f.ResourceType)+"; it offers "+t.offerText())}
 	}
 	var issues []fhir.Issue
 	if f.Comparator != "" && !slices.ContainsFunc(offered, func(c fhir.CanFilterBy) bool { return slices.Contains(c.Comparators, f.Comparator) }) {
@@ -46,7 +46,7 @@ func (t *Topic) compileFilter(f fhir.Filter) (filter, []fhir.Issue) {
 		issues = append(issues, broken("not-supported", f.At("modifier"), notOffered("modifier", f.Modifier, f.Parameter, modifiers(offered))))
 	}
 	if f.Modifier == "type" {
-		issues = append(issues, broken("not-supported", f.At("modifier"), "the modifier type cannot name a type here; write it into the value, as in Patient/123 (FLT-10)"))
+		issues = append(issues, broken("not-supported", f.At("modifier"), "a filter cannot use the modifier type; write the type in the value, as in Patient/123 (FLT-10)"))
 	}
 	if len(issues) > 0 {
 		return one, issues
@@ -70,7 +70,7 @@ func onType(typ string) string {
 
 func notOffered(what, got, parameter string, offered []string) string {
 	if len(offered) == 0 {
-		return fmt.Sprintf("the topic offers the filter %s without any %s, so only plain equality; leave %s out", parameter, what, got)
+		return fmt.Sprintf("the topic offers the filter %s without a %s, only for equality; leave %s out", parameter, what, got)
 	}
 	return fmt.Sprintf("the topic does not offer the %s %s for the filter %s; it offers %s", what, got, parameter, strings.Join(offered, ", "))
 }
@@ -91,7 +91,7 @@ func modifiers(offered []fhir.CanFilterBy) []string {
 	return all
 }
 
-// offers lists what the topic offers for a filter.
+// offers returns the canFilterBy elements of the topic that match a filter.
 func (t *Topic) offers(f fhir.Filter) []fhir.CanFilterBy {
 	var offered []fhir.CanFilterBy
 	for _, c := range t.topic.CanFilterBy {
@@ -107,8 +107,8 @@ func (t *Topic) offers(f fhir.Filter) []fhir.CanFilterBy {
 
 func isAny(typ string) bool { return typ == "Resource" || typ == "DomainResource" }
 
-// offer says what filters the topic has, for people.
-func (t *Topic) offer() string {
+// offerText lists the filters that the topic offers, for an error text.
+func (t *Topic) offerText() string {
 	var names []string
 	for _, c := range t.topic.CanFilterBy {
 		name := c.Parameter
@@ -123,7 +123,7 @@ func (t *Topic) offer() string {
 	return strings.Join(names, ", ")
 }
 
-// appliesTo lists the types of focus a filter is about (FLT-2).
+// appliesTo returns the types of focus that a filter applies to (FLT-2).
 func (t *Topic) appliesTo(f fhir.Filter, offered []fhir.CanFilterBy) []string {
 	if f.ResourceType != "" && !isAny(f.ResourceType) {
 		return []string{f.ResourceType}
@@ -140,8 +140,9 @@ func (t *Topic) appliesTo(f fhir.Filter, offered []fhir.CanFilterBy) []string {
 	return types
 }
 
-// focusTypes lists the types of focus an event of the topic can have which have
-// the parameter of the filter; where none has, one of them for the refusal to name.
+// focusTypes returns the types of focus that an event of the topic can have and that
+// have the parameter of the filter. If no type has it, focusTypes returns one type for
+// the error text to name.
 func (t *Topic) focusTypes(f fhir.Filter, offered []fhir.CanFilterBy) []string {
 	all := t.Resources()
 	if slices.ContainsFunc(t.triggers, func(g trigger) bool { return isAny(g.Resource) }) {
@@ -162,8 +163,9 @@ func (t *Topic) focusTypes(f fhir.Filter, offered []fhir.CanFilterBy) []string {
 	return []string{"Resource"}
 }
 
-// defined finds the search parameter the topic defines the name of a filter by on
-// one type, or the one whose URL the name is; nil where there is none (FLT-5).
+// defined returns the search parameter on one type that the topic names in
+// filterDefinition, or whose URL is the name of the filter; nil if there is none
+// (FLT-5).
 func (t *Topic) defined(typ string, f fhir.Filter, offered []fhir.CanFilterBy) *search.Parameter {
 	for _, c := range offered {
 		if c.Definition == "" || c.Resource != "" && c.Resource != typ && !isAny(c.Resource) {
@@ -180,8 +182,9 @@ func (t *Topic) defined(typ string, f fhir.Filter, offered []fhir.CanFilterBy) *
 	return nil
 }
 
-// parameters are those a filter stands for on one type: the one the topic defines
-// its name by, else those of that name, at the end of its chain (FLT-5, FLT-7).
+// parameters returns the search parameters that a filter uses on one type: the
+// defined one, or else those with the name of the filter, at the end of its chain
+// (FLT-5, FLT-7).
 func (t *Topic) parameters(typ string, f fhir.Filter, offered []fhir.CanFilterBy) []*search.Parameter {
 	if p := t.defined(typ, f, offered); p != nil {
 		return []*search.Parameter{p}
@@ -189,7 +192,7 @@ func (t *Topic) parameters(typ string, f fhir.Filter, offered []fhir.CanFilterBy
 	return search.Named(t.scope.Release, typ, f.Parameter)
 }
 
-// condition makes the search condition a filter stands for on one type.
+// condition compiles a filter to a search condition on one type.
 func (t *Topic) condition(typ string, f fhir.Filter, offered []fhir.CanFilterBy) (*search.Condition, *fhir.Issue) {
 	refuse := func(code, member, text string) (*search.Condition, *fhir.Issue) {
 		issue := broken(code, f.At(member), text)
@@ -197,10 +200,10 @@ func (t *Topic) condition(typ string, f fhir.Filter, offered []fhir.CanFilterBy)
 	}
 	parameters := t.parameters(typ, f, offered)
 	if len(parameters) == 0 {
-		return refuse("not-supported", "filterParameter", f.Parameter+" is no search parameter of "+typ+" this server knows, and the topic names no definition it knows (FLT-6)")
+		return refuse("not-supported", "filterParameter", f.Parameter+" is not a known search parameter of "+typ+", and the topic has no filterDefinition that this server knows (FLT-6)")
 	}
-	// A chain may end in parameters of several types: one of dates has prefixes where
-	// the first has none.
+	// A chain may end in parameters of several types: a date has prefixes even if the
+	// first parameter has none.
 	var prefixes []string
 	supported := false
 	for _, p := range parameters {
@@ -208,11 +211,11 @@ func (t *Topic) condition(typ string, f fhir.Filter, offered []fhir.CanFilterBy)
 		supported = supported || p.Supported()
 	}
 	if f.Comparator != "" && len(prefixes) > 0 {
-		issue := broken("value", f.At("value"), "the comparator "+f.Comparator+" and the prefix of "+f.Value+" say it twice; keep one")
-		issue.Rule = false // a question of form: 400 (FLT-9)
+		issue := broken("value", f.At("value"), "the comparator "+f.Comparator+" and the prefix of "+f.Value+" both compare; keep one of them")
+		issue.Rule = false // malformed, so 400 (FLT-9)
 		return nil, &issue
 	}
-	// A prefix is a comparator written into the value: it has to be offered too.
+	// A prefix is a comparator written in the value, so the topic must offer it too.
 	for _, prefix := range prefixes {
 		if prefix != "eq" && !slices.Contains(comparators(offered), prefix) {
 			return refuse("not-supported", "value", notOffered("comparator", prefix, f.Parameter, comparators(offered))+" (FLT-11)")
@@ -232,7 +235,7 @@ func (t *Topic) condition(typ string, f fhir.Filter, offered []fhir.CanFilterBy)
 	return condition, nil
 }
 
-// search makes the condition of a filter that was checked.
+// search compiles a filter that was checked.
 func (t *Topic) search(typ string, f fhir.Filter, offered []fhir.CanFilterBy) (*search.Condition, *fhir.Error) {
 	if p := t.defined(typ, f, offered); p != nil {
 		return t.scope.ConditionOn(p, f.Modifier, f.Comparator, f.Value)
@@ -244,9 +247,9 @@ func (t *Topic) search(typ string, f fhir.Filter, offered []fhir.CanFilterBy) (*
 	return t.scope.Condition(typ, name, f.Comparator, f.Value)
 }
 
-// Match tells whether a resource passes every filter that applies to its type
-// (FLT-1, FLT-3), and in words how each compared; where some do not let it pass,
-// how those did.
+// Match reports whether a resource passes every filter that applies to its type
+// (FLT-1, FLT-3). It also says in words how each filter compared, or, if some failed,
+// how those compared.
 func (f *Filters) Match(state *fhir.Resource) (bool, []string) {
 	var passed, failed []string
 	for _, one := range f.filters {
@@ -267,24 +270,24 @@ func (f *Filters) Match(state *fhir.Resource) (bool, []string) {
 	return true, passed
 }
 
-// Index answers a name of what the filters look at first, and the values of which
-// an event's resource has to have one there to pass. The name is "" where events
-// cannot be told apart that way: then each has to be asked with Match. Filters of
-// one topic whose name is the same look at the same thing.
-func (f *Filters) Index() (name string, values []string) {
+// Index returns the key and the values under which the filters can be indexed. A
+// resource can pass only if it has one of the values at the place that the key names.
+// Filters of one topic that return the same key look at the same place. If key is "",
+// the filters cannot be indexed, and Match must be called for every event.
+func (f *Filters) Index() (key string, values []string) {
 	if i := f.indexed(); i >= 0 {
 		for _, typ := range slices.Sorted(maps.Keys(f.filters[i].conditions)) {
 			p, keys, _ := f.filters[i].conditions[typ].Keys()
-			name += typ + "." + p.Name + " "
+			key += typ + "." + p.Name + " "
 			values = append(values, keys...)
 		}
 	}
 	slices.Sort(values)
-	return name, slices.Compact(values)
+	return key, slices.Compact(values)
 }
 
-// indexed is the place of the first filter that looks for plain values whatever
-// the type of the focus, -1 where there is none.
+// indexed returns the index of the first filter that compares for equality on every
+// type of focus, or -1 if there is none.
 func (f *Filters) indexed() int {
 	return slices.IndexFunc(f.filters, func(one filter) bool {
 		for _, condition := range one.conditions {
@@ -296,8 +299,9 @@ func (f *Filters) indexed() int {
 	})
 }
 
-// Values answers what a resource has where Index looks; applies is false where
-// that says nothing about it, so that Match has to be asked (FLT-3).
+// Values returns the values that a resource has at the place that the key of Index
+// names. applies is false if the indexed filter does not apply to the resource; then
+// Match must be called (FLT-3).
 func (f *Filters) Values(state *fhir.Resource) (values []string, applies bool) {
 	i := f.indexed()
 	if i < 0 {

@@ -12,7 +12,7 @@ import (
 
 const clinicalPatient = "http://hl7.org/fhir/SearchParameter/clinical-patient"
 
-// offering is a topic about Encounters and Patients with these filters.
+// offering compiles a topic about Encounters and Patients with these filters.
 func offering(t testing.TB, canFilterBy string) *topic.Topic {
 	t.Helper()
 	return mustCompile(t, `"resourceTrigger":[{"resource":"Encounter"},{"resource":"Patient"}],"canFilterBy":[`+canFilterBy+`]`)
@@ -45,7 +45,7 @@ func TestFilters_Match(t *testing.T) {
 			[]fhir.Filter{by("Encounter", "patient", "", "", "Patient/123"), by("Encounter", "status", "", "", "in-progress")}, true, true},
 		{"FLT-1: one does not", onPatient + "," + onStatus,
 			[]fhir.Filter{by("Encounter", "patient", "", "", "Patient/123"), by("Encounter", "status", "", "", "planned")}, false, true},
-		{"FLT-2: without resourceType where the topic offers it", onPatient,
+		{"FLT-2: without resourceType, for the type the topic offers", onPatient,
 			[]fhir.Filter{by("", "patient", "", "", "Patient/9")}, false, true},
 		{"FLT-2: without resourceType on every type", onID, []fhir.Filter{by("", "_id", "", "", "2")}, true, false},
 		{"FLT-2: without resourceType on the types that have it", `{"filterParameter":"class"}`, []fhir.Filter{by("", "class", "", "", "AMB")}, false, true},
@@ -86,7 +86,7 @@ func TestFilters_Match(t *testing.T) {
 	}
 }
 
-// Filters that look at other resources than the focus (FLT-7, FLT-12), and by
+// Filters that read other resources than the focus (FLT-7, FLT-12), and filters by
 // every type of parameter (FLT-8, FLT-9).
 func TestFilters_OverStoredResources(t *testing.T) {
 	t.Parallel()
@@ -182,7 +182,7 @@ func TestCompileFilters_Refuses(t *testing.T) {
 		{"FLT-6: a label without definition", by("Encounter", "mood", "", "", "x"), "not-supported", "filterParameter", true},
 		{"FLT-6: a label with an unknown one", by("Encounter", "mood2", "", "", "x"), "not-supported", "filterParameter", true},
 		{"FLT-7: a chain that leads nowhere", by("Encounter", "patient.colour", "", "", "red"), "not-supported", "filterParameter", true},
-		{"FLT-7: a chain through what is no reference", by("Encounter", "status.name", "", "", "x"), "not-supported", "filterParameter", true},
+		{"FLT-7: a chain through a parameter that is not a reference", by("Encounter", "status.name", "", "", "x"), "not-supported", "filterParameter", true},
 		{"FLT-9: comparator and prefix", by("Encounter", "date", "ge", "", "lt2026"), "value", "value", false},
 		{"FLT-10: type", by("Encounter", "subject", "", "type", "Patient/1"), "not-supported", "modifier", true},
 		{"FLT-11: comparator not listed", by("Encounter", "date", "lt", "", "2026"), "not-supported", "comparator", true},
@@ -210,7 +210,7 @@ func TestCompileFilters_Refuses(t *testing.T) {
 	}
 }
 
-// FLT-4: what is not offered may be allowed all the same, but not what does not exist.
+// FLT-4: AnyFilter allows filters that are not offered, but not unknown ones.
 func TestAnyFilter(t *testing.T) {
 	t.Parallel()
 	compiled, _ := topic.Compile(r5, read(t, `"resourceTrigger":[{"resource":"Encounter"}],"canFilterBy":[{"resource":"Encounter","filterParameter":"patient"}]`), topic.AnyFilter())
@@ -229,8 +229,8 @@ func TestAnyFilter(t *testing.T) {
 	}
 }
 
-// Every filter is looked at, and each refusal says what would be right.
-func TestCompileFilters_TellsEachProblem(t *testing.T) {
+// Every filter is checked, and each issue says what would be right.
+func TestCompileFilters_ReportsEachProblem(t *testing.T) {
 	t.Parallel()
 	compiled := offering(t, `{"resource":"Encounter","filterParameter":"patient","modifier":["missing"]}`)
 	f1, f2 := by("Encounter", "status", "", "", "x"), by("Encounter", "patient", "ge", "not", "1")
@@ -250,7 +250,7 @@ func TestCompileFilters_TellsEachProblem(t *testing.T) {
 	}
 }
 
-// Vectors 5 and 6, FLT-14: on a delete the filter looks at the state there was.
+// Vectors 5 and 6, FLT-14: on a delete the filter reads the last state.
 func TestFilters_OfADelete(t *testing.T) {
 	t.Parallel()
 	compiled := offering(t, `{"resource":"Encounter","filterParameter":"patient"}`)

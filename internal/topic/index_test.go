@@ -12,9 +12,8 @@ import (
 	"signalfhir/internal/topic"
 )
 
-// Filters that are found by values let nothing pass they are not found for, also
-// where other filters of the same name are asked where to look: an event that
-// passes and is not found is lost.
+// An event that passes an indexed filter is always found through the index, even if
+// another filter with the same key reads the values. Otherwise it would be lost.
 func TestIndex_FindsWhateverPasses(t *testing.T) {
 	t.Parallel()
 	stored := searchtest.Source{parse(t, "Patient", `"id":"1","gender":"male"`)}
@@ -60,7 +59,7 @@ func TestIndex_FindsWhateverPasses(t *testing.T) {
 						continue
 					}
 					found++
-					for _, other := range all { // any of its group may be asked where to look
+					for _, other := range all { // any filter of the group may read the values
 						if named, _ := other.Index(); named != name {
 							continue
 						}

@@ -7,10 +7,10 @@ import (
 	"signalfhir/internal/fhir"
 )
 
-// Context answers the resources the topic's notificationShape adds to an event
-// about focus, each once, never the focus itself, in the order of the shape.
-// What a shape asks for beyond plain includes, such as &iterate, is left out
-// (NB-12).
+// Context returns the resources that the notificationShape of the topic adds to an
+// event about focus, in the order of the shape, without duplicates and without the
+// focus itself. It ignores what a shape asks for beyond plain includes, such as
+// &iterate (NB-12).
 func (t *Topic) Context(focus *fhir.Resource) []*fhir.Resource {
 	var context []*fhir.Resource
 	seen := map[string]bool{focus.Reference(): true}
@@ -40,8 +40,9 @@ func (t *Topic) Context(focus *fhir.Resource) []*fhir.Resource {
 	return context
 }
 
-// leftOut warns of what the shapes ask for and notifications will not have.
-func (t *Topic) leftOut() []fhir.Issue {
+// unsupportedShapes returns a warning for each include that notifications will not
+// follow.
+func (t *Topic) unsupportedShapes() []fhir.Issue {
 	var issues []fhir.Issue
 	check := func(at string, texts []string) {
 		for i, text := range texts {
@@ -51,13 +52,13 @@ func (t *Topic) leftOut() []fhir.Issue {
 			case err != nil:
 				why = err.Error()
 			case strings.Contains(text, "&"):
-				why = fmt.Sprintf("%q: what stands behind the & is not evaluated", text)
+				why = fmt.Sprintf("%q: the part after & is ignored", text)
 			default:
 				continue
 			}
 			issues = append(issues, fhir.Issue{
 				Severity: "warning", Code: "not-supported",
-				Diagnostics: "left out of notifications (NB-12): " + why,
+				Diagnostics: "not included in notifications (NB-12): " + why,
 				Expression:  []string{fmt.Sprintf("%s[%d]", at, i)},
 			})
 		}
@@ -69,8 +70,8 @@ func (t *Topic) leftOut() []fhir.Issue {
 	return issues
 }
 
-// plainInclude is "Encounter:patient" of that, with "_include=" before it or
-// "&iterate=…" behind it.
+// plainInclude removes a leading "_include=" and a trailing "&iterate=…" from
+// "Encounter:patient".
 func plainInclude(text string) string {
 	if _, after, ok := strings.Cut(text, "include="); ok {
 		text = after

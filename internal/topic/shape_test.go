@@ -63,8 +63,8 @@ func TestContext(t *testing.T) {
 	}
 }
 
-// NB-12: what is left out is told when the topic is written.
-func TestCompile_WarnsOfWhatShapesLeaveOut(t *testing.T) {
+// NB-12: a write of the topic warns of includes that notifications will not follow.
+func TestCompile_WarnsOfUnsupportedShapes(t *testing.T) {
 	t.Parallel()
 	_, issues := topic.Compile(search.Scope{Release: fhir.R5}, read(t, onEncounter("")+`,"notificationShape":[
 		{"resource":"Encounter","include":["Encounter:patient","Encounter:colour","Encounter:patient&iterate=Patient.link"]},
@@ -74,9 +74,9 @@ func TestCompile_WarnsOfWhatShapesLeaveOut(t *testing.T) {
 		got = append(got, issue.Severity+" "+issue.Expression[0]+": "+issue.Diagnostics)
 	}
 	want := []string{
-		`warning SubscriptionTopic.notificationShape[0].include[1]: left out of notifications (NB-12): "Encounter:colour": Encounter has no search parameter colour; expected Type:parameter or Type:parameter:Target, as in Encounter:patient`,
-		`warning SubscriptionTopic.notificationShape[0].include[2]: left out of notifications (NB-12): "Encounter:patient&iterate=Patient.link": what stands behind the & is not evaluated`,
-		`warning SubscriptionTopic.notificationShape[1].revInclude[1]: left out of notifications (NB-12): "Observation:status": status is a token, not a reference; expected Type:parameter or Type:parameter:Target, as in Encounter:patient`,
+		`warning SubscriptionTopic.notificationShape[0].include[1]: not included in notifications (NB-12): "Encounter:colour": Encounter has no search parameter colour; expected Type:parameter or Type:parameter:Target, as in Encounter:patient`,
+		`warning SubscriptionTopic.notificationShape[0].include[2]: not included in notifications (NB-12): "Encounter:patient&iterate=Patient.link": the part after & is ignored`,
+		`warning SubscriptionTopic.notificationShape[1].revInclude[1]: not included in notifications (NB-12): "Observation:status": status is a token, not a reference; expected Type:parameter or Type:parameter:Target, as in Encounter:patient`,
 	}
 	if strings.Join(got, "\n") != strings.Join(want, "\n") {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))

@@ -11,10 +11,10 @@ import (
 	"signalfhir/internal/topic"
 )
 
-// r5 is a scope without other resources.
+// r5 is a scope that has no stored resources.
 var r5 = search.Scope{Release: fhir.R5}
 
-// parse makes a resource of its members without resourceType.
+// parse returns a resource of a type with these members.
 func parse(t testing.TB, typ, members string) *fhir.Resource {
 	t.Helper()
 	text := fmt.Sprintf(`{"resourceType":%q`, typ)
@@ -28,7 +28,7 @@ func parse(t testing.TB, typ, members string) *fhir.Resource {
 	return fhir.NewResource(fhir.R5, o)
 }
 
-// encounter is an Encounter in a status, nil for "".
+// encounter returns an Encounter with a status, or nil for "".
 func encounter(t testing.TB, status string) *fhir.Resource {
 	t.Helper()
 	if status == "" {
@@ -37,7 +37,7 @@ func encounter(t testing.TB, status string) *fhir.Resource {
 	return parse(t, "Encounter", fmt.Sprintf(`"id":"2","status":%q,"subject":{"reference":"Patient/123"}`, status))
 }
 
-// change is what happened between two states, nil where there was none.
+// change returns the change from one state to another; nil means that there is none.
 func change(previous, current *fhir.Resource) *store.Change {
 	c := &store.Change{Interaction: store.Update, Previous: previous, Current: current}
 	switch {
@@ -49,13 +49,13 @@ func change(previous, current *fhir.Resource) *store.Change {
 	return c
 }
 
-// compile makes a topic of its members besides resourceType, url and status.
+// compile compiles a topic from its members besides resourceType, url and status.
 func compile(t testing.TB, members string) (*topic.Topic, []fhir.Issue) {
 	t.Helper()
 	return topic.Compile(r5, read(t, members))
 }
 
-// read reads a topic of its members besides resourceType, url and status.
+// read reads a topic from its members besides resourceType, url and status.
 func read(t testing.TB, members string) *fhir.Topic {
 	t.Helper()
 	text := `"url":"http://example.org/topic","status":"active"`
@@ -76,7 +76,7 @@ func mustCompile(t testing.TB, members string) *topic.Topic {
 	return mustCompileOver(t, nil, members)
 }
 
-// mustCompileOver is mustCompile where other resources are stored.
+// mustCompileOver is like mustCompile, with these resources stored.
 func mustCompileOver(t testing.TB, stored searchtest.Source, members string) *topic.Topic {
 	t.Helper()
 	compiled, issues := topic.Compile(search.Scope{Release: fhir.R5, Source: stored}, read(t, members))
@@ -86,7 +86,7 @@ func mustCompileOver(t testing.TB, stored searchtest.Source, members string) *to
 	return compiled
 }
 
-// onEncounter is a trigger on Encounters with more members.
+// onEncounter returns a trigger on Encounters with these additional members.
 func onEncounter(members string) string {
 	if members != "" {
 		members = "," + members

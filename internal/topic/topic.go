@@ -1,10 +1,10 @@
-// Package topic compiles SubscriptionTopics and decides whether a change
-// concerns one, which filters a subscription may put on it, and which resources
-// go along with its notifications.
+// Package topic compiles SubscriptionTopics. It decides whether a change fires a
+// topic, which filters a subscription to it may use, and which resources its
+// notifications include.
 //
-// It decides and explains; it neither stores nor sends. A criterion that cannot
-// be evaluated never fails the write that is being judged: it does not fire, and
-// the verdict says why (TOP-10).
+// The package decides and explains; it does not store or send. Criteria that cannot
+// be evaluated do not fail the write: they do not fire, and the verdict says why
+// (TOP-10).
 package topic
 
 import (
@@ -26,31 +26,31 @@ type Topic struct {
 	key      string
 	triggers []trigger
 
-	preferQuery bool // where a trigger has both kinds of criteria
-	anyFilter   bool // also what canFilterBy does not offer
+	preferQuery bool // if a trigger has both kinds of criteria
+	anyFilter   bool // allow filters that canFilterBy does not offer
 }
 
 // trigger is one compiled resourceTrigger.
 type trigger struct {
 	fhir.Trigger
-	previous, current *search.Query // nil: no such test
+	previous, current *search.Query // nil if absent
 	path              *fhirpath.Expr
-	lenient           *fhirpath.Expr // path with | read as or; nil where it has none (TOP-11)
+	lenient           *fhirpath.Expr // path with | read as or; nil if it does not apply (TOP-11)
 }
 
 // Option changes how a topic is compiled.
 type Option func(*Topic)
 
-// PreferQuery lets queryCriteria decide where a trigger has fhirPathCriteria too,
-// instead of the other way round (TOP-8).
+// PreferQuery makes queryCriteria decide if a trigger has fhirPathCriteria too. The
+// default is the other way round (TOP-8).
 func PreferQuery() Option { return func(t *Topic) { t.preferQuery = true } }
 
-// AnyFilter lets subscriptions filter by every search parameter of a type, with
-// every comparator and modifier, whether the topic offers it or not (FLT-4).
+// AnyFilter allows subscriptions to filter by every search parameter of a type, with
+// every comparator and modifier, even if the topic does not offer it (FLT-4).
 func AnyFilter() Option { return func(t *Topic) { t.anyFilter = true } }
 
-// Compile compiles a topic, to be evaluated in a scope. Each problem is an issue
-// with its place; a topic with one of severity error must not be used.
+// Compile compiles a topic that is evaluated in scope. It returns an issue for each
+// problem. If one has the severity error, the topic must not be used.
 func Compile(scope search.Scope, t *fhir.Topic, options ...Option) (*Topic, []fhir.Issue) {
 	compiled := &Topic{scope: scope, topic: t}
 	for _, option := range options {
@@ -66,7 +66,7 @@ func Compile(scope search.Scope, t *fhir.Topic, options ...Option) (*Topic, []fh
 				issues = append(issues, broken("value", source.Expression+".fhirPathCriteria", err.Error()))
 			} else if path.UnitesConditions() {
 				options.UnionAsOr = true
-				one.lenient, _ = fhirpath.Compile(source.FHIRPath, options) // no second reading where it makes no sense
+				one.lenient, _ = fhirpath.Compile(source.FHIRPath, options) // stays nil if it does not compile
 			}
 			one.path = path
 		}
@@ -79,7 +79,7 @@ func Compile(scope search.Scope, t *fhir.Topic, options ...Option) (*Topic, []fh
 				if refused != nil {
 					issues = append(issues, broken(refused.Code(), source.Expression+".queryCriteria."+member, refused.Error()))
 				} else if query.Empty() {
-					return nil // "Encounter?" asks nothing, which is not to pass always (TOP-16)
+					return nil // "Encounter?" has no condition: treat it as absent (TOP-16)
 				}
 				return query
 			}
@@ -88,32 +88,32 @@ func Compile(scope search.Scope, t *fhir.Topic, options ...Option) (*Topic, []fh
 		}
 		compiled.triggers = append(compiled.triggers, one)
 	}
-	return compiled, append(issues, compiled.leftOut()...)
+	return compiled, append(issues, compiled.unsupportedShapes()...)
 }
 
 func broken(code, expression, text string) fhir.Issue {
 	return fhir.Issue{Severity: "error", Code: code, Diagnostics: text, Expression: []string{expression}, Rule: true}
 }
 
-// Key names the topic among those of its catalogue.
+// Key returns the key of the topic in its catalogue.
 func (t *Topic) Key() string { return t.key }
 
-// URL is the canonical URL of the topic, without its version.
+// URL returns the canonical URL of the topic, without its version.
 func (t *Topic) URL() string { return t.topic.URL }
 
-// Version is the business version of the topic, "" where it has none.
+// Version returns the business version of the topic, or "" if it has none.
 func (t *Topic) Version() string { return t.topic.Version }
 
-// Title is what people call the topic, "" where it does not say.
+// Title returns the title of the topic, or "" if it has none.
 func (t *Topic) Title() string { return t.topic.Title }
 
-// Status is the publication status of the topic.
+// Status returns the publication status of the topic.
 func (t *Topic) Status() string { return t.topic.Status }
 
-// Triggers is the number of resourceTriggers.
+// Triggers returns the number of resourceTriggers.
 func (t *Topic) Triggers() int { return len(t.triggers) }
 
-// Resources lists the types the topic is about, those of resource triggers
+// Resources returns the types that the topic is about, those of resourceTriggers
 // first.
 func (t *Topic) Resources() []string {
 	var types []string
@@ -131,22 +131,22 @@ func (t *Topic) Resources() []string {
 	return types
 }
 
-// Verdict is the answer to whether a change fires a topic.
+// Verdict is the result of matching a change against a topic.
 type Verdict struct {
 	Fired   bool
 	Trigger int // index of the trigger that fired
 	Steps   []Step
 }
 
-// Step is one thing a trigger asks of a change.
+// Step is one check of a trigger.
 type Step struct {
-	Trigger int    // its index, -1 for the topic as a whole
+	Trigger int    // index of the trigger; -1 for the whole topic
 	Name    string // type, interaction or criteria
 	Passed  bool
-	Text    string // how it compared, in words
+	Text    string // how it compared
 }
 
-// String is the verdict in words.
+// String returns the verdict in words.
 func (v Verdict) String() string {
 	var words []string
 	for _, s := range v.Steps {
@@ -159,44 +159,44 @@ func (v Verdict) String() string {
 	return strings.Join(words, "; ")
 }
 
-// Match decides whether a change fires the topic: whether any of its triggers
-// does (TOP-5). Of the steps it answers those that kept it from firing.
+// Match decides whether a change fires the topic. One trigger that fires is enough
+// (TOP-5). The verdict has only the steps that did not pass.
 func (t *Topic) Match(c *store.Change) Verdict { return t.decide(c, false) }
 
-// Explain is [Topic.Match] with every step.
+// Explain is like [Topic.Match], but the verdict has all steps.
 func (t *Topic) Explain(c *store.Change) Verdict { return t.decide(c, true) }
 
 func (t *Topic) decide(c *store.Change, explain bool) Verdict {
 	v := Verdict{}
 	for i := range t.triggers {
-		ask := asking{trigger: i, explain: explain, steps: &v.Steps}
-		if t.triggers[i].match(c, t.preferQuery, ask) {
+		rec := recorder{trigger: i, explain: explain, steps: &v.Steps}
+		if t.triggers[i].match(c, t.preferQuery, rec) {
 			v.Fired, v.Trigger = true, i
 			return v
 		}
 	}
 	if len(t.triggers) == 0 {
-		v.Steps = []Step{{Trigger: -1, Name: "type", Text: "the topic has no trigger on resources; only /mock/trigger fires it"}}
+		v.Steps = []Step{{Trigger: -1, Name: "type", Text: "the topic has no resourceTrigger; only /mock/trigger fires it"}}
 	}
 	return v
 }
 
-// asking gathers the steps of one trigger.
-type asking struct {
+// recorder records the steps of one trigger.
+type recorder struct {
 	trigger int
-	explain bool // also what passed
+	explain bool // record steps that passed too
 	steps   *[]Step
 }
 
-// answer notes a step and answers whether it passed; text words it.
-func (a asking) answer(name string, passed bool, text func() string) bool {
-	if !passed || a.explain {
-		*a.steps = append(*a.steps, Step{a.trigger, name, passed, text()})
+// step records a step and returns passed. It calls text only if it records the step.
+func (r recorder) step(name string, passed bool, text func() string) bool {
+	if !passed || r.explain {
+		*r.steps = append(*r.steps, Step{r.trigger, name, passed, text()})
 	}
 	return passed
 }
 
-// concerns tells whether a trigger is about resources of a type.
+// concerns reports whether the trigger is about resources of a type.
 func (g *trigger) concerns(typ string) bool {
 	switch g.Resource {
 	case typ, "Resource":
@@ -207,31 +207,32 @@ func (g *trigger) concerns(typ string) bool {
 	return false
 }
 
-// match asks a trigger about a change, up to the first answer that is no.
-func (g *trigger) match(c *store.Change, preferQuery bool, ask asking) bool {
+// match reports whether a change fires the trigger. It stops at the first step that
+// does not pass.
+func (g *trigger) match(c *store.Change, preferQuery bool, rec recorder) bool {
 	typ := c.State().Type
-	if !ask.answer("type", g.concerns(typ), func() string { return about(g.Resource, typ) }) {
+	if !rec.step("type", g.concerns(typ), func() string { return about(g.Resource, typ) }) {
 		return false
 	}
 	allowed := len(g.Interactions) == 0 || slices.Contains(g.Interactions, string(c.Interaction)) // TOP-3
-	if !ask.answer("interaction", allowed, func() string { return g.interaction(c, allowed) }) {
+	if !rec.step("interaction", allowed, func() string { return g.interaction(c, allowed) }) {
 		return false
 	}
-	// Both are ways to say the same; where there are both, FHIRPath, the more
-	// precise one, decides unless told otherwise (TOP-8).
+	// Both kinds of criteria say the same. FHIRPath is more precise, so it decides
+	// unless preferQuery is set (TOP-8).
 	queries := g.previous != nil || g.current != nil || g.hasResults(c)
 	switch {
 	case g.path != nil && !(preferQuery && queries):
 		passed, text := g.matchPath(c)
-		return ask.answer("criteria", passed, func() string { return text })
+		return rec.step("criteria", passed, func() string { return text })
 	case queries:
 		passed, text := g.matchQuery(c)
-		return ask.answer("criteria", passed, func() string { return text })
+		return rec.step("criteria", passed, func() string { return text })
 	}
-	return ask.answer("criteria", true, func() string { return "no criteria, so every " + string(c.Interaction) + " fires" }) // TOP-4
+	return rec.step("criteria", true, func() string { return "no criteria, so every " + string(c.Interaction) + " fires" }) // TOP-4
 }
 
-// interaction says how an interaction compares with those a trigger supports.
+// interaction says how an interaction compares with those that the trigger lists.
 func (g *trigger) interaction(c *store.Change, allowed bool) string {
 	named := strings.Join(g.Interactions, ", ")
 	switch {
@@ -243,7 +244,7 @@ func (g *trigger) interaction(c *store.Change, allowed bool) string {
 	return string(c.Interaction) + " is not among the supported interactions " + named
 }
 
-// about says how the type of a trigger compares with that of a resource.
+// about says how the type of a trigger compares with the type of a resource.
 func about(trigger, typ string) string {
 	if trigger == typ {
 		return "it is about " + trigger
@@ -265,7 +266,7 @@ func (g *trigger) matchPath(c *store.Change) (bool, string) {
 		return true, "fhirPathCriteria is true: " + g.path.String()
 	}
 	if g.lenient != nil && (err != nil || len(result) != 1) {
-		// HL7's own example unites conditions where it means to offer a choice.
+		// HL7's own example joins conditions with | and means or.
 		if result, err := g.lenient.Eval(c.State().Release, c.State().JSON, vars); err == nil && fhirpath.True(result) {
 			return true, "fhirPathCriteria is true once its | is read as or; | unites collections, so better write or (TOP-11)"
 		}
@@ -273,11 +274,11 @@ func (g *trigger) matchPath(c *store.Change) (bool, string) {
 	if err != nil {
 		return false, err.Error()
 	}
-	return false, fmt.Sprintf("fhirPathCriteria gives %s, not a single true: %s", gives(fhirpath.Values(result)), g.path)
+	return false, fmt.Sprintf("fhirPathCriteria gives %s, not a single true: %s", describe(fhirpath.Values(result)), g.path)
 }
 
-// gives is a result in words.
-func gives(result []any) string {
+// describe returns the result of an expression in words.
+func describe(result []any) string {
 	shown := make([]string, len(result))
 	for i, v := range result {
 		if o, isObject := v.(*fhir.Object); isObject {
@@ -294,8 +295,8 @@ func gives(result []any) string {
 	return fmt.Sprintf("%d values, %.100s", len(result), shown)
 }
 
-// hasResults tells whether a trigger without search strings still says what to
-// do on this interaction.
+// hasResults reports whether resultForCreate or resultForDelete decides this
+// interaction.
 func (g *trigger) hasResults(c *store.Change) bool {
 	if g.Query == nil {
 		return false
@@ -303,15 +304,14 @@ func (g *trigger) hasResults(c *store.Change) bool {
 	return c.Interaction == store.Create && g.Query.ResultForCreate != "" || c.Interaction == store.Delete && g.Query.ResultForDelete != ""
 }
 
-// test is one side of the queryCriteria: whether it is asked at all, and how it
-// came out.
+// test is the result of one side of the queryCriteria.
 type test struct {
-	asked, passed bool
-	why           string
+	present, passed bool
+	why             string
 }
 
-// matchQuery evaluates the queryCriteria by the table of spec.md 1.3.5. A test
-// nobody wrote down is left out (TOP-15, TOP-16).
+// matchQuery evaluates the queryCriteria by the table in spec.md 1.3.5. A missing
+// test is left out (TOP-15, TOP-16).
 func (g *trigger) matchQuery(c *store.Change) (bool, string) {
 	var previous, current test
 	if c.Interaction == store.Create {
@@ -325,11 +325,11 @@ func (g *trigger) matchQuery(c *store.Change) (bool, string) {
 		current = evaluated("current", g.current, c.Current)
 	}
 	switch {
-	case !previous.asked && !current.asked:
+	case !previous.present && !current.present:
 		return true, "no criteria apply to a " + string(c.Interaction)
-	case !previous.asked:
+	case !previous.present:
 		return current.passed, current.why
-	case !current.asked:
+	case !current.present:
 		return previous.passed, previous.why
 	case g.Query.RequireBoth:
 		return previous.passed && current.passed, previous.why + " and " + current.why + ", both are required"

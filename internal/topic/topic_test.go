@@ -61,8 +61,8 @@ func TestMatch_QueryCriteriaTruthTable(t *testing.T) {
 	}
 }
 
-// TOP-15, TOP-16: a test nobody wrote down is left out, and without any the
-// trigger has no criteria.
+// TOP-15, TOP-16: a missing test is left out, and without any test the trigger has no
+// criteria.
 func TestMatch_QueryCriteriaWithPartsLeftOut(t *testing.T) {
 	t.Parallel()
 	const in, out = "in-progress", "planned"
@@ -103,8 +103,8 @@ func TestMatch_QueryCriteriaWithPartsLeftOut(t *testing.T) {
 	}
 }
 
-// TOP-3, TOP-4: without criteria each listed interaction fires, without a list
-// each there is (vector 5).
+// TOP-3, TOP-4: without criteria each listed interaction fires; without a list every
+// interaction fires (vector 5).
 func TestMatch_Interactions(t *testing.T) {
 	t.Parallel()
 	e := encounter(t, "planned")
@@ -120,7 +120,7 @@ func TestMatch_Interactions(t *testing.T) {
 	}
 }
 
-// TOP-5: triggers are alternatives, and the verdict says which it was.
+// TOP-5: one trigger is enough, and the verdict says which one fired.
 func TestMatch_AnyTrigger(t *testing.T) {
 	t.Parallel()
 	compiled := mustCompile(t, `"resourceTrigger":[{"resource":"Patient"},
@@ -158,7 +158,7 @@ func TestMatch_FHIRPath(t *testing.T) {
 	}{
 		{"previous is empty on create", `%previous.empty()`, true, false, false},
 		{"current is empty on delete", `%current.empty()`, false, false, true},
-		{"the id of it likewise", `%previous.id.empty() or %current.id.empty()`, true, false, true},
+		{"so is its id", `%previous.id.empty() or %current.id.empty()`, true, false, true},
 		{"TOP-12: a comparison with nothing is empty", `%previous.status!='completed' and %current.status='completed'`, false, true, false},
 		{"TOP-11 as it should be written", `(%previous.empty() or (%previous.status != 'completed')) and (%current.status = 'completed')`, true, true, false},
 		{"TOP-11 as HL7 wrote it", `(%previous.empty() | (%previous.status != 'completed')) and (%current.status = 'completed')`, true, true, false},
@@ -188,17 +188,17 @@ func TestMatch_FHIRPath(t *testing.T) {
 	}
 }
 
-func TestMatch_TheUnionIsExplained(t *testing.T) { // TOP-11
+func TestMatch_ExplainsTheUnion(t *testing.T) { // TOP-11
 	t.Parallel()
 	compiled := mustCompile(t, onEncounter(`"fhirPathCriteria":"(%previous.empty() | (%previous.status != 'completed')) and (%current.status = 'completed')"`))
 	v := compiled.Explain(change(encounter(t, "planned"), encounter(t, "completed")))
 	if text := v.String(); !strings.Contains(text, "TOP-11") || !strings.Contains(text, "or") {
-		t.Errorf("the verdict does not tell what is odd: %s", text)
+		t.Errorf("the verdict does not explain the union: %s", text)
 	}
 	fired(t, compiled, change(encounter(t, "completed"), encounter(t, "completed")), false)
 }
 
-// TOP-8: FHIRPath decides where there is a query too.
+// TOP-8: FHIRPath decides even if there is a query too.
 func TestMatch_FHIRPathBeforeQuery(t *testing.T) {
 	t.Parallel()
 	e := encounter(t, "planned")
@@ -228,7 +228,7 @@ func TestMatch_QueryForms(t *testing.T) {
 	}
 }
 
-// TOP-17, TOP-19: without a trigger on resources nothing fires it by itself.
+// TOP-17, TOP-19: no write fires a topic without a resourceTrigger.
 func TestMatch_EventTriggersDoNotFire(t *testing.T) {
 	t.Parallel()
 	compiled := mustCompile(t, `"eventTrigger":[{"event":{"coding":[{"code":"A01"}]},"resource":"Encounter"}]`)
@@ -238,7 +238,7 @@ func TestMatch_EventTriggersDoNotFire(t *testing.T) {
 	}
 }
 
-func TestCompile_RefusesWithThePlace(t *testing.T) {
+func TestCompile_IssuesHaveTheirPlace(t *testing.T) {
 	t.Parallel()
 	tests := []struct{ members, code, place string }{
 		{onEncounter(`"fhirPathCriteria":"%current.status ="`), "value", "resourceTrigger[0].fhirPathCriteria"},
@@ -269,7 +269,7 @@ func TestCompile_OfficialTopics(t *testing.T) {
 		read, issues := fhir.R5.ReadTopic(o)
 		compiled, more := topic.Compile(r5, read)
 		for _, issue := range append(issues, more...) {
-			// What they include by parameters Encounter does not have is told of.
+			// They include by parameters that Encounter does not have, which is a warning.
 			if issue.Severity == "error" || !strings.Contains(issue.Diagnostics, "NB-12") {
 				t.Errorf("%s: %s %s", name, issue.Severity, issue.Diagnostics)
 			}
