@@ -35,6 +35,21 @@ func Spec(t testing.TB, elem ...string) string {
 	return filepath.Join(append([]string{folder}, elem...)...)
 }
 
+// Examples returns the paths of HL7's examples of a release, sorted. Without the
+// specification's folder there are none.
+func Examples(t testing.TB, r fhir.Release) []string {
+	t.Helper()
+	folder, err := specFolder(t)
+	if err != nil {
+		return nil
+	}
+	files, err := filepath.Glob(filepath.Join(folder, "examples", string(r), "*.json"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("%s has no examples of %s (%v)", folder, r, err)
+	}
+	return files
+}
+
 // specFolder returns the specification's folder, and an error if it is missing. If
 // it is required, the error fails the test.
 func specFolder(t testing.TB) (string, error) {

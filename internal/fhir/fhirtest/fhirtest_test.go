@@ -136,10 +136,14 @@ func TestValid_WithoutTheFolder(t *testing.T) {
 	if failures := failures(t, func(t testing.TB) { fhirtest.Spec(t) }); len(failures) != 1 || !strings.HasPrefix(failures[0], "skipped: ") {
 		t.Errorf("Spec: got %q, want a skip", failures)
 	}
+	if examples := fhirtest.Examples(t, fhir.R5); examples != nil {
+		t.Errorf("Examples: got %q, want none", examples)
+	}
 	t.Setenv("SIGNALFHIR_SPEC_REQUIRED", "1")
 	for name, f := range map[string]func(testing.TB){
 		"CheckNotification": func(t testing.TB) { fhirtest.CheckNotification(t, fhir.R5, []byte(frame)) },
 		"Spec":              func(t testing.TB) { fhirtest.Spec(t) },
+		"Examples":          func(t testing.TB) { fhirtest.Examples(t, fhir.R5) },
 	} {
 		if failures := failures(t, f); len(failures) != 1 || !strings.HasPrefix(failures[0], "the specification's folder is missing") {
 			t.Errorf("%s: got %q, want a failure: the folder is required", name, failures)
