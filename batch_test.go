@@ -83,6 +83,39 @@ func TestBatch_EachEntryIsARequestOfItsOwn(t *testing.T) {
 	})
 }
 
+// What the client of a batch prefers is true of each entry.
+func TestBatch_HonoursPrefer(t *testing.T) {
+	eachRelease(t, func(t *testing.T, r fhir.Release) {
+		s := start(t).on(r)
+		bundle := bundleOf("batch",
+			entryOf("POST", "Patient", "resource", patient("", "A")),
+			entryOf("PUT", "Patient/p", "resource", patient("p", "P")),
+			entryOf("GET", "Patient?colour=red"))
+		for _, tt := range []struct {
+			prefer, written string // the type of the resource of a write
+			search          string // status
+		}{
+			{"", "Patient", "200 OK"},
+			{"return=representation", "Patient", "200 OK"},
+			{"return=minimal", "", "200 OK"},
+			{"return=OperationOutcome", "OperationOutcome", "200 OK"},
+			{"handling=strict", "Patient", "400 Bad Request"},
+			{"return=minimal, handling=strict", "", "400 Bad Request"},
+		} {
+			a := s.base(200, bundle, "Prefer", tt.prefer)
+			for i, e := range asList(a.body["entry"])[:2] {
+				resource, _ := e.(map[string]any)["resource"].(map[string]any)
+				if typ, _ := resource["resourceType"].(string); typ != tt.written {
+					t.Errorf("%q: write %d: got %q, want %q: %s", tt.prefer, i, typ, tt.written, compact(e))
+				}
+			}
+			if got := answers(a)[2]; got != tt.search {
+				t.Errorf("%q: a search by an unknown parameter: got %s, want %s", tt.prefer, got, tt.search)
+			}
+		}
+	})
+}
+
 func TestTransaction_ResolvesReferencesAndFiresInOrderAfterwards(t *testing.T) {
 	eachRelease(t, func(t *testing.T, r fhir.Release) {
 		s := vectorServer(t, r)

@@ -1,10 +1,14 @@
 package main
 
 import (
+	"context"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/coder/websocket"
 
 	"signalfhir/internal/command"
 	"signalfhir/internal/fhir"
@@ -455,6 +459,122 @@ func TestCORS_LetsLoopbackPagesRead(t *testing.T) {
 	preflight := s.do("OPTIONS", "Subscription/abc", nil, "Origin", "http://localhost:3000", "Access-Control-Request-Method", "PUT", "Access-Control-Request-Headers", "content-type,prefer")
 	if preflight.status != 204 || !strings.Contains(preflight.header.Get("Access-Control-Allow-Headers"), "prefer") {
 		t.Errorf("preflight: got %d %v", preflight.status, preflight.header)
+	}
+}
+
+// A page of another site gets at no control route and opens no socket, whatever it
+// is called.
+func TestOrigin_ForeignPagesAreRefused(t *testing.T) {
+	t.Parallel()
+	s := vectorServer(t, fhir.R5)
+	foreign := []string{"https://evil.example", "http://localhost.evil.example", "http://127.0.0.1.evil.example:8080", "null"}
+	refused := func(origin, method, path string, a answered) {
+		t.Helper()
+		if a.status != http.StatusForbidden || !strings.Contains(string(a.raw), "--allow-origin "+origin) {
+			t.Errorf("%s %s from %s: got %d %s, want 403 that names --allow-origin", method, path, origin, a.status, a.raw)
+		}
+	}
+	for _, route := range []string{
+		"POST trigger", "POST await", "POST reset",
+		"GET generators", "POST generators", "PATCH generators/g", "DELETE generators/g",
+		"POST generators/g/start", "POST generators/g/stop", "POST generators/g/step",
+		"GET sockets", "GET subscriptions", "GET tokens", "DELETE tokens/t", "GET resources",
+		"GET explain", "POST explain", "GET state", "GET journal", "GET journal/stream", "GET journal/1",
+		"GET nothing",
+	} {
+		method, path, _ := strings.Cut(route, " ")
+		for _, origin := range foreign {
+			refused(origin, method, path, s.do(method, "/mock/"+path, nil, "Origin", origin))
+		}
+	}
+	for _, path := range socketPaths {
+		for _, origin := range foreign {
+			refused(origin, "GET", path, s.do("GET", path, nil, "Connection", "Upgrade", "Upgrade", "websocket",
+				"Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==", "Sec-WebSocket-Version", "13", "Origin", origin))
+		}
+	}
+	s.must(200, "GET", "Subscription/abc", nil) // there was no reset
+	if opened := s.journal("?kind=opened"); len(opened) > 0 {
+		t.Errorf("sockets were opened: %v", opened)
+	}
+}
+
+// Pages of this machine, of the server itself and of --allow-origin are let in.
+func TestOrigin_OtherPagesAreLetIn(t *testing.T) {
+	t.Parallel()
+	s := start(t, func(o *command.Serve) {
+		o.AllowOrigin = []string{"https://app.example"}
+		o.AllowHost = []string{"dev.example"}
+	})
+	for _, origin := range []string{"", s.url, "http://localhost:3000", "http://app.localhost:3000", "http://127.0.0.1:1", "http://[::1]:3000", "https://app.example"} {
+		s.must(204, "POST", "/mock/reset", nil, "Origin", origin)
+		for _, path := range socketPaths {
+			ctx, cancel := context.WithTimeout(context.Background(), patience)
+			conn, _, err := websocket.Dial(ctx, strings.TrimSuffix(s.ws, "/ws")+path, &websocket.DialOptions{HTTPHeader: http.Header{"Origin": {origin}}})
+			cancel()
+			if err != nil {
+				t.Errorf("%s from %q: %v", path, origin, err)
+				continue
+			}
+			conn.CloseNow()
+		}
+	}
+	s.must(204, "POST", "/mock/reset", nil, "Host", "dev.example:8080", "Origin", "http://dev.example:8080")
+	s.must(403, "POST", "/mock/reset", nil, "Host", "dev.example:8080", "Origin", "http://dev.example:8081")
+}
+
+// The gauges of /metrics go up and down with what they count.
+func TestMetrics_GaugesFollow(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	gauges := func(when string, subscriptions, tokens, sockets, resources int) {
+		t.Helper()
+		text := string(s.must(200, "GET", "/metrics", nil).raw)
+		for name, want := range map[string]int{"subscriptions": subscriptions, "tokens": tokens, "sockets": sockets, "resources": resources} {
+			if line := fmt.Sprintf("\nsignalfhir_%s %d\n", name, want); !strings.Contains(text, line) {
+				t.Errorf("%s: want %q in\n%s", when, strings.TrimSpace(line), text)
+			}
+		}
+	}
+	gauges("at first", 0, 0, 0, 0)
+	s.must(201, "PUT", "SubscriptionTopic/admission", admissionTopic())
+	s.must(201, "PUT", "Subscription/abc", websocketSubscription("abc", admissionURL))
+	gauges("with a subscription", 1, 0, 0, 2)
+	revoked := s.token("abc")
+	s.bind("abc")
+	gauges("with a bound socket", 1, 2, 1, 2)
+	s.must(204, "DELETE", "/mock/tokens/"+revoked, nil)
+	gauges("with a token revoked", 1, 1, 1, 2)
+	s.must(204, "POST", "/mock/reset", nil)
+	gauges("after a reset", 0, 0, 1, 0) // the socket stays open
+}
+
+// What a trigger has yet to fire ends with a reset, even if the same topic and
+// subscription are there again.
+func TestMock_ResetStopsTriggers(t *testing.T) {
+	t.Parallel()
+	for name, trigger := range map[string]string{
+		"by subscription": `{"subscription":"abc","count":5,"interval":"1s"}`,
+		"by topic":        `{"topic":"` + admissionURL + `","count":5,"interval":"1s"}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := vectorServer(t, fhir.R5)
+			ws := s.bind("abc")
+			s.must(200, "POST", "/mock/trigger", trigger)
+			ws.wantEvent("1")
+			s.clock.Advance(time.Second)
+			ws.wantEvent("2")
+
+			s.must(204, "POST", "/mock/reset", nil)
+			s.must(201, "PUT", "SubscriptionTopic/admission", admissionTopic())
+			s.must(201, "PUT", "Subscription/abc", websocketSubscription("abc", admissionURL))
+			ws = s.bind("abc")
+			s.clock.Advance(10 * time.Second)
+			ws.nothing()
+			s.must(200, "POST", "/mock/trigger", `{"subscription":"abc"}`)
+			ws.wantEvent("1")
+		})
 	}
 }
 

@@ -13,6 +13,9 @@ import (
 	"signalfhir/internal/fhir"
 )
 
+// socketPaths are the addresses a socket can be opened at.
+var socketPaths = []string{"/ws", "/ws/subscriptions-r4", "/websocket"}
+
 // outcome reads the next frame, which has to be an OperationOutcome with code.
 func (ws *testSocket) outcome(code string) string {
 	ws.t.Helper()
@@ -118,6 +121,27 @@ func TestBadInput_Upgrade(t *testing.T) {
 	})
 	if a := s.do("GET", "/ws", nil); a.header.Get("Upgrade") != "websocket" {
 		t.Errorf("Upgrade: got %q, want websocket (WS-9)", a.header.Get("Upgrade"))
+	}
+}
+
+// A socket is no request: it does not count as one when it ends. The request of
+// /metrics is counted after its answer, so the first one must see no GET at all.
+func TestSocket_IsNotLoggedAsARequest(t *testing.T) {
+	t.Parallel()
+	s := vectorServer(t, fhir.R5)
+	for range 10 {
+		ws := s.bind("abc")
+		if err := ws.conn.Close(websocket.StatusNormalClosure, "done"); err != nil {
+			t.Fatal(err)
+		}
+		s.must(200, "POST", "/mock/await", `{"bound":{"subscription":"abc","count":0}}`)
+	}
+	text := string(s.must(200, "GET", "/metrics", nil).raw)
+	if strings.Contains(text, `signalfhir_http_requests_total{method="GET"`) {
+		t.Errorf("a socket counts as a request:\n%s", text)
+	}
+	if !strings.Contains(text, `signalfhir_http_requests_total{method="POST",status="200"}`) {
+		t.Errorf("requests are not counted:\n%s", text)
 	}
 }
 

@@ -75,11 +75,8 @@ var refusedExamples = map[string]string{
 func TestOfficialExamples_AreAcceptedOrRefusedForATrueReason(t *testing.T) {
 	t.Parallel()
 	s := testkit.Start(t, testkit.WithoutSeed())
-	files, err := filepath.Glob(filepath.Join(fhirtest.Spec(t, "examples", "R5"), "*.json"))
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no examples: %v", err)
-	}
-	accepted := 0
+	fhirtest.Spec(t)
+	files, accepted := fhirtest.Examples(t, fhir.R5), 0
 	for _, file := range files {
 		name := filepath.Base(file)
 		status, answer := put(t, s, example(t, name))
@@ -134,6 +131,52 @@ func TestOfficialTopics_NotifyOfOfficialEncounters(t *testing.T) {
 			t.Fatalf("%s: got %d %v", name, status, answer)
 		}
 	}
+	notifyOfMoves(t, s, socket, "admission", "example")
+}
+
+// TestTopics_NotifyOfEncounters runs the same flow on resources of our own, with
+// the criteria of HL7's topics.
+func TestTopics_NotifyOfEncounters(t *testing.T) {
+	t.Parallel()
+	s := testkit.Start(t, testkit.WithoutSeed())
+	for id, trigger := range map[string]map[string]any{
+		"moves-in": {
+			"supportedInteraction": []string{"create", "update"},
+			"queryCriteria": map[string]any{"previous": "status:not=in-progress", "resultForCreate": "test-passes",
+				"current": "status=in-progress", "resultForDelete": "test-fails", "requireBoth": true},
+			"fhirPathCriteria": "%previous.status!='in-progress' and %current.status='in-progress'",
+		},
+		"ends": {
+			"supportedInteraction": []string{"update"},
+			"queryCriteria": map[string]any{"previous": "status:not=completed", "resultForCreate": "test-passes",
+				"current": "status=completed", "resultForDelete": "test-fails", "requireBoth": true},
+			"fhirPathCriteria": "(%previous.empty() | (%previous.status != 'completed')) and (%current.status = 'completed')",
+		},
+	} {
+		url := "http://example.org/topics/" + id
+		trigger["resource"] = "http://hl7.org/fhir/StructureDefinition/Encounter"
+		for _, resource := range []map[string]any{
+			{"resourceType": "SubscriptionTopic", "id": id, "url": url, "status": "active", "resourceTrigger": []any{trigger}},
+			{"resourceType": "Subscription", "id": id, "status": "requested", "topic": url, "channelType": map[string]any{"code": "websocket"}, "content": "id-only"},
+		} {
+			if status, answer := put(t, s, resource); status != http.StatusCreated {
+				t.Fatalf("%s: got %d %v", id, status, answer)
+			}
+		}
+	}
+	socket := open(t, s, "moves-in", "ends")
+	for _, status := range []string{"in-progress", "completed"} { // new ones, which neither tells of
+		if code, answer := put(t, s, map[string]any{"resourceType": "Encounter", "id": status, "status": status}); code != http.StatusCreated {
+			t.Fatalf("got %d %v", code, answer)
+		}
+	}
+	notifyOfMoves(t, s, socket, "moves-in", "ends")
+}
+
+// notifyOfMoves moves an encounter on to its end. The first subscription is told
+// that it begins, the second that it is over; nothing before was told to either.
+func notifyOfMoves(t *testing.T, s *testkit.Server, socket *websocket.Conn, subscriptions ...string) {
+	t.Helper()
 	// The admission topic compares with the previous state, so it fires on the
 	// way from planned to in-progress, not on create (TOP-12). The other one
 	// unites conditions where it means or, and is read so (TOP-11).
@@ -144,11 +187,11 @@ func TestOfficialTopics_NotifyOfOfficialEncounters(t *testing.T) {
 			t.Fatalf("got %d %v", code, answer)
 		}
 	}
-	for _, want := range []string{"admission", "example"} {
+	for _, want := range subscriptions {
 		frame := next(t, socket)
 		status := fhirtest.CheckNotification(t, fhir.R5, frame)
-		if status.Type != "event-notification" || !strings.HasSuffix(status.Subscription.Reference, "/"+want) {
-			t.Errorf("got %s, want an event of %s", frame, want)
+		if status.Type != "event-notification" || !strings.HasSuffix(status.Subscription.Reference, "/"+want) || status.EventsSinceSubscriptionStart != "1" {
+			t.Errorf("got %s, want event 1 of %s", frame, want)
 		}
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -244,9 +243,9 @@ func FuzzParse(f *testing.F) {
 }
 
 func BenchmarkParse_LargestExample(b *testing.B) {
-	files, _ := filepath.Glob(filepath.Join(fhirtest.Spec(b, "examples", "R5"), "*.json"))
+	fhirtest.Spec(b)
 	var data []byte
-	for _, file := range files {
+	for _, file := range fhirtest.Examples(b, fhir.R5) {
 		if d, err := os.ReadFile(file); err == nil && len(d) > len(data) {
 			data = d
 		}

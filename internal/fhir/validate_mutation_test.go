@@ -71,37 +71,50 @@ func mutations(o *fhir.Object, place string) []mutation {
 	return list
 }
 
-// Each example of HL7 is valid, and has exactly one issue after each change.
+// Each resource of the seed and each example of HL7 is valid, and has exactly one
+// issue after each change.
 func TestValidate_EachMutationIsOneIssue(t *testing.T) {
 	t.Parallel()
-	files, err := filepath.Glob(filepath.Join(fhirtest.Spec(t, "examples", "R5"), "*.json"))
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no examples found: %v", err)
+	type sample struct {
+		name   string
+		object *fhir.Object
 	}
-	const most = 150 // of each file, spread over all of it
-	tried := 0
-	for _, file := range files {
+	var samples []sample
+	seed, err := os.ReadFile("../../seed.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, o := range parse(t, string(seed)).Array("resources") {
+		o := o.(*fhir.Object)
+		samples = append(samples, sample{o.Text("resourceType") + "/" + o.Text("id"), o})
+	}
+	for _, file := range fhirtest.Examples(t, fhir.R5) {
 		data, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
 		}
-		o := parse(t, string(data))
+		samples = append(samples, sample{filepath.Base(file), parse(t, string(data))})
+	}
+	const most = 150 // of each resource, spread over all of it
+	tried := 0
+	for _, s := range samples {
+		o := s.object
 		list := mutations(o, o.Text("resourceType"))
 		for i := 0; i < len(list); i += max(1, len(list)/most) {
 			m := list[i]
 			m.do()
 			issues := fhir.R5.Validate(o)
 			if len(issues) != 1 || issues[0].Code != m.code || len(issues[0].Expression) != 1 || issues[0].Expression[0] != m.place || issues[0].Severity != "error" {
-				t.Errorf("%s: %s at %s: got %v, want one %s", filepath.Base(file), m.what, m.place, issues, m.code)
+				t.Errorf("%s: %s at %s: got %v, want one %s", s.name, m.what, m.place, issues, m.code)
 			}
 			m.undo()
 			tried++
 		}
 		if issues := fhir.R5.Validate(o); len(issues) > 0 {
-			t.Fatalf("%s: after undoing all changes: %v", filepath.Base(file), issues)
+			t.Fatalf("%s: after undoing all changes: %v", s.name, issues)
 		}
 	}
-	t.Logf("%d mutations of %d examples", tried, len(files))
+	t.Logf("%d mutations of %d resources", tried, len(samples))
 	if tried < 1000 {
 		t.Errorf("tried only %d mutations", tried)
 	}
@@ -124,9 +137,8 @@ func TestValidate_MissesEveryRequiredElementOfTheExamples(t *testing.T) {
 	if err := json.Unmarshal(data, &types); err != nil {
 		t.Fatal(err)
 	}
-	files, _ := filepath.Glob(filepath.Join(fhirtest.Spec(t, "examples", "R5"), "*.json"))
 	tried := 0
-	for _, file := range files {
+	for _, file := range fhirtest.Examples(t, fhir.R5) {
 		data, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)

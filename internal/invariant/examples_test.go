@@ -14,22 +14,19 @@ import (
 	"signalfhir/internal/synth"
 )
 
-// example is an official example with a valid structure.
+// example is a resource with a valid structure.
 type example struct {
 	release fhir.Release
 	file    string
 	object  *fhir.Object
 }
 
+// examples returns HL7's examples. Without the specification's folder there are none.
 func examples(t testing.TB) []example {
 	t.Helper()
 	var all []example
 	for _, r := range fhir.Releases {
-		files, err := filepath.Glob(filepath.Join(fhirtest.Spec(t, "examples", string(r)), "*.json"))
-		if err != nil || len(files) == 0 {
-			t.Fatalf("no examples of %s (%v)", r, err)
-		}
-		for _, file := range files {
+		for _, file := range fhirtest.Examples(t, r) {
 			data, err := os.ReadFile(file)
 			if err != nil {
 				t.Fatal(err)
@@ -46,8 +43,50 @@ func examples(t testing.TB) []example {
 	return all
 }
 
+// samples returns the resources of the seed, those of brokenCases, broken and sound,
+// and HL7's examples.
+func samples(t testing.TB) []example {
+	t.Helper()
+	all := append(seeded(t), examples(t)...)
+	for _, c := range brokenCases {
+		name := c.key + " " + c.place
+		all = append(all,
+			example{c.release, name, accepted(t, c.release, c.broken)},
+			example{c.release, name + ", sound", accepted(t, c.release, strings.Replace(c.broken, c.old, c.new, 1))})
+	}
+	return all
+}
+
+// seeded returns the resources of the built-in seed.
+func seeded(t testing.TB) []example {
+	t.Helper()
+	data, err := os.ReadFile("../../seed.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	seed, refused := fhir.Parse(data)
+	if refused != nil {
+		t.Fatal(refused)
+	}
+	var all []example
+	for _, r := range fhir.Releases {
+		part := seed
+		if r != fhir.R5 {
+			part = seed.Object(string(r))
+		}
+		for _, o := range part.Array("resources") {
+			o := o.(*fhir.Object)
+			if typ := o.Text("resourceType"); r.IsResourceType(typ) { // a topic of R4 has the form of R5
+				all = append(all, example{r, typ + "/" + o.Text("id"), o})
+			}
+		}
+	}
+	return all
+}
+
 func TestCheck_HoldsForEveryOfficialExample(t *testing.T) {
 	t.Parallel()
+	fhirtest.Spec(t)
 	all := examples(t)
 	if len(all) < 200 {
 		t.Fatalf("only %d examples; the others are refused before", len(all))
@@ -74,10 +113,17 @@ var differs = map[string]string{
 	"dom-3": "the engine does not know the types of descendants",
 }
 
+// missed lists the rules that the native result may find broken and the engine not, and
+// why.
+var missed = map[string]string{
+	"per-1": "R5's expression leaves the zone of a date open",
+	"ras-2": "the engine takes a decimal without a point for an integer",
+}
+
 func TestNative_AgreesWithTheEngine(t *testing.T) {
 	t.Parallel()
 	compared := map[string]int{}
-	for _, x := range examples(t) {
+	for _, x := range samples(t) {
 		evaluate(x.release, x.object, func(e *evaluation, r *rule, f *focus) {
 			if r.native == nil || differs[r.key] != "" {
 				return
@@ -85,14 +131,14 @@ func TestNative_AgreesWithTheEngine(t *testing.T) {
 			compared[r.key]++
 			native := r.native(f)
 			// R4's ref-1 and bdl-8 give nothing for a missing reference or fullUrl.
-			if evaluated, err := e.eval(r, f); native != evaluated && evaluated != silent {
+			if evaluated, err := e.eval(r, f); native != evaluated && evaluated != silent && (native != broken || missed[r.key] == "") {
 				t.Errorf("%s %s: %s at %s: native result %d, the engine's %d (%v)", x.release, x.file, r.key, place(x.object, f.at), native, evaluated, err)
 			}
 		})
 	}
 	for _, key := range []string{"ref-1", "ref-2", "per-1", "qty-3", "cpt-2", "att-1", "dom-4", "dom-5"} {
 		if compared[key] == 0 {
-			t.Errorf("no example has a %s to compare", key)
+			t.Errorf("no resource has a %s to compare", key)
 		}
 	}
 }
@@ -111,32 +157,13 @@ func evaluate(r fhir.Release, o *fhir.Object, each func(*evaluation, *rule, *foc
 // The built-in seed and generated resources must pass.
 func TestCheck_HoldsForTheSeed(t *testing.T) {
 	t.Parallel()
-	data, err := os.ReadFile("../../seed.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	seed, refused := fhir.Parse(data)
-	if refused != nil {
-		t.Fatal(refused)
-	}
-	checked := 0
-	for _, r := range fhir.Releases {
-		part := seed
-		if r != fhir.R5 {
-			part = seed.Object(string(r))
-		}
-		for _, o := range part.Array("resources") {
-			checked++
-			o := o.(*fhir.Object)
-			if !r.IsResourceType(o.Text("resourceType")) {
-				continue // a topic in the form of R5
-			}
-			if issues := Check(r, o); len(issues) > 0 {
-				t.Errorf("%s %s/%s: %v", r, o.Text("resourceType"), o.Text("id"), issues)
-			}
+	all := seeded(t)
+	for _, x := range all {
+		if issues := Check(x.release, x.object); len(issues) > 0 {
+			t.Errorf("%s %s: %v", x.release, x.file, issues)
 		}
 	}
-	if checked == 0 {
+	if len(all) == 0 {
 		t.Error("the seed has no resources")
 	}
 }

@@ -1,7 +1,9 @@
 package invariant
 
 import (
+	"compress/gzip"
 	"encoding/json"
+	"io"
 	"maps"
 	"math/rand/v2"
 	"os"
@@ -11,10 +13,9 @@ import (
 	"testing"
 
 	"signalfhir/internal/fhir"
-	"signalfhir/internal/fhir/fhirtest"
 )
 
-// generator makes random elements of any type from HL7's definitions. Texts are mostly
+// generator makes random elements of any type from the tables of package fhir. Texts are mostly
 // taken from the expressions about the type, so that all branches are reached.
 type generator struct {
 	random   *rand.Rand
@@ -23,32 +24,20 @@ type generator struct {
 }
 
 type element struct {
-	Path string   `json:"path"`
-	Min  int      `json:"min"`
-	Max  string   `json:"max"`
-	Type []string `json:"type"`
-	Ref  string   `json:"ref"`
+	Path     string // from the type on: Patient.name
+	Min      int
+	Max, Ref string
+	Type     []string
 }
 
 var quoted = regexp.MustCompile(`'([^'\\]+)'`)
 
 func newGenerator(t testing.TB, r fhir.Release, seed uint64) *generator {
 	t.Helper()
-	data, err := os.ReadFile(fhirtest.Spec(t, "elements."+string(r)+".json"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var all map[string]struct{ Elements []element }
-	if err := json.Unmarshal(data, &all); err != nil {
-		t.Fatal(err)
-	}
 	g := &generator{rand.New(rand.NewPCG(seed, 0)), map[string][]element{}, map[string][]string{}}
-	for _, typ := range all {
-		for _, e := range typ.Elements {
-			if i := strings.LastIndexByte(e.Path, '.'); i >= 0 && e.Max != "0" {
-				g.elements[e.Path[:i]] = append(g.elements[e.Path[:i]], e)
-			}
-		}
+	for _, e := range elements(t, r) {
+		parent := e.Path[:strings.LastIndexByte(e.Path, '.')]
+		g.elements[parent] = append(g.elements[parent], e)
 	}
 	for path, rules := range tableOf(r).rules {
 		typ, _, _ := strings.Cut(path, ".")
@@ -62,6 +51,43 @@ func newGenerator(t testing.TB, r fhir.Release, seed uint64) *generator {
 		slices.Sort(words)
 	}
 	return g
+}
+
+// elements reads the element tables of package fhir; its gen describes their form.
+func elements(t testing.TB, r fhir.Release) []element {
+	t.Helper()
+	file, err := os.Open("../fhir/tables/elements." + string(r) + ".gz")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	unpacker, err := gzip.NewReader(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := io.ReadAll(unpacker)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []element
+	for block := range strings.SplitSeq(string(text), "\n\n") {
+		head, body, _ := strings.Cut(block, "\n")
+		typ, _, isType := strings.Cut(head, "\t")
+		if !isType {
+			continue // the codes of a value set
+		}
+		for line := range strings.Lines(body) {
+			f := strings.Split(strings.TrimSuffix(line, "\n"), "\t")
+			e := element{Path: typ + "." + f[0], Min: int(f[1][0] - '0'), Max: f[2]}
+			if ref, borrowed := strings.CutPrefix(f[3], "#"); borrowed {
+				e.Ref = ref
+			} else if f[3] != "" {
+				e.Type = strings.Split(f[3], "|")
+			}
+			all = append(all, e)
+		}
+	}
+	return all
 }
 
 // object makes an object with the members below a path.

@@ -71,7 +71,7 @@ func TestCheck_AcceptsWhateverValidateAccepts(t *testing.T) {
 	t.Parallel()
 	random := rand.New(rand.NewPCG(1, 2))
 	accepted, refused := 0, 0
-	for _, x := range examples(t) {
+	for _, x := range samples(t) {
 		values := append(leaves(x.object), "2026", json.Number("1e999999999"), "", "#", "##", "\"\\\u2028\x7f")
 		for range 40 {
 			o := x.object.Clone()
@@ -108,7 +108,7 @@ func TestCheck_AcceptsWhateverValidateAccepts(t *testing.T) {
 // The text for the engine is JSON, and the slice of each focus is its own JSON.
 func TestWalk_WritesTheTextOfEachFocus(t *testing.T) {
 	t.Parallel()
-	for _, x := range examples(t) {
+	for _, x := range samples(t) {
 		w := walkOf(x.release, x.object)
 		if !json.Valid(w.text) {
 			t.Errorf("%s %s: not JSON: %s", x.release, x.file, w.text)

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"maps"
 	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -44,10 +43,6 @@ func definitions(t testing.TB, r fhir.Release) []definition {
 // examples returns HL7's examples, including the resources inside bundles.
 func examples(t testing.TB, r fhir.Release) []*fhir.Resource {
 	t.Helper()
-	files, err := filepath.Glob(filepath.Join(fhirtest.Spec(t, "examples", string(r)), "*.json"))
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no examples (%v)", err)
-	}
 	var all []*fhir.Resource
 	var add func(o *fhir.Object)
 	add = func(o *fhir.Object) {
@@ -58,7 +53,7 @@ func examples(t testing.TB, r fhir.Release) []*fhir.Resource {
 			}
 		}
 	}
-	for _, file := range files {
+	for _, file := range fhirtest.Examples(t, r) {
 		data, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)

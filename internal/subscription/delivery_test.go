@@ -307,7 +307,6 @@ func TestAppend_DropsASocketThatRefusesFrames(t *testing.T) { // WS-14
 
 func TestNotifications_AreValid(t *testing.T) { // NB-1 to NB-13, LC-8, NB-27
 	t.Parallel()
-	fhirtest.Spec(t)
 	r := newRig(t, batched(time.Second))
 	r.Put(spec("s", heartbeat(10*time.Second), func(s *subscription.Spec) { s.Subscription.Content = fhir.FullResource }))
 	a := newSocket("a")

@@ -254,7 +254,35 @@ func TestCompile_IssuesHaveTheirPlace(t *testing.T) {
 	}
 }
 
-// The topics of HL7 compile, and fire as their descriptions say (TOP-11, TOP-12).
+// Topics that have a query and FHIRPath, as those of HL7 do: TOP-8, TOP-11, TOP-12.
+func TestMatch_QueryAndFHIRPath(t *testing.T) {
+	t.Parallel()
+	firesOnAdmission(t, mustCompile(t, onEncounter(`"supportedInteraction":["create","update"],
+		"queryCriteria":{"previous":"status:not=in-progress","resultForCreate":"test-passes","current":"status=in-progress","resultForDelete":"test-fails","requireBoth":true},
+		"fhirPathCriteria":"%previous.status!='in-progress' and %current.status='in-progress'"`)))
+	firesOnCompletion(t, mustCompile(t, onEncounter(`"supportedInteraction":["update"],
+		"queryCriteria":{"previous":"status:not=completed","resultForCreate":"test-passes","current":"status=completed","resultForDelete":"test-fails","requireBoth":true},
+		"fhirPathCriteria":"(%previous.empty() | (%previous.status != 'completed')) and (%current.status = 'completed')"`)))
+}
+
+func firesOnAdmission(t *testing.T, admission *topic.Topic) {
+	t.Helper()
+	planned, running := encounter(t, "planned"), encounter(t, "in-progress")
+	fired(t, admission, change(planned, running), true)
+	fired(t, admission, change(running, running), false)
+	fired(t, admission, change(nil, running), false) // TOP-12: its FHIRPath says so
+	fired(t, admission, change(running, nil), false)
+}
+
+func firesOnCompletion(t *testing.T, completion *topic.Topic) {
+	t.Helper()
+	running, completed := encounter(t, "in-progress"), encounter(t, "completed")
+	fired(t, completion, change(running, completed), true) // TOP-11
+	fired(t, completion, change(completed, completed), false)
+	fired(t, completion, change(nil, completed), false) // update only
+}
+
+// The topics of HL7 compile, and fire as their descriptions say.
 func TestCompile_OfficialTopics(t *testing.T) {
 	t.Parallel()
 	load := func(name string) *topic.Topic {
@@ -276,16 +304,8 @@ func TestCompile_OfficialTopics(t *testing.T) {
 		}
 		return compiled
 	}
-	planned, running, completed := encounter(t, "planned"), encounter(t, "in-progress"), encounter(t, "completed")
-	admission := load("subscriptiontopic-example-admission.json")
-	fired(t, admission, change(planned, running), true)
-	fired(t, admission, change(running, running), false)
-	fired(t, admission, change(nil, running), false) // TOP-12: its FHIRPath says so
-	fired(t, admission, change(running, nil), false)
-	example := load("subscriptiontopic-example.json")
-	fired(t, example, change(running, completed), true) // TOP-11
-	fired(t, example, change(completed, completed), false)
-	fired(t, example, change(nil, completed), false) // update only
+	firesOnAdmission(t, load("subscriptiontopic-example-admission.json"))
+	firesOnCompletion(t, load("subscriptiontopic-example.json"))
 }
 
 // Vectors 1 to 4: the admission topic of 1.3.6, with its query alone.

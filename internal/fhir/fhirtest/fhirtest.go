@@ -3,6 +3,11 @@
 // rules of its profile. It parses with encoding/json, so that a mistake of package
 // fhir's own reader cannot hide one of its writer.
 //
+// The schemas are in the specification's folder, which is SIGNALFHIR_SPEC or
+// ../shared/spec beside the repository. A test that only checks what the server
+// wrote does not need the folder: without it, the check by schema is left out. If
+// SIGNALFHIR_SPEC_REQUIRED is 1, a missing folder fails the test.
+//
 // It is imported by tests only.
 package fhirtest
 
@@ -19,45 +24,67 @@ import (
 	"signalfhir/internal/fhir"
 )
 
-// Spec returns the path of a file of the specification's folder, which is
-// SIGNALFHIR_SPEC or ../shared/spec beside the repository. If the folder is
-// missing, the test is skipped, or fails if SIGNALFHIR_SPEC_REQUIRED is 1.
+// Spec returns the path of a file of the specification's folder. If the folder is
+// missing, it skips the test. It is for tests of the folder's content.
 func Spec(t testing.TB, elem ...string) string {
 	t.Helper()
-	folder := specFolder()
-	if _, err := os.Stat(folder); err != nil {
-		if os.Getenv("SIGNALFHIR_SPEC_REQUIRED") == "1" {
-			t.Fatalf("the specification's folder is missing: %v", err)
-		}
+	folder, err := specFolder(t)
+	if err != nil {
 		t.Skipf("skipped: the specification's folder is missing (%v); set SIGNALFHIR_SPEC to its path", err)
 	}
 	return filepath.Join(append([]string{folder}, elem...)...)
 }
 
-func specFolder() string {
-	if folder := os.Getenv("SIGNALFHIR_SPEC"); folder != "" {
-		return folder
+// Examples returns the paths of HL7's examples of a release, sorted. Without the
+// specification's folder there are none.
+func Examples(t testing.TB, r fhir.Release) []string {
+	t.Helper()
+	folder, err := specFolder(t)
+	if err != nil {
+		return nil
 	}
-	_, here, _, _ := runtime.Caller(0) // <repository>/internal/fhir/fhirtest/fhirtest.go
-	return filepath.Join(filepath.Dir(here), "..", "..", "..", "..", "shared", "spec")
+	files, err := filepath.Glob(filepath.Join(folder, "examples", string(r), "*.json"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("%s has no examples of %s (%v)", folder, r, err)
+	}
+	return files
+}
+
+// specFolder returns the specification's folder, and an error if it is missing. If
+// it is required, the error fails the test.
+func specFolder(t testing.TB) (string, error) {
+	t.Helper()
+	folder := os.Getenv("SIGNALFHIR_SPEC")
+	if folder == "" {
+		_, here, _, _ := runtime.Caller(0) // <repository>/internal/fhir/fhirtest/fhirtest.go
+		folder = filepath.Join(filepath.Dir(here), "..", "..", "..", "..", "shared", "spec")
+	}
+	_, err := os.Stat(folder)
+	if err != nil && os.Getenv("SIGNALFHIR_SPEC_REQUIRED") == "1" {
+		t.Fatalf("the specification's folder is missing: %v", err)
+	}
+	return folder, err
 }
 
 // Valid fails t unless data is one valid resource of the release, by HL7's JSON
-// schema and by the package's own element tables.
+// schema and by the package's own element tables. Without the specification's
+// folder, only the element tables count.
 func Valid(t testing.TB, r fhir.Release, data []byte) {
 	t.Helper()
 	resource, err := jsonschema.UnmarshalJSON(bytes.NewReader(data))
 	if err != nil {
 		t.Fatalf("not JSON: %v\n%s", err, data)
 	}
-	object, _ := resource.(map[string]any)
-	typ, _ := object["resourceType"].(string)
-	s, err := schema(t, r).definition(typ)
-	if err != nil {
-		t.Fatalf("resourceType %q: %v", typ, err)
-	}
-	if err := s.Validate(resource); err != nil {
-		t.Errorf("the schema of %s refuses it: %#v\n%s", r, err, data)
+	if folder, err := specFolder(t); err == nil {
+		object, _ := resource.(map[string]any)
+		typ, _ := object["resourceType"].(string)
+		s, err := schema(t, folder, r).definition(typ)
+		if err != nil {
+			t.Fatalf("resourceType %q: %v", typ, err)
+		}
+		if err := s.Validate(resource); err != nil {
+			t.Errorf("the schema of %s refuses it: %#v\n%s", r, err, data)
+		}
 	}
 	o, refused := fhir.Parse(data)
 	if refused != nil {
@@ -82,12 +109,12 @@ type schemaTypes struct {
 var schemas sync.Map
 
 // schema returns the schema of a release and reads it on the first call.
-func schema(t testing.TB, r fhir.Release) *schemaTypes {
+func schema(t testing.TB, folder string, r fhir.Release) *schemaTypes {
 	t.Helper()
 	if s, ok := schemas.Load(r); ok {
 		return s.(*schemaTypes)
 	}
-	file, err := os.Open(Spec(t, "fhir.schema."+string(r)+".json"))
+	file, err := os.Open(filepath.Join(folder, "fhir.schema."+string(r)+".json"))
 	if err != nil {
 		t.Fatal(err)
 	}

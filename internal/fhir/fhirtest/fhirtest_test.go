@@ -2,6 +2,7 @@ package fhirtest_test
 
 import (
 	"fmt"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"testing"
@@ -10,7 +11,7 @@ import (
 	"signalfhir/internal/fhir/fhirtest"
 )
 
-// verdict is a testing.TB that records failures.
+// verdict is a testing.TB that records failures. A skip is one, too.
 type verdict struct {
 	testing.TB
 	failures []string
@@ -26,16 +27,27 @@ func (v *verdict) Fatalf(format string, args ...any) {
 	v.Errorf(format, args...)
 	runtime.Goexit()
 }
+func (v *verdict) Fatal(args ...any)                { v.Fatalf("%s", fmt.Sprint(args...)) }
+func (v *verdict) Skipf(format string, args ...any) { v.Fatalf("skipped: "+format, args...) }
 
-func check(t *testing.T, frame string) []string {
+// failures returns the failures f gives its test.
+func failures(t *testing.T, f func(testing.TB)) []string {
 	v := &verdict{TB: t}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		fhirtest.CheckNotification(v, fhir.R5, []byte(frame))
+		f(v)
 	}()
 	<-done
 	return v.failures
+}
+
+func check(t *testing.T, frame string) []string {
+	return failures(t, func(t testing.TB) { fhirtest.CheckNotification(t, fhir.R5, []byte(frame)) })
+}
+
+func valid(t *testing.T, r fhir.Release, resource string) []string {
+	return failures(t, func(t testing.TB) { fhirtest.Valid(t, r, []byte(resource)) })
 }
 
 const frame = `{"resourceType":"Bundle","id":"b","type":"subscription-notification","timestamp":"2026-01-01T10:05:00.000Z","entry":[` +
@@ -49,13 +61,12 @@ const frame = `{"resourceType":"Bundle","id":"b","type":"subscription-notificati
 // A checker that cannot fail proves nothing: each change below breaks one rule.
 func TestCheckNotification_SeesEachBrokenRule(t *testing.T) {
 	t.Parallel()
-	fhirtest.Spec(t)
 	if failures := check(t, frame); failures != nil {
 		t.Fatalf("a good notification fails: %q", failures)
 	}
 	entry := `{"fullUrl":"http://h/Encounter/2","request":{"method":"POST","url":"Encounter"}}`
 	tests := []struct{ name, old, new string }{
-		{"schema", `"id":"b"`, `"id":"b","colour":"red"`},
+		{"elements", `"id":"b"`, `"id":"b","colour":"red"`},
 		{"NB-R5-1", `subscription-notification`, `history`},
 		{"bdl-1", `"timestamp":"2026-01-01T10:05:00.000Z"`, `"total":1`},
 		{"bdl-13", `"resourceType":"SubscriptionStatus"`, `"resourceType":"Basic"`},
@@ -89,5 +100,53 @@ func TestCheckNotification_SeesEachBrokenRule(t *testing.T) {
 				t.Errorf("accepts %s", broken)
 			}
 		})
+	}
+}
+
+func TestValid_AsksTheSchema(t *testing.T) {
+	t.Parallel()
+	fhirtest.Spec(t)
+	for _, r := range fhir.Releases {
+		if failures := valid(t, r, `{"resourceType":"Patient","id":"a"}`); failures != nil {
+			t.Errorf("%s: a good resource fails: %q", r, failures)
+		}
+		want := "the schema of " + string(r) + " refuses it"
+		if failures := valid(t, r, `{"resourceType":"Patient","colour":"red"}`); !strings.Contains(strings.Join(failures, "\n"), want) {
+			t.Errorf("%s: got %q, want a failure with %q", r, failures, want)
+		}
+	}
+}
+
+// Without the folder only the check by schema is left out, and nothing is skipped.
+func TestValid_WithoutTheFolder(t *testing.T) {
+	t.Setenv("SIGNALFHIR_SPEC", filepath.Join(t.TempDir(), "none"))
+	t.Setenv("SIGNALFHIR_SPEC_REQUIRED", "")
+	if failures := check(t, frame); failures != nil {
+		t.Errorf("a good notification fails: %q", failures)
+	}
+	for broken, want := range map[string]string{
+		strings.Replace(frame, `"id":"b"`, `"colour":"red"`, 1):             "Bundle.colour",
+		strings.Replace(frame, `"eventNumber":"6"`, `"eventNumber":"5"`, 1): "NB-4",
+		frame[:10]: "not JSON",
+	} {
+		if failures := check(t, broken); !strings.Contains(strings.Join(failures, "\n"), want) {
+			t.Errorf("got %q, want a failure with %q for %s", failures, want, broken)
+		}
+	}
+	if failures := failures(t, func(t testing.TB) { fhirtest.Spec(t) }); len(failures) != 1 || !strings.HasPrefix(failures[0], "skipped: ") {
+		t.Errorf("Spec: got %q, want a skip", failures)
+	}
+	if examples := fhirtest.Examples(t, fhir.R5); examples != nil {
+		t.Errorf("Examples: got %q, want none", examples)
+	}
+	t.Setenv("SIGNALFHIR_SPEC_REQUIRED", "1")
+	for name, f := range map[string]func(testing.TB){
+		"CheckNotification": func(t testing.TB) { fhirtest.CheckNotification(t, fhir.R5, []byte(frame)) },
+		"Spec":              func(t testing.TB) { fhirtest.Spec(t) },
+		"Examples":          func(t testing.TB) { fhirtest.Examples(t, fhir.R5) },
+	} {
+		if failures := failures(t, f); len(failures) != 1 || !strings.HasPrefix(failures[0], "the specification's folder is missing") {
+			t.Errorf("%s: got %q, want a failure: the folder is required", name, failures)
+		}
 	}
 }
