@@ -66,6 +66,7 @@ var (
 	upgrade  = httpedge.Needs{Room: true, Socket: true}
 	base     = httpedge.Needs{Room: true, FHIR: true, Record: true}
 	control  = httpedge.Needs{Room: true, OwnPages: true, Problems: true, Record: true}
+	waiting  = httpedge.Needs{Room: true, OwnPages: true, Problems: true, Record: true, Waits: true}
 	observed = httpedge.Needs{Room: true, OwnPages: true, Problems: true} // not recorded: a page that shows the journal would fill it
 	house    = httpedge.Needs{OwnPages: true, Problems: true}
 )
@@ -140,7 +141,7 @@ func (s *server) routes() []route {
 		{path: "/fhir/:release/*", needs: base},
 
 		{post, "/mock/trigger", control, m.Trigger},
-		{post, "/mock/await", control, m.Await},
+		{post, "/mock/await", waiting, m.Await},
 		{post, "/mock/reset", control, m.Reset},
 		{get, "/mock/generators", control, m.Generators},
 		{post, "/mock/generators", control, m.AddGenerator},

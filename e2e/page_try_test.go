@@ -460,9 +460,9 @@ func TestPageTry_TakesABurst(t *testing.T) {
 	b.press(t, "Do all of it")
 	b.sees(t, ".result", "bound")
 	before := time.Now()
-	s.Trigger(testkit.Trigger{Subscription: "task-id-only", Count: 3000})
-	b.sees(t, ".result", "3000 received, last #3000")
-	t.Logf("3000 events were shown after %s", time.Since(before).Round(time.Millisecond))
+	s.Trigger(testkit.Trigger{Subscription: "task-id-only", Count: 1000})
+	b.sees(t, ".result", "1000 received, last #1000")
+	t.Logf("1000 events were shown after %s", time.Since(before).Round(time.Millisecond))
 	var rows int
 	b.evaluate(t, `document.querySelectorAll(".frames li").length`, &rows)
 	if rows == 0 || rows > 400 {

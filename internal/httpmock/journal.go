@@ -2,6 +2,7 @@ package httpmock
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"net/http"
 	"slices"
@@ -15,6 +16,10 @@ import (
 	"signalfhir/internal/httpedge"
 	"signalfhir/internal/journal"
 )
+
+// settlePatience is how long a read of the journal waits for exchanges that are not
+// over, so that whoever saw what one caused finds it in the journal.
+const settlePatience = time.Second
 
 // Journal serves GET /mock/journal: what is kept and selected, oldest first.
 func (m *Mock) Journal(c echo.Context) error {
@@ -34,31 +39,35 @@ func (m *Mock) Journal(c echo.Context) error {
 		format = "ndjson"
 	}
 	j := httpedge.Room(c).Journal()
+	ctx, cancel := context.WithTimeout(c.Request().Context(), settlePatience)
+	defer cancel()
+	j.Settle(ctx)
+	first, last := j.Range()
+	entries := j.Entries(f)
+	if i := slices.IndexFunc(entries, func(e journal.Entry) bool { return e.Seq > last }); i >= 0 {
+		entries = entries[:i]
+	}
 	switch format {
 	case "", "json":
-		first, last := j.Range()
-		entries := []json.RawMessage{}
-		for _, e := range j.Entries(f) {
-			if e.Seq > last {
-				break // of after the look at last
-			}
-			entries = append(entries, e.JSON(bodies))
+		list := []json.RawMessage{}
+		for _, e := range entries {
+			list = append(list, e.JSON(bodies))
 		}
 		return writeJSON(c, struct {
 			Instance string            `json:"instance"`
 			First    uint64            `json:"first"` // the oldest one kept
 			Last     uint64            `json:"last"`
 			Entries  []json.RawMessage `json:"entries"`
-		}{httpedge.Room(c).Instance(), first, last, entries})
+		}{httpedge.Room(c).Instance(), first, last, list})
 	case "ndjson":
 		var lines bytes.Buffer
-		for _, e := range j.Entries(f) {
+		for _, e := range entries {
 			lines.Write(e.JSON(bodies))
 			lines.WriteByte('\n')
 		}
 		return download(c, "application/x-ndjson", "signalfhir.ndjson", lines.Bytes())
 	case "har":
-		return download(c, "application/json", "signalfhir.har", journal.HAR(j.Entries(f), httpedge.Root(c), m.options.Version))
+		return download(c, "application/json", "signalfhir.har", journal.HAR(entries, httpedge.Root(c), m.options.Version))
 	}
 	return fhir.Refuse(http.StatusBadRequest, "code-invalid", "got %q, expected json, ndjson or har", format).At("format")
 }
