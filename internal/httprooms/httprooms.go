@@ -118,14 +118,14 @@ func (r *Rooms) Get(c echo.Context) error {
 func (r *Rooms) List(c echo.Context) error {
 	type one struct {
 		Ready
-		Opened *time.Time `json:"opened,omitempty"` // not of the default room
-		Busy   int        `json:"busy"`             // requests and sockets in it
+		Opened *time.Time `json:"opened,omitempty"`
+		Busy   *int       `json:"busy,omitempty"` // requests and sockets in it
 	}
 	list := []one{}
 	for _, info := range r.options.Rooms.List() {
-		o := one{Ready: r.ready(c, info), Busy: info.Busy}
-		if !info.Opened.IsZero() {
-			o.Opened = &info.Opened
+		o := one{Ready: r.ready(c, info)}
+		if info.Name != room.DefaultName { // which is always open, and not counted
+			o.Opened, o.Busy = &info.Opened, &info.Busy
 		}
 		list = append(list, o)
 	}
