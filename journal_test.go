@@ -321,11 +321,11 @@ func TestJournal_RefusesWhatItCannotRead(t *testing.T) {
 	for path, says := range map[string]string{
 		"?kind=sended":         "sent",
 		"?since=yesterday":     "2026-01-02T15:04:05Z",
-		"?limit=0":             "from 1 on",
-		"?limit=many":          "from 1 on",
+		"?limit=0":             "from 1 to",
+		"?limit=many":          "from 1 to",
 		"?bodies=yes":          "true or false",
 		"?format=xml":          "ndjson",
-		"/stream?most=0":       "from 1 on",
+		"/stream?most=0":       "from 1 to",
 		"/stream?kind=nothing": "sent",
 		"/first":               "number",
 	} {

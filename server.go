@@ -140,6 +140,8 @@ func (s *server) routes() []route {
 		fhir(post, "/Subscription/:id/$resend", s.resend),
 		{path: "/fhir/:release/*", needs: base},
 
+		{get, "/mock", observed, m.Index},
+		{get, "/mock/openapi.json", observed, m.OpenAPI},
 		{post, "/mock/trigger", control, m.Trigger},
 		{post, "/mock/await", waiting, m.Await},
 		{post, "/mock/reset", control, m.Reset},
@@ -161,7 +163,6 @@ func (s *server) routes() []route {
 		{get, "/mock/journal", observed, m.Journal},
 		{get, "/mock/journal/stream", observed, m.JournalStream},
 		{get, "/mock/journal/:seq", observed, m.JournalEntry},
-		{path: "/mock", needs: observed},
 		{path: "/mock/*", needs: control},
 		{path: "/mock/journal/*", needs: observed},
 
