@@ -395,15 +395,15 @@ func serveRoom(tb testing.TB, h *hub, room socket.Room) string {
 // quietRoom is a room where nothing can be bound.
 type quietRoom struct{ panics bool }
 
-func (r *quietRoom) Bind(subscription.Socket, string, string) (int, []*fhir.Error) {
+func (r *quietRoom) Bind(subscription.Socket, string, string) (int, []error) {
 	if r.panics {
 		panic("out of order")
 	}
 	return 0, nil
 }
-func (*quietRoom) Unbind(subscription.Socket, string) []string        { return nil }
-func (*quietRoom) BindLegacy(subscription.Socket, string) *fhir.Error { return nil }
-func (*quietRoom) UnbindLegacy(subscription.Socket, string) bool      { return false }
-func (*quietRoom) Bindings(subscription.Socket) []string              { return nil }
-func (*quietRoom) Gone(subscription.Socket)                           {}
-func (*quietRoom) Record(journal.Entry)                               {}
+func (*quietRoom) Unbind(subscription.Socket, string) []string   { return nil }
+func (*quietRoom) BindLegacy(subscription.Socket, string) error  { return nil }
+func (*quietRoom) UnbindLegacy(subscription.Socket, string) bool { return false }
+func (*quietRoom) Bindings(subscription.Socket) []string         { return nil }
+func (*quietRoom) Gone(subscription.Socket)                      {}
+func (*quietRoom) Record(journal.Entry)                          {}

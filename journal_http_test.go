@@ -186,7 +186,7 @@ type recordingRoom struct {
 	closed  chan journal.Entry
 }
 
-func (r *recordingRoom) Bind(s subscription.Socket, _, _ string) (int, []*fhir.Error) {
+func (r *recordingRoom) Bind(s subscription.Socket, _, _ string) (int, []error) {
 	r.sockets <- s
 	return 1, nil
 }

@@ -66,16 +66,16 @@ func BenchmarkStream(b *testing.B) {
 // benchRoom hands out the sockets that bind.
 type benchRoom chan subscription.Socket
 
-func (r benchRoom) Bind(s subscription.Socket, _, _ string) (int, []*fhir.Error) {
+func (r benchRoom) Bind(s subscription.Socket, _, _ string) (int, []error) {
 	r <- s
 	return 1, nil
 }
-func (benchRoom) Unbind(subscription.Socket, string) []string        { return nil }
-func (benchRoom) BindLegacy(subscription.Socket, string) *fhir.Error { return nil }
-func (benchRoom) UnbindLegacy(subscription.Socket, string) bool      { return false }
-func (benchRoom) Bindings(subscription.Socket) []string              { return nil }
-func (benchRoom) Gone(subscription.Socket)                           {}
-func (benchRoom) Record(journal.Entry)                               {}
+func (benchRoom) Unbind(subscription.Socket, string) []string   { return nil }
+func (benchRoom) BindLegacy(subscription.Socket, string) error  { return nil }
+func (benchRoom) UnbindLegacy(subscription.Socket, string) bool { return false }
+func (benchRoom) Bindings(subscription.Socket) []string         { return nil }
+func (benchRoom) Gone(subscription.Socket)                      {}
+func (benchRoom) Record(journal.Entry)                          {}
 
 // counter counts what a client received.
 type counter struct {

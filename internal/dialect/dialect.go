@@ -44,7 +44,7 @@ type Command struct {
 	Token   string // of Bind and Unbind
 	ID      string // of LegacyBind and LegacyUnbind
 	Dialect string
-	Problem *fhir.Error // why it cannot be done; nil if it can
+	Problem error // why it cannot be done; nil if it can
 }
 
 // Pong returns the reply to a ping, in the dialect of the ping (WS-16, WS-20).

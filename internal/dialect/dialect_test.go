@@ -181,7 +181,7 @@ func TestParse_JSONInALineIsNotACommand(t *testing.T) {
 	if commands[0].Verb != dialect.Ping || commands[0].Problem != nil {
 		t.Errorf("first line: got %+v, want a ping", commands[0])
 	}
-	if problem := commands[1].Problem; problem == nil || problem.Code() != "not-supported" {
+	if problem := commands[1].Problem; problem == nil || fhir.CodeOf(problem) != "not-supported" {
 		t.Errorf("second line: got %+v, want it refused as not-supported", commands[1])
 	}
 }
@@ -237,7 +237,7 @@ func sound(c dialect.Command) error {
 		if c.Verb != dialect.Unknown || c.Token != "" || c.ID != "" {
 			return fmt.Errorf("a refusal with a verb, token or id")
 		}
-		if c.Problem.Code() == "" || c.Problem.Error() == "" {
+		if fhir.CodeOf(c.Problem) == "" || c.Problem.Error() == "" {
 			return fmt.Errorf("a refusal that says nothing")
 		}
 		return nil

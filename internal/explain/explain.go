@@ -64,7 +64,7 @@ const maxVerdicts = 1000
 // a base. Nothing is stored, numbered or sent. previous is nil for a create, current
 // for a delete; both have to be of one type and, if both have one, one id. If a
 // subscription is named, the explanation is about that alone.
-func Change(b *room.Base, previous, current *fhir.Object, subscription string) (*Explanation, *fhir.Error) {
+func Change(b *room.Base, previous, current *fhir.Object, subscription string) (*Explanation, error) {
 	change, err := imagine(b, previous, current)
 	if err != nil {
 		return nil, err
@@ -229,18 +229,18 @@ func (v Verdict) decided(stand subscription.Assessment, concerns bool) Verdict {
 }
 
 // imagine makes the change between two states, under the checks of a write.
-func imagine(b *room.Base, previous, current *fhir.Object) (*store.Change, *fhir.Error) {
+func imagine(b *room.Base, previous, current *fhir.Object) (*store.Change, error) {
 	if previous == nil && current == nil {
 		return nil, fhir.Refuse(http.StatusBadRequest, "required", "give the state after the change as current, the one before it as previous, or both")
 	}
 	id := cmp.Or(current.Text("id"), previous.Text("id"), "new")
-	resource := func(member string, o *fhir.Object) (*fhir.Resource, *fhir.Error) {
+	resource := func(member string, o *fhir.Object) (*fhir.Resource, error) {
 		if o == nil {
 			return nil, nil
 		}
 		if err := b.Check(o.Text("resourceType"), o); err != nil {
-			for i := range err.Issues {
-				err.Issues[i].Diagnostics = member + ": " + err.Issues[i].Diagnostics
+			for i, issue := range fhir.AsError(err).Issues {
+				fhir.AsError(err).Issues[i].Diagnostics = member + ": " + issue.Diagnostics
 			}
 			return nil, err
 		}

@@ -69,7 +69,7 @@ func put(t testing.TB, b *room.Base, typ, id, members string) {
 func during(t *testing.T, b *room.Base, write room.Operation, what func()) {
 	t.Helper()
 	write.Method = http.MethodPatch
-	write.Patch = func(current *fhir.Object) (*fhir.Object, *fhir.Error) {
+	write.Patch = func(current *fhir.Object) (*fhir.Object, error) {
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
@@ -101,15 +101,15 @@ func TestExplain_TakesNoWriteLock(t *testing.T) {
 
 	for _, tt := range []struct {
 		name, want string
-		explain    func() (fmt.Stringer, *fhir.Error)
+		explain    func() (fmt.Stringer, error)
 	}{
-		{"a change", "subscription 2 gets an event", func() (fmt.Stringer, *fhir.Error) { return explain.Change(r5, nil, encounter, "") }},
-		{"a change to one subscription", "subscription 1 gets no event", func() (fmt.Stringer, *fhir.Error) { return explain.Change(r5, nil, encounter, "1") }},
-		{"a change to a classic subscription", "subscription classic gets no event", func() (fmt.Stringer, *fhir.Error) { return explain.Change(r4, nil, of4, "classic") }},
-		{"what happened", "subscription 0 gets no event", func() (fmt.Stringer, *fhir.Error) {
+		{"a change", "subscription 2 gets an event", func() (fmt.Stringer, error) { return explain.Change(r5, nil, encounter, "") }},
+		{"a change to one subscription", "subscription 1 gets no event", func() (fmt.Stringer, error) { return explain.Change(r5, nil, encounter, "1") }},
+		{"a change to a classic subscription", "subscription classic gets no event", func() (fmt.Stringer, error) { return explain.Change(r4, nil, of4, "classic") }},
+		{"what happened", "subscription 0 gets no event", func() (fmt.Stringer, error) {
 			return explain.Happened(r, explain.About{Resource: "Encounter/e"}), nil
 		}},
-		{"what happened to a classic subscription", "subscription classic gets an event", func() (fmt.Stringer, *fhir.Error) {
+		{"what happened to a classic subscription", "subscription classic gets an event", func() (fmt.Stringer, error) {
 			return explain.Happened(r, explain.About{Subscription: "classic"}), nil
 		}},
 	} {
@@ -168,7 +168,7 @@ func TestExplain_BesideWrites(t *testing.T) {
 	}
 	encounter := parse(t, "Encounter", "e", `"status":"in-progress","subject":{"reference":"Patient/2"}`)
 	of4 := parse(t, "Encounter", "e", `"status":"planned","class":{"code":"AMB"}`)
-	agrees := func(e *explain.Explanation, err *fhir.Error) {
+	agrees := func(e *explain.Explanation, err error) {
 		if err != nil {
 			t.Error(err)
 			return

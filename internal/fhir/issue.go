@@ -1,6 +1,8 @@
 package fhir
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -42,6 +44,56 @@ func (e *Error) At(expression ...string) *Error {
 // Code returns the issue code of the first issue.
 func (e *Error) Code() string { return e.Issues[0].Code }
 
+// AsError returns the [Error] in err, or nil if there is none.
+func AsError(err error) *Error {
+	var e *Error
+	errors.As(err, &e)
+	return e
+}
+
+// At sets the place of the last issue of the [Error] in err, and returns err.
+func At(err error, expression ...string) error {
+	if e := AsError(err); e != nil {
+		e.At(expression...)
+	}
+	return err
+}
+
+// CodeOf returns the issue code of the [Error] in err, or "" if there is none.
+func CodeOf(err error) string {
+	if e := AsError(err); e != nil {
+		return e.Code()
+	}
+	return ""
+}
+
+// WithStatus gives the [Error] in err another status, and returns err.
+func WithStatus(err error, status int) error {
+	if e := AsError(err); e != nil {
+		e.Status = status
+	}
+	return err
+}
+
+// StatusOf returns the status of the [Error] in err, or 0 if there is none.
+func StatusOf(err error) int {
+	if e := AsError(err); e != nil {
+		return e.Status
+	}
+	return 0
+}
+
+// Join adds the issues of another error to those of err and returns err. It returns the
+// other one if err is nil.
+func Join(err, other error) error {
+	e, o := AsError(err), AsError(other)
+	if e == nil || o == nil {
+		return cmp.Or(err, other)
+	}
+	e.Issues = append(e.Issues, o.Issues...)
+	return err
+}
+
 // Error joins the diagnostics of all issues.
 func (e *Error) Error() string {
 	texts := make([]string, len(e.Issues))
@@ -58,7 +110,7 @@ func (e *Error) Error() string {
 // RefuseAll returns an [Error] with the issues of one resource, or nil if none is
 // of severity error. The status is 400 if any error is about the form of the
 // input, and 422 if all are about rules (spec.md section 7).
-func RefuseAll(issues []Issue) *Error {
+func RefuseAll(issues []Issue) error {
 	status, failed := http.StatusUnprocessableEntity, false
 	for _, issue := range issues {
 		if issue.Severity != "error" {

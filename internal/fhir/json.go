@@ -218,7 +218,7 @@ func Indent(data []byte) []byte {
 // column, everything that JSON or FHIR forbids: invalid UTF-8, lone surrogates,
 // duplicate members, comments, data after the object, and nesting beyond
 // [MaxDepth].
-func Parse(data []byte) (o *Object, err *Error) {
+func Parse(data []byte) (o *Object, err error) {
 	p := parser{data: data}
 	defer func() {
 		if r := recover(); r != nil {
@@ -263,7 +263,7 @@ type parser struct {
 
 func (p *parser) fail(text string) { panic(parseFailure(text)) }
 
-func (p *parser) refuse(text string) *Error {
+func (p *parser) refuse(text string) error {
 	before := p.data[:min(p.at, len(p.data))]
 	line := 1 + bytes.Count(before, []byte{'\n'})
 	column := 1 + utf8.RuneCount(before[bytes.LastIndexByte(before, '\n')+1:])

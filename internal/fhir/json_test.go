@@ -73,8 +73,8 @@ func TestParse_RefusesInvalidInput(t *testing.T) {
 			if err == nil {
 				t.Fatalf("accepted as %s", o.AppendJSON(nil))
 			}
-			if err.Status != 400 || err.Code() != "structure" {
-				t.Errorf("got %d %s, want 400 structure", err.Status, err.Code())
+			if fhir.AsError(err).Status != 400 || fhir.CodeOf(err) != "structure" {
+				t.Errorf("got %d %s, want 400 structure", fhir.AsError(err).Status, fhir.CodeOf(err))
 			}
 			if text := err.Error(); !strings.Contains(text, test.says) || !strings.Contains(text, test.where) {
 				t.Errorf("got %q, want something with %q at %q", text, test.says, test.where)
@@ -211,7 +211,7 @@ func FuzzParse(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		o, err := fhir.Parse(data)
 		if err != nil {
-			if err.Status != 400 || err.Code() != "structure" || !strings.Contains(err.Error(), "line ") {
+			if fhir.AsError(err).Status != 400 || fhir.CodeOf(err) != "structure" || !strings.Contains(err.Error(), "line ") {
 				t.Errorf("refused by %v", err)
 			}
 			return

@@ -48,7 +48,7 @@ func TestRefuseAll_DistinguishesFormFromRule(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			got := 0
 			if err := fhir.RefuseAll(tt.issues); err != nil {
-				got = err.Status
+				got = fhir.AsError(err).Status
 			}
 			if got != tt.want {
 				t.Errorf("status %d, want %d", got, tt.want)

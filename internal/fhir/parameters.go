@@ -21,7 +21,7 @@ type Param struct {
 // POST, in order. The operations of a Subscription take primitive values only;
 // any value[x] may carry one (OP-9). All problems are reported together, with
 // status 400 (spec.md 7.2).
-func ReadParameters(o *Object) ([]Param, *Error) {
+func ReadParameters(o *Object) ([]Param, error) {
 	if typ := o.Text("resourceType"); typ != "Parameters" {
 		return nil, Refuse(http.StatusBadRequest, "invalid", "got resourceType %q, expected Parameters or an empty body", typ)
 	}

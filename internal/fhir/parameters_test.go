@@ -67,10 +67,10 @@ func TestReadParameters_Refuses(t *testing.T) { // 7.2
 			if err == nil {
 				t.Fatalf("accepted as %v", got)
 			}
-			if err.Status != http.StatusBadRequest || err.Code() != tt.code {
-				t.Errorf("got %d %s, want 400 %s", err.Status, err.Code(), tt.code)
+			if fhir.AsError(err).Status != http.StatusBadRequest || fhir.CodeOf(err) != tt.code {
+				t.Errorf("got %d %s, want 400 %s", fhir.AsError(err).Status, fhir.CodeOf(err), tt.code)
 			}
-			if at := err.Issues[0].Expression; tt.at != "" && !cmp.Equal(at, []string{tt.at}) {
+			if at := fhir.AsError(err).Issues[0].Expression; tt.at != "" && !cmp.Equal(at, []string{tt.at}) {
 				t.Errorf("expression %q, want %q", at, tt.at)
 			}
 		})
@@ -80,7 +80,7 @@ func TestReadParameters_Refuses(t *testing.T) { // 7.2
 func TestReadParameters_ReportsAllAtOnce(t *testing.T) {
 	t.Parallel()
 	_, err := fhir.ReadParameters(parse(t, `{"resourceType":"Parameters","parameter":[{"name":"id"},{"name":"id","valueId":"x"},{"valueId":"y"}]}`))
-	if err == nil || len(err.Issues) != 2 {
+	if err == nil || len(fhir.AsError(err).Issues) != 2 {
 		t.Errorf("got %v, want two issues", err)
 	}
 }

@@ -154,8 +154,8 @@ func TestReadSubscription_Rules(t *testing.T) { // 7.1
 			if diff := cmp.Diff(tt.want, summary(issues)); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
-			if err := fhir.RefuseAll(issues); err != nil && err.Status != 422 {
-				t.Errorf("status %d, want 422", err.Status)
+			if err := fhir.RefuseAll(issues); err != nil && fhir.AsError(err).Status != 422 {
+				t.Errorf("status %d, want 422", fhir.AsError(err).Status)
 			}
 		})
 	}
@@ -235,8 +235,8 @@ func TestReadTopic_Rules(t *testing.T) { // 7.5
 			if diff := cmp.Diff(tt.want, summary(issues)); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
-			if err := fhir.RefuseAll(issues); err != nil && err.Status != 422 {
-				t.Errorf("status %d, want 422", err.Status)
+			if err := fhir.RefuseAll(issues); err != nil && fhir.AsError(err).Status != 422 {
+				t.Errorf("status %d, want 422", fhir.AsError(err).Status)
 			}
 		})
 	}

@@ -166,8 +166,8 @@ func TestValidate_SubscriptionsOfTheTableOfBadInput(t *testing.T) {
 			if len(issues) != 1 || issues[0].Code != test.code || issues[0].Expression[0] != test.place {
 				t.Fatalf("got %v, want one %s at %s", issues, test.code, test.place)
 			}
-			if err := fhir.RefuseAll(issues); err.Status != 400 {
-				t.Errorf("refused by %d, want 400", err.Status)
+			if err := fhir.RefuseAll(issues); fhir.AsError(err).Status != 400 {
+				t.Errorf("refused by %d, want 400", fhir.AsError(err).Status)
 			}
 		})
 	}

@@ -43,7 +43,7 @@ func Is(document *fhir.Object) bool { return document.Text("resourceType") == "P
 // Apply applies a patch to a copy of a resource. A malformed patch is refused with 400.
 // If an operation cannot be done, or the patch would change the resource's type or id,
 // it is refused with 422 and nothing changes. The result is not validated.
-func Apply(release fhir.Release, current, patch *fhir.Object) (*fhir.Object, *fhir.Error) {
+func Apply(release fhir.Release, current, patch *fhir.Object) (*fhir.Object, error) {
 	operations, refused := read(patch)
 	if refused != nil {
 		return nil, refused
@@ -68,7 +68,7 @@ func Apply(release fhir.Release, current, patch *fhir.Object) (*fhir.Object, *fh
 }
 
 // read parses the operations of a patch.
-func read(patch *fhir.Object) ([]operation, *fhir.Error) {
+func read(patch *fhir.Object) ([]operation, error) {
 	parameters := patch.Array("parameter")
 	if len(parameters) == 0 || len(parameters) > maxOperations {
 		return nil, fhir.Refuse(http.StatusBadRequest, "structure", "a FHIRPath Patch has 1 to %d parameters named operation, got %d", maxOperations, len(parameters)).At("Parameters.parameter")

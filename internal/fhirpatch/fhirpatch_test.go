@@ -33,7 +33,7 @@ func operation(parts ...string) string {
 	return `{"name":"operation","part":[` + strings.Join(list, ",") + `]}`
 }
 
-func apply(t testing.TB, resource string, operations ...string) (string, *fhir.Error) {
+func apply(t testing.TB, resource string, operations ...string) (string, error) {
 	t.Helper()
 	current, err := fhir.Parse([]byte(resource))
 	if err != nil {
@@ -167,12 +167,12 @@ func TestApply_Refuses(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			_, err := apply(t, patient, tt.operation)
-			if err == nil || err.Status != tt.status || !strings.Contains(err.Error(), tt.says) || !strings.Contains(err.Error(), "Parameters.parameter[0]") && !strings.Contains(err.Error(), "may not change") {
+			if err == nil || fhir.AsError(err).Status != tt.status || !strings.Contains(err.Error(), tt.says) || !strings.Contains(err.Error(), "Parameters.parameter[0]") && !strings.Contains(err.Error(), "may not change") {
 				t.Errorf("got %v, want %d that says %q and where", err, tt.status, tt.says)
 			}
 		})
 	}
-	if _, err := apply(t, patient); err == nil || err.Status != 400 {
+	if _, err := apply(t, patient); err == nil || fhir.AsError(err).Status != 400 {
 		t.Errorf("no operations: got %v", err)
 	}
 }

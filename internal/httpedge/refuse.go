@@ -34,8 +34,7 @@ func (e *Edge) HandleError(err error, c echo.Context) {
 // Refusal returns an error as what the client is shown. It is the one place where
 // errors of other kinds get the form of our own.
 func Refusal(err error) *fhir.Error {
-	var refused *fhir.Error
-	if errors.As(err, &refused) {
+	if refused := fhir.AsError(err); refused != nil {
 		return refused
 	}
 	var tooBig *http.MaxBytesError

@@ -61,7 +61,7 @@ func (f *FHIR) Bundle(r *Request) (*Response, error) {
 
 // readEntries reads the requests of a bundle. It reports everything that is wrong
 // together.
-func readEntries(r *Request, bundle *fhir.Object) ([]*entry, *fhir.Error) {
+func readEntries(r *Request, bundle *fhir.Object) ([]*entry, error) {
 	list := bundle.Array("entry")
 	if len(list) > maxEntries {
 		return nil, fhir.Refuse(http.StatusRequestEntityTooLarge, "too-costly", "the bundle has %d entries, at most %d are taken", len(list), maxEntries).At("Bundle.entry")
@@ -201,7 +201,7 @@ func (f *FHIR) transaction(r *Request, entries []*entry) ([]fhir.Response, error
 }
 
 // operation returns the write of an entry.
-func (r *Request) operation(e *entry) (room.Operation, *fhir.Error) {
+func (r *Request) operation(e *entry) (room.Operation, error) {
 	typ, rest, _ := strings.Cut(e.url.Path, "/")
 	o := room.Operation{Method: e.method, Type: typ, ID: rest, IfMatch: e.headers.Get("If-Match"), FullURL: e.fullURL, Place: e.place}
 	if e.method == http.MethodPost || e.method == http.MethodPut {
@@ -214,9 +214,9 @@ func (r *Request) operation(e *entry) (room.Operation, *fhir.Error) {
 	case e.method == http.MethodPost && rest != "":
 		return o, fhir.Refuse(http.StatusBadRequest, "not-supported", "%s: POST %s: a transaction creates resources, it runs no operations; use a batch", e.place, e.url).At(e.place + ".request.url")
 	case e.method == http.MethodPost:
-		var err *fhir.Error
+		var err error
 		if o.Search, err = ifNoneExist(e.headers); err != nil {
-			return o, err.At(e.place + ".request.ifNoneExist")
+			return o, fhir.At(err, e.place+".request.ifNoneExist")
 		}
 	case rest == "":
 		if o.Search = searchOf(e.url.RawQuery); o.Search == "" {
@@ -227,7 +227,7 @@ func (r *Request) operation(e *entry) (room.Operation, *fhir.Error) {
 	}
 	if e.method == http.MethodPost || rest != "" {
 		if err := noSearch(e.method, e.url.RawQuery); err != nil {
-			return o, err.At(e.place + ".request.url")
+			return o, fhir.At(err, e.place+".request.url")
 		}
 	}
 	if e.method == http.MethodPatch {

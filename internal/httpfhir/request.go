@@ -217,7 +217,7 @@ func (r *Request) Resource() (*fhir.Object, error) {
 	o, refused := fhir.Parse(data)
 	if refused != nil {
 		if r.contentType() == "" {
-			refused.Status = http.StatusUnsupportedMediaType
+			refused = fhir.WithStatus(refused, http.StatusUnsupportedMediaType)
 		}
 		return nil, refused
 	}

@@ -138,7 +138,7 @@ func searchOf(query string) string {
 
 // noSearch refuses the search of a write that has no place for one. Whoever sends it
 // means a condition.
-func noSearch(method, query string) *fhir.Error {
+func noSearch(method, query string) error {
 	condition := searchOf(query)
 	switch {
 	case condition == "":
@@ -151,7 +151,7 @@ func noSearch(method, query string) *fhir.Error {
 
 // ifNoneExist returns the search of a conditional create, "" if it has none. Some
 // clients send it with the address it would have as a search.
-func ifNoneExist(h http.Header) (string, *fhir.Error) {
+func ifNoneExist(h http.Header) (string, error) {
 	condition := h.Get("If-None-Exist")
 	if address, query, ok := strings.Cut(condition, "?"); ok && !strings.Contains(address, "=") {
 		condition = query

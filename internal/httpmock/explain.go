@@ -42,7 +42,7 @@ func (m *Mock) Explain(c echo.Context) error {
 		if len(data) == 0 || string(data) == "null" {
 			continue
 		}
-		var refused *fhir.Error
+		var refused error
 		if states[i], refused = fhir.Parse(data); refused != nil {
 			return refused
 		}

@@ -56,7 +56,7 @@ type indexed struct {
 }
 
 // routes reads the description: its routes without a parameter in the path, in order.
-var routes = sync.OnceValues(func() ([]indexed, *fhir.Error) {
+var routes = sync.OnceValues(func() ([]indexed, error) {
 	description, err := fhir.Parse(openapi)
 	if err != nil {
 		return nil, err

@@ -175,7 +175,7 @@ type checked struct {
 	writes  int
 }
 
-func (c *checked) Apply(w synth.Write) *fhir.Error {
+func (c *checked) Apply(w synth.Write) error {
 	if w.Object != nil {
 		c.writes++
 		o := c.release.Adapt(w.Object)

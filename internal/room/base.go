@@ -75,19 +75,19 @@ func (r *Room) Base(release fhir.Release) *Base {
 }
 
 // baseOf returns the base to which a subscription was written.
-func (r *Room) baseOf(id string) (*Base, *fhir.Error) {
+func (r *Room) baseOf(id string) (*Base, error) {
 	if state, ok := r.subscriptions.State(id); ok {
 		return r.Base(state.Release), nil
 	}
 	// The base that had the subscription refuses with 410, the others with 404. Return
 	// the 410 if there is one.
-	var refused *fhir.Error
+	var refused error
 	for _, b := range r.bases {
 		_, err := b.store.Read("Subscription", id)
 		if err == nil {
 			return b, nil
 		}
-		if refused == nil || err.Status > refused.Status {
+		if fhir.StatusOf(err) > fhir.StatusOf(refused) {
 			refused = err
 		}
 	}
@@ -95,7 +95,7 @@ func (r *Room) baseOf(id string) (*Base, *fhir.Error) {
 }
 
 // Subscription returns the resource of a subscription of any base.
-func (r *Room) Subscription(id string) (*fhir.Resource, *fhir.Error) {
+func (r *Room) Subscription(id string) (*fhir.Resource, error) {
 	b, err := r.baseOf(id)
 	if err != nil {
 		return nil, err

@@ -16,7 +16,7 @@ import (
 // BindingToken issues a token for $get-ws-binding-token that covers the subscriptions
 // ids, in order. Without ids it covers all that are not off (OPW-8). If some cannot be
 // covered, it issues no token and returns an issue for each of them (OPW-10).
-func (b *Base) BindingToken(ids []string) (token.Token, *fhir.Error) {
+func (b *Base) BindingToken(ids []string) (token.Token, error) {
 	if len(ids) == 0 {
 		for _, res := range b.store.List("Subscription") {
 			if state, ok := b.room.subscriptions.State(res.ID); ok && !dormant(state.Status) {
@@ -27,7 +27,7 @@ func (b *Base) BindingToken(ids []string) (token.Token, *fhir.Error) {
 			return token.Token{}, fhir.Refuse(http.StatusNotFound, "not-found", "there is no websocket subscription, or all are off; create one first")
 		}
 	}
-	var refused *fhir.Error
+	var refused error
 	seen := map[string]bool{}
 	covered := make([]string, 0, len(ids))
 	for _, id := range ids {
@@ -36,11 +36,7 @@ func (b *Base) BindingToken(ids []string) (token.Token, *fhir.Error) {
 		}
 		seen[id] = true
 		if err := b.bindable(id); err != nil {
-			if refused == nil {
-				refused = err
-			} else {
-				refused.Issues = append(refused.Issues, err.Issues...)
-			}
+			refused = fhir.Join(refused, err)
 			continue
 		}
 		covered = append(covered, id)
@@ -84,7 +80,7 @@ func idOf(generation string) string {
 }
 
 // bindable refuses a subscription to which no socket can be bound.
-func (b *Base) bindable(id string) *fhir.Error {
+func (b *Base) bindable(id string) error {
 	if _, err := b.store.Read("Subscription", id); err != nil {
 		return err
 	}
@@ -103,12 +99,12 @@ func (b *Base) bindable(id string) *fhir.Error {
 // handshakes, in the order of the token (WS-22). It returns the number of bindings and
 // the refusals. dialectName is the dialect of the bind message; it decides the frame
 // format of the notifications.
-func (r *Room) Bind(s subscription.Socket, secret, dialectName string) (int, []*fhir.Error) {
+func (r *Room) Bind(s subscription.Socket, secret, dialectName string) (int, []error) {
 	t, err := r.tokens.Lookup(secret)
 	if err != nil {
-		return 0, []*fhir.Error{err}
+		return 0, []error{err}
 	}
-	bound, problems := 0, []*fhir.Error(nil)
+	bound, problems := 0, []error(nil)
 	for _, generation := range t.Subscriptions {
 		id := idOf(generation)
 		if _, err := r.Subscription(id); err != nil {
@@ -129,7 +125,7 @@ func (r *Room) Bind(s subscription.Socket, secret, dialectName string) (int, []*
 		}
 	}
 	// The token may have been revoked while the subscriptions were being bound.
-	if _, err := r.tokens.Lookup(secret); err != nil && err.Code() == "forbidden" {
+	if _, err := r.tokens.Lookup(secret); err != nil && fhir.CodeOf(err) == "forbidden" {
 		r.subscriptions.Revoke(t.Secret)
 	}
 	return bound, problems
@@ -184,7 +180,7 @@ func (r *Room) Revoke(secret string) bool {
 func (r *Room) Redact(text []byte) []byte { return r.tokens.Redact(text) }
 
 // Status returns the result of $status for one subscription.
-func (b *Base) Status(id string) (*fhir.Notification, *fhir.Error) {
+func (b *Base) Status(id string) (*fhir.Notification, error) {
 	if _, err := b.store.Read("Subscription", id); err != nil {
 		return nil, err
 	}
@@ -225,7 +221,7 @@ func (b *Base) Statuses(ids, statuses []string) []*fhir.Notification {
 // Events returns the result of $events: the retained events of a subscription with
 // numbers from since to until, both inclusive. A negative until means no upper bound.
 // If content is "", the payload has the level of the subscription.
-func (b *Base) Events(id string, since, until int64, content fhir.Content) (*fhir.Notification, *fhir.Error) {
+func (b *Base) Events(id string, since, until int64, content fhir.Content) (*fhir.Notification, error) {
 	if _, err := b.store.Read("Subscription", id); err != nil {
 		return nil, err
 	}
@@ -234,7 +230,7 @@ func (b *Base) Events(id string, since, until int64, content fhir.Content) (*fhi
 
 // Resend sends again the retained events for which selects returns true (3.6). It
 // returns how many events it sent to how many sockets.
-func (b *Base) Resend(id string, selects func(*fhir.Event) bool) (events, sockets int, refused *fhir.Error) {
+func (b *Base) Resend(id string, selects func(*fhir.Event) bool) (events, sockets int, refused error) {
 	if _, err := b.store.Read("Subscription", id); err != nil {
 		return 0, 0, err
 	}

@@ -151,7 +151,7 @@ const legacyKey = "bind"
 // BindLegacy binds a socket to a classic subscription, for the R4 message "bind [id]",
 // and sends "bound [id]" (WSL-2, WSL-3). It refuses a subscription on a topic, which
 // needs a token (WSL-6, WSL-8).
-func (r *Room) BindLegacy(s subscription.Socket, id string) *fhir.Error {
+func (r *Room) BindLegacy(s subscription.Socket, id string) error {
 	b, err := r.baseOf(id)
 	if err != nil {
 		return err

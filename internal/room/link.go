@@ -17,7 +17,7 @@ import (
 // of type uri, url, oid and uuid, and in the links of narratives. It replaces a
 // conditional reference ("Patient?identifier=x") with a reference to the one resource
 // that it selects after the transaction.
-func (b *Base) linkLocked(steps []*step) *fhir.Error {
+func (b *Base) linkLocked(steps []*step) error {
 	if len(steps) == 0 || steps[0].Place == "" {
 		return nil // not a transaction
 	}
@@ -29,7 +29,7 @@ func (b *Base) linkLocked(steps []*step) *fhir.Error {
 	for _, s := range steps {
 		l := &linker{base: b, model: b.release.Model(), references: byURL, after: after, root: s.rootURL()}
 		if s.Method == http.MethodPatch {
-			s.link = func() *fhir.Error { return b.linkPatch(s, l) }
+			s.link = func() error { return b.linkPatch(s, l) }
 			continue
 		}
 		if s.Object == nil {
@@ -44,7 +44,7 @@ func (b *Base) linkLocked(steps []*step) *fhir.Error {
 
 // linkPatch resolves the links that a patch added to a resource. Strings that were in
 // the resource before do not name entries of the transaction.
-func (b *Base) linkPatch(s *step, l *linker) *fhir.Error {
+func (b *Base) linkPatch(s *step, l *linker) error {
 	current, err := b.store.Read(s.write.Type, s.write.ID)
 	if err != nil {
 		return err
@@ -71,7 +71,7 @@ func addStrings(to map[string]bool, v any) {
 }
 
 // linkWith replaces the resource of a step with a copy whose links are resolved.
-func (s *step) linkWith(l *linker) *fhir.Error {
+func (s *step) linkWith(l *linker) error {
 	s.Object = s.Object.Clone()
 	l.member(s.Object, s.Type)
 	for _, name := range l.unknown {
@@ -83,7 +83,7 @@ func (s *step) linkWith(l *linker) *fhir.Error {
 // entryReferences returns the references to the resources of a transaction, by the
 // fullUrl of their entries. A created resource is also listed under the Type/id at the
 // end of its fullUrl, unless another fullUrl has the same end.
-func entryReferences(steps []*step) (map[string]string, *fhir.Error) {
+func entryReferences(steps []*step) (map[string]string, error) {
 	all, short, by := map[string]string{}, map[string][]string{}, map[string]*step{}
 	for _, s := range steps {
 		if s.FullURL == "" {
@@ -126,7 +126,7 @@ func (s *step) rootURL() string {
 // searchAfter returns a function that lists the resources of a type that will match a
 // query after the transaction. It ignores patches: for a resource that is patched it
 // uses the current state.
-func (b *Base) searchAfter(steps []*step) func(typ string, query *search.Query) ([]*fhir.Resource, *fhir.Error) {
+func (b *Base) searchAfter(steps []*step) func(typ string, query *search.Query) ([]*fhir.Resource, error) {
 	changed := map[string]bool{}
 	written := map[string][]*fhir.Resource{} // by type
 	read := sync.OnceFunc(func() {
@@ -142,7 +142,7 @@ func (b *Base) searchAfter(steps []*step) func(typ string, query *search.Query) 
 			}
 		}
 	})
-	return func(typ string, query *search.Query) ([]*fhir.Resource, *fhir.Error) {
+	return func(typ string, query *search.Query) ([]*fhir.Resource, error) {
 		read()
 		found, err := b.matching(typ, query)
 		if err != nil {
@@ -163,11 +163,11 @@ type linker struct {
 	base       *Base
 	model      fhir.PathModel
 	references map[string]string // by fullUrl
-	after      func(typ string, query *search.Query) ([]*fhir.Resource, *fhir.Error)
+	after      func(typ string, query *search.Query) ([]*fhir.Resource, error)
 	root       string          // relative references are relative to it
 	before     map[string]bool // strings that must not be replaced
 	unknown    []string        // urn: references that name no entry
-	refused    *fhir.Error     // the first error
+	refused    error           // the first error
 }
 
 // object resolves the links of an object. path is its element path or type.

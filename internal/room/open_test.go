@@ -217,7 +217,7 @@ func TestNew_RoomsOfASeedAreIsolated(t *testing.T) {
 		if !strings.Contains(text, fmt.Sprintf("\nhttp://example.org/room-%d\n", i)) || strings.Count(text, "\nhttp://example.org/room-") != 1 {
 			t.Errorf("room %d has the topics of another", i)
 		}
-		if _, err := r.Base(fhir.R5).Read("Patient", "kofi"); err == nil || err.Status != http.StatusGone {
+		if _, err := r.Base(fhir.R5).Read("Patient", "kofi"); err == nil || fhir.AsError(err).Status != http.StatusGone {
 			t.Errorf("room %d: the patient it deleted: %v", i, err)
 		}
 	}

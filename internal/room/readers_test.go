@@ -47,7 +47,7 @@ func TestReaders_DoNotWaitForAWrite(t *testing.T) {
 	}
 	for name, read := range readers {
 		t.Run(name, func(t *testing.T) {
-			patch := func(current *fhir.Object) (*fhir.Object, *fhir.Error) {
+			patch := func(current *fhir.Object) (*fhir.Object, error) {
 				done := make(chan bool)
 				go func() { done <- read() }()
 				select {

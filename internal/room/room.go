@@ -76,7 +76,7 @@ type Room struct {
 }
 
 // New returns a room with its seed loaded. It fails if the seed cannot be loaded.
-func New(o Options) (*Room, *fhir.Error) {
+func New(o Options) (*Room, error) {
 	if o.Clock == nil {
 		o.Clock = clock.Real()
 	}

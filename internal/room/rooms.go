@@ -22,7 +22,7 @@ const DefaultName = "default"
 var nameForm = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
 
 // CheckName refuses what cannot be the name of a room.
-func CheckName(name string) *fhir.Error {
+func CheckName(name string) error {
 	// A browser takes a segment of dots for a way up.
 	if !nameForm.MatchString(name) || name == "." || name == ".." {
 		return fhir.Refuse(http.StatusBadRequest, "value", "%q is not the name of a room: a name has 1 to 64 letters, digits, dots, hyphens or underscores, and not only one or two dots", name)
@@ -40,7 +40,7 @@ func Path(name string) string {
 }
 
 // NoRoom refuses a request in a room that does not exist.
-func NoRoom(name string) *fhir.Error {
+func NoRoom(name string) error {
 	if err := CheckName(name); err != nil {
 		return err
 	}

@@ -1,7 +1,6 @@
 package room
 
 import (
-	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -55,7 +54,7 @@ type included struct {
 
 // Search searches the resources of a type. It leaves unknown parameters out of Self and
 // warns of them, or refuses them if strict is true.
-func (b *Base) Search(typ string, params url.Values, strict bool) (*Page, *fhir.Error) {
+func (b *Base) Search(typ string, params url.Values, strict bool) (*Page, error) {
 	w := &typeSearch{base: b, typ: typ, strict: strict, count: pageSize, page: &Page{Self: url.Values{}, Links: map[string]url.Values{}}}
 	w.order, _ = b.scope().Order(typ, "_lastUpdated")
 	for _, name := range slices.Sorted(maps.Keys(params)) {
@@ -85,7 +84,7 @@ func (b *Base) Search(typ string, params url.Values, strict bool) (*Page, *fhir.
 }
 
 // read reads one parameter; used is false if it was ignored.
-func (w *typeSearch) read(name, value string) (used bool, err *fhir.Error) {
+func (w *typeSearch) read(name, value string) (used bool, err error) {
 	plain, modifier, _ := strings.Cut(name, ":")
 	switch plain {
 	case "_format", "_pretty":
@@ -113,15 +112,14 @@ func (w *typeSearch) read(name, value string) (used bool, err *fhir.Error) {
 		return w.condition(name, value)
 	}
 	if err != nil {
-		err.Status = http.StatusBadRequest
-		return false, err.At("Bundle.link.where(relation='self')")
+		return false, fhir.At(fhir.WithStatus(err, http.StatusBadRequest), "Bundle.link.where(relation='self')")
 	}
 	return true, nil
 }
 
 // checkResultParameter refuses a modifier on a parameter that has none, and several
 // values for a parameter that may be given once.
-func checkResultParameter(name string, values []string) *fhir.Error {
+func checkResultParameter(name string, values []string) error {
 	plain, modifier, _ := strings.Cut(name, ":")
 	switch plain {
 	case "_count", "_offset", "_total", "_summary", "_sort", "_elements":
@@ -140,7 +138,7 @@ func checkResultParameter(name string, values []string) *fhir.Error {
 }
 
 // oneOf refuses a value that is not known.
-func oneOf(name, value string, known ...string) *fhir.Error {
+func oneOf(name, value string, known ...string) error {
 	if slices.Contains(known, value) {
 		return nil
 	}
@@ -148,18 +146,17 @@ func oneOf(name, value string, known ...string) *fhir.Error {
 }
 
 // ignore warns that a parameter is ignored, or refuses it if the search is strict.
-func (w *typeSearch) ignore(name string, why *fhir.Error) *fhir.Error {
+func (w *typeSearch) ignore(name string, why error) error {
 	if w.strict {
-		why.Status = http.StatusBadRequest
-		return why
+		return fhir.WithStatus(why, http.StatusBadRequest)
 	}
-	issue := why.Issues[0]
+	issue := fhir.AsError(why).Issues[0]
 	issue.Severity = "warning"
 	w.page.Issues = append(w.page.Issues, issue)
 	return nil
 }
 
-func (w *typeSearch) summary(value string) (used bool, err *fhir.Error) {
+func (w *typeSearch) summary(value string) (used bool, err error) {
 	if len(w.elements) > 0 && (value == "text" || value == "data") {
 		return false, fhir.Refuse(http.StatusBadRequest, "value", "_summary=%s and _elements=%s both select elements; give only one of them", value, strings.Join(w.elements, ","))
 	}
@@ -179,7 +176,7 @@ func (w *typeSearch) summary(value string) (used bool, err *fhir.Error) {
 	return true, nil
 }
 
-func (w *typeSearch) include(name, modifier, value string) *fhir.Error {
+func (w *typeSearch) include(name, modifier, value string) error {
 	if modifier != "" && modifier != "iterate" && modifier != "recurse" {
 		return fhir.Refuse(http.StatusBadRequest, "not-supported", "%s takes only the modifier :iterate, got :%s", name, modifier)
 	}
@@ -195,7 +192,7 @@ func (w *typeSearch) include(name, modifier, value string) *fhir.Error {
 	return nil
 }
 
-func (w *typeSearch) condition(name, value string) (used bool, err *fhir.Error) {
+func (w *typeSearch) condition(name, value string) (used bool, err error) {
 	text := url.QueryEscape(name) + "=" + url.QueryEscape(value)
 	query, err := w.base.scope().Query(w.typ, text)
 	if err == nil {
@@ -205,8 +202,7 @@ func (w *typeSearch) condition(name, value string) (used bool, err *fhir.Error) 
 	// Only an unknown parameter may be ignored, not a known one with a wrong value.
 	plain, _, _ := strings.Cut(name, ":")
 	if _, known := search.Lookup(w.base.release, w.typ, plain); known || strings.Contains(name, ".") || strings.HasPrefix(name, "_has:") {
-		err.Status = http.StatusBadRequest
-		return false, err
+		return false, fhir.WithStatus(err, http.StatusBadRequest)
 	}
 	return false, w.ignore(name, err)
 }
@@ -294,7 +290,7 @@ func (w *typeSearch) addIncluded() {
 }
 
 // parseNumber parses a whole number. It returns limit if the number is larger.
-func parseNumber(name, value string, limit int) (int, *fhir.Error) {
+func parseNumber(name, value string, limit int) (int, error) {
 	n, err := strconv.Atoi(value)
 	if err != nil || n < 0 {
 		return 0, fhir.Refuse(http.StatusBadRequest, "value", "%s=%s: expected a whole number, 0 or more", name, value)
@@ -306,7 +302,7 @@ func parseNumber(name, value string, limit int) (int, *fhir.Error) {
 const maxSearch = 10 * time.Second
 
 // matching returns the current resources of a type that match all queries.
-func (b *Base) matching(typ string, queries ...*search.Query) ([]*fhir.Resource, *fhir.Error) {
+func (b *Base) matching(typ string, queries ...*search.Query) ([]*fhir.Resource, error) {
 	var found []*fhir.Resource
 	began := time.Now()
 next:
@@ -316,8 +312,7 @@ next:
 		}
 		for _, query := range queries {
 			ok, err := query.Match(res)
-			var tooMuch *fhir.Error
-			if errors.As(err, &tooMuch) {
+			if tooMuch := fhir.AsError(err); tooMuch != nil {
 				return nil, tooMuch
 			}
 			if err != nil {

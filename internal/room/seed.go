@@ -14,7 +14,7 @@ import (
 
 // load writes the seed to the room, with the same checks as for a client's writes. It
 // writes topics before subscriptions, whatever their order in the file.
-func (r *Room) load() *fhir.Error {
+func (r *Room) load() error {
 	// The counts start after the seed, which is not an event of interest.
 	defer r.journal.Record(journal.Entry{Kind: journal.Reset, Text: "the room holds its seed"})
 	s := r.options.Seed
@@ -36,7 +36,7 @@ func (r *Room) load() *fhir.Error {
 // the release has no resource for topics. A seed that any room has loaded before is not
 // checked again: the form of its resources depends on nothing else, and checking takes
 // longer than storing.
-func (b *Base) loadLocked(s *seed.Seed) *fhir.Error {
+func (b *Base) loadLocked(s *seed.Seed) error {
 	form := seed.Check{Release: b.release, Invariants: !b.room.options.SkipInvariants}
 	checked := s.Passed(form)
 	resources := s.Resources[b.release]
@@ -46,7 +46,7 @@ func (b *Base) loadLocked(s *seed.Seed) *fhir.Error {
 			if (typ == "SubscriptionTopic") != topics {
 				continue
 			}
-			var err *fhir.Error
+			var err error
 			if topics && !b.release.IsResourceType(typ) {
 				err = b.loadTopicLocked(id, o, checked)
 			} else {
@@ -58,8 +58,8 @@ func (b *Base) loadLocked(s *seed.Seed) *fhir.Error {
 				}
 			}
 			if err != nil {
-				for j := range err.Issues {
-					err.Issues[j].Diagnostics = fmt.Sprintf("%s resources[%d] (%s/%s): %s", b.release, i, typ, id, err.Issues[j].Diagnostics)
+				for j, issue := range fhir.AsError(err).Issues {
+					fhir.AsError(err).Issues[j].Diagnostics = fmt.Sprintf("%s resources[%d] (%s/%s): %s", b.release, i, typ, id, issue.Diagnostics)
 				}
 				return err
 			}
@@ -71,7 +71,7 @@ func (b *Base) loadLocked(s *seed.Seed) *fhir.Error {
 
 // loadTopicLocked compiles a topic in the form of R5 for a release that cannot store
 // it. If checked is true, its form is known to be valid.
-func (b *Base) loadTopicLocked(id string, o *fhir.Object, checked bool) *fhir.Error {
+func (b *Base) loadTopicLocked(id string, o *fhir.Object, checked bool) error {
 	if !checked {
 		if err := fhir.RefuseAll(fhir.R5.Validate(o)); err != nil {
 			return err
@@ -88,7 +88,7 @@ func (b *Base) loadTopicLocked(id string, o *fhir.Object, checked bool) *fhir.Er
 
 // Reset restores the seed. It removes tokens and everything that was written since.
 // Sockets stay open, but their bindings end.
-func (r *Room) Reset() *fhir.Error {
+func (r *Room) Reset() error {
 	r.generators.Close()
 	r.write.Lock()
 	r.stopTriggersLocked()
@@ -109,8 +109,8 @@ type generatorWrites struct{ room *Room }
 
 // Apply does one write of a scenario on the releases of its generator. It tries all
 // releases and returns the first refusal.
-func (g generatorWrites) Apply(w synth.Write) *fhir.Error {
-	var refused *fhir.Error
+func (g generatorWrites) Apply(w synth.Write) error {
+	var refused error
 	for i, b := range g.room.bases {
 		if len(w.Releases) == 0 && i > 0 || len(w.Releases) > 0 && !slices.ContainsFunc(w.Releases, func(name string) bool { return strings.EqualFold(name, string(b.release)) }) {
 			continue
@@ -122,13 +122,13 @@ func (g generatorWrites) Apply(w synth.Write) *fhir.Error {
 	return refused
 }
 
-func (b *Base) apply(w synth.Write) *fhir.Error {
+func (b *Base) apply(w synth.Write) error {
 	q := Request{Base: b.url()}
 	if w.Method == http.MethodDelete {
 		_, err := b.Write(Operation{Method: http.MethodDelete, Type: w.Type, ID: w.ID}, q)
 		return err
 	}
-	o, err := b.release.Adapt(w.Object), (*fhir.Error)(nil)
+	o, err := b.release.Adapt(w.Object), error(nil)
 	if w.Method == http.MethodPost {
 		_, err = b.Create(w.Type, o, "", q)
 	} else {

@@ -17,7 +17,7 @@ type step struct {
 	Operation
 	write  store.Write
 	accept func(*store.Change) // what to do once it is stored
-	link   func() *fhir.Error  // resolves the links that a patch added; nil outside a transaction
+	link   func() error        // resolves the links that a patch added; nil outside a transaction
 	topics bool                // the step changed the topics
 	issues []fhir.Issue        // warnings
 	found  *fhir.Resource      // found by a conditional create; nothing is written
@@ -33,7 +33,7 @@ func newStep(o Operation) *step {
 // order DELETE, POST, PUT, PATCH; to readers that is one step. Then it publishes their
 // changes in the same order. It returns the outcome of each write, in the order of
 // operations. A refusal names the entry that caused it.
-func (b *Base) Transaction(operations []Operation, q Request) ([]*Written, *fhir.Error) {
+func (b *Base) Transaction(operations []Operation, q Request) ([]*Written, error) {
 	steps := make([]*step, len(operations))
 	for i, o := range operations {
 		steps[i] = newStep(o)
@@ -50,7 +50,7 @@ func (b *Base) Transaction(operations []Operation, q Request) ([]*Written, *fhir
 	return b.runLocked(steps, q)
 }
 
-func (b *Base) runLocked(steps []*step, q Request) ([]*Written, *fhir.Error) {
+func (b *Base) runLocked(steps []*step, q Request) ([]*Written, error) {
 	for _, s := range steps {
 		if err := b.selectLocked(s); err != nil {
 			return nil, s.at(err)
@@ -104,18 +104,19 @@ func (b *Base) recordWarningsLocked(s *step, c *store.Change) {
 }
 
 // writeLocked does one write whose resource was checked.
-func (b *Base) writeLocked(o Operation, q Request) *fhir.Error {
+func (b *Base) writeLocked(o Operation, q Request) error {
 	_, err := b.runLocked([]*step{newStep(o)}, q)
 	return err
 }
 
 // at adds the entry of the step to a refusal.
-func (s *step) at(err *fhir.Error) *fhir.Error {
-	if s.Place == "" {
+func (s *step) at(err error) error {
+	refused := fhir.AsError(err)
+	if s.Place == "" || refused == nil {
 		return err
 	}
-	for i := range err.Issues {
-		issue := &err.Issues[i]
+	for i := range refused.Issues {
+		issue := &refused.Issues[i]
 		issue.Diagnostics = fmt.Sprintf("%s (%s %s): %s", s.Place, s.Method, s.Type, issue.Diagnostics)
 		places := []string{}
 		for _, place := range issue.Expression {
@@ -155,7 +156,7 @@ func (s *step) written(from *store.Store, c *store.Change) *Written {
 
 // selectLocked decides which resource a step writes, and whether there is anything to
 // write.
-func (b *Base) selectLocked(s *step) *fhir.Error {
+func (b *Base) selectLocked(s *step) error {
 	if err := b.Stores(s.Type); err != nil {
 		return err
 	}
@@ -176,7 +177,7 @@ func (b *Base) selectLocked(s *step) *fhir.Error {
 }
 
 // searchLocked runs the search of a conditional interaction.
-func (b *Base) searchLocked(s *step) *fhir.Error {
+func (b *Base) searchLocked(s *step) error {
 	query, err := b.scope().Query(s.Type, s.Search)
 	if err != nil {
 		return err
@@ -222,7 +223,7 @@ func (b *Base) searchLocked(s *step) *fhir.Error {
 }
 
 // identify checks that the body of a PUT names the resource it is for.
-func (s *step) identify() *fhir.Error {
+func (s *step) identify() error {
 	switch in := s.Object.Text("id"); {
 	case in == s.write.ID:
 	case in == "" && s.Search != "":
@@ -240,7 +241,7 @@ func (s *step) identify() *fhir.Error {
 
 // rejectDuplicateTargets refuses two steps that write the same resource, and a
 // conditional create that found a resource which another step deletes.
-func rejectDuplicateTargets(steps []*step) *fhir.Error {
+func rejectDuplicateTargets(steps []*step) error {
 	seen := map[string]*step{}
 	for _, s := range steps {
 		if s.found != nil || s.none || s.write.ID == "" {
@@ -275,7 +276,7 @@ func processingOrder(steps []*step) []*step {
 
 // acceptLocked checks every resource that will be stored. Subscriptions and topics are
 // also checked against their rules; subscriptions see the topics after the transaction.
-func (b *Base) acceptLocked(steps []*step, q Request) *fhir.Error {
+func (b *Base) acceptLocked(steps []*step, q Request) error {
 	topicsAfter := b.topics
 	if len(steps) > 1 {
 		topicsAfter = b.topics.Clone()
@@ -313,7 +314,7 @@ func (b *Base) acceptLocked(steps []*step, q Request) *fhir.Error {
 
 // acceptOneLocked checks one step. topicsAfter are the topics after the transaction:
 // the catalogue of the base, or a copy if there are several steps.
-func (b *Base) acceptOneLocked(s *step, q Request, topicsAfter *topic.Catalogue) *fhir.Error {
+func (b *Base) acceptOneLocked(s *step, q Request, topicsAfter *topic.Catalogue) error {
 	several := topicsAfter != b.topics
 	reference := s.write.Type + "/" + s.write.ID
 	if s.Method == http.MethodDelete {
@@ -330,7 +331,7 @@ func (b *Base) acceptOneLocked(s *step, q Request, topicsAfter *topic.Catalogue)
 		}
 	}
 	s.write.Object = s.Object
-	var err *fhir.Error
+	var err error
 	var issues []fhir.Issue
 	if read, ok := b.release.TopicOf(s.Object); ok {
 		var compiled *topic.Topic
@@ -349,7 +350,7 @@ func (b *Base) acceptOneLocked(s *step, q Request, topicsAfter *topic.Catalogue)
 }
 
 // patchLocked computes the next state of the resource that a PATCH changes.
-func (b *Base) patchLocked(s *step) *fhir.Error {
+func (b *Base) patchLocked(s *step) error {
 	current, err := b.store.Read(s.write.Type, s.write.ID)
 	if err != nil {
 		return err
@@ -368,15 +369,14 @@ func (b *Base) patchLocked(s *step) *fhir.Error {
 	}
 	if err := b.Check(s.Type, s.Object); err != nil {
 		// The patch is well formed, but its result is not (7.1).
-		err.Status = http.StatusUnprocessableEntity
-		return err
+		return fhir.WithStatus(err, http.StatusUnprocessableEntity)
 	}
 	s.write.Method = http.MethodPut
 	return nil
 }
 
 // commitLocked stores the writes and returns the change of each step.
-func (b *Base) commitLocked(steps []*step, q Request) (map[*step]*store.Change, *fhir.Error) {
+func (b *Base) commitLocked(steps []*step, q Request) (map[*step]*store.Change, error) {
 	var writes []store.Write
 	var of []*step
 	for _, s := range steps {

@@ -56,7 +56,7 @@ func TestTransaction_ChecksTheLimitOfSubscriptions(t *testing.T) {
 		_, err := b.Transaction(test.operations, room.Request{})
 		status := 0
 		if err != nil {
-			status = err.Status
+			status = fhir.AsError(err).Status
 		}
 		if status != test.status {
 			t.Errorf("%s: got %d %v, want %d", test.name, status, err, test.status)

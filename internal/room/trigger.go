@@ -40,7 +40,7 @@ type pendingTrigger struct{ timer clock.Timer }
 
 // Trigger fires the events of t. Without an interval, all events are appended when it
 // returns. With one, only the first is, and the others follow on the room's clock.
-func (r *Room) Trigger(t Trigger) (fired []Fired, scheduled int, err *fhir.Error) {
+func (r *Room) Trigger(t Trigger) (fired []Fired, scheduled int, err error) {
 	if t.Count == 0 {
 		t.Count = 1
 	}
@@ -92,7 +92,7 @@ type target struct {
 
 // targetsLocked returns where the events of t happen: on the base of its subscription,
 // or on every base that has the topic and could send the focus.
-func (r *Room) targetsLocked(t Trigger) ([]target, *fhir.Error) {
+func (r *Room) targetsLocked(t Trigger) ([]target, error) {
 	if t.Subscription != "" {
 		b, err := r.baseOf(t.Subscription)
 		if err != nil {
@@ -113,7 +113,7 @@ func (r *Room) targetsLocked(t Trigger) ([]target, *fhir.Error) {
 		return []target{{b, on, typ}}, b.checkFocusLocked(t, typ)
 	}
 	var targets []target
-	var refused *fhir.Error
+	var refused error
 	for _, b := range r.bases {
 		if t.Release != "" && t.Release != b.release {
 			continue
@@ -149,7 +149,7 @@ func focusType(on *topic.Topic) string {
 
 // checkFocusLocked refuses a focus that the server could not send. typ is the type of
 // the example that it makes without a focus.
-func (b *Base) checkFocusLocked(t Trigger, typ string) *fhir.Error {
+func (b *Base) checkFocusLocked(t Trigger, typ string) error {
 	if t.Focus != nil && t.Reference != "" {
 		return fhir.Refuse(http.StatusBadRequest, "invalid", "give the focus as a resource or as a reference, not both")
 	}
@@ -175,7 +175,7 @@ func (b *Base) checkFocusLocked(t Trigger, typ string) *fhir.Error {
 
 // fireLocked appends one synthetic occurrence, the same one on every target, in the form
 // of its release.
-func (r *Room) fireLocked(t Trigger, targets []target, method string) ([]Fired, *fhir.Error) {
+func (r *Room) fireLocked(t Trigger, targets []target, method string) ([]Fired, error) {
 	now := r.clock.Now()
 	made := t.Focus
 	if made == nil && t.Reference == "" {

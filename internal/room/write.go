@@ -40,16 +40,16 @@ type Operation struct {
 }
 
 // Patch computes the next state of a resource. It must not modify current.
-type Patch func(current *fhir.Object) (*fhir.Object, *fhir.Error)
+type Patch func(current *fhir.Object) (*fhir.Object, error)
 
 // JSONPatch returns the [Patch] of an RFC 6902 document.
 func JSONPatch(document []byte) Patch {
-	return func(current *fhir.Object) (*fhir.Object, *fhir.Error) { return store.Patch(current, document) }
+	return func(current *fhir.Object) (*fhir.Object, error) { return store.Patch(current, document) }
 }
 
 // FHIRPathPatch returns the [Patch] of a Parameters resource.
 func (b *Base) FHIRPathPatch(parameters *fhir.Object) Patch {
-	return func(current *fhir.Object) (*fhir.Object, *fhir.Error) {
+	return func(current *fhir.Object) (*fhir.Object, error) {
 		if err := fhir.RefuseAll(b.release.Validate(parameters)); err != nil {
 			return nil, err
 		}
@@ -68,7 +68,7 @@ type Written struct {
 }
 
 // Write does one write.
-func (b *Base) Write(o Operation, q Request) (*Written, *fhir.Error) {
+func (b *Base) Write(o Operation, q Request) (*Written, error) {
 	written, err := b.Transaction([]Operation{o}, q)
 	if err != nil {
 		return nil, err
@@ -79,17 +79,17 @@ func (b *Base) Write(o Operation, q Request) (*Written, *fhir.Error) {
 // Create stores a new resource of type typ. If ifNoneExist is not "", it is the search
 // of a conditional create: if it finds one resource, Create returns that resource and
 // writes nothing; if it finds several, Create refuses with 412.
-func (b *Base) Create(typ string, o *fhir.Object, ifNoneExist string, q Request) (*Written, *fhir.Error) {
+func (b *Base) Create(typ string, o *fhir.Object, ifNoneExist string, q Request) (*Written, error) {
 	return b.Write(Operation{Method: http.MethodPost, Type: typ, Object: o, Search: ifNoneExist}, q)
 }
 
 // Update stores o as the next version of typ/id, or as its first version.
-func (b *Base) Update(typ, id string, o *fhir.Object, q Request) (*Written, *fhir.Error) {
+func (b *Base) Update(typ, id string, o *fhir.Object, q Request) (*Written, error) {
 	return b.Write(Operation{Method: http.MethodPut, Type: typ, ID: id, Object: o}, q)
 }
 
 // Check refuses a resource that is not of type typ or whose form is invalid.
-func (b *Base) Check(typ string, o *fhir.Object) *fhir.Error {
+func (b *Base) Check(typ string, o *fhir.Object) error {
 	if err := b.Stores(typ); err != nil {
 		return err
 	}
@@ -107,7 +107,7 @@ func (b *Base) Check(typ string, o *fhir.Object) *fhir.Error {
 
 // Stores refuses a type that is not a resource type of the release, or that is never
 // stored.
-func (b *Base) Stores(typ string) *fhir.Error {
+func (b *Base) Stores(typ string) error {
 	switch {
 	case typ == "SubscriptionStatus": // SST-8
 		return fhir.Refuse(http.StatusNotFound, "not-supported",

@@ -35,11 +35,11 @@ type madeConditions map[[2]string]madeCondition
 
 type madeCondition struct {
 	condition *Condition
-	refused   *fhir.Error
+	refused   error
 }
 
 // of returns a condition and makes it on the first call.
-func (m madeConditions) of(s Scope, typ, name, comparator, value string) (*Condition, *fhir.Error) {
+func (m madeConditions) of(s Scope, typ, name, comparator, value string) (*Condition, error) {
 	key := [2]string{typ, name}
 	one, known := m[key]
 	if !known {
@@ -54,7 +54,7 @@ func hops(name string) int { return strings.Count(name, ".") + strings.Count(nam
 
 // chained makes the condition of a name such as "subject:Patient.name": the target
 // of the reference parameter before the dot must meet the rest.
-func (s Scope) chained(typ, name, comparator, value string, made madeConditions) (*Condition, *fhir.Error) {
+func (s Scope) chained(typ, name, comparator, value string, made madeConditions) (*Condition, error) {
 	head, rest, _ := strings.Cut(name, ".")
 	head, wanted, _ := strings.Cut(head, ":")
 	p, refused := find(s.Release, typ, head)
@@ -72,7 +72,7 @@ func (s Scope) chained(typ, name, comparator, value string, made madeConditions)
 		if no != nil {
 			// Some of several types may lack the parameter; a wrong value is wrong for
 			// all of them.
-			if refused == nil || no.Code() == "value" {
+			if refused == nil || fhir.CodeOf(no) == "value" {
 				refused = no
 			}
 			continue
@@ -116,7 +116,7 @@ func (s Scope) chained(typ, name, comparator, value string, made madeConditions)
 }
 
 // chainTargets returns the types that a chain through the parameter may go to.
-func (p *Parameter) chainTargets(wanted string) ([]string, *fhir.Error) {
+func (p *Parameter) chainTargets(wanted string) ([]string, error) {
 	if p.Type != "reference" || !p.Supported() {
 		return nil, fhir.Refuse(http.StatusUnprocessableEntity, "not-supported", "%s of %s is a %s; only a reference can be chained", p.Name, p.Resource, p.Type)
 	}
@@ -134,7 +134,7 @@ func (p *Parameter) chainTargets(wanted string) ([]string, *fhir.Error) {
 
 // reversed makes the condition of "_has:Observation:patient:code": a resource of
 // the type must refer to this one and meet the rest.
-func (s Scope) reversed(name, comparator, value string, made madeConditions) (*Condition, *fhir.Error) {
+func (s Scope) reversed(name, comparator, value string, made madeConditions) (*Condition, error) {
 	f := strings.SplitN(name, ":", 4)
 	if len(f) < 4 || f[3] == "" {
 		return nil, fhir.Refuse(http.StatusUnprocessableEntity, "value", "%s: expected _has:Type:reference:parameter=value, as in _has:Observation:patient:code=1234-5", name)

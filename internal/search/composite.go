@@ -82,7 +82,7 @@ func (c part) below(res *fhir.Resource, context any) []any {
 
 // matchComposite parses one alternative, with components separated by $: all of
 // them must match in the same place.
-func (s Scope) matchComposite(p *Parameter, text string) (func(res *fhir.Resource, context any) bool, *fhir.Error) {
+func (s Scope) matchComposite(p *Parameter, text string) (func(res *fhir.Resource, context any) bool, error) {
 	components, texts := partsOf(p), splitEscaped(text, '$')
 	if len(texts) != len(components) {
 		return nil, fhir.Refuse(http.StatusUnprocessableEntity, "value", "%s: expected %d values joined by $, got %q", p.Name, len(components), text)

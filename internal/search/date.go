@@ -127,7 +127,7 @@ func (p *Parameter) Prefixes(value string) []string {
 
 // matchDate parses a date with an optional prefix and compares it as a range of
 // time: "2026" equals every date inside that year.
-func matchDate(p *Parameter, text string) (valueMatcher, *fhir.Error) {
+func matchDate(p *Parameter, text string) (valueMatcher, error) {
 	prefix, written := "eq", text
 	if len(text) > 2 && text[0] >= 'a' && text[0] <= 'z' {
 		prefix, text = text[:2], text[2:]

@@ -75,7 +75,7 @@ func TestSpecial(t *testing.T) {
 			`section-text=pain section-code-text=a$pain`, `section-text=fever section-code-text=b$pain`},
 	})
 	for _, query := range []string{"near=here", "near=91|0", "near=1|2|3|parsec", "near=1|2|-3", "near=1|2|3|km|5"} {
-		if _, err := r5.Query("Location", query); err == nil || err.Code() != "value" {
+		if _, err := r5.Query("Location", query); err == nil || fhir.CodeOf(err) != "value" {
 			t.Errorf("%s: got %v, want it refused for its value", query, err)
 		}
 	}

@@ -22,8 +22,8 @@ type Include struct {
 
 // ParseInclude parses "Encounter:patient", "Encounter:patient:Patient",
 // "Encounter:*" and "*". It refuses anything that is not a reference of the release.
-func (s Scope) ParseInclude(text string) (Include, *fhir.Error) {
-	refuse := func(why string) (Include, *fhir.Error) {
+func (s Scope) ParseInclude(text string) (Include, error) {
+	refuse := func(why string) (Include, error) {
 		return Include{}, fhir.Refuse(http.StatusBadRequest, "value", "%q: %s; expected Type:parameter or Type:parameter:Target, as in Encounter:patient", text, why)
 	}
 	f := strings.Split(text, ":")

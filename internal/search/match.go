@@ -13,7 +13,7 @@ import (
 type valueMatcher func(value any) bool
 
 // newMatcher returns the matcher of one alternative of a search value.
-func (s Scope) newMatcher(p *Parameter, modifier, text string) (valueMatcher, *fhir.Error) {
+func (s Scope) newMatcher(p *Parameter, modifier, text string) (valueMatcher, error) {
 	if fold(text) == "" { // also if it is only spaces and marks, which every text would begin with
 		return nil, fhir.Refuse(http.StatusUnprocessableEntity, "value", "%s: a value is missing", p.Name)
 	}

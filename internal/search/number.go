@@ -147,12 +147,12 @@ func cutPrefix(text string) (prefix, rest string) {
 	return "", text
 }
 
-func notANumber(p *Parameter, written, form string) *fhir.Error {
+func notANumber(p *Parameter, written, form string) error {
 	return fhir.Refuse(http.StatusUnprocessableEntity, "value", "%s: %q is not a %s; expected %s, with a prefix eq, ne, gt, lt, ge, le, sa, eb or ap before it", p.Name, written, p.Type, form)
 }
 
 // matchNumber parses a number with an optional prefix.
-func matchNumber(p *Parameter, text string) (valueMatcher, *fhir.Error) {
+func matchNumber(p *Parameter, text string) (valueMatcher, error) {
 	prefix, number := cutPrefix(literal(text))
 	compare, ok := compareNumbers(prefix, number)
 	if !ok {
@@ -166,7 +166,7 @@ func matchNumber(p *Parameter, text string) (valueMatcher, *fhir.Error) {
 
 // matchQuantity parses number, number|system|code and number||code, whose code may
 // also be a unit. Units are compared as written, without conversion.
-func matchQuantity(p *Parameter, text string) (valueMatcher, *fhir.Error) {
+func matchQuantity(p *Parameter, text string) (valueMatcher, error) {
 	parts := splitEscaped(text, '|')
 	prefix, number := cutPrefix(literal(parts[0]))
 	compare, ok := compareNumbers(prefix, number)

@@ -29,7 +29,7 @@ type Condition struct {
 // space except before a time zone. What cannot be evaluated is refused, never
 // ignored: with 422 not-supported for a parameter, modifier or type of parameter,
 // and with 422 value for an invalid value.
-func (s Scope) Query(typ, raw string) (*Query, *fhir.Error) {
+func (s Scope) Query(typ, raw string) (*Query, error) {
 	text := strings.TrimSpace(raw)
 	if !strings.Contains(text, "=") {
 		text = decoded(text) // encoded as a whole, including "=" and "&"
@@ -83,7 +83,7 @@ func decoded(text string) string {
 	return text
 }
 
-func find(r fhir.Release, typ, name string) (*Parameter, *fhir.Error) {
+func find(r fhir.Release, typ, name string) (*Parameter, error) {
 	if p, ok := Lookup(r, typ, name); ok {
 		return p, nil
 	}
@@ -103,13 +103,13 @@ func find(r fhir.Release, typ, name string) (*Parameter, *fhir.Error) {
 // Condition makes a condition of a name as written in a search before the "=" (with
 // a modifier after ":", chained with ".", or reversed by "_has"), a comparator (a
 // search prefix; "" for none or for one inside value) and a value.
-func (s Scope) Condition(typ, name, comparator, value string) (*Condition, *fhir.Error) {
+func (s Scope) Condition(typ, name, comparator, value string) (*Condition, error) {
 	return s.condition(typ, name, comparator, value, madeConditions{})
 }
 
 // condition is Condition with the conditions already made for the same comparator
 // and value.
-func (s Scope) condition(typ, name, comparator, value string, made madeConditions) (*Condition, *fhir.Error) {
+func (s Scope) condition(typ, name, comparator, value string, made madeConditions) (*Condition, error) {
 	if hops(name) > maxHops {
 		return nil, fhir.Refuse(http.StatusUnprocessableEntity, "too-costly", "%s follows %d references; the limit is %d", name, hops(name), maxHops)
 	}
@@ -130,7 +130,7 @@ func (s Scope) condition(typ, name, comparator, value string, made madeCondition
 // ConditionOn makes a condition of a parameter, a search modifier ("" for none), a
 // comparator and a value with the syntax of a search: a comma separates
 // alternatives unless escaped.
-func (s Scope) ConditionOn(p *Parameter, modifier, comparator, value string) (*Condition, *fhir.Error) {
+func (s Scope) ConditionOn(p *Parameter, modifier, comparator, value string) (*Condition, error) {
 	c := &Condition{text: p.Name}
 	if modifier != "" {
 		c.text += ":" + modifier
@@ -158,7 +158,7 @@ func (s Scope) ConditionOn(p *Parameter, modifier, comparator, value string) (*C
 		return c, nil
 	}
 	alternatives := splitEscaped(value, ',')
-	var refused *fhir.Error
+	var refused error
 	switch {
 	case aboutResource[p.Name] != nil:
 		c.test, refused = s.testResource(p, modifier, alternatives)
@@ -178,7 +178,7 @@ func (s Scope) ConditionOn(p *Parameter, modifier, comparator, value string) (*C
 // compared.
 type test = func(*fhir.Resource, *effort) (holds bool, compared []any, err error)
 
-func (s Scope) testValues(p *Parameter, modifier, comparator string, alternatives []string) (test, *fhir.Error) {
+func (s Scope) testValues(p *Parameter, modifier, comparator string, alternatives []string) (test, error) {
 	var matchers []valueMatcher
 	for _, alternative := range alternatives {
 		m, refused := s.newMatcher(p, modifier, comparator+alternative)
@@ -205,7 +205,7 @@ func anyMatches(matchers []valueMatcher, values []any) bool {
 	return false
 }
 
-func (s Scope) testComposite(p *Parameter, modifier string, alternatives []string) (test, *fhir.Error) {
+func (s Scope) testComposite(p *Parameter, modifier string, alternatives []string) (test, error) {
 	if modifier != "" {
 		_, refused := s.newMatcher(p, modifier, alternatives[0]+" ")
 		return nil, refused
@@ -226,7 +226,7 @@ func (s Scope) testComposite(p *Parameter, modifier string, alternatives []strin
 	}, nil
 }
 
-func (s Scope) testResource(p *Parameter, modifier string, alternatives []string) (test, *fhir.Error) {
+func (s Scope) testResource(p *Parameter, modifier string, alternatives []string) (test, error) {
 	if modifier != "" {
 		return nil, fhir.Refuse(http.StatusUnprocessableEntity, "not-supported", "the modifier :%s is not supported for %s, which takes no modifier", modifier, p.Name)
 	}

@@ -85,8 +85,8 @@ func TestParseQuery_Refuses(t *testing.T) {
 			t.Errorf("%s is accepted", tt.query)
 			continue
 		}
-		if err.Status != http.StatusUnprocessableEntity || err.Code() != tt.code || !strings.Contains(err.Error(), tt.says) {
-			t.Errorf("%s: got %d %s %q, want 422 %s that says %q", tt.query, err.Status, err.Code(), err, tt.code, tt.says)
+		if fhir.AsError(err).Status != http.StatusUnprocessableEntity || fhir.CodeOf(err) != tt.code || !strings.Contains(err.Error(), tt.says) {
+			t.Errorf("%s: got %d %s %q, want 422 %s that says %q", tt.query, fhir.AsError(err).Status, fhir.CodeOf(err), err, tt.code, tt.says)
 		}
 	}
 }
@@ -104,7 +104,7 @@ func TestNewCondition_Comparator(t *testing.T) { // FLT-9
 		t.Errorf("%s: got %v, %q", c, ok, reason)
 	}
 	p, _ = search.Lookup(fhir.R5, "Patient", "gender")
-	if _, err := r5.ConditionOn(p, "", "le", "male"); err == nil || err.Code() != "not-supported" {
+	if _, err := r5.ConditionOn(p, "", "le", "male"); err == nil || fhir.CodeOf(err) != "not-supported" {
 		t.Errorf("a comparator on a token: got %v", err)
 	}
 }
@@ -166,8 +166,8 @@ func FuzzParseQuery(f *testing.F) {
 		for _, res := range asked {
 			q, refused := scope.Query(res.Type, text)
 			if refused != nil {
-				if refused.Status/100 != 4 || refused.Error() == "" {
-					t.Fatalf("%q is refused with %d %q", text, refused.Status, refused)
+				if fhir.AsError(refused).Status/100 != 4 || refused.Error() == "" {
+					t.Fatalf("%q is refused with %d %q", text, fhir.AsError(refused).Status, refused)
 				}
 				continue
 			}

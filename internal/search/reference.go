@@ -104,7 +104,7 @@ const maxUp = 50
 // matchPartOf compares by the hierarchy of partOf: below a resource are itself and
 // its parts, above it are itself and what it is part of. For canonicals it compares
 // the versions.
-func (s Scope) matchPartOf(p *Parameter, modifier, text string) (valueMatcher, *fhir.Error) {
+func (s Scope) matchPartOf(p *Parameter, modifier, text string) (valueMatcher, error) {
 	wanted := takeApart(p.Release, literal(text))
 	canonical := strings.Contains(text, ":")
 	if wanted.typ == "" && !canonical {

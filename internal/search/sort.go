@@ -20,7 +20,7 @@ type sortKey struct {
 
 // Order parses a _sort: parameters separated by commas, with a "-" before
 // descending ones.
-func (s Scope) Order(typ, sort string) (*Order, *fhir.Error) {
+func (s Scope) Order(typ, sort string) (*Order, error) {
 	o := &Order{}
 	for name := range strings.SplitSeq(sort, ",") {
 		name, backward := strings.CutPrefix(strings.TrimSpace(name), "-")
@@ -29,8 +29,7 @@ func (s Scope) Order(typ, sort string) (*Order, *fhir.Error) {
 		}
 		p, refused := find(s.Release, typ, name)
 		if refused != nil {
-			refused.Status = http.StatusBadRequest
-			return nil, refused
+			return nil, fhir.WithStatus(refused, http.StatusBadRequest)
 		}
 		if !p.Supported() || p.Type == "composite" || p.Type == "special" || aboutResource[name] != nil {
 			return nil, fhir.Refuse(http.StatusBadRequest, "not-supported", "_sort=%s: results cannot be sorted by %s, a %s", sort, name, p.Type)

@@ -12,23 +12,23 @@ import (
 
 // aboutResource lists the parameters that apply to the resource as a whole and
 // have no expression.
-var aboutResource = map[string]func(s Scope, p *Parameter, text string) (func(*fhir.Resource) bool, *fhir.Error){
-	"_text": func(_ Scope, _ *Parameter, text string) (func(*fhir.Resource) bool, *fhir.Error) {
+var aboutResource = map[string]func(s Scope, p *Parameter, text string) (func(*fhir.Resource) bool, error){
+	"_text": func(_ Scope, _ *Parameter, text string) (func(*fhir.Resource) bool, error) {
 		return func(res *fhir.Resource) bool {
 			return hasWords(withoutMarkup(res.Object.Object("text").Text("div")), text)
 		}, nil
 	},
-	"_content": func(_ Scope, _ *Parameter, text string) (func(*fhir.Resource) bool, *fhir.Error) {
+	"_content": func(_ Scope, _ *Parameter, text string) (func(*fhir.Resource) bool, error) {
 		return func(res *fhir.Resource) bool {
 			var all []string
 			collectTexts(res.Object, &all)
 			return hasWords(strings.Join(all, " "), text)
 		}, nil
 	},
-	"_type": func(_ Scope, _ *Parameter, text string) (func(*fhir.Resource) bool, *fhir.Error) {
+	"_type": func(_ Scope, _ *Parameter, text string) (func(*fhir.Resource) bool, error) {
 		return func(res *fhir.Resource) bool { return res.Type == text }, nil
 	},
-	"_in": func(s Scope, p *Parameter, text string) (func(*fhir.Resource) bool, *fhir.Error) {
+	"_in": func(s Scope, p *Parameter, text string) (func(*fhir.Resource) bool, error) {
 		if s.group(text) == nil {
 			return nil, s.noGroup(p, text)
 		}
@@ -37,7 +37,7 @@ var aboutResource = map[string]func(s Scope, p *Parameter, text string) (func(*f
 			return group != nil && isMember(group, referenceParts{typ: res.Type, id: res.ID})
 		}, nil
 	},
-	"_list": func(s Scope, p *Parameter, text string) (func(*fhir.Resource) bool, *fhir.Error) {
+	"_list": func(s Scope, p *Parameter, text string) (func(*fhir.Resource) bool, error) {
 		reference := "List/" + strings.TrimPrefix(text, "List/")
 		if s.lookup(reference) == nil {
 			return nil, s.noGroup(p, reference)
@@ -50,9 +50,9 @@ var aboutResource = map[string]func(s Scope, p *Parameter, text string) (func(*f
 }
 
 // special lists the parameters of type special that apply to values.
-var special = map[string]func(p *Parameter, text string) (valueMatcher, *fhir.Error){
+var special = map[string]func(p *Parameter, text string) (valueMatcher, error){
 	"near": matchNear,
-	"section-text": func(_ *Parameter, text string) (valueMatcher, *fhir.Error) {
+	"section-text": func(_ *Parameter, text string) (valueMatcher, error) {
 		return func(v any) bool {
 			o, _ := v.(*fhir.Object)
 			return hasWords(withoutMarkup(o.Text("div")), literal(text))
@@ -60,7 +60,7 @@ var special = map[string]func(p *Parameter, text string) (valueMatcher, *fhir.Er
 	},
 }
 
-func matchSpecial(p *Parameter, text string) (valueMatcher, *fhir.Error) {
+func matchSpecial(p *Parameter, text string) (valueMatcher, error) {
 	return special[p.Name](p, text)
 }
 
@@ -111,7 +111,7 @@ var kilometres = map[string]float64{"": 1, "km": 1, "m": 0.001, "[mi_us]": 1.609
 const nearBy = 10 // km
 
 // matchNear parses latitude|longitude|distance|units.
-func matchNear(p *Parameter, text string) (valueMatcher, *fhir.Error) {
+func matchNear(p *Parameter, text string) (valueMatcher, error) {
 	parts := splitEscaped(text, '|')
 	refused := fhir.Refuse(http.StatusUnprocessableEntity, "value", "%s: %q is not a position; expected latitude|longitude|distance|units such as 52.37|4.89|5|km", p.Name, text)
 	if len(parts) < 2 || len(parts) > 4 {

@@ -56,7 +56,7 @@ func TestSearch_FollowsTheDetailsOfTheSpecification(t *testing.T) { // FLT-8
 func TestQuery_RefusesBlankValues(t *testing.T) {
 	t.Parallel()
 	for _, query := range []string{"family=%20", "family=a,%20", "family=%CC%81", "family:contains=%20", "_text=%20", "_content=%20", "language:text=+", "general-practitioner:text=+"} {
-		if _, refused := r5.Query("Patient", query); refused == nil || refused.Code() != "value" {
+		if _, refused := r5.Query("Patient", query); refused == nil || fhir.CodeOf(refused) != "value" {
 			t.Errorf("%s: got %v, want it refused for its value", query, refused)
 		}
 	}
@@ -74,7 +74,7 @@ func TestMatch_OnHostileValues(t *testing.T) {
 		}
 	}
 	for _, query := range []string{"near=NaN|1", "near=1|NaN", "near=1|1|NaN", "near=1|1|Inf", "near=0x1p1|1"} {
-		if _, refused := r5.Query("Location", query); refused == nil || refused.Code() != "value" {
+		if _, refused := r5.Query("Location", query); refused == nil || fhir.CodeOf(refused) != "value" {
 			t.Errorf("%s: got %v, want it refused for its value", query, refused)
 		}
 	}

@@ -60,7 +60,7 @@ func tokensOf(v any) []token {
 
 // checkToken refuses a token of three parts: it is ambiguous which are the system
 // and which the code.
-func checkToken(p *Parameter, text string) *fhir.Error {
+func checkToken(p *Parameter, text string) error {
 	if len(splitEscaped(text, '|')) > 2 {
 		return fhir.Refuse(http.StatusUnprocessableEntity, "value", "%s: %q has more than one |; expected system|code, with a | inside of either written as \\|", p.Name, text)
 	}
@@ -89,7 +89,7 @@ func matchToken(text string) valueMatcher {
 }
 
 // matchOfType parses "system|code|value" of an Identifier and its type.
-func matchOfType(p *Parameter, text string) (valueMatcher, *fhir.Error) {
+func matchOfType(p *Parameter, text string) (valueMatcher, error) {
 	parts := splitEscaped(text, '|')
 	if len(parts) != 3 || parts[1] == "" || parts[2] == "" {
 		return nil, fhir.Refuse(http.StatusUnprocessableEntity, "value", "%s:of-type: expected system|code|value with the system and code of the type of an Identifier, got %q", p.Name, text)

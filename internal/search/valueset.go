@@ -11,7 +11,7 @@ import (
 // matchInValueSet takes the canonical or id of a stored ValueSet. The content of a
 // ValueSet is its expansion or, without one, the codes, whole systems and other
 // stored ValueSets in its compose.
-func (s Scope) matchInValueSet(p *Parameter, text string) (valueMatcher, *fhir.Error) {
+func (s Scope) matchInValueSet(p *Parameter, text string) (valueMatcher, error) {
 	name := literal(text)
 	set := s.canonical("ValueSet", name)
 	if set == nil {
@@ -128,7 +128,7 @@ func inExpansion(part *fhir.Object, t token) bool {
 // matchHierarchy parses system|code and compares by the concepts of the stored
 // CodeSystem: :below matches the code and its descendants, :above the code and its
 // ancestors.
-func (s Scope) matchHierarchy(p *Parameter, modifier, text string) (valueMatcher, *fhir.Error) {
+func (s Scope) matchHierarchy(p *Parameter, modifier, text string) (valueMatcher, error) {
 	parts := splitEscaped(text, '|')
 	if len(parts) != 2 || parts[0] == "" || parts[1] == "" {
 		return nil, fhir.Refuse(http.StatusUnprocessableEntity, "value", "%s:%s: expected system|code, got %q", p.Name, modifier, text)
@@ -210,13 +210,13 @@ func isMember(group *fhir.Resource, wanted referenceParts) bool {
 	return false
 }
 
-func (s Scope) noGroup(p *Parameter, name string) *fhir.Error {
+func (s Scope) noGroup(p *Parameter, name string) error {
 	return fhir.Refuse(http.StatusUnprocessableEntity, "not-supported", "%s: this server has no Group, CareTeam or List %s; store it first", p.Name, strings.TrimSpace(name))
 }
 
 // matchInGroup takes the reference of a stored Group, CareTeam or List and matches
 // references to its members.
-func (s Scope) matchInGroup(p *Parameter, text string) (valueMatcher, *fhir.Error) {
+func (s Scope) matchInGroup(p *Parameter, text string) (valueMatcher, error) {
 	name := literal(text)
 	if s.group(name) == nil {
 		return nil, s.noGroup(p, name)

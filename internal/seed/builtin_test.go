@@ -145,7 +145,7 @@ func TestBuiltin_TopicsFireForTheGenerators(t *testing.T) {
 	st := store.New(fhir.R5, c, random.Seeded(1), store.Options{})
 	all := topics(t, s, inStore{st})
 	fired := map[string]int{}
-	set := synth.NewSet(c, writer(func(w synth.Write) *fhir.Error {
+	set := synth.NewSet(c, writer(func(w synth.Write) error {
 		change, err := st.Update(w.Type, w.ID, w.Object, "")
 		if err != nil {
 			return err
@@ -197,9 +197,9 @@ func (s inStore) Lookup(reference string) *fhir.Resource {
 	return res
 }
 
-type writer func(synth.Write) *fhir.Error
+type writer func(synth.Write) error
 
-func (f writer) Apply(w synth.Write) *fhir.Error { return f(w) }
+func (f writer) Apply(w synth.Write) error { return f(w) }
 
 // concerns returns the topic that a step of a story is about.
 func concerns(note string) string {
@@ -221,7 +221,7 @@ func TestBuiltin_ShowsEveryKindOfEventSoon(t *testing.T) {
 	t.Parallel()
 	c := clock.NewManual(time.Date(2026, 1, 12, 12, 0, 0, 0, time.UTC))
 	seen := map[string]bool{}
-	set := synth.NewSet(c, writer(func(w synth.Write) *fhir.Error { seen[concerns(w.Note)] = true; return nil }))
+	set := synth.NewSet(c, writer(func(w synth.Write) error { seen[concerns(w.Note)] = true; return nil }))
 	defer set.Close()
 	if err := set.Reset(builtin(t).Generators); err != nil {
 		t.Fatal(err)

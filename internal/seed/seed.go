@@ -68,7 +68,7 @@ const MaxIssues = 20
 // wrong type, resources without a known type or a valid id, duplicate resources or
 // generator names, and generators that could not run. The issues have paths into the
 // file ("generators[0].rate").
-func Read(data []byte) (*Seed, *fhir.Error) {
+func Read(data []byte) (*Seed, error) {
 	o, err := fhir.Parse(data)
 	if err != nil {
 		return nil, err
@@ -195,7 +195,7 @@ func (r *reader) generator(o *fhir.Object, path string) synth.Spec {
 		return spec // its values are not those of the file
 	}
 	if err := spec.Check(); err != nil {
-		for _, issue := range err.Issues {
+		for _, issue := range fhir.AsError(err).Issues {
 			r.wrong(path+issue.Expression[0], issue.Code, "%s", issue.Diagnostics)
 		}
 	}

@@ -74,10 +74,10 @@ func TestRead_RefusesWithThePath(t *testing.T) {
 			if err == nil {
 				t.Fatalf("accepts it: %+v", s)
 			}
-			if err.Status != 400 || len(err.Issues) != 1 {
-				t.Errorf("got %d with %d issues: %v", err.Status, len(err.Issues), err)
+			if fhir.AsError(err).Status != 400 || len(fhir.AsError(err).Issues) != 1 {
+				t.Errorf("got %d with %d issues: %v", fhir.AsError(err).Status, len(fhir.AsError(err).Issues), err)
 			}
-			if got := strings.Join(err.Issues[0].Expression, ""); got != tt.path {
+			if got := strings.Join(fhir.AsError(err).Issues[0].Expression, ""); got != tt.path {
 				t.Errorf("path is %q, want %q", got, tt.path)
 			}
 			if !strings.Contains(err.Error(), tt.text) {
@@ -90,11 +90,11 @@ func TestRead_RefusesWithThePath(t *testing.T) {
 func TestRead_ReportsEveryMistakeAtOnce(t *testing.T) {
 	t.Parallel()
 	_, err := seed.Read([]byte(`{"seeds":1,"resources":[{}],"generators":[{"name":"-","scenario":"x","rate":"1/d"}]}`))
-	if err == nil || len(err.Issues) != 5 {
+	if err == nil || len(fhir.AsError(err).Issues) != 5 {
 		t.Fatalf("got %v, want five issues", err)
 	}
 	_, err = seed.Read([]byte(`{"resources":[` + strings.Repeat(`{},`, 500) + `{}]}`))
-	if err == nil || len(err.Issues) != seed.MaxIssues {
+	if err == nil || len(fhir.AsError(err).Issues) != seed.MaxIssues {
 		t.Fatalf("got %v, want %d issues", err, seed.MaxIssues)
 	}
 }
@@ -110,7 +110,7 @@ func FuzzRead(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		s, err := seed.Read(data)
 		if err != nil {
-			if s != nil || err.Status != 400 || len(err.Issues) == 0 || len(err.Issues) > seed.MaxIssues {
+			if s != nil || fhir.AsError(err).Status != 400 || len(fhir.AsError(err).Issues) == 0 || len(fhir.AsError(err).Issues) > seed.MaxIssues {
 				t.Fatalf("both a seed %+v and an error %v", s, err)
 			}
 			return

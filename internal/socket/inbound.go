@@ -130,18 +130,18 @@ func (s *Socket) bind(command dialect.Command) bool {
 }
 
 // refuse tells the client what was wrong (WS-30).
-func (s *Socket) refuse(err *fhir.Error) { s.refuseShown(err, err) }
+func (s *Socket) refuse(err error) { s.refuseShown(err, err) }
 
 // refuseShown is refuse for an error that quotes the client: journal and log show
 // it as shown, without a secret.
-func (s *Socket) refuseShown(err, shown *fhir.Error) {
-	why := shown.Error()
-	s.room.Record(journal.Entry{Kind: journal.Refused, Socket: s.id, Type: err.Code(), Text: why})
-	s.options.Logger.Info("refused", "socket", s.id, "code", err.Code(), "why", why)
-	frame := fhir.EncodeOutcome(err.Issues)
+func (s *Socket) refuseShown(err, shown error) {
+	code, why := fhir.CodeOf(err), shown.Error()
+	s.room.Record(journal.Entry{Kind: journal.Refused, Socket: s.id, Type: code, Text: why})
+	s.options.Logger.Info("refused", "socket", s.id, "code", code, "why", why)
+	frame := fhir.EncodeOutcome(fhir.AsError(err).Issues)
 	kept := frame
-	if shown != err {
-		kept = fhir.EncodeOutcome(shown.Issues)
+	if shown != err { //nolint:errorlint // whether it is the same one
+		kept = fhir.EncodeOutcome(fhir.AsError(shown).Issues)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

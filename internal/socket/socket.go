@@ -25,7 +25,6 @@ import (
 	"github.com/olahol/melody"
 
 	"signalfhir/internal/dialect"
-	"signalfhir/internal/fhir"
 	"signalfhir/internal/journal"
 	"signalfhir/internal/subscription"
 	"signalfhir/internal/token"
@@ -36,12 +35,12 @@ import (
 type Room interface {
 	// Bind binds a socket through a token and sends the handshakes with
 	// Socket.Send. It returns how many bindings were made and what was refused.
-	Bind(s subscription.Socket, secret, dialect string) (bound int, refused []*fhir.Error)
+	Bind(s subscription.Socket, secret, dialect string) (bound int, refused []error)
 	// Unbind ends what a token holds on a socket. It returns the subscriptions to
 	// which the socket is no longer bound.
 	Unbind(s subscription.Socket, secret string) []string
 	// BindLegacy obeys the R4 message "bind [id]".
-	BindLegacy(s subscription.Socket, id string) *fhir.Error
+	BindLegacy(s subscription.Socket, id string) error
 	// UnbindLegacy ends what BindLegacy began. It reports whether that ended a
 	// binding.
 	UnbindLegacy(s subscription.Socket, id string) bool

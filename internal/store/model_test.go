@@ -41,7 +41,7 @@ func TestStore_AgreesWithAPlainModel(t *testing.T) {
 			o := fhir.NewObject("resourceType", "Patient", "name", []any{fhir.NewObject("family", family)})
 			last, existed := strconv.Itoa(len(m.versions[id])), m.exists(id)
 			var change *store.Change
-			var err *fhir.Error
+			var err error
 			kind := rapid.SampledFrom([]string{"create", "update", "delete", "if-match", "mismatch", "wait"}).Draw(t, "step")
 			switch kind {
 			case "create":

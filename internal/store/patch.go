@@ -35,7 +35,7 @@ type operation struct {
 //   - an operation that cannot be applied, with 422 processing, or 422 conflict if
 //     it is a test that failed;
 //   - a patch that changes the type or id of the resource, with 422 business-rule.
-func Patch(current *fhir.Object, document []byte) (*fhir.Object, *fhir.Error) {
+func Patch(current *fhir.Object, document []byte) (*fhir.Object, error) {
 	operations, refused := readPatch(document)
 	if refused != nil {
 		return nil, refused
@@ -64,7 +64,7 @@ func Patch(current *fhir.Object, document []byte) (*fhir.Object, *fhir.Error) {
 }
 
 // readPatch parses the operations of a patch and checks their form.
-func readPatch(document []byte) ([]operation, *fhir.Error) {
+func readPatch(document []byte) ([]operation, error) {
 	var raw []json.RawMessage
 	if err := json.Unmarshal(document, &raw); err != nil || raw == nil {
 		return nil, fhir.Refuse(http.StatusBadRequest, "structure", "a JSON Patch is an array of operations, such as [{\"op\": \"replace\", \"path\": \"/status\", \"value\": \"final\"}]; got %s", clip(string(bytes.ToValidUTF8(bytes.TrimSpace(document), []byte("\uFFFD")))))

@@ -291,7 +291,7 @@ func FuzzPatch(f *testing.F) {
 			t.Fatalf("the current version was changed to %s", current.AppendJSON(nil))
 		}
 		if err != nil {
-			if err.Status < 400 || len(err.Issues) == 0 {
+			if fhir.AsError(err).Status < 400 || len(fhir.AsError(err).Issues) == 0 {
 				t.Fatalf("got %+v", err)
 			}
 			return

@@ -12,7 +12,7 @@ import (
 
 // Read returns the current version of typ/id. It refuses with 404 not-found if it
 // never existed, and with 410 deleted if it was deleted (LC-17).
-func (s *Store) Read(typ, id string) (*fhir.Resource, *fhir.Error) {
+func (s *Store) Read(typ, id string) (*fhir.Resource, error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	r := s.recordLocked(typ, id)
@@ -22,11 +22,11 @@ func (s *Store) Read(typ, id string) (*fhir.Resource, *fhir.Error) {
 	return content(typ, id, r.current())
 }
 
-func notFound(typ, id string) *fhir.Error {
+func notFound(typ, id string) error {
 	return fhir.Refuse(http.StatusNotFound, "not-found", "there is no %s/%s", typ, id)
 }
 
-func content(typ, id string, v Version) (*fhir.Resource, *fhir.Error) {
+func content(typ, id string, v Version) (*fhir.Resource, error) {
 	if v.Resource == nil {
 		return nil, fhir.Refuse(http.StatusGone, "deleted", "%s/%s was deleted at %s, as version %s", typ, id, v.At.Format(time.RFC3339), v.VersionID)
 	}
@@ -35,7 +35,7 @@ func content(typ, id string, v Version) (*fhir.Resource, *fhir.Error) {
 
 // VRead returns one version of typ/id. It refuses with 404 not-found if the version
 // never existed or is no longer kept, and with 410 deleted if it is the deletion.
-func (s *Store) VRead(typ, id, version string) (*fhir.Resource, *fhir.Error) {
+func (s *Store) VRead(typ, id, version string) (*fhir.Resource, error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	r := s.recordLocked(typ, id)
@@ -55,7 +55,7 @@ func (s *Store) VRead(typ, id, version string) (*fhir.Resource, *fhir.Error) {
 
 // History returns the kept versions of typ/id, newest first, including deletions. It
 // refuses with 404 not-found if there are none.
-func (s *Store) History(typ, id string) ([]Version, *fhir.Error) {
+func (s *Store) History(typ, id string) ([]Version, error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	r := s.recordLocked(typ, id)

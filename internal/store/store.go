@@ -131,7 +131,7 @@ type Write struct {
 //     if it holds too many bytes, with 429 too-costly.
 //
 // Two writes of one commit must not be about the same resource.
-func (s *Store) Commit(writes ...Write) (changes []*Change, refusedAt int, refused *fhir.Error) {
+func (s *Store) Commit(writes ...Write) (changes []*Change, refusedAt int, refused error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	added := 0 // resources, less those deleted
@@ -186,22 +186,22 @@ func (s *Store) newIDLocked(typ string) string {
 }
 
 // Create commits one POST; see [Store.Commit].
-func (s *Store) Create(typ, id string, o *fhir.Object) (*Change, *fhir.Error) {
+func (s *Store) Create(typ, id string, o *fhir.Object) (*Change, error) {
 	return s.commitOne(Write{Method: http.MethodPost, Type: typ, ID: id, Object: o})
 }
 
 // Update commits one PUT; see [Store.Commit].
-func (s *Store) Update(typ, id string, o *fhir.Object, ifMatch string) (*Change, *fhir.Error) {
+func (s *Store) Update(typ, id string, o *fhir.Object, ifMatch string) (*Change, error) {
 	return s.commitOne(Write{Method: http.MethodPut, Type: typ, ID: id, Object: o, IfMatch: ifMatch})
 }
 
 // Delete commits one DELETE; see [Store.Commit]. It returns nil, nil if there is
 // nothing to delete.
-func (s *Store) Delete(typ, id, ifMatch string) (*Change, *fhir.Error) {
+func (s *Store) Delete(typ, id, ifMatch string) (*Change, error) {
 	return s.commitOne(Write{Method: http.MethodDelete, Type: typ, ID: id, IfMatch: ifMatch})
 }
 
-func (s *Store) commitOne(w Write) (*Change, *fhir.Error) {
+func (s *Store) commitOne(w Write) (*Change, error) {
 	changes, _, err := s.Commit(w)
 	if err != nil {
 		return nil, err
@@ -263,14 +263,14 @@ func (v Version) size() int {
 
 // Allows checks the IfMatch and IfNoneMatch of a PUT or DELETE, and refuses it as
 // [Store.Commit] would.
-func (s *Store) Allows(w Write) *fhir.Error {
+func (s *Store) Allows(w Write) error {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return s.matchLocked(&w)
 }
 
 // matchLocked checks the IfMatch and IfNoneMatch of a PUT or DELETE.
-func (s *Store) matchLocked(w *Write) *fhir.Error {
+func (s *Store) matchLocked(w *Write) error {
 	r := s.recordLocked(w.Type, w.ID)
 	exists := r.exists()
 	current := ""

@@ -58,14 +58,14 @@ func remove(t testing.TB, s *store.Store, id string) *store.Change {
 	return change
 }
 
-func wantRefused(t testing.TB, err *fhir.Error, status int, code string, texts ...string) {
+func wantRefused(t testing.TB, err error, status int, code string, texts ...string) {
 	t.Helper()
 	if err == nil {
 		t.Errorf("got no refusal, want %d %s", status, code)
 		return
 	}
-	if err.Status != status || err.Code() != code {
-		t.Errorf("got %d %s (%v), want %d %s", err.Status, err.Code(), err, status, code)
+	if fhir.AsError(err).Status != status || fhir.CodeOf(err) != code {
+		t.Errorf("got %d %s (%v), want %d %s", fhir.AsError(err).Status, fhir.CodeOf(err), err, status, code)
 	}
 	for _, text := range texts {
 		if !strings.Contains(err.Error(), text) {
@@ -311,12 +311,12 @@ func TestIfMatch(t *testing.T) {
 	} {
 		t.Run(c.ifMatch, func(t *testing.T) {
 			t.Parallel()
-			for _, write := range []func(s *store.Store) *fhir.Error{
-				func(s *store.Store) *fhir.Error {
+			for _, write := range []func(s *store.Store) error{
+				func(s *store.Store) error {
 					_, err := s.Update("Patient", "p1", patient(t, "b"), c.ifMatch)
 					return err
 				},
-				func(s *store.Store) *fhir.Error { _, err := s.Delete("Patient", "p1", c.ifMatch); return err },
+				func(s *store.Store) error { _, err := s.Delete("Patient", "p1", c.ifMatch); return err },
 			} {
 				s, _ := newStore(store.Options{})
 				for range 3 {
@@ -475,7 +475,7 @@ func TestChangeTo(t *testing.T) {
 	t.Parallel()
 	s := store.New(fhir.R5, clock.NewManual(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)), random.Seeded(1), store.Options{MaxVersions: 3})
 	var made []*store.Change
-	note := func(c *store.Change, err *fhir.Error) {
+	note := func(c *store.Change, err error) {
 		t.Helper()
 		if err != nil {
 			t.Fatal(err)
@@ -529,13 +529,13 @@ func TestMaxBytes(t *testing.T) {
 	if _, err := s.VRead("Patient", "a", "1"); err == nil || !strings.Contains(err.Error(), "no longer kept") {
 		t.Errorf("version 1: got %v, want not found, no longer kept", err)
 	}
-	var refused *fhir.Error
+	var refused error
 	for _, id := range []string{"b", "c", "d", "e"} {
 		if _, err := s.Update("Patient", id, large(), ""); err != nil {
 			refused = err
 		}
 	}
-	if refused == nil || refused.Status != 429 || refused.Code() != "too-costly" {
+	if refused == nil || fhir.AsError(refused).Status != 429 || fhir.CodeOf(refused) != "too-costly" {
 		t.Fatalf("got %v, want 429 too-costly", refused)
 	}
 	for _, id := range []string{"a", "b", "c"} {

@@ -21,7 +21,7 @@ type binding struct {
 }
 
 // bind registers a binding and sends its handshake in one step (WS-22).
-func (s *subscription) bind(to Socket, format fhir.FrameFormat, tokenKey string, expires time.Time) *fhir.Error {
+func (s *subscription) bind(to Socket, format fhir.FrameFormat, tokenKey string, expires time.Time) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.stopped {

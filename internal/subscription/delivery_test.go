@@ -246,7 +246,7 @@ func TestBind_TokensEndOnTheSameClock(t *testing.T) {
 	r.happen(1)
 	a.want(t, "handshake active 0", "event-notification active 1 [1]")
 	r.clock.Advance(1)
-	if _, err := tokens.Lookup(issued.Secret); err == nil || err.Code() != "expired" {
+	if _, err := tokens.Lookup(issued.Secret); err == nil || fhir.CodeOf(err) != "expired" {
 		t.Errorf("at its end: got %v, want expired", err)
 	}
 	r.happen(1)

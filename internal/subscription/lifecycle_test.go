@@ -31,10 +31,10 @@ func TestPut_OffEndsTheBindingsWithAHeartbeat(t *testing.T) {
 			t.Errorf("%s: the counter is %d, want 1: it must not move", code, got)
 		}
 		err := r.Bind("s", a, "k", r.in(time.Hour))
-		if err == nil || err.Status != http.StatusUnprocessableEntity || !strings.Contains(err.Error(), "requested") {
+		if err == nil || fhir.AsError(err).Status != http.StatusUnprocessableEntity || !strings.Contains(err.Error(), "requested") {
 			t.Errorf("%s: binding gives %v, want a 422 that says what to do", code, err)
 		}
-		if _, err := r.AppendTo("s", occurrence()); err == nil || err.Code() != "business-rule" {
+		if _, err := r.AppendTo("s", occurrence()); err == nil || fhir.CodeOf(err) != "business-rule" {
 			t.Errorf("%s: AppendTo gives %v, want business-rule", code, err)
 		}
 	}
@@ -234,16 +234,16 @@ func TestRemove_EndsEverything(t *testing.T) { // LC-14, LC-13
 	if _, ok := r.State("s"); ok || r.HasTopic("t") {
 		t.Error("it is still there")
 	}
-	if err := r.Bind("s", a, "k", r.in(time.Hour)); err == nil || err.Status != http.StatusNotFound {
+	if err := r.Bind("s", a, "k", r.in(time.Hour)); err == nil || fhir.AsError(err).Status != http.StatusNotFound {
 		t.Errorf("binding gives %v, want 404", err)
 	}
-	if _, err := r.Events("s", 0, -1, ""); err == nil || err.Code() != "not-found" {
+	if _, err := r.Events("s", 0, -1, ""); err == nil || fhir.CodeOf(err) != "not-found" {
 		t.Errorf("$events gives %v, want not-found", err)
 	}
 	if _, ok := r.Status("s"); ok {
 		t.Error("$status succeeds")
 	}
-	if _, err := r.AppendTo("s", occurrence()); err == nil || err.Status != http.StatusNotFound {
+	if _, err := r.AppendTo("s", occurrence()); err == nil || fhir.AsError(err).Status != http.StatusNotFound {
 		t.Errorf("AppendTo gives %v, want 404", err)
 	}
 	r.Remove("s")
@@ -341,7 +341,7 @@ func TestEvents_Bounds(t *testing.T) {
 			t.Errorf("%d to %d: got %v of %d, want %v of 5", tt.since, tt.until, got, n.EventsSinceStart, tt.want)
 		}
 	}
-	if _, err := r.Events("s", 3, 2, ""); err == nil || err.Status != http.StatusBadRequest || err.Code() != "value" {
+	if _, err := r.Events("s", 3, 2, ""); err == nil || fhir.AsError(err).Status != http.StatusBadRequest || fhir.CodeOf(err) != "value" {
 		t.Errorf("3 to 2: got %v, want 400 value", err)
 	}
 	if n, _ := r.Events("s", 0, -1, fhir.Empty); n.Content != fhir.Empty { // OPE-6

@@ -52,7 +52,7 @@ func (r *Registry) Status(id string) (*fhir.Notification, bool) {
 // (OPE-3). content "" means the subscription's content level; any other level is
 // honoured (OPE-6). Events refuses an unknown id with not-found, and a since
 // above until with value (OPE-7).
-func (r *Registry) Events(id string, since, until int64, content fhir.Content) (*fhir.Notification, *fhir.Error) {
+func (r *Registry) Events(id string, since, until int64, content fhir.Content) (*fhir.Notification, error) {
 	if until >= 0 && since > until {
 		return nil, fhir.Refuse(http.StatusBadRequest, "value", "eventsSinceNumber %d is above eventsUntilNumber %d; both bounds are inclusive", since, until)
 	}
@@ -73,7 +73,7 @@ func (r *Registry) Events(id string, since, until int64, content fhir.Content) (
 // most maxCount, under their numbers and with the present total (OPR-1). It
 // returns the number of events and of bound sockets. It refuses an unknown id
 // with not-found, and a subscription that delivers nothing with business-rule.
-func (r *Registry) Resend(id string, selects func(*fhir.Event) bool) (events, sockets int, refused *fhir.Error) {
+func (r *Registry) Resend(id string, selects func(*fhir.Event) bool) (events, sockets int, refused error) {
 	s := r.get(id)
 	if s == nil {
 		return 0, 0, unknown(id)

@@ -209,7 +209,7 @@ func (r *Registry) Append(topicKey string, o *fhir.Occurrence, state *fhir.Resou
 // AppendTo gives one subscription an event, whatever its topic and filters, and
 // returns the event's number. It refuses an unknown id with not-found, and a
 // subscription that is off or entered-in-error with business-rule.
-func (r *Registry) AppendTo(id string, o *fhir.Occurrence) (int64, *fhir.Error) {
+func (r *Registry) AppendTo(id string, o *fhir.Occurrence) (int64, error) {
 	s := r.get(id)
 	if s == nil {
 		return 0, unknown(id)
@@ -217,7 +217,7 @@ func (r *Registry) AppendTo(id string, o *fhir.Occurrence) (int64, *fhir.Error) 
 	return s.appendTo(o)
 }
 
-func unknown(id string) *fhir.Error {
+func unknown(id string) error {
 	return fhir.Refuse(http.StatusNotFound, "not-found", "there is no Subscription/%s", id)
 }
 
@@ -238,13 +238,13 @@ func (r *Registry) SetError(id, code, text string) {
 // with not-found, and a subscription that is off or entered-in-error with
 // business-rule. A socket that cannot take the handshake is closing: it is not
 // bound, and Bind returns nil.
-func (r *Registry) Bind(id string, to Socket, tokenKey string, expires time.Time) *fhir.Error {
+func (r *Registry) Bind(id string, to Socket, tokenKey string, expires time.Time) error {
 	return r.BindIn(fhir.StandardFormat, id, to, tokenKey, expires)
 }
 
 // BindIn is [Registry.Bind] for a socket that wants its notifications in a given
 // frame format.
-func (r *Registry) BindIn(format fhir.FrameFormat, id string, to Socket, tokenKey string, expires time.Time) *fhir.Error {
+func (r *Registry) BindIn(format fhir.FrameFormat, id string, to Socket, tokenKey string, expires time.Time) error {
 	s := r.get(id)
 	if s == nil {
 		return unknown(id)

@@ -159,7 +159,7 @@ func (s *subscription) append(topicKey string, o *fhir.Occurrence, state *fhir.R
 }
 
 // appendTo numbers and logs an event, whatever the topic and filters.
-func (s *subscription) appendTo(o *fhir.Occurrence) (int64, *fhir.Error) {
+func (s *subscription) appendTo(o *fhir.Occurrence) (int64, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.stopped {

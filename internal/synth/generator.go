@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"signalfhir/internal/clock"
-	"signalfhir/internal/fhir"
 )
 
 // State is the state of a generator: its spec, with Running set if it runs now, and
@@ -151,7 +150,7 @@ func (g *generator) current(r *run) bool {
 
 // write makes the next write of the story. It returns false if the generator was
 // removed.
-func (g *generator) write() (*fhir.Error, bool) {
+func (g *generator) write() (err error, more bool) {
 	g.turn.Lock()
 	defer g.turn.Unlock()
 	g.mu.Lock()
@@ -163,7 +162,7 @@ func (g *generator) write() (*fhir.Error, bool) {
 	now := g.clock.Now()
 	w := g.story.next(now)
 	w.Releases = g.state.Releases
-	err := g.writer.Apply(w)
+	err = g.writer.Apply(w)
 
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -3,6 +3,7 @@ package synth
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 
@@ -34,7 +35,7 @@ func NewSet(c clock.Clock, w Writer) *Set { return &Set{clock: c, writer: w} }
 // Add adds a generator and starts it if the spec says so: its first write comes one
 // interval later. A bad spec is refused with 400 and an issue for each wrong member, a
 // name in use with 409.
-func (s *Set) Add(spec Spec) *fhir.Error {
+func (s *Set) Add(spec Spec) error {
 	if err := spec.Check(); err != nil {
 		return err
 	}
@@ -57,7 +58,7 @@ func (s *Set) Add(spec Spec) *fhir.Error {
 }
 
 // Start lets a generator write on the clock. It has no effect if the generator runs.
-func (s *Set) Start(name string) *fhir.Error {
+func (s *Set) Start(name string) error {
 	g, err := s.find(name)
 	if err != nil {
 		return err
@@ -70,7 +71,7 @@ func (s *Set) Start(name string) *fhir.Error {
 
 // Stop stops a generator. After it returns there are no more writes until the next
 // Start, which continues the story where it stopped.
-func (s *Set) Stop(name string) *fhir.Error {
+func (s *Set) Stop(name string) error {
 	g, err := s.find(name)
 	if err != nil {
 		return err
@@ -80,10 +81,10 @@ func (s *Set) Stop(name string) *fhir.Error {
 }
 
 // SetRate changes how often a generator writes; see [Spec].
-func (s *Set) SetRate(name, rate string) *fhir.Error {
+func (s *Set) SetRate(name, rate string) error {
 	every, err := interval(rate)
 	if err != nil {
-		return err.At("rate")
+		return fhir.At(err, "rate")
 	}
 	g, err := s.find(name)
 	if err != nil {
@@ -97,7 +98,7 @@ func (s *Set) SetRate(name, rate string) *fhir.Error {
 }
 
 // Remove ends a generator. The resources it wrote stay.
-func (s *Set) Remove(name string) *fhir.Error {
+func (s *Set) Remove(name string) error {
 	s.mu.Lock()
 	var removed *generator
 	for i, g := range s.generators {
@@ -128,7 +129,7 @@ func (s *Set) List() []State {
 
 // Step makes the next n writes of a generator at once, from 1 to [MaxStep], whether or
 // not it runs. It stops at the first refused write and returns the refusal.
-func (s *Set) Step(name string, n int) *fhir.Error {
+func (s *Set) Step(name string, n int) error {
 	if n < 1 || n > MaxStep {
 		return fhir.Refuse(http.StatusBadRequest, "value", "got %d, expected 1 to %d writes", n, MaxStep).At("count")
 	}
@@ -142,9 +143,10 @@ func (s *Set) Step(name string, n int) *fhir.Error {
 			return fhir.Refuse(http.StatusConflict, "conflict", "generator %q was removed after %d of %d writes", name, i, n)
 		}
 		if err != nil {
-			issues := append([]fhir.Issue(nil), err.Issues...)
+			refused := fhir.AsError(err)
+			issues := slices.Clone(refused.Issues)
 			issues[0].Diagnostics = fmt.Sprintf("write %d of %d was refused: %s", i+1, n, issues[0].Diagnostics)
-			return &fhir.Error{Status: err.Status, Issues: issues}
+			return &fhir.Error{Status: refused.Status, Issues: issues}
 		}
 	}
 	return nil
@@ -152,7 +154,7 @@ func (s *Set) Step(name string, n int) *fhir.Error {
 
 // Reset replaces all generators by those of specs, each at the start of its story, and
 // reopens a closed set. If a spec is wrong, nothing changes.
-func (s *Set) Reset(specs []Spec) *fhir.Error {
+func (s *Set) Reset(specs []Spec) error {
 	taken := map[string]bool{}
 	fresh := make([]*generator, len(specs))
 	if len(specs) > MaxGenerators {
@@ -204,10 +206,10 @@ func (s *Set) Close() {
 }
 
 // under prefixes the expressions of a refusal with a path.
-func under(err *fhir.Error, path string) *fhir.Error {
-	for i, issue := range err.Issues {
+func under(err error, path string) error {
+	for _, issue := range fhir.AsError(err).Issues {
 		for j, e := range issue.Expression {
-			err.Issues[i].Expression[j] = path + "." + e
+			issue.Expression[j] = path + "." + e
 		}
 	}
 	return err
@@ -222,7 +224,7 @@ func (s *Set) findLocked(name string) *generator {
 	return nil
 }
 
-func (s *Set) find(name string) (*generator, *fhir.Error) {
+func (s *Set) find(name string) (*generator, error) {
 	s.mu.Lock()
 	g := s.findLocked(name)
 	s.mu.Unlock()
@@ -233,7 +235,7 @@ func (s *Set) find(name string) (*generator, *fhir.Error) {
 }
 
 // unknown refuses a name that no generator has.
-func (s *Set) unknown(name string) *fhir.Error {
+func (s *Set) unknown(name string) error {
 	states := s.List()
 	if len(states) == 0 {
 		return fhir.Refuse(http.StatusNotFound, "not-found", "there is no generator named %q; there are no generators", name)

@@ -25,15 +25,15 @@ var noon = time.Date(2026, 1, 12, 12, 0, 0, 0, time.UTC)
 // recorder records writes with their times.
 type recorder struct {
 	clock  clock.Clock
-	refuse func(n int) *fhir.Error // nil: nothing; n counts from 1
-	busy   func()                  // called for each write, without a lock
+	refuse func(n int) error // nil: nothing; n counts from 1
+	busy   func()            // called for each write, without a lock
 
 	mu     sync.Mutex // guards writes and times
 	writes []string
 	times  []time.Duration // since noon
 }
 
-func (r *recorder) Apply(w synth.Write) *fhir.Error {
+func (r *recorder) Apply(w synth.Write) error {
 	if r.busy != nil {
 		r.busy()
 	}
@@ -63,16 +63,16 @@ func world(t *testing.T) (*clock.Manual, *recorder, *synth.Set) {
 	return c, w, s
 }
 
-func must(t *testing.T, err *fhir.Error) {
+func must(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
 	}
 }
 
-func wantRefusal(t *testing.T, err *fhir.Error, status int, text string) {
+func wantRefusal(t *testing.T, err error, status int, text string) {
 	t.Helper()
-	if err == nil || err.Status != status || !strings.Contains(err.Error(), text) {
+	if err == nil || fhir.AsError(err).Status != status || !strings.Contains(err.Error(), text) {
 		t.Errorf("got %v, want %d and %q", err, status, text)
 	}
 }
@@ -194,7 +194,7 @@ func TestSet_StepsAtOnce(t *testing.T) {
 func TestSet_ReportsRefusals(t *testing.T) {
 	t.Parallel()
 	c, w, s := world(t)
-	w.refuse = func(n int) *fhir.Error {
+	w.refuse = func(n int) error {
 		if n == 3 || n == 6 {
 			return fhir.Refuse(http.StatusTooManyRequests, "too-costly", "the store is full")
 		}
@@ -265,8 +265,8 @@ func TestSet_RefusesBadSpecs(t *testing.T) {
 			tt.change(&spec)
 			err := s.Add(spec)
 			wantRefusal(t, err, http.StatusBadRequest, tt.text)
-			if err != nil && (len(err.Issues) != 1 || !slices.Equal(err.Issues[0].Expression, []string{tt.member})) {
-				t.Errorf("issues are %+v", err.Issues)
+			if err != nil && (len(fhir.AsError(err).Issues) != 1 || !slices.Equal(fhir.AsError(err).Issues[0].Expression, []string{tt.member})) {
+				t.Errorf("issues are %+v", fhir.AsError(err).Issues)
 			}
 			if len(s.List()) != 0 {
 				t.Error("it was added nevertheless")
@@ -298,7 +298,7 @@ func TestSet_RefusesATakenNameAndTooMany(t *testing.T) {
 func TestSet_RefusesUnknownNames(t *testing.T) {
 	t.Parallel()
 	_, _, s := world(t)
-	for _, err := range []*fhir.Error{s.Start("x"), s.Stop("x"), s.Remove("x"), s.SetRate("x", "1/s"), s.Step("x", 1)} {
+	for _, err := range []error{s.Start("x"), s.Stop("x"), s.Remove("x"), s.SetRate("x", "1/s"), s.Step("x", 1)} {
 		wantRefusal(t, err, http.StatusNotFound, `no generator named "x"`)
 	}
 }
@@ -410,7 +410,7 @@ func TestSet_IsSafeForConcurrentUse(t *testing.T) {
 	c := clock.Real()
 	var turns sync.Map
 	w := &recorder{clock: c}
-	s := synth.NewSet(c, writerFunc(func(write synth.Write) *fhir.Error {
+	s := synth.NewSet(c, writerFunc(func(write synth.Write) error {
 		name, _, _ := strings.Cut(write.ID, "-")
 		turn, _ := turns.LoadOrStore(name, new(sync.Mutex))
 		if !turn.(*sync.Mutex).TryLock() {
@@ -448,23 +448,23 @@ func TestSet_IsSafeForConcurrentUse(t *testing.T) {
 	}
 }
 
-type writerFunc func(synth.Write) *fhir.Error
+type writerFunc func(synth.Write) error
 
-func (f writerFunc) Apply(w synth.Write) *fhir.Error { return f(w) }
+func (f writerFunc) Apply(w synth.Write) error { return f(w) }
 
 func TestSet_RemoveDuringAStep(t *testing.T) {
 	t.Parallel()
 	entered, leave := make(chan struct{}), make(chan struct{})
 	var first sync.Once
-	s := synth.NewSet(clock.NewManual(noon), writerFunc(func(synth.Write) *fhir.Error {
+	s := synth.NewSet(clock.NewManual(noon), writerFunc(func(synth.Write) error {
 		first.Do(func() { close(entered); <-leave })
 		return nil
 	}))
 	must(t, s.Add(ward("1/h", false)))
-	done := make(chan *fhir.Error)
+	done := make(chan error)
 	go func() { done <- s.Step("ward", synth.MaxStep) }()
 	<-entered
-	removed := make(chan *fhir.Error)
+	removed := make(chan error)
 	go func() { removed <- s.Remove("ward") }()
 	for len(s.List()) > 0 { // it leaves the list before it waits for the step
 		runtime.Gosched()

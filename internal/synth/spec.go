@@ -35,18 +35,12 @@ var generatorName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9-]{0,38}[A-Za-z0-
 
 // Check returns everything that is wrong with the spec, each issue with its member as
 // the expression, or nil if the spec is valid.
-func (s Spec) Check() *fhir.Error {
-	var refused *fhir.Error
-	add := func(member string, err *fhir.Error) {
-		if err == nil {
-			return
+func (s Spec) Check() error {
+	var refused error
+	add := func(member string, err error) {
+		if err != nil {
+			refused = fhir.Join(refused, fhir.At(err, member))
 		}
-		err.At(member)
-		if refused == nil {
-			refused = err
-			return
-		}
-		refused.Issues = append(refused.Issues, err.Issues...)
 	}
 	if !generatorName.MatchString(s.Name) {
 		add("name", fhir.Refuse(http.StatusBadRequest, "value", "got %q, expected 1 to 40 letters, digits and hyphens, with no hyphen at an end", s.Name))
@@ -79,11 +73,11 @@ func (s Spec) withDefaults() Spec {
 }
 
 // interval returns the time between two writes at a rate.
-func interval(rate string) (time.Duration, *fhir.Error) {
+func interval(rate string) (time.Duration, error) {
 	if rate == "" {
 		rate = DefaultRate
 	}
-	refuse := func(expected string) (time.Duration, *fhir.Error) {
+	refuse := func(expected string) (time.Duration, error) {
 		return 0, fhir.Refuse(http.StatusBadRequest, "value", "got rate %q, expected %s", rate, expected)
 	}
 	const form = `writes per unit of time such as "10/min", "2/s" or "30/h", or an interval such as "500ms"`

@@ -22,7 +22,7 @@ type Write struct {
 // another; those of several may be concurrent. Apply must not stop, remove or step a
 // generator: these calls wait for Apply.
 type Writer interface {
-	Apply(w Write) *fhir.Error
+	Apply(w Write) error
 }
 
 // beat is a write whose time is not yet known.

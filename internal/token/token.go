@@ -95,7 +95,7 @@ func (s *Store) getLocked(secret string) *entry {
 // above zero and at most [MaxTTL]. If the store is full of valid tokens, Issue
 // refuses with 429 throttled (7.2). Its cost does not depend on the number of
 // tokens.
-func (s *Store) Issue(subscriptions []string, ttl time.Duration) (Token, *fhir.Error) {
+func (s *Store) Issue(subscriptions []string, ttl time.Duration) (Token, error) {
 	if ttl <= 0 || ttl > MaxTTL {
 		return Token{}, fhir.Refuse(http.StatusUnprocessableEntity, "value", "the lifetime of a token: got %s, expected more than 0s and at most %s", ttl, MaxTTL)
 	}
@@ -143,7 +143,7 @@ func (s *Store) tick() {
 
 // Lookup finds a valid token. The code of a refusal says why there is none (7.6):
 // unknown or expired (both 401), or forbidden if it was revoked (403).
-func (s *Store) Lookup(secret string) (Token, *fhir.Error) {
+func (s *Store) Lookup(secret string) (Token, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	e := s.getLocked(secret)

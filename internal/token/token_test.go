@@ -37,14 +37,14 @@ func issue(t testing.TB, s *token.Store, ttl time.Duration, subscriptions ...str
 
 // wantCode looks a token up and fails unless it is refused with the code; ""
 // means that it must be valid.
-func wantCode(t testing.TB, s *token.Store, secret string, status int, code string) *fhir.Error {
+func wantCode(t testing.TB, s *token.Store, secret string, status int, code string) error {
 	t.Helper()
 	_, err := s.Lookup(secret)
 	switch {
 	case err == nil && code != "":
 		t.Errorf("lookup: valid, want %d %s", status, code)
-	case err != nil && (err.Code() != code || err.Status != status):
-		t.Errorf("lookup: %d %s (%v), want %d %q", err.Status, err.Code(), err, status, code)
+	case err != nil && (fhir.CodeOf(err) != code || fhir.AsError(err).Status != status):
+		t.Errorf("lookup: %d %s (%v), want %d %q", fhir.AsError(err).Status, fhir.CodeOf(err), err, status, code)
 	}
 	return err
 }
@@ -73,7 +73,7 @@ func TestIssue_RefusesInvalidLifetimes(t *testing.T) {
 	t.Parallel()
 	s, _ := newStore(10)
 	for _, ttl := range []time.Duration{0, -1, -time.Hour, token.MaxTTL + 1, 1<<63 - 1} {
-		if _, err := s.Issue([]string{"a"}, ttl); err == nil || err.Status != http.StatusUnprocessableEntity || err.Code() != "value" {
+		if _, err := s.Issue([]string{"a"}, ttl); err == nil || fhir.AsError(err).Status != http.StatusUnprocessableEntity || fhir.CodeOf(err) != "value" {
 			t.Errorf("ttl %s: got %v, want 422 value", ttl, err)
 		}
 	}
@@ -179,7 +179,7 @@ func TestIssue_FullTableIsThrottled(t *testing.T) {
 	issue(t, s, time.Hour)
 	issue(t, s, time.Hour)
 	_, err := s.Issue(nil, time.Hour)
-	if err == nil || err.Status != http.StatusTooManyRequests || err.Code() != "throttled" {
+	if err == nil || fhir.AsError(err).Status != http.StatusTooManyRequests || fhir.CodeOf(err) != "throttled" {
 		t.Fatalf("issue into a full table: got %v, want 429 throttled", err)
 	}
 	if want := first.Expires.Format(time.RFC3339); !strings.Contains(err.Error(), want) {
@@ -360,9 +360,9 @@ func TestStore_AgreesWithAPlainList(t *testing.T) {
 	})
 }
 
-func code(err *fhir.Error) string {
+func code(err error) string {
 	if err == nil {
 		return ""
 	}
-	return err.Code()
+	return fhir.CodeOf(err)
 }

@@ -225,18 +225,18 @@ func (t *Topic) condition(typ string, f fhir.Filter, offered []fhir.CanFilterBy)
 	if refused != nil {
 		member := "filterParameter"
 		switch {
-		case refused.Code() == "value":
+		case fhir.CodeOf(refused) == "value":
 			member = "value"
 		case supported && f.Modifier != "":
 			member = "modifier"
 		}
-		return refuse(refused.Code(), member, refused.Error())
+		return refuse(fhir.CodeOf(refused), member, refused.Error())
 	}
 	return condition, nil
 }
 
 // search compiles a filter that was checked.
-func (t *Topic) search(typ string, f fhir.Filter, offered []fhir.CanFilterBy) (*search.Condition, *fhir.Error) {
+func (t *Topic) search(typ string, f fhir.Filter, offered []fhir.CanFilterBy) (*search.Condition, error) {
 	if p := t.defined(typ, f, offered); p != nil {
 		return t.scope.ConditionOn(p, f.Modifier, f.Comparator, f.Value)
 	}

@@ -77,7 +77,7 @@ func Compile(scope search.Scope, t *fhir.Topic, options ...Option) (*Topic, []fh
 				}
 				query, refused := scope.Query(source.Resource, text)
 				if refused != nil {
-					issues = append(issues, broken(refused.Code(), source.Expression+".queryCriteria."+member, refused.Error()))
+					issues = append(issues, broken(fhir.CodeOf(refused), source.Expression+".queryCriteria."+member, refused.Error()))
 				} else if query.Empty() {
 					return nil // "Encounter?" has no condition: treat it as absent (TOP-16)
 				}
