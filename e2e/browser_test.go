@@ -63,7 +63,7 @@ func startBrowser(t *testing.T) *browser {
 	t.Cleanup(cancel)
 	ctx, cancel = chromedp.NewContext(ctx)
 	t.Cleanup(cancel)
-	ctx, cancel = context.WithTimeout(ctx, 2*time.Minute)
+	ctx, cancel = context.WithTimeout(ctx, 4*patience)
 	t.Cleanup(cancel)
 	b := &browser{ctx: ctx}
 	chromedp.ListenTarget(ctx, func(event any) {
@@ -114,10 +114,14 @@ func (b *browser) do(t *testing.T, actions ...chromedp.Action) {
 	}
 }
 
+// patience is how long a test waits for what the page has to show. It is far more than
+// the page needs: a machine may be busy with other tests.
+const patience = time.Minute
+
 // within runs actions that wait, and says what was waited for in vain.
 func (b *browser) within(t *testing.T, what string, actions ...chromedp.Action) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(b.ctx, 20*time.Second)
+	ctx, cancel := context.WithTimeout(b.ctx, patience)
 	defer cancel()
 	if err := chromedp.Run(ctx, actions...); err != nil {
 		var text string

@@ -4,7 +4,6 @@
 
 import { connect, on } from "./kernel/stream.js";
 import { h, fill } from "./kernel/dom.js";
-import { get } from "./kernel/api.js";
 import { name as room, address, inside, again } from "./kernel/room.js";
 
 const views = {
@@ -84,10 +83,8 @@ on("link", (state) => {
   link.dataset.state = state;
   link.textContent = words[state];
   if (broken && state === "live") location.reload();
-  if (room && state === "lost") get("/mock/state").catch(({ status }) => {
-    if (status === 404 && link.dataset.state === "lost") link.textContent = "the room is closed";
-  });
 });
+on("closed", () => { link.textContent = "the room is closed"; });
 let quiet;
 function say(text) {
   notice.textContent = text;

@@ -5,7 +5,7 @@
 export const root = new URL("../..", import.meta.url).pathname.slice(0, -1);
 
 /** name is that of the room, "" for the default one. */
-export const name = root.split("/").at(-1);
+export const [, name = ""] = /\/rooms\/([^/]+)$/.exec(root) ?? [];
 
 /** address returns the address of a path in the room. An address of the room stays as it is. */
 export const address = (path) => (root && path.startsWith(`${root}/`) ? path : root + path);

@@ -3,15 +3,15 @@
 // listen; nothing else in the page polls.
 
 import { get } from "./api.js";
-import { address } from "./room.js";
+import { address, name } from "./room.js";
 
-const listeners = { entry: new Set(), state: new Set(), link: new Set(), gap: new Set(), restart: new Set() };
+const listeners = { entry: new Set(), state: new Set(), link: new Set(), gap: new Set(), restart: new Set(), closed: new Set() };
 
 /**
  * on calls f for "entry" (one journal entry), "state" (the room as it is),
  * "link" ("connecting", "live", "lost"), "gap" (number of entries the stream
- * skipped) or "restart" (another process answers now). It answers the function
- * that ends it.
+ * skipped), "restart" (the room is another one now, of the same name) or "closed"
+ * (there is none, while the link is lost). It returns the function that ends it.
  */
 export function on(kind, f) {
   listeners[kind].add(f);
@@ -64,6 +64,7 @@ export function connect() {
     // The browser would wait three seconds; a restarted server is back sooner.
     source.close();
     setLink("lost");
+    if (name) get("/mock/state").catch(({ status }) => status === 404 && link === "lost" && tell("closed"));
     clearTimeout(retry);
     retry = setTimeout(connect, 500);
   });
