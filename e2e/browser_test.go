@@ -210,7 +210,7 @@ func TestQuickstart_BrowserSnippetWorks(t *testing.T) {
 	b := startBrowser(t)
 	s := testkit.Start(t)
 	quiet(s)
-	s.Post(s.FHIR+"/Subscription", `{"resourceType":"Subscription","status":"requested","topic":"http://example.org/FHIR/R5/SubscriptionTopic/admission","channelType":{"code":"websocket"},"contentType":"application/fhir+json","content":"id-only"}`, nil)
+	s.Post(s.FHIR.R5+"/Subscription", `{"resourceType":"Subscription","status":"requested","topic":"http://example.org/FHIR/R5/SubscriptionTopic/admission","channelType":{"code":"websocket"},"contentType":"application/fhir+json","content":"id-only"}`, nil)
 	snippets := blocks(t, "../docs/quickstart.md", "js")
 	if len(snippets) != 1 {
 		t.Fatalf("got %d snippets, want one", len(snippets))

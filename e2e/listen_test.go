@@ -87,7 +87,7 @@ func quiet(s *testkit.Server) {
 
 func TestListen_RenewsItsTokenBeforeItExpires(t *testing.T) {
 	t.Parallel()
-	s := testkit.Start(t, testkit.WithTokenTTL(2*time.Second))
+	s := testkit.StartProcess(t, testkit.WithTokenTTL(2*time.Second))
 	l := listen(t, s.URL, "--subscription", "task-id-only")
 	// Three handshakes: the first and two renewals.
 	s.AwaitSent("task-id-only", "handshake", 3)

@@ -15,7 +15,7 @@ func TestDemo_WorksAsWritten(t *testing.T) {
 	t.Parallel()
 	b := startBrowser(t)
 	b.tolerate("net::ERR_")
-	s := testkit.Start(t)
+	s := testkit.StartProcess(t)
 	commands := blocks(t, "../docs/demo.md", "sh")
 	if len(commands) != 3 || strings.TrimSpace(commands[0]) != "go run ." {
 		t.Fatalf("the demo has the commands %q", commands)
@@ -74,6 +74,6 @@ func TestDemo_WorksAsWritten(t *testing.T) {
 	address := s.URL[len("http://"):]
 	s.Stop()
 	b.within(t, "the lost connection", chromedp.WaitVisible("#link[data-state=lost]", chromedp.ByQuery))
-	quiet(testkit.Start(t, testkit.WithArgs("--listen", address)))
+	quiet(testkit.StartProcess(t, testkit.WithArgs("--listen", address)))
 	b.sees(t, "#notice", "restarted")
 }

@@ -17,7 +17,7 @@ import (
 // must sends a request to the FHIR base of a server, which has to succeed.
 func must(t *testing.T, s *testkit.Server, method, path, body string) {
 	t.Helper()
-	if status, answer := send(t, method, s.FHIR+"/"+path, []byte(body)); status >= 300 {
+	if status, answer := send(t, method, s.FHIR.R5+"/"+path, []byte(body)); status >= 300 {
 		t.Fatalf("%s %s: got %d %v", method, path, status, answer)
 	}
 }
@@ -98,7 +98,7 @@ func TestPageResources_TurnsThePagesOfALargeType(t *testing.T) {
 		t.Fatal(err)
 	}
 	b := startBrowser(t)
-	s := testkit.Start(t, testkit.WithArgs("--seed", file))
+	s := testkit.Start(t, testkit.WithSeed(file))
 	b.open(t, s, "/resources/Patient")
 	b.sees(t, ".types a", "20,000")
 	b.sees(t, ".ids .hint", "1 to 50 of 20,000")
@@ -231,7 +231,7 @@ func TestPageResources_HasATabForEachRelease(t *testing.T) {
 	b.within(t, "the resource", chromedp.Poll(`document.querySelector("[aria-label='Write a resource'] textarea").value.includes('"Four"')`, nil))
 	b.accessible(t)
 
-	only := testkit.Start(t, testkit.WithArgs("--release", "R4"))
+	only := testkit.StartProcess(t, testkit.WithArgs("--release", "R4"))
 	quiet(only)
 	b.open(t, only, "/resources")
 	b.sees(t, ".lede", "/fhir/R4")

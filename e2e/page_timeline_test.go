@@ -180,7 +180,7 @@ func TestPageTimeline_IsUsedWithTheKeyboard(t *testing.T) {
 func TestPageTimeline_TakesTenThousandRows(t *testing.T) {
 	t.Parallel()
 	b := startBrowser(t)
-	s := testkit.Start(t, testkit.WithArgs("--journal-size", "20000"))
+	s := testkit.StartProcess(t, testkit.WithArgs("--journal-size", "20000"))
 	quiet(s)
 	s.Trigger(testkit.Trigger{Subscription: "lab-full", Reference: "Observation/x", Count: 6000}) // an event and why it was not sent
 	b.open(t, s, "/timeline")
@@ -216,7 +216,7 @@ func TestPageTimeline_ShowsARestart(t *testing.T) {
 	t.Parallel()
 	b := startBrowser(t)
 	b.tolerate("net::ERR_")
-	s := testkit.Start(t)
+	s := testkit.StartProcess(t)
 	quiet(s)
 	s.Trigger(testkit.Trigger{Subscription: "admission-empty"})
 	b.open(t, s, "/timeline?subscription=admission-empty")
@@ -224,7 +224,7 @@ func TestPageTimeline_ShowsARestart(t *testing.T) {
 	address := s.URL[len("http://"):]
 	s.Stop()
 	b.within(t, "the lost connection", chromedp.WaitVisible("#link[data-state=lost]", chromedp.ByQuery))
-	again := testkit.Start(t, testkit.WithArgs("--listen", address))
+	again := testkit.StartProcess(t, testkit.WithArgs("--listen", address))
 	quiet(again)
 	again.Trigger(testkit.Trigger{Subscription: "admission-empty"})
 	b.sees(t, ".row.note", "the server was restarted")
@@ -321,7 +321,7 @@ func TestPageTimeline_SaysWhatARefusalSays(t *testing.T) {
 	b := startBrowser(t)
 	s := testkit.Start(t)
 	quiet(s)
-	res, err := http.Post(s.FHIR+"/Patient", "application/fhir+json", strings.NewReader(`{"resourceType":"Patient","birthDate":7}`))
+	res, err := http.Post(s.FHIR.R5+"/Patient", "application/fhir+json", strings.NewReader(`{"resourceType":"Patient","birthDate":7}`))
 	if err != nil || res.StatusCode < 400 {
 		t.Fatalf("got %v %v, want a refusal", res, err)
 	}
@@ -395,7 +395,7 @@ func TestPageTimeline_FillsOnceThereIsAConnection(t *testing.T) {
 	t.Parallel()
 	b := startBrowser(t)
 	b.tolerate("net::ERR_")
-	s := testkit.Start(t)
+	s := testkit.StartProcess(t)
 	quiet(s)
 	b.open(t, s, "/resources")
 	b.do(t, chromedp.Evaluate(`import("/ui/views/timeline.js").then(() => 0)`, nil, awaits)) // is here, as after any look at it
@@ -404,7 +404,7 @@ func TestPageTimeline_FillsOnceThereIsAConnection(t *testing.T) {
 	b.within(t, "the lost connection", chromedp.WaitVisible("#link[data-state=lost]", chromedp.ByQuery))
 	b.do(t, chromedp.Click(`nav a[href="/timeline"]`, chromedp.ByQuery))
 	b.sees(t, ".row.note", "does not answer")
-	quiet(testkit.Start(t, testkit.WithArgs("--listen", address)))
+	quiet(testkit.StartProcess(t, testkit.WithArgs("--listen", address)))
 	b.sees(t, ".row", "reset")
 	var doubles int
 	b.evaluate(t, `[...document.querySelectorAll(".rows-space .row")].filter((r) => r.textContent.includes("reset")).length - 1`, &doubles)
@@ -449,7 +449,7 @@ func TestPageTimeline_OnAPhoneAnEntryCoversTheListAndGivesItBack(t *testing.T) {
 func TestPageTimeline_FollowsAFlowWithoutDoublesAndLetsOldEntriesGo(t *testing.T) {
 	t.Parallel()
 	b := startBrowser(t)
-	s := testkit.Start(t, testkit.WithArgs("--journal-size", "60000"))
+	s := testkit.StartProcess(t, testkit.WithArgs("--journal-size", "60000"))
 	quiet(s)
 	flow := func(count int) { // two entries each: the event, and that it was not sent
 		s.Trigger(testkit.Trigger{Subscription: "lab-full", Reference: "Observation/x", Count: count, Interval: "5ms"})

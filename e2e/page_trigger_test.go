@@ -204,7 +204,7 @@ func TestPageTrigger_WritesAndShowsWhatItSetOff(t *testing.T) {
 	b.sees(t, ".effect", "No topic is about Patient")
 	b.do(t, chromedp.Click(`//button[text()="Delete"]`))
 	b.sees(t, ".effect", "Nothing changed")
-	if status, _ := send(t, http.MethodGet, s.FHIR+"/Patient/mateo", nil); status != http.StatusGone {
+	if status, _ := send(t, http.MethodGet, s.FHIR.R5+"/Patient/mateo", nil); status != http.StatusGone {
 		t.Errorf("the resource answers %d after its deletion, want 410", status)
 	}
 	// What was deleted is still in the editor and can be written again.
@@ -270,7 +270,7 @@ func TestPageTrigger_CreatesFromAnExample(t *testing.T) {
 func TestPageTrigger_LosesNothingThatWasTyped(t *testing.T) {
 	t.Parallel()
 	b := startBrowser(t)
-	s := testkit.Start(t)
+	s := testkit.StartProcess(t)
 	quiet(s)
 	b.open(t, s, "/trigger?type=Encounter&id=mateo")
 	text := `document.querySelector("[aria-label='Write a resource'] textarea")`
@@ -309,7 +309,7 @@ func TestPageTrigger_LosesNothingThatWasTyped(t *testing.T) {
 	if got := b.value(t, writeResource, "Resource"); got != mine {
 		t.Errorf("without a server the editor holds\n%s", got)
 	}
-	testkit.Start(t, testkit.WithArgs("--listen", s.URL[len("http://"):]))
+	testkit.StartProcess(t, testkit.WithArgs("--listen", s.URL[len("http://"):]))
 	b.within(t, "the new server", chromedp.WaitVisible("#link[data-state=live]", chromedp.ByQuery))
 	b.do(t, chromedp.Click(`//section[@aria-label="Write a resource"]//button[@type="submit"]`))
 	b.sees(t, ".effect", "Encounter/mateo as version")
@@ -355,7 +355,7 @@ func TestPageTrigger_TellsWhatASaveWouldDo(t *testing.T) {
 	b.sees(t, ".effect", "admission-full it gets event 1, sent to 1 socket")
 	b.accessible(t)
 	var stored map[string]any
-	getJSON(t, s.FHIR+"/Encounter/mateo", &stored)
+	getJSON(t, s.FHIR.R5+"/Encounter/mateo", &stored)
 	if stored["status"] != "planned" {
 		t.Errorf("the encounter is %v, want it left alone", stored["status"])
 	}

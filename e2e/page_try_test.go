@@ -102,7 +102,7 @@ func TestPageTry_FromTheFormToAReceivedEvent(t *testing.T) {
 	b.do(t, chromedp.SendKeys(b.fieldOf(t, "id"), "mine", chromedp.ByQuery))
 	b.sees(t, ".wire h3", "PUT /fhir/R5/Subscription/mine")
 	b.press(t, "curl")
-	b.sees(t, tryJSON, "curl -X PUT "+s.FHIR+"/Subscription/mine")
+	b.sees(t, tryJSON, "curl -X PUT "+s.FHIR.R5+"/Subscription/mine")
 	b.press(t, "Subscribe")
 	b.sees(t, ".result", "mine, active")
 
@@ -316,7 +316,7 @@ func TestPageTry_SurvivesARestart(t *testing.T) {
 	b := startBrowser(t)
 	b.tolerate("net::ERR_")
 	b.tolerate("WebSocket connection to")
-	s := testkit.Start(t)
+	s := testkit.StartProcess(t)
 	quiet(s)
 	b.open(t, s, "/try")
 	b.press(t, "Add a filter")
@@ -329,7 +329,7 @@ func TestPageTry_SurvivesARestart(t *testing.T) {
 	b.sees(t, tryState, "Closed with 1001")
 	b.press(t, "Fire an event")
 	b.sees(t, ".step:nth-child(4) .error", "the server does not answer")
-	second := testkit.Start(t, testkit.WithArgs("--listen", s.URL[len("http://"):]))
+	second := testkit.StartProcess(t, testkit.WithArgs("--listen", s.URL[len("http://"):]))
 	quiet(second)
 	b.sees(t, ".gone", "The server was restarted")
 	b.sees(t, ".gone", "and its token are gone")
@@ -400,7 +400,7 @@ func TestPageTry_ShowsTheSamplesThatAreTested(t *testing.T) {
 	b.sees(t, ".result", "lab-full, active")
 	for name, sample := range samples {
 		b.press(t, name)
-		b.shows(t, trySample, fetchSample(t, s.URL, sample.file, s.FHIR, "lab-full", 60))
+		b.shows(t, trySample, fetchSample(t, s.URL, sample.file, s.FHIR.R5, "lab-full", 60))
 	}
 }
 
@@ -454,7 +454,7 @@ func TestPageTry_ShowsHostileContentAsText(t *testing.T) {
 func TestPageTry_TakesABurst(t *testing.T) {
 	t.Parallel()
 	b := startBrowser(t)
-	s := testkit.Start(t, testkit.WithArgs("--queue-frames", "4096"))
+	s := testkit.StartProcess(t, testkit.WithArgs("--queue-frames", "4096"))
 	quiet(s)
 	b.open(t, s, "/try?subscription=task-id-only")
 	b.press(t, "Do all of it")
