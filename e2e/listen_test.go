@@ -183,10 +183,11 @@ func startProxy(t *testing.T, target string) *proxy {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &proxy{url: "http://" + listener.Addr().String(), conns: map[net.Conn]struct{}{}}
+	// The proxy has the paths of the server, which may be those of a room.
+	p := &proxy{url: "http://" + listener.Addr().String() + to.Path, conns: map[net.Conn]struct{}{}}
 	reverse := &httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) {
-			r.SetURL(to)
+			r.SetURL(&url.URL{Scheme: to.Scheme, Host: to.Host})
 			r.SetXForwarded() // so that the websocket-url leads through the proxy
 		},
 		ErrorLog: nil,
