@@ -144,20 +144,20 @@ func TestJournal_TellsTheWholeFlow(t *testing.T) {
 		got = append(got, line)
 	}
 	want := []string{
-		"token issued",
 		"http POST /fhir/R5/Subscription/$get-ws-binding-token?id=abc 200",
+		"token issued",
 		"opened s1",
 		"received bind-with-token s1 ig",
 		"bound abc s1",
 		"sent handshake abc s1",
+		"http PUT /fhir/R5/Encounter/e1 201",
 		"change create Encounter/e1",
 		"fired create Encounter/e1",
 		"appended Encounter/e1 abc 1-1",
 		"sent event-notification abc s1 1-1",
-		"http PUT /fhir/R5/Encounter/e1 201",
+		"http PUT /fhir/R5/Encounter/e1 200",
 		"change update Encounter/e1",
 		"not-fired update Encounter/e1",
-		"http PUT /fhir/R5/Encounter/e1 200",
 		"received ping s1 ig",
 		"sent pong s1",
 		"received bind-with-token s1 ig",
@@ -321,11 +321,11 @@ func TestJournal_RefusesWhatItCannotRead(t *testing.T) {
 	for path, says := range map[string]string{
 		"?kind=sended":         "sent",
 		"?since=yesterday":     "2026-01-02T15:04:05Z",
-		"?limit=0":             "from 1 on",
-		"?limit=many":          "from 1 on",
+		"?limit=0":             "from 1 to",
+		"?limit=many":          "from 1 to",
 		"?bodies=yes":          "true or false",
 		"?format=xml":          "ndjson",
-		"/stream?most=0":       "from 1 on",
+		"/stream?most=0":       "from 1 to",
 		"/stream?kind=nothing": "sent",
 		"/first":               "number",
 	} {

@@ -479,7 +479,8 @@ func TestOrigin_ForeignPagesAreRefused(t *testing.T) {
 		"GET generators", "POST generators", "PATCH generators/g", "DELETE generators/g",
 		"POST generators/g/start", "POST generators/g/stop", "POST generators/g/step",
 		"GET sockets", "GET subscriptions", "GET tokens", "DELETE tokens/t", "GET resources",
-		"GET explain", "POST explain", "GET state", "GET journal", "GET journal/stream", "GET journal/1",
+		"GET explain", "POST explain", "GET state", "GET journal", "GET journal/1",
+		"GET journal/stream?limit=1", // with a wrong parameter: if it is let in, it ends
 		"GET nothing",
 	} {
 		method, path, _ := strings.Cut(route, " ")

@@ -66,6 +66,7 @@ var (
 	upgrade  = httpedge.Needs{Room: true, Socket: true}
 	base     = httpedge.Needs{Room: true, FHIR: true, Record: true}
 	control  = httpedge.Needs{Room: true, OwnPages: true, Problems: true, Record: true}
+	waiting  = httpedge.Needs{Room: true, OwnPages: true, Problems: true, Record: true, Waits: true}
 	observed = httpedge.Needs{Room: true, OwnPages: true, Problems: true} // not recorded: a page that shows the journal would fill it
 	house    = httpedge.Needs{OwnPages: true, Problems: true}
 )
@@ -139,8 +140,10 @@ func (s *server) routes() []route {
 		fhir(post, "/Subscription/:id/$resend", s.resend),
 		{path: "/fhir/:release/*", needs: base},
 
+		{get, "/mock", observed, m.Index},
+		{get, "/mock/openapi.json", observed, m.OpenAPI},
 		{post, "/mock/trigger", control, m.Trigger},
-		{post, "/mock/await", control, m.Await},
+		{post, "/mock/await", waiting, m.Await},
 		{post, "/mock/reset", control, m.Reset},
 		{get, "/mock/generators", control, m.Generators},
 		{post, "/mock/generators", control, m.AddGenerator},
@@ -160,7 +163,6 @@ func (s *server) routes() []route {
 		{get, "/mock/journal", observed, m.Journal},
 		{get, "/mock/journal/stream", observed, m.JournalStream},
 		{get, "/mock/journal/:seq", observed, m.JournalEntry},
-		{path: "/mock", needs: observed},
 		{path: "/mock/*", needs: control},
 		{path: "/mock/journal/*", needs: observed},
 

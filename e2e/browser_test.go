@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -204,12 +205,144 @@ func (b *browser) accessible(t *testing.T) {
 	}
 }
 
+// startPage starts a server and a browser to look at it. The ward of the server is
+// stopped, so that the events are the test's.
+func startPage(t *testing.T, options ...testkit.ProcessOption) (*browser, *testkit.Server) {
+	t.Helper()
+	b := startBrowser(t)
+	s := testkit.StartProcess(t, options...)
+	quiet(s)
+	return b, s
+}
+
+// openPage starts a server and opens a view of its page.
+func openPage(t *testing.T, path string, options ...testkit.ProcessOption) (*browser, *testkit.Server) {
+	t.Helper()
+	b, s := startPage(t, options...)
+	b.open(t, s, path)
+	return b, s
+}
+
+// restart starts a server where one was stopped.
+func restart(t *testing.T, stopped *testkit.Server) *testkit.Server {
+	t.Helper()
+	s := testkit.StartProcess(t, testkit.WithArgs("--listen", stopped.URL[len("http://"):]))
+	quiet(s)
+	return s
+}
+
+// isLive waits until the page has its connection.
+var isLive = chromedp.WaitVisible("#link[data-state=live]", chromedp.ByQuery)
+
+// open opens a view of the page and waits until it is live.
+func (b *browser) open(t *testing.T, s *testkit.Server, path string) {
+	t.Helper()
+	t.Cleanup(func() { b.tolerate("net::ERR_") }) // the server stops before the browser
+	b.within(t, "the page to be live", chromedp.Navigate(s.URL+path), isLive)
+}
+
+// live waits until the page has its connection again.
+func (b *browser) live(t *testing.T) {
+	t.Helper()
+	b.within(t, "the page to be live", isLive)
+}
+
+// loses stops the server and waits until the page knows.
+func (b *browser) loses(t *testing.T, s *testkit.Server) {
+	t.Helper()
+	b.tolerate("net::ERR_")
+	s.Stop()
+	b.within(t, "the lost connection", chromedp.WaitVisible("#link[data-state=lost]", chromedp.ByQuery))
+}
+
+// sees waits until an element holds a text.
+func (b *browser) sees(t *testing.T, selector, text string) {
+	t.Helper()
+	b.within(t, selector+" to show "+text, chromedp.PollFunction(`(selector, text) => [...document.querySelectorAll(selector)].some((e) => e.textContent.includes(text))`, nil,
+		chromedp.WithPollingArgs(selector, text)))
+}
+
+// looks runs a check of the view at phone and desktop size, light and dark, and
+// leaves a picture of each.
+func (b *browser) looks(t *testing.T, name string) {
+	t.Helper()
+	for _, screen := range []struct {
+		name          string
+		width, height int64
+		mobile        bool
+	}{{"desktop", 1440, 900, false}, {"phone", 375, 812, true}} {
+		for _, dark := range []bool{false, true} {
+			b.size(t, screen.width, screen.height, screen.mobile)
+			b.dark(t, dark)
+			colours := map[bool]string{false: "light", true: "dark"}[dark]
+			b.accessible(t)
+			b.shot(t, name+"-"+screen.name+"-"+colours)
+		}
+	}
+	b.size(t, 1440, 900, false)
+	b.dark(t, false)
+}
+
+// press presses the button of the view with this text, once it can be pressed, and has
+// stood still and in sight for a frame: the click goes to where the button was.
+func (b *browser) press(t *testing.T, text string) {
+	t.Helper()
+	button := fmt.Sprintf(`//main//button[normalize-space()=%q and not(@disabled)]`, text)
+	b.within(t, "the button "+text, chromedp.WaitVisible(button), chromedp.PollFunction(`(path) => {
+		const button = document.evaluate(path, document, null, XPathResult.FIRST_ORDERED_NODE_TYPE).singleNodeValue;
+		if (!button) return false;
+		const { x, y, width, height } = button.getBoundingClientRect();
+		const inSight = button.contains(document.elementFromPoint(x + width / 2, y + height / 2));
+		if (!inSight) button.scrollIntoView({ block: "center", behavior: "instant" });
+		const box = [x, y, width, height].join();
+		const still = inSight && box === window.pressing;
+		window.pressing = box;
+		return still;
+	}`, nil, chromedp.WithPollingArgs(button)), chromedp.Click(button, chromedp.NodeVisible))
+}
+
+// fieldOf is the selector of the control with this label.
+func (b *browser) fieldOf(t *testing.T, label string) string {
+	t.Helper()
+	b.sees(t, "main label", label)
+	var id string
+	b.evaluate(t, fmt.Sprintf(`[...document.querySelectorAll("main label")].find((l) => l.textContent === %q).htmlFor`, label), &id)
+	return "#" + id
+}
+
+// choose chooses an option of a select as a user would, by its text.
+func (b *browser) choose(t *testing.T, selector, option string) {
+	t.Helper()
+	b.within(t, "the option "+option, chromedp.PollFunction(`(selector, text) => {
+		const select = document.querySelector(selector);
+		const option = [...select?.options ?? []].find((o) => o.text === text);
+		if (!option) return false;
+		select.value = option.value;
+		select.dispatchEvent(new Event("change", { bubbles: true }));
+		return true;
+	}`, nil, chromedp.WithPollingArgs(selector, option)))
+}
+
+// shows waits until an element shows nothing but a text.
+func (b *browser) shows(t *testing.T, selector, text string) {
+	t.Helper()
+	b.within(t, selector+" to show only "+text, chromedp.PollFunction(`(selector, text) => document.querySelector(selector)?.textContent === text`, nil, chromedp.WithPollingArgs(selector, text)))
+}
+
+// harmless fails the test if what a resource or a client says became markup.
+func (b *browser) harmless(t *testing.T) {
+	t.Helper()
+	var owned bool
+	b.evaluate(t, `window.owned === 1 || document.querySelector("main img, main script, main a[href^='javascript']") !== null`, &owned)
+	if owned {
+		t.Error("the page executed what a resource holds")
+	}
+}
+
 // TestQuickstart_BrowserSnippetWorks pastes the snippet of the document into a
 // page of the server, as the document says.
 func TestQuickstart_BrowserSnippetWorks(t *testing.T) {
-	b := startBrowser(t)
-	s := testkit.Start(t)
-	quiet(s)
+	b, s := startPage(t)
 	s.Post(s.FHIR.R5+"/Subscription", `{"resourceType":"Subscription","status":"requested","topic":"http://example.org/FHIR/R5/SubscriptionTopic/admission","channelType":{"code":"websocket"},"contentType":"application/fhir+json","content":"id-only"}`, nil)
 	snippets := blocks(t, "../docs/quickstart.md", "js")
 	if len(snippets) != 1 {
@@ -218,7 +351,7 @@ func TestQuickstart_BrowserSnippetWorks(t *testing.T) {
 	snippet := strings.ReplaceAll(snippets[0], "Subscription/mine/", "Subscription/admission-id-only/")
 	b.open(t, s, "/")
 	b.do(t,
-		chromedp.Evaluate("(async () => {"+snippet+"})()", nil, func(p *runtime.EvaluateParams) *runtime.EvaluateParams { return p.WithAwaitPromise(true) }),
+		chromedp.Evaluate("(async () => {"+snippet+"})()", nil, awaits),
 	)
 	s.AwaitBound("admission-id-only", 1)
 	s.Trigger(testkit.Trigger{Subscription: "admission-id-only"})
@@ -236,6 +369,6 @@ func TestQuickstart_BrowserSnippetWorks(t *testing.T) {
 			t.Fatalf("the console shows %q, want the handshake and event 1", said)
 		}
 		// A turn through the page lets its events come in.
-		b.do(t, chromedp.Evaluate("new Promise(requestAnimationFrame)", nil, func(p *runtime.EvaluateParams) *runtime.EvaluateParams { return p.WithAwaitPromise(true) }))
+		b.do(t, chromedp.Evaluate("new Promise(requestAnimationFrame)", nil, awaits))
 	}
 }

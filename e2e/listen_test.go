@@ -77,7 +77,15 @@ func (l *listening) says(text string) {
 	}
 }
 
-// quiet is a seed without a generator, so that the events are the test's.
+// listens starts the client for a subscription and returns when it is bound.
+func listens(t *testing.T, s *testkit.Server, subscription string) *listening {
+	t.Helper()
+	l := listen(t, s.URL, "--subscription", subscription)
+	l.says("handshake")
+	return l
+}
+
+// quiet stops the ward of a server, so that the events are the test's.
 func quiet(s *testkit.Server) {
 	res, err := http.Post(s.URL+"/mock/generators/ward/stop", "application/json", nil)
 	if err == nil {

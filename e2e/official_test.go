@@ -41,6 +41,27 @@ func send(t *testing.T, method, url string, body []byte) (int, map[string]any) {
 	return res.StatusCode, out
 }
 
+// getJSON reads what a server returns as JSON.
+func getJSON(t *testing.T, url string, into any) {
+	t.Helper()
+	res, err := http.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if err := json.NewDecoder(res.Body).Decode(into); err != nil {
+		t.Fatalf("%s answered %s: %v", url, res.Status, err)
+	}
+}
+
+// must sends a request to the FHIR base of a server, which has to succeed.
+func must(t *testing.T, s *testkit.Server, method, path, body string) {
+	t.Helper()
+	if status, answer := send(t, method, s.FHIR.R5+"/"+path, []byte(body)); status >= 300 {
+		t.Fatalf("%s %s: got %d %v", method, path, status, answer)
+	}
+}
+
 // example reads an official R5 example.
 func example(t *testing.T, name string) map[string]any {
 	t.Helper()

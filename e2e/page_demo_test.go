@@ -15,7 +15,7 @@ func TestDemo_WorksAsWritten(t *testing.T) {
 	t.Parallel()
 	b := startBrowser(t)
 	b.tolerate("net::ERR_")
-	s := testkit.StartProcess(t)
+	s := testkit.StartProcess(t) // with its ward, as in the demo
 	commands := blocks(t, "../docs/demo.md", "sh")
 	if len(commands) != 3 || strings.TrimSpace(commands[0]) != "go run ." {
 		t.Fatalf("the demo has the commands %q", commands)
@@ -47,9 +47,8 @@ func TestDemo_WorksAsWritten(t *testing.T) {
 		t.Errorf("the second write sent %d frames, the demo says none", after-before)
 	}
 	b.open(t, s, "/trigger?type=Encounter&id=demo")
-	editor := `document.querySelector("[aria-label='Write a resource'] textarea")`
-	b.within(t, "the encounter", chromedp.Poll(editor+`?.value.includes("in-progress")`, nil),
-		chromedp.Evaluate(`(() => { const e = `+editor+`; e.value = e.value.replace("in-progress", "completed"); e.dispatchEvent(new Event("input")); })()`, nil))
+	b.holds(t, `"in-progress"`)
+	b.edits(t, `replace("in-progress", "completed")`)
 	b.press(t, "Save")
 	b.sees(t, ".set-off", "Topic discharge fired")
 
@@ -71,9 +70,7 @@ func TestDemo_WorksAsWritten(t *testing.T) {
 	b.do(t, chromedp.SendKeys(".filters input", "demo", chromedp.ByQuery))
 	b.sees(t, ".hint", "hidden by the filter")
 	b.sees(t, ".row", "PUT /fhir/R5/Encounter/demo")
-	address := s.URL[len("http://"):]
-	s.Stop()
-	b.within(t, "the lost connection", chromedp.WaitVisible("#link[data-state=lost]", chromedp.ByQuery))
-	quiet(testkit.StartProcess(t, testkit.WithArgs("--listen", address)))
+	b.loses(t, s)
+	restart(t, s)
 	b.sees(t, "#notice", "restarted")
 }

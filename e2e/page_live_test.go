@@ -8,55 +8,14 @@ import (
 	"testing"
 
 	"github.com/chromedp/chromedp"
-
-	"signalfhir/testkit"
 )
-
-// open opens a view of the page and waits until it is live.
-func (b *browser) open(t *testing.T, s *testkit.Server, path string) {
-	t.Helper()
-	t.Cleanup(func() { b.tolerate("net::ERR_") }) // the server stops before the browser
-	b.within(t, "the page to be live", chromedp.Navigate(s.URL+path), chromedp.WaitVisible("#link[data-state=live]", chromedp.ByQuery))
-}
-
-// sees waits until an element holds a text.
-func (b *browser) sees(t *testing.T, selector, text string) {
-	t.Helper()
-	b.within(t, selector+" to show "+text, chromedp.PollFunction(`(selector, text) => [...document.querySelectorAll(selector)].some((e) => e.textContent.includes(text))`, nil,
-		chromedp.WithPollingArgs(selector, text)))
-}
-
-// looks runs a check of the view at phone and desktop size, light and dark, and
-// leaves a picture of each.
-func (b *browser) looks(t *testing.T, name string) {
-	t.Helper()
-	for _, screen := range []struct {
-		name          string
-		width, height int64
-		mobile        bool
-	}{{"desktop", 1440, 900, false}, {"phone", 375, 812, true}} {
-		for _, dark := range []bool{false, true} {
-			b.size(t, screen.width, screen.height, screen.mobile)
-			b.dark(t, dark)
-			colours := map[bool]string{false: "light", true: "dark"}[dark]
-			b.accessible(t)
-			b.shot(t, name+"-"+screen.name+"-"+colours)
-		}
-	}
-	b.size(t, 1440, 900, false)
-	b.dark(t, false)
-}
 
 func TestPageLive_ShowsTheWayOfAnEvent(t *testing.T) {
 	t.Parallel()
-	b := startBrowser(t)
-	s := testkit.Start(t)
-	quiet(s)
-	b.open(t, s, "/")
+	b, s := openPage(t, "/")
 	b.sees(t, ".station", "admission-full")
 	b.sees(t, ".station", "No socket is open")
-	client := listen(t, s.URL, "--subscription", "admission-full")
-	client.says("handshake")
+	client := listens(t, s, "admission-full")
 	b.sees(t, ".stop", "s1")
 	b.sees(t, ".stop", "handshake")
 
@@ -74,27 +33,18 @@ func TestPageLive_ShowsTheWayOfAnEvent(t *testing.T) {
 
 func TestPageLive_SurvivesARestart(t *testing.T) {
 	t.Parallel()
-	b := startBrowser(t)
-	b.tolerate("net::ERR_")
-	s := testkit.StartProcess(t)
-	quiet(s)
-	b.open(t, s, "/")
+	b, s := openPage(t, "/")
 	b.sees(t, ".station", "admission-full")
-	address := s.URL[len("http://"):]
-	s.Stop()
-	b.within(t, "the lost connection", chromedp.WaitVisible("#link[data-state=lost]", chromedp.ByQuery))
-	testkit.StartProcess(t, testkit.WithArgs("--listen", address))
-	b.within(t, "the new server", chromedp.WaitVisible("#link[data-state=live]", chromedp.ByQuery))
+	b.loses(t, s)
+	restart(t, s)
+	b.live(t)
 	b.sees(t, "#notice", "restarted")
 	b.sees(t, ".station", "admission-full")
 }
 
 func TestPageLive_IsUsedWithTheKeyboard(t *testing.T) {
 	t.Parallel()
-	b := startBrowser(t)
-	s := testkit.Start(t)
-	quiet(s)
-	b.open(t, s, "/")
+	b, _ := openPage(t, "/")
 	b.sees(t, ".station", "admission-full")
 	// The first stop of the keyboard skips to the content.
 	b.do(t, chromedp.KeyEvent("\t"))
@@ -105,9 +55,7 @@ func TestPageLive_IsUsedWithTheKeyboard(t *testing.T) {
 
 func TestPage_IsSmallAndTalksToNobody(t *testing.T) {
 	t.Parallel()
-	b := startBrowser(t)
-	s := testkit.Start(t)
-	quiet(s)
+	b, s := startPage(t)
 	// What goes over the wire, samples and all.
 	whole := 0
 	err := filepath.WalkDir("../web", func(path string, entry fs.DirEntry, err error) error {
@@ -170,18 +118,12 @@ func TestPage_IsSmallAndTalksToNobody(t *testing.T) {
 // goes away later.
 func TestPage_LoadsItsViewOnceTheServerIsBack(t *testing.T) {
 	t.Parallel()
-	b := startBrowser(t)
-	b.tolerate("net::ERR_")
-	s := testkit.StartProcess(t)
-	quiet(s)
-	b.open(t, s, "/")
+	b, s := openPage(t, "/")
 	b.sees(t, ".station", "admission-full")
-	address := s.URL[len("http://"):]
-	s.Stop()
-	b.within(t, "the lost connection", chromedp.WaitVisible("#link[data-state=lost]", chromedp.ByQuery))
+	b.loses(t, s)
 	b.do(t, chromedp.Click(`//nav//a[text()="Resources"]`))
 	b.sees(t, ".empty", "could not be loaded")
-	quiet(testkit.StartProcess(t, testkit.WithArgs("--listen", address)))
+	restart(t, s)
 	// The page loads itself anew, which a poll does not survive.
 	b.within(t, "the view", chromedp.WaitVisible(`//nav[@aria-label="Types"]//a[contains(., "Patient")]`))
 }

@@ -14,20 +14,9 @@ import (
 	"signalfhir/testkit"
 )
 
-// must sends a request to the FHIR base of a server, which has to succeed.
-func must(t *testing.T, s *testkit.Server, method, path, body string) {
-	t.Helper()
-	if status, answer := send(t, method, s.FHIR.R5+"/"+path, []byte(body)); status >= 300 {
-		t.Fatalf("%s %s: got %d %v", method, path, status, answer)
-	}
-}
-
 func TestPageResources_GoesFromTypeToVersion(t *testing.T) {
 	t.Parallel()
-	b := startBrowser(t)
-	s := testkit.Start(t)
-	quiet(s)
-	b.open(t, s, "/resources")
+	b, s := openPage(t, "/resources")
 	b.sees(t, ".types a", "Patient")
 	b.looks(t, "resources-types")
 	b.do(t, chromedp.Click(`//nav[@aria-label="Types"]//a[contains(., "Encounter")]`))
@@ -58,10 +47,7 @@ func TestPageResources_GoesFromTypeToVersion(t *testing.T) {
 
 func TestPageResources_FindsByAPartOfTheIDAndTellsWhatIsDeleted(t *testing.T) {
 	t.Parallel()
-	b := startBrowser(t)
-	s := testkit.Start(t)
-	quiet(s)
-	b.open(t, s, "/resources/Patient")
+	b, s := openPage(t, "/resources/Patient")
 	b.sees(t, ".rows-of-type a", "ingrid")
 	b.do(t, chromedp.SendKeys(".ids input", "ATE", chromedp.ByQuery))
 	b.within(t, "one patient", chromedp.Poll(`document.querySelectorAll(".rows-of-type a").length === 1`, nil))
@@ -97,9 +83,7 @@ func TestPageResources_TurnsThePagesOfALargeType(t *testing.T) {
 	if err := os.WriteFile(file, []byte(`{"resources":[`+strings.Join(resources, ",")+`]}`), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	b := startBrowser(t)
-	s := testkit.Start(t, testkit.WithSeed(file))
-	b.open(t, s, "/resources/Patient")
+	b, _ := openPage(t, "/resources/Patient", testkit.WithSeed(file))
 	b.sees(t, ".types a", "20,000")
 	b.sees(t, ".ids .hint", "1 to 50 of 20,000")
 	b.do(t, chromedp.Focus(`//button[text()="Older"]`), chromedp.KeyEvent(kb.Enter))
@@ -122,10 +106,7 @@ func TestPageResources_TurnsThePagesOfALargeType(t *testing.T) {
 
 func TestPageResources_IsUsedWithTheKeyboard(t *testing.T) {
 	t.Parallel()
-	b := startBrowser(t)
-	s := testkit.Start(t)
-	quiet(s)
-	b.open(t, s, "/resources/Encounter")
+	b, s := openPage(t, "/resources/Encounter")
 	b.sees(t, ".rows-of-type a", "mei")
 	b.do(t, chromedp.Focus(".rows-of-type a", chromedp.ByQuery), chromedp.KeyEvent(kb.Enter))
 	b.sees(t, ".one .json", "Encounter")
@@ -165,17 +146,11 @@ func TestPageResources_IsUsedWithTheKeyboard(t *testing.T) {
 
 func TestPageResources_ShowsHostileContentAsText(t *testing.T) {
 	t.Parallel()
-	b := startBrowser(t)
-	s := testkit.Start(t)
-	quiet(s)
+	b, s := startPage(t)
 	must(t, s, http.MethodPut, "Patient/evil", `{"resourceType":"Patient","id":"evil","name":[{"text":"<img src=x onerror=window.owned=1><script>window.owned=1</script>"}],"generalPractitioner":[{"reference":"javascript:alert(1)/Patient/x"},{"reference":"https://elsewhere.example/fhir/Practitioner/x"},{"reference":"Practitioner/lin"}]}`)
 	b.open(t, s, "/resources/Patient/evil")
 	b.sees(t, ".one .json", "<img src=x")
-	var owned bool
-	b.evaluate(t, `window.owned === 1 || document.querySelector("main img, main script, main a[href^='javascript']") !== null`, &owned)
-	if owned {
-		t.Error("the page executed what a resource holds")
-	}
+	b.harmless(t)
 	var links []string
 	b.evaluate(t, `[...document.querySelectorAll(".one .json a")].map((a) => a.pathname)`, &links)
 	if len(links) != 1 || links[0] != "/resources/Practitioner/lin" {
@@ -194,22 +169,16 @@ func TestPageResources_ShowsHostileContentAsText(t *testing.T) {
 	for _, id := range []string{"evil", "huge"} {
 		b.open(t, s, "/trigger?type=Patient&id="+id)
 		b.within(t, "the editor to hold it", chromedp.Poll(`document.querySelector("[aria-label='Write a resource'] textarea")?.value.includes('"`+id+`"')`, nil))
-		b.do(t, chromedp.Click(`//section[@aria-label="Write a resource"]//button[@type="submit"]`))
+		b.submit(t, writeResource)
 		b.sees(t, ".effect", "Patient/"+id+" as version 2")
 		b.accessible(t)
 	}
-	b.evaluate(t, `window.owned === 1 || document.querySelector("main img, main script") !== null`, &owned)
-	if owned {
-		t.Error("the page executed what a resource holds")
-	}
+	b.harmless(t)
 }
 
 func TestPageResources_HasATabForEachRelease(t *testing.T) {
 	t.Parallel()
-	b := startBrowser(t)
-	s := testkit.Start(t)
-	quiet(s)
-	b.open(t, s, "/resources")
+	b, s := openPage(t, "/resources")
 	b.sees(t, ".tabs [aria-current]", "R5")
 	b.sees(t, ".types a", "SubscriptionTopic")
 	b.do(t, chromedp.Click(`//div[@aria-label="FHIR release"]//a[text()="R4"]`))
@@ -227,8 +196,8 @@ func TestPageResources_HasATabForEachRelease(t *testing.T) {
 	}
 	// Edit stays in the release.
 	b.do(t, chromedp.Click(`//section[@class="one"]//a[text()="Edit"]`))
-	b.sees(t, "[aria-label='Write a resource'] h3", "PUT /fhir/R4/Patient/four")
-	b.within(t, "the resource", chromedp.Poll(`document.querySelector("[aria-label='Write a resource'] textarea").value.includes('"Four"')`, nil))
+	b.sees(t, writeResource+" h3", "PUT /fhir/R4/Patient/four")
+	b.holds(t, `"Four"`)
 	b.accessible(t)
 
 	only := testkit.StartProcess(t, testkit.WithArgs("--release", "R4"))
@@ -236,5 +205,5 @@ func TestPageResources_HasATabForEachRelease(t *testing.T) {
 	b.open(t, only, "/resources")
 	b.sees(t, ".lede", "/fhir/R4")
 	b.open(t, only, "/trigger")
-	b.sees(t, "[aria-label='Write a resource'] h3", "/fhir/R4/Encounter")
+	b.sees(t, writeResource+" h3", "/fhir/R4/Encounter")
 }

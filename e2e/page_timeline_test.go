@@ -37,11 +37,8 @@ func (b *browser) copies(t *testing.T, button, part string) string {
 
 func TestPageTimeline_ShowsWhatHappensAndOpensIt(t *testing.T) {
 	t.Parallel()
-	b := startBrowser(t)
-	s := testkit.Start(t)
-	quiet(s)
-	client := listen(t, s.URL, "--subscription", "admission-full")
-	client.says("handshake")
+	b, s := startPage(t)
+	client := listens(t, s, "admission-full")
 	b.open(t, s, "/timeline")
 	b.sees(t, ".row", "handshake") // what was before the page
 	s.Trigger(testkit.Trigger{Subscription: "admission-full"})
@@ -71,10 +68,7 @@ func TestPageTimeline_ShowsWhatHappensAndOpensIt(t *testing.T) {
 
 func TestPageTimeline_FiltersAndKeepsTheFilterInItsAddress(t *testing.T) {
 	t.Parallel()
-	b := startBrowser(t)
-	s := testkit.Start(t)
-	quiet(s)
-	b.open(t, s, "/timeline?text=lab-full")
+	b, s := openPage(t, "/timeline?text=lab-full")
 	s.Trigger(testkit.Trigger{Subscription: "lab-full"})
 	s.Trigger(testkit.Trigger{Subscription: "admission-empty"})
 	b.sees(t, ".row", "lab-full")
@@ -106,10 +100,7 @@ func TestPageTimeline_FiltersAndKeepsTheFilterInItsAddress(t *testing.T) {
 
 func TestPageTimeline_PausesWithoutLosing(t *testing.T) {
 	t.Parallel()
-	b := startBrowser(t)
-	s := testkit.Start(t)
-	quiet(s)
-	b.open(t, s, "/timeline")
+	b, s := openPage(t, "/timeline")
 	b.sees(t, ".hint", "entries")
 	b.do(t, chromedp.Click(`//button[text()="Pause"]`))
 	s.Trigger(testkit.Trigger{Subscription: "lab-full", Count: 3})
@@ -138,9 +129,7 @@ func TestPageTimeline_PausesWithoutLosing(t *testing.T) {
 
 func TestPageTimeline_IsUsedWithTheKeyboard(t *testing.T) {
 	t.Parallel()
-	b := startBrowser(t)
-	s := testkit.Start(t)
-	quiet(s)
+	b, s := startPage(t)
 	s.Trigger(testkit.Trigger{Subscription: "lab-full"})
 	b.open(t, s, "/timeline?subscription=lab-full")
 	b.sees(t, ".row", "event #1")
@@ -179,9 +168,7 @@ func TestPageTimeline_IsUsedWithTheKeyboard(t *testing.T) {
 
 func TestPageTimeline_TakesTenThousandRows(t *testing.T) {
 	t.Parallel()
-	b := startBrowser(t)
-	s := testkit.StartProcess(t, testkit.WithArgs("--journal-size", "20000"))
-	quiet(s)
+	b, s := startPage(t, testkit.WithArgs("--journal-size", "20000"))
 	s.Trigger(testkit.Trigger{Subscription: "lab-full", Reference: "Observation/x", Count: 6000}) // an event and why it was not sent
 	b.open(t, s, "/timeline")
 	b.within(t, "twelve thousand entries", chromedp.Poll(`Number(document.querySelector(".rows")?.getAttribute("aria-rowcount")) > 12000`, nil))
@@ -214,18 +201,12 @@ func TestPageTimeline_TakesTenThousandRows(t *testing.T) {
 
 func TestPageTimeline_ShowsARestart(t *testing.T) {
 	t.Parallel()
-	b := startBrowser(t)
-	b.tolerate("net::ERR_")
-	s := testkit.StartProcess(t)
-	quiet(s)
+	b, s := startPage(t)
 	s.Trigger(testkit.Trigger{Subscription: "admission-empty"})
 	b.open(t, s, "/timeline?subscription=admission-empty")
 	b.sees(t, ".row", "event #1")
-	address := s.URL[len("http://"):]
-	s.Stop()
-	b.within(t, "the lost connection", chromedp.WaitVisible("#link[data-state=lost]", chromedp.ByQuery))
-	again := testkit.StartProcess(t, testkit.WithArgs("--listen", address))
-	quiet(again)
+	b.loses(t, s)
+	again := restart(t, s)
 	again.Trigger(testkit.Trigger{Subscription: "admission-empty"})
 	b.sees(t, ".row.note", "the server was restarted")
 	b.within(t, "the event of before and that of after", chromedp.Poll(`[...document.querySelectorAll(".rows-space .row")].filter((r) => r.textContent.includes("event #1")).length === 2`, nil))
@@ -240,23 +221,12 @@ func TestPageTimeline_ShowsARestart(t *testing.T) {
 // Markup in a resource is shown and never takes effect.
 func TestPageTimeline_ShowsHostileContentAsText(t *testing.T) {
 	t.Parallel()
-	b := startBrowser(t)
-	s := testkit.Start(t)
-	quiet(s)
-	client := listen(t, s.URL, "--subscription", "admission-full")
-	client.says("handshake")
+	b, s := startPage(t)
+	listens(t, s, "admission-full")
 	hostile := `<img src=x onerror="window.owned=1"><script>window.owned=1</script>`
 	// As deep as a resource may be.
 	deep := strings.Repeat(`{"url":"http://example.org/x","extension":[`, 29) + `{"url":"http://example.org/x","valueString":"end"}` + strings.Repeat(`]}`, 29)
 	s.Create(fmt.Sprintf(`{"resourceType":"Patient","extension":[%s],"name":[{"text":%q},{"text":%q}]}`, deep, hostile, strings.Repeat("long ", 8000)))
-	harmless := func() {
-		t.Helper()
-		var owned bool
-		b.evaluate(t, `window.owned === 1 || document.querySelector("main img, main script") !== null`, &owned)
-		if owned {
-			t.Error("the page executed what a resource holds")
-		}
-	}
 	b.open(t, s, "/timeline")
 	b.chooses(t, "POST /fhir/R5/Patient")
 	b.sees(t, ".detail .json", "characters more")
@@ -264,7 +234,7 @@ func TestPageTimeline_ShowsHostileContentAsText(t *testing.T) {
 	b.do(t, chromedp.Evaluate(`(() => { for (let closed; (closed = document.querySelectorAll(".detail .json details:not([open])")).length; ) for (const d of closed) { d.open = true; d.dispatchEvent(new Event("toggle")); } })()`, nil))
 	b.sees(t, ".detail .json", `"end"`)
 	b.shot(t, "timeline-hostile")
-	harmless()
+	b.harmless(t)
 	b.accessible(t)
 
 	// A frame of a megabyte.
@@ -278,20 +248,18 @@ func TestPageTimeline_ShowsHostileContentAsText(t *testing.T) {
 	if copied := b.copies(t, "Copy as fixture", "Frame"); len(copied) < 1<<20 || !json.Valid([]byte(copied)) {
 		t.Errorf("the fixture has %d bytes, valid JSON: %v", len(copied), json.Valid([]byte(copied)))
 	}
-	harmless()
+	b.harmless(t)
 
 	// What a client says is shown where it says it, too.
 	b.do(t, chromedp.Evaluate(fmt.Sprintf(`{ const socket = new WebSocket(%q); socket.onopen = () => socket.send(%q); window.socket = socket; } 0`, s.WS, hostile), nil))
 	b.chooses(t, "<img src=x")
 	b.sees(t, ".detail h2", "<img src=x")
-	harmless()
+	b.harmless(t)
 }
 
 func TestPageTimeline_CopiesWhatRepeatsIt(t *testing.T) {
 	t.Parallel()
-	b := startBrowser(t)
-	s := testkit.Start(t)
-	quiet(s)
+	b, s := startPage(t)
 	sent := `{"resourceType":"Observation","status":"final","code":{"text":"it's \"{[,:]}\""},"valueQuantity":{"value":1.10},"note":[]}`
 	sent = strings.Replace(sent, `,"note":[]`, "", 1)
 	s.Create(sent)
@@ -318,9 +286,7 @@ func TestPageTimeline_CopiesWhatRepeatsIt(t *testing.T) {
 
 func TestPageTimeline_SaysWhatARefusalSays(t *testing.T) {
 	t.Parallel()
-	b := startBrowser(t)
-	s := testkit.Start(t)
-	quiet(s)
+	b, s := startPage(t)
 	res, err := http.Post(s.FHIR.R5+"/Patient", "application/fhir+json", strings.NewReader(`{"resourceType":"Patient","birthDate":7}`))
 	if err != nil || res.StatusCode < 400 {
 		t.Fatalf("got %v %v, want a refusal", res, err)
@@ -336,9 +302,7 @@ func TestPageTimeline_SaysWhatARefusalSays(t *testing.T) {
 // export has the same.
 func TestPageTimeline_FindsTextInFramesAndBodies(t *testing.T) {
 	t.Parallel()
-	b := startBrowser(t)
-	s := testkit.Start(t)
-	quiet(s)
+	b, s := startPage(t)
 	s.Create(`{"resourceType":"Patient","name":[{"family":"Needlewoman"}]}`)
 	s.Create(`{"resourceType":"Patient","name":[{"family":"Other"}]}`)
 	b.open(t, s, "/timeline?text=needlewoman")
@@ -356,11 +320,8 @@ func TestPageTimeline_FindsTextInFramesAndBodies(t *testing.T) {
 
 func TestPageTimeline_FiltersBySubscriptionAndSocket(t *testing.T) {
 	t.Parallel()
-	b := startBrowser(t)
-	s := testkit.Start(t)
-	quiet(s)
-	client := listen(t, s.URL, "--subscription", "admission-full")
-	client.says("handshake")
+	b, s := startPage(t)
+	listens(t, s, "admission-full")
 	b.open(t, s, "/timeline")
 	choose := func(label, value string) {
 		t.Helper()
@@ -393,18 +354,12 @@ func TestPageTimeline_FiltersBySubscriptionAndSocket(t *testing.T) {
 // A page whose first look at the journal fails says so and looks again.
 func TestPageTimeline_FillsOnceThereIsAConnection(t *testing.T) {
 	t.Parallel()
-	b := startBrowser(t)
-	b.tolerate("net::ERR_")
-	s := testkit.StartProcess(t)
-	quiet(s)
-	b.open(t, s, "/resources")
+	b, s := openPage(t, "/resources")
 	b.do(t, chromedp.Evaluate(`import("/ui/views/timeline.js").then(() => 0)`, nil, awaits)) // is here, as after any look at it
-	address := s.URL[len("http://"):]
-	s.Stop()
-	b.within(t, "the lost connection", chromedp.WaitVisible("#link[data-state=lost]", chromedp.ByQuery))
+	b.loses(t, s)
 	b.do(t, chromedp.Click(`nav a[href="/timeline"]`, chromedp.ByQuery))
 	b.sees(t, ".row.note", "does not answer")
-	quiet(testkit.StartProcess(t, testkit.WithArgs("--listen", address)))
+	restart(t, s)
 	b.sees(t, ".row", "reset")
 	var doubles int
 	b.evaluate(t, `[...document.querySelectorAll(".rows-space .row")].filter((r) => r.textContent.includes("reset")).length - 1`, &doubles)
@@ -415,10 +370,8 @@ func TestPageTimeline_FillsOnceThereIsAConnection(t *testing.T) {
 
 func TestPageTimeline_SaysThatAnEntryIsGone(t *testing.T) {
 	t.Parallel()
-	b := startBrowser(t)
+	b, s := startPage(t)
 	b.tolerate("404")
-	s := testkit.Start(t)
-	quiet(s)
 	b.open(t, s, "/timeline/999999")
 	b.sees(t, ".row.note", "entry 999999 is not kept")
 	b.within(t, "no entry to be open", chromedp.WaitNotVisible(".detail", chromedp.ByQuery))
@@ -426,9 +379,7 @@ func TestPageTimeline_SaysThatAnEntryIsGone(t *testing.T) {
 
 func TestPageTimeline_OnAPhoneAnEntryCoversTheListAndGivesItBack(t *testing.T) {
 	t.Parallel()
-	b := startBrowser(t)
-	s := testkit.Start(t)
-	quiet(s)
+	b, s := startPage(t)
 	s.Trigger(testkit.Trigger{Subscription: "lab-full", Count: 100})
 	b.size(t, 375, 812, true)
 	b.open(t, s, "/timeline?subscription=lab-full")
@@ -448,9 +399,7 @@ func TestPageTimeline_OnAPhoneAnEntryCoversTheListAndGivesItBack(t *testing.T) {
 // ones are let go.
 func TestPageTimeline_FollowsAFlowWithoutDoublesAndLetsOldEntriesGo(t *testing.T) {
 	t.Parallel()
-	b := startBrowser(t)
-	s := testkit.StartProcess(t, testkit.WithArgs("--journal-size", "60000"))
-	quiet(s)
+	b, s := startPage(t, testkit.WithArgs("--journal-size", "60000"))
 	flow := func(count int) { // two entries each: the event, and that it was not sent
 		s.Trigger(testkit.Trigger{Subscription: "lab-full", Reference: "Observation/x", Count: count, Interval: "5ms"})
 	}
@@ -483,10 +432,7 @@ func TestPageTimeline_FollowsAFlowWithoutDoublesAndLetsOldEntriesGo(t *testing.T
 // A thousand entries a second reach the page; what is more is said and not shown.
 func TestPageTimeline_StaysAliveInAFlood(t *testing.T) {
 	t.Parallel()
-	b := startBrowser(t)
-	s := testkit.Start(t)
-	quiet(s)
-	b.open(t, s, "/timeline")
+	b, s := openPage(t, "/timeline")
 	b.sees(t, ".row", "reset")
 	b.do(t, chromedp.Evaluate(`(() => {
 		window.frames_ = 0; window.rowsMost = 0;

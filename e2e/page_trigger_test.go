@@ -8,8 +8,6 @@ import (
 
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
-
-	"signalfhir/testkit"
 )
 
 // The sections of the view.
@@ -37,6 +35,27 @@ func (b *browser) value(t *testing.T, section, label string) string {
 	return text
 }
 
+// The editor, in the page.
+const editor = `document.querySelector("[aria-label='Write a resource'] textarea")`
+
+// holds waits until the editor holds a text.
+func (b *browser) holds(t *testing.T, text string) {
+	t.Helper()
+	b.within(t, "the editor to hold "+text, chromedp.PollFunction(`(text) => `+editor+`?.value.includes(text)`, nil, chromedp.WithPollingArgs(text)))
+}
+
+// edits changes the text of the editor by a method of it, such as replace("a", "b").
+func (b *browser) edits(t *testing.T, change string) {
+	t.Helper()
+	b.do(t, chromedp.Evaluate(`{ const e = `+editor+`; e.value = e.value.`+change+`; e.dispatchEvent(new Event("input", { bubbles: true })); }`, nil))
+}
+
+// submit presses the main button of a section.
+func (b *browser) submit(t *testing.T, section string) {
+	t.Helper()
+	b.do(t, chromedp.Click(section+" button[type=submit]", chromedp.ByQuery))
+}
+
 // refuses waits until the control with a label is marked and says what is wrong.
 func (b *browser) refuses(t *testing.T, section, label, text string) {
 	t.Helper()
@@ -48,15 +67,11 @@ func (b *browser) refuses(t *testing.T, section, label, text string) {
 
 func TestPageTrigger_FiresAndTellsWhoGotIt(t *testing.T) {
 	t.Parallel()
-	b := startBrowser(t)
-	s := testkit.Start(t)
-	quiet(s)
-	b.open(t, s, "/trigger")
+	b, _ := openPage(t, "/trigger")
 	b.sees(t, "option", "Admission")
 	b.sees(t, ".wire pre", "SubscriptionTopic/admission")
 	b.looks(t, "trigger")
-	fire := chromedp.Click(`//section[@aria-label="Fire events"]//button[@type="submit"]`)
-	b.do(t, fire)
+	b.submit(t, fireEvents)
 	b.sees(t, ".set-off", "admission-id-only got event #1")
 
 	// One subscription, several events, a resource of one's own.
@@ -65,38 +80,32 @@ func TestPageTrigger_FiresAndTellsWhoGotIt(t *testing.T) {
 	b.fill(t, fireEvents, "About", "focus")
 	b.fill(t, fireEvents, "Resource", `{"resourceType":"Encounter","status":"in-progress","class":[{"text":"<b>own</b>"}]}`)
 	b.sees(t, fireEvents+" .wire pre", `"count": 3`)
-	b.do(t, fire)
+	b.submit(t, fireEvents)
 	b.sees(t, ".set-off", "admission-full got event #2–4")
 }
 
 func TestPageTrigger_ShowsARefusalBesideTheFieldAndKeepsWhatWasTyped(t *testing.T) {
 	t.Parallel()
-	b := startBrowser(t)
+	b, s := startPage(t)
 	b.tolerate("400")
-	s := testkit.Start(t)
-	quiet(s)
 	b.open(t, s, "/trigger")
 	b.sees(t, ".wire pre", "SubscriptionTopic/admission")
-	fire := func() {
-		t.Helper()
-		b.do(t, chromedp.Click(`//section[@aria-label="Fire events"]//button[@type="submit"]`))
-	}
 	b.fill(t, fireEvents, "Time between", "soon")
-	fire()
+	b.submit(t, fireEvents)
 	b.refuses(t, fireEvents, "Time between", "soon")
 	b.fill(t, fireEvents, "Time between", "1s")
 	b.fill(t, fireEvents, "How many", "many")
-	fire()
+	b.submit(t, fireEvents)
 	b.refuses(t, fireEvents, "How many", "whole number")
 	b.fill(t, fireEvents, "How many", "2")
 	b.fill(t, fireEvents, "About", "reference")
 	b.fill(t, fireEvents, "Reference", "nobody")
-	fire()
+	b.submit(t, fireEvents)
 	b.refuses(t, fireEvents, "Reference", "nobody")
 	b.fill(t, fireEvents, "About", "focus")
 	focus := "{\n  \"resourceType\": \"Encounter\",\n  \"status\": \"unheard-of\"\n}"
 	b.fill(t, fireEvents, "Resource", focus)
-	fire()
+	b.submit(t, fireEvents)
 	b.refuses(t, fireEvents, "Resource", "line 3: got \"unheard-of\"")
 	b.looks(t, "trigger-fire-refused")
 	for label, want := range map[string]string{"Time between": "1s", "How many": "2", "Reference": "nobody", "Resource": focus} {
@@ -108,10 +117,7 @@ func TestPageTrigger_ShowsARefusalBesideTheFieldAndKeepsWhatWasTyped(t *testing.
 
 func TestPageTrigger_RunsGeneratorsByKeyboard(t *testing.T) {
 	t.Parallel()
-	b := startBrowser(t)
-	s := testkit.Start(t)
-	quiet(s)
-	b.open(t, s, "/trigger")
+	b, s := openPage(t, "/trigger")
 	b.sees(t, "[data-generator=ward] .state", "stopped")
 	b.do(t, chromedp.Focus("[data-run=ward]", chromedp.ByQuery), chromedp.KeyEvent(kb.Enter))
 	b.sees(t, "[data-generator=ward] .state", "running")
@@ -149,43 +155,31 @@ func TestPageTrigger_RunsGeneratorsByKeyboard(t *testing.T) {
 
 func TestPageTrigger_WritesAndShowsWhatItSetOff(t *testing.T) {
 	t.Parallel()
-	b := startBrowser(t)
-	s := testkit.Start(t)
-	quiet(s)
-	client := listen(t, s.URL, "--subscription", "admission-full")
-	client.says("handshake")
+	b, s := startPage(t)
+	client := listens(t, s, "admission-full")
 	b.open(t, s, "/trigger?type=Encounter&id=mateo")
-	text := `document.querySelector("[aria-label='Write a resource'] textarea")`
-	b.within(t, "the resource", chromedp.Poll(text+`?.value.includes('"planned"')`, nil))
-	edit := func(change string) {
-		t.Helper()
-		b.do(t, chromedp.Evaluate(`(() => { const text = `+text+`; text.value = text.value.`+change+`; text.dispatchEvent(new Event("input")); })()`, nil))
-	}
-	save := func() {
-		t.Helper()
-		b.do(t, chromedp.Click(`//section[@aria-label="Write a resource"]//button[@type="submit"]`))
-	}
+	b.holds(t, `"planned"`)
 
-	edit(`replace('"planned"', '"planned",')`)
+	b.edits(t, `replace('"planned"', '"planned",')`)
 	b.refuses(t, writeResource, "Resource", "line 10, column 23: expected a name in quotes")
-	edit(`replace(',,', ',')`)
-	edit(`replace('"planned"', '"unheard-of"')`)
-	edit(`replace('"IMP"', '7')`)
+	b.edits(t, `replace(',,', ',')`)
+	b.edits(t, `replace('"planned"', '"unheard-of"')`)
+	b.edits(t, `replace('"IMP"', '7')`)
 	b.tolerate("400")
 	b.tolerate("422")
-	save()
+	b.submit(t, writeResource)
 	b.sees(t, ".issues li", "unheard-of")
 	b.sees(t, ".issues li:last-child", "Encounter.class[0].coding[0].code")
 	b.looks(t, "trigger-refused")
 	// The button shows the line.
 	b.do(t, chromedp.Click(".issues li:last-child button", chromedp.ByQuery))
 	var line string
-	b.evaluate(t, text+`.value.slice(`+text+`.selectionStart, `+text+`.selectionEnd)`, &line)
+	b.evaluate(t, `(({ value, selectionStart, selectionEnd }) => value.slice(selectionStart, selectionEnd))(`+editor+`)`, &line)
 	if strings.TrimSpace(line) != `"code": 7,` {
 		t.Errorf("the button shows the line %q, want that of the code", line)
 	}
-	edit(`replace('"unheard-of"', '"in-progress"').replace('code": 7', 'code": "IMP"')`)
-	save()
+	b.edits(t, `replace('"unheard-of"', '"in-progress"').replace('code": 7', 'code": "IMP"')`)
+	b.submit(t, writeResource)
 	b.sees(t, ".set-off", "Topic admission fired")
 	b.sees(t, ".set-off", "admission-full got event #1, sent to a socket")
 	b.sees(t, ".set-off", "admission-id-only got event #1: no socket is bound; $events has the event")
@@ -196,8 +190,8 @@ func TestPageTrigger_WritesAndShowsWhatItSetOff(t *testing.T) {
 	// A write elsewhere is not taken for this one's.
 	must(t, s, http.MethodPut, "Encounter/mateo", `{"resourceType":"Encounter","id":"mateo","status":"completed"}`)
 	b.open(t, s, "/trigger?type=Patient&id=mateo")
-	b.within(t, "the patient", chromedp.Poll(text+`?.value.includes('"Patient"')`, nil))
-	save()
+	b.holds(t, `"Patient"`)
+	b.submit(t, writeResource)
 	b.sees(t, ".effect", "No topic is about Patient")
 	b.do(t, chromedp.Click(`//button[text()="Delete"]`))
 	b.sees(t, ".effect", "Deleted Patient/mateo")
@@ -208,22 +202,19 @@ func TestPageTrigger_WritesAndShowsWhatItSetOff(t *testing.T) {
 		t.Errorf("the resource answers %d after its deletion, want 410", status)
 	}
 	// What was deleted is still in the editor and can be written again.
-	save()
+	b.submit(t, writeResource)
 	b.sees(t, ".effect", "Created Patient/mateo as version 4")
 }
 
 func TestPageTrigger_TellsTheEffectOfItsOwnWriteFromThatOfOthers(t *testing.T) {
 	t.Parallel()
-	b := startBrowser(t)
-	s := testkit.Start(t)
-	quiet(s)
-	b.open(t, s, "/trigger?type=Encounter&id=mateo")
-	b.within(t, "the resource", chromedp.Poll(`document.querySelector("[aria-label='Write a resource'] textarea")?.value.includes('"planned"')`, nil))
+	b, s := openPage(t, "/trigger?type=Encounter&id=mateo")
+	b.holds(t, `"planned"`)
 	var answer any
 	s.Post(s.URL+"/mock/generators", `{"name":"busy","scenario":"admission-to-discharge","rate":"100/s","patients":8,"running":true}`, &answer)
 	b.sees(t, "[data-generator=busy]", "writes")
 	b.fill(t, writeResource, "Resource", strings.Replace(b.value(t, writeResource, "Resource"), "planned", "in-progress", 1))
-	b.do(t, chromedp.Click(`//section[@aria-label="Write a resource"]//button[@type="submit"]`))
+	b.submit(t, writeResource)
 	b.sees(t, ".effect", "Topic discharge did not fire")
 	var lines []string
 	b.evaluate(t, `[...document.querySelectorAll(".effect li")].map((li) => li.textContent)`, &lines)
@@ -245,21 +236,17 @@ func TestPageTrigger_TellsTheEffectOfItsOwnWriteFromThatOfOthers(t *testing.T) {
 
 func TestPageTrigger_CreatesFromAnExample(t *testing.T) {
 	t.Parallel()
-	b := startBrowser(t)
-	s := testkit.Start(t)
-	quiet(s)
-	b.open(t, s, "/trigger")
-	text := `document.querySelector("[aria-label='Write a resource'] textarea")`
-	b.within(t, "an example", chromedp.Poll(text+`?.value.includes('"Encounter"')`, nil))
+	b, _ := openPage(t, "/trigger")
+	b.holds(t, `"Encounter"`)
 	b.fill(t, writeResource, "Type", "Observation")
-	b.within(t, "an example of another type", chromedp.Poll(text+`?.value.includes('"Observation"')`, nil))
+	b.holds(t, `"Observation"`)
 	for _, mine := range []string{`"id":`, "versionId", "lastUpdated"} {
 		if got := b.value(t, writeResource, "Resource"); strings.Contains(got, mine) {
 			t.Errorf("the example has %s, which the server sets:\n%s", mine, got)
 		}
 	}
 	b.sees(t, writeResource+" .wire pre", "-X POST")
-	b.do(t, chromedp.Click(`//section[@aria-label="Write a resource"]//button[@type="submit"]`))
+	b.submit(t, writeResource)
 	b.sees(t, ".effect", "Created Observation/")
 	// Ids there are, are offered.
 	b.fill(t, writeResource, "Type", "Patient")
@@ -269,29 +256,21 @@ func TestPageTrigger_CreatesFromAnExample(t *testing.T) {
 
 func TestPageTrigger_LosesNothingThatWasTyped(t *testing.T) {
 	t.Parallel()
-	b := startBrowser(t)
-	s := testkit.StartProcess(t)
-	quiet(s)
-	b.open(t, s, "/trigger?type=Encounter&id=mateo")
-	text := `document.querySelector("[aria-label='Write a resource'] textarea")`
-	holds := func(what string) {
-		t.Helper()
-		b.within(t, "the editor to hold "+what, chromedp.Poll(text+`?.value.includes('`+what+`')`, nil))
-	}
-	holds(`"planned"`)
+	b, s := openPage(t, "/trigger?type=Encounter&id=mateo")
+	b.holds(t, `"planned"`)
 	mine := strings.ReplaceAll(b.value(t, writeResource, "Resource"), "planned", "on-hold")
 	b.fill(t, writeResource, "Resource", mine)
 
 	b.open(t, s, "/trigger") // as a reload
-	holds(`"on-hold"`)
+	b.holds(t, `"on-hold"`)
 	b.open(t, s, "/trigger?type=Encounter&id=mateo")
-	holds(`"on-hold"`)
+	b.holds(t, `"on-hold"`)
 	b.do(t, chromedp.Click(`//button[text()="Load what is stored"]`))
-	holds(`"planned"`)
+	b.holds(t, `"planned"`)
 	b.do(t, chromedp.Click(`//button[text()="Put it back"]`))
-	holds(`"on-hold"`)
+	b.holds(t, `"on-hold"`)
 	b.fill(t, writeResource, "Type", "Patient")
-	holds(`"Patient"`)
+	b.holds(t, `"Patient"`)
 	b.do(t, chromedp.Click(`//button[text()="Put it back"]`))
 	if got := b.value(t, writeResource, "Resource"); got != mine {
 		t.Errorf("what was typed came back as\n%s\nwant\n%s", got, mine)
@@ -299,33 +278,26 @@ func TestPageTrigger_LosesNothingThatWasTyped(t *testing.T) {
 
 	// The server goes away while one writes.
 	b.fill(t, writeResource, "Type", "Encounter")
-	holds(`"planned"`)
+	b.holds(t, `"planned"`)
 	b.fill(t, writeResource, "Resource", mine)
-	b.tolerate("net::ERR_")
-	s.Stop()
-	b.within(t, "the lost connection", chromedp.WaitVisible("#link[data-state=lost]", chromedp.ByQuery))
-	b.do(t, chromedp.Click(`//section[@aria-label="Write a resource"]//button[@type="submit"]`))
+	b.loses(t, s)
+	b.submit(t, writeResource)
 	b.refuses(t, writeResource, "Resource", "does not answer")
 	if got := b.value(t, writeResource, "Resource"); got != mine {
 		t.Errorf("without a server the editor holds\n%s", got)
 	}
-	testkit.StartProcess(t, testkit.WithArgs("--listen", s.URL[len("http://"):]))
-	b.within(t, "the new server", chromedp.WaitVisible("#link[data-state=live]", chromedp.ByQuery))
-	b.do(t, chromedp.Click(`//section[@aria-label="Write a resource"]//button[@type="submit"]`))
+	restart(t, s)
+	b.live(t)
+	b.submit(t, writeResource)
 	b.sees(t, ".effect", "Encounter/mateo as version")
 }
 
 func TestPageTrigger_EditorIsUsedWithTheKeyboard(t *testing.T) {
 	t.Parallel()
-	b := startBrowser(t)
-	s := testkit.Start(t)
-	quiet(s)
-	b.open(t, s, "/trigger?type=Patient&id=mei")
-	area := writeResource + " textarea"
-	text := `document.querySelector("` + area + `")`
-	b.within(t, "the resource", chromedp.Poll(text+`?.value.includes('"mei"')`, nil))
-	b.do(t, chromedp.Focus(area, chromedp.ByQuery),
-		chromedp.Evaluate(text+`.setSelectionRange(0, 0)`, nil),
+	b, _ := openPage(t, "/trigger?type=Patient&id=mei")
+	b.holds(t, `"mei"`)
+	b.do(t, chromedp.Focus(writeResource+" textarea", chromedp.ByQuery),
+		chromedp.Evaluate(editor+`.setSelectionRange(0, 0)`, nil),
 		chromedp.KeyEvent(kb.Tab), chromedp.KeyEvent(kb.Escape), chromedp.KeyEvent(kb.Tab))
 	if got := b.value(t, writeResource, "Resource"); !strings.HasPrefix(got, "  {") {
 		t.Errorf("Tab made %.20q of it, want two spaces before", got)
@@ -339,17 +311,13 @@ func TestPageTrigger_EditorIsUsedWithTheKeyboard(t *testing.T) {
 // What a save would set off is told before it is saved.
 func TestPageTrigger_TellsWhatASaveWouldDo(t *testing.T) {
 	t.Parallel()
-	b := startBrowser(t)
-	s := testkit.Start(t)
-	quiet(s)
-	client := listen(t, s.URL, "--subscription", "admission-full")
-	client.says("handshake")
+	b, s := startPage(t)
+	client := listens(t, s, "admission-full")
 	b.open(t, s, "/trigger?type=Encounter&id=mateo")
-	editor := `document.querySelector("[aria-label='Write a resource'] textarea")`
-	b.within(t, "the encounter", chromedp.Poll(editor+`?.value.includes('"planned"')`, nil))
+	b.holds(t, `"planned"`)
 	b.press(t, "What would it do?")
 	b.sees(t, ".effect", "nobody would be notified")
-	b.within(t, "the edit", chromedp.Evaluate(`(() => { const e = `+editor+`; e.value = e.value.replace('"planned"', '"in-progress"'); e.dispatchEvent(new Event("input", { bubbles: true })); })()`, nil))
+	b.edits(t, `replace('"planned"', '"in-progress"')`)
 	b.press(t, "What would it do?")
 	b.sees(t, ".effect", "Topic admission fires")
 	b.sees(t, ".effect", "admission-full it gets event 1, sent to 1 socket")

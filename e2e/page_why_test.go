@@ -6,19 +6,14 @@ import (
 	"testing"
 
 	"github.com/chromedp/chromedp"
-
-	"signalfhir/testkit"
 )
 
 // From an entry of the timeline to each question that was asked about its change,
 // and from there to what another subscription made of it.
 func TestPageWhy_ShowsEachQuestionOfAChange(t *testing.T) {
 	t.Parallel()
-	b := startBrowser(t)
-	s := testkit.Start(t)
-	quiet(s)
-	client := listen(t, s.URL, "--subscription", "admission-full")
-	client.says("handshake")
+	b, s := startPage(t)
+	client := listens(t, s, "admission-full")
 	must(t, s, http.MethodPut, "Subscription/mine", subscriptionFor("mine", "Patient/nobody"))
 	must(t, s, http.MethodPut, "Encounter/why", `{"resourceType":"Encounter","id":"why","status":"in-progress","class":[{"coding":[{"code":"IMP"}]}],"subject":{"reference":"Patient/example"}}`)
 	client.says("#1")

@@ -4,6 +4,8 @@
 
 import { connect, on } from "./kernel/stream.js";
 import { h, fill } from "./kernel/dom.js";
+import { get } from "./kernel/api.js";
+import { name as room, address, inside, again } from "./kernel/room.js";
 
 const views = {
   "": ["Live", () => import("./views/live.js")],
@@ -32,15 +34,15 @@ function decode(segment) {
 
 async function show(focus) {
   const mine = ++turn;
-  const [name, ...rest] = location.pathname.split("/").filter(Boolean).map(decode);
+  const [name, ...rest] = inside(location.pathname).split("/").filter(Boolean).map(decode);
   const key = views[name ?? ""] ? name ?? "" : "";
   const [title, load] = views[key];
   for (const a of document.querySelectorAll("nav a")) {
-    const here = new URL(a.href).pathname === (key ? `/${key}` : "/");
+    const here = new URL(a.href).pathname === address(`/${key}`);
     if (here) a.setAttribute("aria-current", "page");
     else a.removeAttribute("aria-current");
   }
-  document.title = key ? `${title} · signalfhir` : "signalfhir";
+  document.title = [key && title, room, "signalfhir"].filter(Boolean).join(" · ");
   let view;
   try {
     view = await load();
@@ -66,7 +68,7 @@ document.addEventListener("click", (event) => {
   const a = event.target.closest("a[href]");
   if (!a || a.target || a.download || event.button || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;
   const url = new URL(a.href);
-  const [name] = url.pathname.split("/").filter(Boolean);
+  const [name] = inside(url.pathname).split("/").filter(Boolean);
   if (url.origin !== location.origin || url.hash || !(name === undefined || name in views)) return;
   event.preventDefault();
   history.pushState(null, "", url);
@@ -74,12 +76,17 @@ document.addEventListener("click", (event) => {
 });
 addEventListener("popstate", () => show(false));
 
+if (room) document.querySelector(".brand").after(h("p.room.cut", { title: room }, `room ${room}`));
+
 const link = document.querySelector("#link");
 const words = { connecting: "connecting", live: "live", lost: "connection lost, trying again" };
 on("link", (state) => {
   link.dataset.state = state;
   link.textContent = words[state];
   if (broken && state === "live") location.reload();
+  if (room && state === "lost") get("/mock/state").catch(({ status }) => {
+    if (status === 404 && link.dataset.state === "lost") link.textContent = "the room is closed";
+  });
 });
 let quiet;
 function say(text) {
@@ -88,7 +95,7 @@ function say(text) {
   clearTimeout(quiet);
   quiet = setTimeout(() => { notice.hidden = true; }, 8000);
 }
-on("restart", () => say("The server was restarted: it holds its seed again, and tokens and sockets of before are gone."));
+on("restart", () => say(`The ${again}: it holds its seed again, and tokens and sockets of before are gone.`));
 on("gap", (skipped) => say(`${skipped} entries went by too fast to show here; the export of the timeline has those the journal still keeps.`));
 
 const themes = ["system", "light", "dark"];

@@ -24,6 +24,7 @@ type Needs struct {
 	Room     bool // the handler works in a room: the address exists in each of them
 	FHIR     bool // the address is below a FHIR base
 	Record   bool // the exchange goes to the journal of its room
+	Waits    bool // the response may take long: the exchange is recorded after it, not before what it causes
 	OwnPages bool // pages of other origins are refused
 	Problems bool // refusals are problem details (RFC 9457), not OperationOutcomes
 	Socket   bool // the request lasts as long as a socket, which has a log of its own

@@ -1,42 +1,160 @@
 package httpedge
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
+	"maps"
 	"net/http"
+	"net/url"
 	"reflect"
+	"slices"
+	"strings"
 
 	"github.com/labstack/echo/v4"
 
 	"signalfhir/internal/fhir"
+	"signalfhir/internal/suggest"
 )
 
-// ReadJSON reads the JSON body of a control route into a struct; an empty body leaves it
-// as it is. It refuses an unknown member, which is most likely a misspelt one.
+// ReadJSON reads the JSON body of a control route into the struct that into points to.
+// An empty body leaves the struct as it is. ReadJSON refuses members that the struct does
+// not have, also those that differ in case only, duplicate members, and anything after
+// the value.
 func ReadJSON(c echo.Context, into any) error {
-	decoder := json.NewDecoder(c.Request().Body)
-	decoder.DisallowUnknownFields()
-	err := decoder.Decode(into)
-	if err == io.EOF { //nolint:errorlint // Decode serves io.EOF itself for an empty body
+	data, err := io.ReadAll(c.Request().Body)
+	var tooBig *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooBig):
+		return err
+	case err != nil:
+		return fhir.Refuse(http.StatusBadRequest, "structure", "the body could not be read: %v", err)
+	case len(bytes.TrimSpace(data)) == 0:
 		return nil
 	}
-	if err == nil && decoder.More() {
-		return fhir.Refuse(http.StatusBadRequest, "structure", "the body has more than one JSON value")
+	var m members
+	m.check(data, reflect.TypeOf(into), "")
+	if len(m.issues) > 0 {
+		return &fhir.Error{Status: http.StatusBadRequest, Issues: m.issues}
 	}
-	var wrong *json.UnmarshalTypeError
-	if errors.As(err, &wrong) && wrong.Field == "" {
-		return fhir.Refuse(http.StatusBadRequest, "structure", "the body is a JSON %s, expected an object", wrong.Value)
+	if _, refused := fhir.Parse(data); refused != nil {
+		return refused
 	}
-	if wrong != nil {
+	err = json.Unmarshal(data, into)
+	if wrong := (*json.UnmarshalTypeError)(nil); errors.As(err, &wrong) {
 		return fhir.Refuse(http.StatusBadRequest, "value", "got a JSON %s, expected %s", wrong.Value, inWords(wrong.Type)).At(wrong.Field)
 	}
 	if err != nil {
-		var tooBig *http.MaxBytesError
-		if errors.As(err, &tooBig) {
-			return err
-		}
 		return fhir.Refuse(http.StatusBadRequest, "structure", "the body could not be read: %v", err)
+	}
+	return nil
+}
+
+// maxMistakes bounds the mistakes that one refusal reports.
+const maxMistakes = 20
+
+// members checks the names of members, about which encoding/json is lenient.
+type members struct{ issues []fhir.Issue }
+
+// check compares a JSON value with the type it is read into. path is where the value is.
+// What is not JSON, or of another type, is for others to refuse.
+func (m *members) check(data []byte, t reflect.Type, path string) {
+	for t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	decoder := json.NewDecoder(bytes.NewReader(data))
+	open, _ := decoder.Token()
+	switch {
+	case open == json.Delim('[') && t.Kind() == reflect.Slice && t != reflect.TypeFor[json.RawMessage]():
+		for i := 0; decoder.More(); i++ {
+			var item json.RawMessage
+			if decoder.Decode(&item) != nil {
+				return
+			}
+			m.check(item, t.Elem(), fmt.Sprintf("%s[%d]", path, i))
+		}
+	case open == json.Delim('{') && t.Kind() == reflect.Struct:
+		m.checkObject(decoder, t, path)
+	}
+}
+
+func (m *members) checkObject(decoder *json.Decoder, t reflect.Type, path string) {
+	known := map[string]reflect.Type{}
+	var names []string
+	for _, f := range reflect.VisibleFields(t) {
+		if name, _, _ := strings.Cut(f.Tag.Get("json"), ","); name != "" && name != "-" {
+			known[name] = f.Type
+			names = append(names, name)
+		}
+	}
+	if path != "" {
+		path += "."
+	}
+	seen := map[string]bool{}
+	for decoder.More() {
+		token, _ := decoder.Token()
+		name, ok := token.(string)
+		var value json.RawMessage
+		if !ok || decoder.Decode(&value) != nil {
+			return
+		}
+		at := path + shortened(name)
+		switch {
+		case known[name] == nil:
+			m.wrong(at, "unknown member %q; %s", shortened(name), expected(name, names))
+		case seen[name]:
+			m.wrong(at, "duplicate member %q; give it once", name)
+		default:
+			seen[name] = true
+			m.check(value, known[name], at)
+		}
+	}
+}
+
+func (m *members) wrong(at, format string, args ...any) {
+	if len(m.issues) < maxMistakes {
+		m.issues = append(m.issues, fhir.Refuse(http.StatusBadRequest, "structure", format, args...).At(at).Issues...)
+	}
+}
+
+// expected says what would be right in the place of a name that is not one of names.
+func expected(name string, names []string) string {
+	if len(names) == 0 {
+		return "there are none here"
+	}
+	if nearest := suggest.Nearest(name, names); nearest != "" {
+		return fmt.Sprintf("did you mean %q?", nearest)
+	}
+	return "known are " + strings.Join(names, ", ")
+}
+
+// shortened returns a name as a refusal shows it.
+func shortened(name string) string {
+	const most = 60
+	if len(name) > most {
+		return strings.ToValidUTF8(name[:most], "") + "…"
+	}
+	return name
+}
+
+// OnlyParameters refuses a query parameter that is not known, which is most likely a
+// misspelt one, and one that cannot be decoded, which net/url would drop silently.
+func OnlyParameters(c echo.Context, known ...string) error {
+	parameters, err := url.ParseQuery(c.Request().URL.RawQuery)
+	if err != nil {
+		return fhir.Refuse(http.StatusBadRequest, "value", "the query of the address could not be read: %v", err)
+	}
+	for _, name := range slices.Sorted(maps.Keys(parameters)) {
+		if slices.Contains(known, name) {
+			continue
+		}
+		hint := "this route has no parameters"
+		if len(known) > 0 {
+			hint = "known are " + strings.Join(known, ", ")
+		}
+		return fhir.Refuse(http.StatusBadRequest, "not-supported", "there is no such parameter; %s", hint).At(shortened(name))
 	}
 	return nil
 }
@@ -48,8 +166,12 @@ func inWords(t reflect.Type) string {
 		return "a string"
 	case reflect.Bool:
 		return "true or false"
-	case reflect.Int, reflect.Uint64:
+	case reflect.Int:
 		return "a whole number"
+	case reflect.Uint64:
+		return "a whole number from 0 to 18446744073709551615"
+	case reflect.Slice:
+		return "an array"
 	default:
 		return "an object"
 	}

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -19,18 +20,27 @@ import (
 const recordedBytes = 64 << 10
 
 // Record writes the exchanges of routes that need it to the journal of their room, as
-// they went over the wire. Reading the journal is not recorded: a page that follows
-// it would fill it.
+// they went over the wire. In the journal an exchange comes before what it caused.
+// Reading the journal is not recorded: a page that follows it would fill it.
 func (e *Edge) Record(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
-		room := Room(c)
-		if !NeedsOf(c).Record || room == nil {
+		room, needs := Room(c), NeedsOf(c)
+		if !needs.Record || room == nil {
 			return next(c)
 		}
-		start := time.Now()
+		start, begun := time.Now(), room.Clock().Now()
 		r := c.Request()
 		method := r.Method
-		in := &recordedBody{ReadCloser: r.Body}
+		// The place in the journal is taken when the request is there as a whole. A
+		// client that is slow to send it holds up nobody who reads the journal.
+		place := sync.OnceValue(room.Journal().Reserve)
+		in := &recordedBody{ReadCloser: r.Body, size: r.ContentLength, read: func() { place() }}
+		switch {
+		case needs.Waits:
+			in.read = func() {}
+		case r.ContentLength == 0:
+			place()
+		}
 		r.Body = in
 		res := c.Response()
 		if head, ok := res.Writer.(headWriter); ok {
@@ -58,7 +68,7 @@ func (e *Edge) Record(next echo.HandlerFunc) echo.HandlerFunc {
 			x.ResponseBody = nil
 		}
 		redact(x, room.Redact)
-		room.Record(journal.Entry{Kind: journal.HTTP, Subscription: subscriptionOf(r.URL.Path, res.Header().Get("Location")), Exchange: x})
+		room.Journal().Complete(place(), journal.Entry{Kind: journal.HTTP, Time: begun, Subscription: subscriptionOf(r.URL.Path, res.Header().Get("Location")), Exchange: x})
 		return err
 	}
 }
@@ -167,11 +177,17 @@ func (k *kept) keep(p []byte) {
 type recordedBody struct {
 	io.ReadCloser
 	kept
+	size int64  // as the request states it; -1 if it does not
+	done int64  // bytes read
+	read func() // called when the body has been read
 }
 
 func (b *recordedBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	b.keep(p[:n])
+	if b.done += int64(n); err != nil || b.done == b.size {
+		b.read()
+	}
 	return n, err
 }
 

@@ -17,8 +17,9 @@ func (e *Edge) HandleError(err error, c echo.Context) {
 		return
 	}
 	refused := Refusal(err)
-	if refused.Status == http.StatusMethodNotAllowed {
-		refused = withHead(c, err, refused)
+	var framework *echo.HTTPError
+	if errors.As(err, &framework) {
+		refused = unrouted(c, refused)
 	}
 	if NeedsOf(c).Problems {
 		err = WriteProblem(c, refused, nil)
@@ -46,20 +47,23 @@ func Refusal(err error) *fhir.Error {
 	case !errors.As(err, &framework):
 		return fhir.Refuse(http.StatusInternalServerError, "exception", "the server failed: %v; please report this", err)
 	case framework.Code == http.StatusNotFound:
-		return fhir.Refuse(framework.Code, "not-found", "there is nothing at this address; the FHIR base is /fhir/R5, the socket /ws, the control routes are below /mock")
+		return fhir.Refuse(framework.Code, "not-found", "there is nothing at this address")
 	}
 	return fhir.Refuse(framework.Code, "processing", "%v", framework.Message)
 }
 
-// withHead completes the Allow of the router's 405: HEAD is allowed where GET is.
-func withHead(c echo.Context, err error, refused *fhir.Error) *fhir.Error {
-	var framework *echo.HTTPError
-	if !errors.As(err, &framework) {
-		return refused // a handler's own, which has said what it allows
+// unrouted completes a refusal of the router, which knows neither rooms nor that HEAD is
+// allowed where GET is.
+func unrouted(c echo.Context, refused *fhir.Error) *fhir.Error {
+	switch refused.Status {
+	case http.StatusNotFound:
+		return fhir.Refuse(refused.Status, "not-found", "there is nothing at this address; the FHIR base is %[1]s/fhir/R5, the socket %[1]s/ws, the control routes are below %[1]s/mock", Path(c))
+	case http.StatusMethodNotAllowed:
+		allowed := AllowedWithHead(c.Response().Header().Get("Allow"))
+		c.Response().Header().Set("Allow", allowed)
+		return NotAllowed(c.Request().Method, allowed)
 	}
-	allowed := AllowedWithHead(c.Response().Header().Get("Allow"))
-	c.Response().Header().Set("Allow", allowed)
-	return NotAllowed(c.Request().Method, allowed)
+	return refused
 }
 
 // AllowedWithHead returns a list of methods with HEAD added to it if it has GET.

@@ -24,7 +24,7 @@ func (m *Mock) Explain(c echo.Context) error {
 	if err := httpedge.ReadJSON(c, &in); err != nil {
 		return err
 	}
-	if err := onlyParameters(c, "format"); err != nil {
+	if err := httpedge.OnlyParameters(c, "format"); err != nil {
 		return err
 	}
 	base := httpedge.Room(c).Base(m.options.Releases[0])
@@ -73,6 +73,7 @@ func orText(c echo.Context, err error, text string) error {
 	if err != nil {
 		return err
 	}
+	c.Response().Header().Set("Cache-Control", "no-store")
 	return c.String(http.StatusOK, text)
 }
 
@@ -80,7 +81,7 @@ func orText(c echo.Context, err error, text string) error {
 // resource led to, or of every resource, for a subscription or all of them, or the
 // one a journal entry belongs to; as far as the journal goes back, the newest last.
 func (m *Mock) Explained(c echo.Context) error {
-	if err := onlyParameters(c, "resource", "subscription", "seq", "format"); err != nil {
+	if err := httpedge.OnlyParameters(c, "resource", "subscription", "seq", "format"); err != nil {
 		return err
 	}
 	seq, err := sequenceNumber(c.QueryParam("seq"))

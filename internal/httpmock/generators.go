@@ -12,6 +12,9 @@ import (
 
 // Generators serves GET /mock/generators.
 func (m *Mock) Generators(c echo.Context) error {
+	if err := takesNothing(c); err != nil {
+		return err
+	}
 	return writeJSON(c, struct {
 		Generators []synth.State `json:"generators"`
 		Scenarios  []string      `json:"scenarios"`
@@ -20,6 +23,9 @@ func (m *Mock) Generators(c echo.Context) error {
 
 // AddGenerator serves POST /mock/generators.
 func (m *Mock) AddGenerator(c echo.Context) error {
+	if err := httpedge.OnlyParameters(c); err != nil {
+		return err
+	}
 	var spec synth.Spec
 	if err := httpedge.ReadJSON(c, &spec); err != nil {
 		return err
@@ -32,6 +38,9 @@ func (m *Mock) AddGenerator(c echo.Context) error {
 
 // ChangeGenerator serves PATCH /mock/generators/[name] with another rate.
 func (m *Mock) ChangeGenerator(c echo.Context) error {
+	if err := httpedge.OnlyParameters(c); err != nil {
+		return err
+	}
 	var in struct {
 		Rate string `json:"rate"`
 	}
@@ -46,6 +55,9 @@ func (m *Mock) ChangeGenerator(c echo.Context) error {
 
 // RemoveGenerator serves DELETE /mock/generators/[name].
 func (m *Mock) RemoveGenerator(c echo.Context) error {
+	if err := takesNothing(c); err != nil {
+		return err
+	}
 	if err := httpedge.Room(c).Generators().Remove(c.Param("name")); err != nil {
 		return err
 	}
@@ -54,6 +66,9 @@ func (m *Mock) RemoveGenerator(c echo.Context) error {
 
 // StartGenerator serves POST /mock/generators/[name]/start.
 func (m *Mock) StartGenerator(c echo.Context) error {
+	if err := takesNothing(c); err != nil {
+		return err
+	}
 	if err := httpedge.Room(c).Generators().Start(c.Param("name")); err != nil {
 		return err
 	}
@@ -62,6 +77,9 @@ func (m *Mock) StartGenerator(c echo.Context) error {
 
 // StopGenerator serves POST /mock/generators/[name]/stop.
 func (m *Mock) StopGenerator(c echo.Context) error {
+	if err := takesNothing(c); err != nil {
+		return err
+	}
 	if err := httpedge.Room(c).Generators().Stop(c.Param("name")); err != nil {
 		return err
 	}
@@ -70,6 +88,9 @@ func (m *Mock) StopGenerator(c echo.Context) error {
 
 // StepGenerator serves POST /mock/generators/[name]/step: some writes at once.
 func (m *Mock) StepGenerator(c echo.Context) error {
+	if err := httpedge.OnlyParameters(c); err != nil {
+		return err
+	}
 	in := struct {
 		Count int `json:"count"`
 	}{1}

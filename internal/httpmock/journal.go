@@ -2,6 +2,7 @@ package httpmock
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"net/http"
 	"slices"
@@ -16,9 +17,13 @@ import (
 	"signalfhir/internal/journal"
 )
 
+// settlePatience is how long a read of the journal waits for exchanges that are not
+// over, so that whoever saw what one caused finds it in the journal.
+const settlePatience = time.Second
+
 // Journal serves GET /mock/journal: what is kept and selected, oldest first.
 func (m *Mock) Journal(c echo.Context) error {
-	if err := onlyParameters(c, append(selecting, "limit", "bodies", "format")...); err != nil {
+	if err := httpedge.OnlyParameters(c, append(selecting, "limit", "bodies", "format")...); err != nil {
 		return err
 	}
 	f, err := journalFilter(c)
@@ -34,31 +39,35 @@ func (m *Mock) Journal(c echo.Context) error {
 		format = "ndjson"
 	}
 	j := httpedge.Room(c).Journal()
+	ctx, cancel := context.WithTimeout(c.Request().Context(), settlePatience)
+	defer cancel()
+	j.Settle(ctx)
+	first, last := j.Range()
+	entries := j.Entries(f)
+	if i := slices.IndexFunc(entries, func(e journal.Entry) bool { return e.Seq > last }); i >= 0 {
+		entries = entries[:i]
+	}
 	switch format {
 	case "", "json":
-		first, last := j.Range()
-		entries := []json.RawMessage{}
-		for _, e := range j.Entries(f) {
-			if e.Seq > last {
-				break // of after the look at last
-			}
-			entries = append(entries, e.JSON(bodies))
+		list := []json.RawMessage{}
+		for _, e := range entries {
+			list = append(list, e.JSON(bodies))
 		}
 		return writeJSON(c, struct {
 			Instance string            `json:"instance"`
 			First    uint64            `json:"first"` // the oldest one kept
 			Last     uint64            `json:"last"`
 			Entries  []json.RawMessage `json:"entries"`
-		}{httpedge.Room(c).Instance(), first, last, entries})
+		}{httpedge.Room(c).Instance(), first, last, list})
 	case "ndjson":
 		var lines bytes.Buffer
-		for _, e := range j.Entries(f) {
+		for _, e := range entries {
 			lines.Write(e.JSON(bodies))
 			lines.WriteByte('\n')
 		}
 		return download(c, "application/x-ndjson", "signalfhir.ndjson", lines.Bytes())
 	case "har":
-		return download(c, "application/json", "signalfhir.har", journal.HAR(j.Entries(f), httpedge.Root(c), m.options.Version))
+		return download(c, "application/json", "signalfhir.har", journal.HAR(entries, httpedge.Root(c), m.options.Version))
 	}
 	return fhir.Refuse(http.StatusBadRequest, "code-invalid", "got %q, expected json, ndjson or har", format).At("format")
 }
@@ -72,6 +81,9 @@ func download(c echo.Context, kind, name string, data []byte) error {
 
 // JournalEntry serves GET /mock/journal/[seq] with frame, headers and bodies.
 func (m *Mock) JournalEntry(c echo.Context) error {
+	if err := httpedge.OnlyParameters(c); err != nil {
+		return err
+	}
 	seq, err := sequenceNumber(c.Param("seq"))
 	if err != nil {
 		return err
@@ -83,6 +95,9 @@ func (m *Mock) JournalEntry(c echo.Context) error {
 	}
 	return writeJSON(c, json.RawMessage(e.JSON(true)))
 }
+
+// maxLimit bounds the limit of a request for entries.
+const maxLimit = 1_000_000
 
 // selecting are the parameters that say which entries are wanted.
 var selecting = []string{"kind", "subscription", "socket", "text", "since"}
@@ -103,14 +118,15 @@ func journalFilter(c echo.Context) (journal.Filter, error) {
 	}
 	if since := c.QueryParam("since"); since != "" {
 		var err error
-		if f.After, err = strconv.ParseUint(since, 10, 64); err != nil {
+		if f.After, err = strconv.ParseUint(since, 10, 64); err != nil || f.After > maxSeq {
+			f.After = 0
 			if f.Since, err = time.Parse(time.RFC3339, since); err != nil {
-				return f, fhir.Refuse(http.StatusBadRequest, "value", "got %q, expected the number of an entry or a time such as 2026-01-02T15:04:05Z", since).At("since")
+				return f, fhir.Refuse(http.StatusBadRequest, "value", "got %q, expected the number of an entry, at most %d, or a time such as 2026-01-02T15:04:05Z", since, maxSeq).At("since")
 			}
 		}
 	}
 	var err error
-	f.Limit, err = whole(c, "limit", 1, 0)
+	f.Limit, err = whole(c, "limit", 1, maxLimit, 0)
 	return f, err
 }
 
@@ -120,8 +136,8 @@ func sequenceNumber(text string) (uint64, error) {
 		return 0, nil
 	}
 	seq, err := strconv.ParseUint(text, 10, 64)
-	if err != nil {
-		return 0, fhir.Refuse(http.StatusBadRequest, "value", "%q is not a journal sequence number; the member seq of each entry has it", text).At("seq")
+	if err != nil || seq == 0 || seq > maxSeq {
+		return 0, fhir.Refuse(http.StatusBadRequest, "value", "%q is not a journal sequence number, which is from 1 to %d; the member seq of each entry has it", text, maxSeq).At("seq")
 	}
 	return seq, nil
 }

@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
@@ -39,6 +40,9 @@ func writeJSON(c echo.Context, body any) error {
 // Trigger serves POST /mock/trigger: synthetic events for a topic or one
 // subscription.
 func (m *Mock) Trigger(c echo.Context) error {
+	if err := httpedge.OnlyParameters(c); err != nil {
+		return err
+	}
 	var in struct {
 		Topic        string          `json:"topic"`
 		Subscription string          `json:"subscription"`
@@ -94,6 +98,10 @@ const (
 	awaitMost    = 5 * time.Minute
 )
 
+// awaited lists the types of notification that an await can wait for. The others are
+// not sent to sockets.
+var awaited = []fhir.NotificationType{fhir.Handshake, fhir.Heartbeat, fhir.EventNotification}
+
 // seen is what an await found.
 type seen struct {
 	Bound int            `json:"bound"`
@@ -103,6 +111,9 @@ type seen struct {
 // Await serves POST /mock/await: it holds the answer until sockets are bound
 // or notifications were sent, so that no test has to sleep.
 func (m *Mock) Await(c echo.Context) error {
+	if err := httpedge.OnlyParameters(c); err != nil {
+		return err
+	}
 	var in struct {
 		Bound *struct {
 			Subscription string `json:"subscription"`
@@ -133,6 +144,9 @@ func (m *Mock) Await(c echo.Context) error {
 		if in.Bound.Count != nil {
 			want = *in.Bound.Count
 		}
+		if err := checkCount("bound.count", want); err != nil {
+			return err
+		}
 		met = func(t journal.Tally) bool { return t.Bound >= want && (want > 0 || t.Bound == 0) }
 		what = strconv.Itoa(want) + " bound socket(s)"
 	default:
@@ -140,6 +154,12 @@ func (m *Mock) Await(c echo.Context) error {
 		want, kind := max(1, in.Sent.Count), in.Sent.Type
 		if kind == "" {
 			kind = string(fhir.EventNotification)
+		}
+		if !slices.Contains(awaited, fhir.NotificationType(kind)) {
+			return fhir.Refuse(http.StatusBadRequest, "code-invalid", "got %q, expected handshake, heartbeat or event-notification", kind).At("sent.type")
+		}
+		if err := checkCount("sent.count", in.Sent.Count); err != nil {
+			return err
 		}
 		met = func(t journal.Tally) bool { return t.Sent[kind] >= want }
 		what = strconv.Itoa(want) + " notification(s) of type " + kind
@@ -171,6 +191,9 @@ func (m *Mock) Await(c echo.Context) error {
 
 // Reset serves POST /mock/reset: back to the seed.
 func (m *Mock) Reset(c echo.Context) error {
+	if err := takesNothing(c); err != nil {
+		return err
+	}
 	if err := httpedge.Room(c).Reset(); err != nil {
 		return err
 	}

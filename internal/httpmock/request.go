@@ -1,15 +1,15 @@
 package httpmock
 
 import (
+	"math"
 	"net/http"
-	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/labstack/echo/v4"
 
 	"signalfhir/internal/fhir"
+	"signalfhir/internal/httpedge"
 )
 
 // duration reads a time such as "250ms" or "5s", the value of a member; "" is
@@ -25,15 +25,12 @@ func duration(member, text string) (time.Duration, error) {
 	return d, nil
 }
 
-// onlyParameters refuses a parameter that means nothing: it is most likely a
-// misspelt one, and the answer not what was asked for.
-func onlyParameters(c echo.Context, known ...string) error {
-	for name := range c.QueryParams() {
-		if !slices.Contains(known, name) {
-			return fhir.Refuse(http.StatusBadRequest, "not-supported", "there is no such parameter; known are %s", strings.Join(known, ", ")).At(name)
-		}
+// takesNothing refuses parameters, and members of a body: the route has none.
+func takesNothing(c echo.Context) error {
+	if err := httpedge.OnlyParameters(c); err != nil || c.Request().Method != http.MethodPost {
+		return err
 	}
-	return nil
+	return httpedge.ReadJSON(c, &struct{}{})
 }
 
 func isSet(c echo.Context, name string) (bool, error) {
@@ -47,15 +44,29 @@ func isSet(c echo.Context, name string) (bool, error) {
 	}
 }
 
-// whole reads a parameter that is a whole number from least on.
-func whole(c echo.Context, name string, least, fallback int) (int, error) {
+// The largest numbers that are accepted where nothing else bounds them.
+const (
+	maxCount = math.MaxInt32
+	maxSeq   = 1<<53 - 1 // of a journal entry; JSON numbers beyond are not exact everywhere
+)
+
+// whole reads a parameter that is a whole number from least to most.
+func whole(c echo.Context, name string, least, most, fallback int) (int, error) {
 	text := c.QueryParam(name)
 	if text == "" {
 		return fallback, nil
 	}
 	n, err := strconv.Atoi(text)
-	if err != nil || n < least {
-		return 0, fhir.Refuse(http.StatusBadRequest, "value", "got %q, expected a whole number from %d on", text, least).At(name)
+	if err != nil || n < least || n > most {
+		return 0, fhir.Refuse(http.StatusBadRequest, "value", "got %q, expected a whole number from %d to %d", text, least, most).At(name)
 	}
 	return n, nil
+}
+
+// checkCount refuses a member that is not a count.
+func checkCount(member string, n int) error {
+	if n < 0 || n > maxCount {
+		return fhir.Refuse(http.StatusBadRequest, "value", "got %d, expected a whole number from 0 to %d", n, maxCount).At(member)
+	}
+	return nil
 }

@@ -15,6 +15,9 @@ import (
 
 // State serves GET /mock/state: everything the page shows of the room.
 func (m *Mock) State(c echo.Context) error {
+	if err := takesNothing(c); err != nil {
+		return err
+	}
 	root := httpedge.Root(c)
 	sockets := m.options.Sockets(httpedge.Room(c))
 	counts := httpedge.Room(c).Counts()
@@ -36,6 +39,9 @@ func (m *Mock) State(c echo.Context) error {
 
 // Sockets serves GET /mock/sockets.
 func (m *Mock) Sockets(c echo.Context) error {
+	if err := takesNothing(c); err != nil {
+		return err
+	}
 	return writeJSON(c, struct {
 		Sockets []socket.State `json:"sockets"`
 	}{m.options.Sockets(httpedge.Room(c))})
@@ -44,6 +50,9 @@ func (m *Mock) Sockets(c echo.Context) error {
 // Subscriptions serves GET /mock/subscriptions: what the server knows of each
 // beyond its resource.
 func (m *Mock) Subscriptions(c echo.Context) error {
+	if err := takesNothing(c); err != nil {
+		return err
+	}
 	return writeJSON(c, struct {
 		Subscriptions []room.SubscriptionState `json:"subscriptions"`
 	}{httpedge.Room(c).Subscriptions()})
@@ -52,6 +61,9 @@ func (m *Mock) Subscriptions(c echo.Context) error {
 // Tokens serves GET /mock/tokens (OPW-18). Showing secrets is what a mock is
 // for; the routes are closed to foreign pages.
 func (m *Mock) Tokens(c echo.Context) error {
+	if err := takesNothing(c); err != nil {
+		return err
+	}
 	return writeJSON(c, struct {
 		Tokens []room.TokenState `json:"tokens"`
 	}{httpedge.Room(c).Tokens()})
@@ -59,6 +71,9 @@ func (m *Mock) Tokens(c echo.Context) error {
 
 // RevokeToken serves DELETE /mock/tokens/[token] (WS-35).
 func (m *Mock) RevokeToken(c echo.Context) error {
+	if err := takesNothing(c); err != nil {
+		return err
+	}
 	if !httpedge.Room(c).Revoke(c.Param("token")) {
 		return fhir.Refuse(http.StatusNotFound, "not-found", "there is no such token")
 	}
@@ -71,6 +86,9 @@ const maxFound = 1000
 // Resources serves GET /mock/resources: those of a type, also the deleted ones,
 // what changed last first.
 func (m *Mock) Resources(c echo.Context) error {
+	if err := httpedge.OnlyParameters(c, "release", "type", "text", "offset", "limit"); err != nil {
+		return err
+	}
 	b := httpedge.Room(c).Base(m.options.Releases[0])
 	if name := c.QueryParam("release"); name != "" {
 		r, ok := fhir.ParseRelease(name)
@@ -85,11 +103,11 @@ func (m *Mock) Resources(c echo.Context) error {
 	if err := b.Stores(typ); err != nil {
 		return err
 	}
-	offset, err := whole(c, "offset", 0, 0)
+	offset, err := whole(c, "offset", 0, maxCount, 0)
 	if err != nil {
 		return err
 	}
-	limit, err := whole(c, "limit", 1, 50)
+	limit, err := whole(c, "limit", 1, maxFound, 50)
 	if err != nil {
 		return err
 	}
@@ -100,7 +118,7 @@ func (m *Mock) Resources(c echo.Context) error {
 		Deleted  bool            `json:"deleted,omitempty"`
 		Resource json.RawMessage `json:"resource,omitempty"`
 	}
-	found, total := b.Find(typ, c.QueryParam("text"), offset, min(limit, maxFound))
+	found, total := b.Find(typ, c.QueryParam("text"), offset, limit)
 	list := make([]one, len(found))
 	for i, f := range found {
 		list[i] = one{ID: f.ID, Version: f.VersionID, Updated: f.At, Deleted: f.Resource == nil}

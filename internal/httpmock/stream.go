@@ -21,19 +21,20 @@ import (
 const (
 	streamPace  = 100 * time.Millisecond
 	streamAlive = 15 * time.Second
+	maxPace     = 1_000_000 // entries a second, the bound of the parameter most
 )
 
 // JournalStream serves GET /mock/journal/stream: server-sent events, one an
 // entry, from where the client left off. What it cannot follow it is told of.
 func (m *Mock) JournalStream(c echo.Context) error {
-	if err := onlyParameters(c, append(selecting, "most", "last-event-id")...); err != nil {
+	if err := httpedge.OnlyParameters(c, append(selecting, "most", "last-event-id")...); err != nil {
 		return err
 	}
 	f, err := journalFilter(c)
 	if err != nil {
 		return err
 	}
-	most, err := whole(c, "most", 1, 1000)
+	most, err := whole(c, "most", 1, maxPace, 1000)
 	if err != nil {
 		return err
 	}

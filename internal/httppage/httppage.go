@@ -16,6 +16,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"signalfhir/internal/httpedge"
+	"signalfhir/internal/room"
 )
 
 // The page runs nothing but its own files and talks to nobody but this server.
@@ -31,9 +32,13 @@ type Page struct {
 func New(files fs.FS) *Page { return &Page{files: files} }
 
 // Index serves index.html at the address of every view. Its links lead into the room of
-// the request; the scripts learn the room from their own address.
+// the request; the scripts learn the room from their own address. The page of the
+// default room has one address.
 func (p *Page) Index(c echo.Context) error {
 	in := httpedge.Path(c)
+	if plain, found := strings.CutPrefix(c.Request().URL.RequestURI(), "/rooms/"+room.DefaultName); in == "" && found {
+		return c.Redirect(http.StatusFound, plain)
+	}
 	if in == "" {
 		return p.serve(c, "index.html")
 	}

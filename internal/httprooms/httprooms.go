@@ -52,6 +52,9 @@ type settings struct {
 
 // Put serves PUT /rooms/[name]: it opens a room.
 func (r *Rooms) Put(c echo.Context) error {
+	if err := httpedge.OnlyParameters(c); err != nil {
+		return err
+	}
 	name := c.Param("name")
 	var in settings
 	if err := httpedge.ReadJSON(c, &in); err != nil {
@@ -107,6 +110,9 @@ func (r *Rooms) ready(c echo.Context, info room.Info) Ready {
 
 // Get serves GET /rooms/[name].
 func (r *Rooms) Get(c echo.Context) error {
+	if err := httpedge.OnlyParameters(c); err != nil {
+		return err
+	}
 	info, err := r.options.Rooms.Get(c.Param("name"))
 	if err != nil {
 		return err
@@ -116,16 +122,19 @@ func (r *Rooms) Get(c echo.Context) error {
 
 // List serves GET /rooms.
 func (r *Rooms) List(c echo.Context) error {
+	if err := httpedge.OnlyParameters(c); err != nil {
+		return err
+	}
 	type one struct {
 		Ready
-		Opened *time.Time `json:"opened,omitempty"` // not of the default room
-		Busy   int        `json:"busy"`             // requests and sockets in it
+		Opened *time.Time `json:"opened,omitempty"`
+		Busy   *int       `json:"busy,omitempty"` // requests and sockets in it
 	}
 	list := []one{}
 	for _, info := range r.options.Rooms.List() {
-		o := one{Ready: r.ready(c, info), Busy: info.Busy}
-		if !info.Opened.IsZero() {
-			o.Opened = &info.Opened
+		o := one{Ready: r.ready(c, info)}
+		if info.Name != room.DefaultName { // which is always open, and not counted
+			o.Opened, o.Busy = &info.Opened, &info.Busy
 		}
 		list = append(list, o)
 	}
@@ -136,6 +145,9 @@ func (r *Rooms) List(c echo.Context) error {
 
 // Delete serves DELETE /rooms/[name]: it closes a room and its sockets.
 func (r *Rooms) Delete(c echo.Context) error {
+	if err := httpedge.OnlyParameters(c); err != nil {
+		return err
+	}
 	if err := r.options.Rooms.Delete(c.Param("name")); err != nil {
 		return err
 	}

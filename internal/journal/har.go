@@ -132,7 +132,7 @@ type harMessage struct {
 func exchange(e *Entry, root string) *harEntry {
 	x := e.Exchange
 	entry := &harEntry{
-		StartedDateTime: e.Time.Add(-x.Took),
+		StartedDateTime: e.Time,
 		Time:            milliseconds(x.Took),
 		Request:         request(x.Method, root+x.Path, x.RequestHeaders),
 		Response:        response(x.Status, x.ResponseHeaders),

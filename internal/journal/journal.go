@@ -9,6 +9,7 @@
 package journal
 
 import (
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -37,6 +38,8 @@ type Journal struct {
 	held    int        // bytes of payload in the kept entries
 	thinned uint64     // entries up to this one have lost their payload
 	latest  *byte      // start of the payload recorded last
+	// pending has the kept entries that were reserved and are not completed, in order.
+	pending []uint64
 	counts
 	changed chan struct{} // closed by the next entry; nil if no reader waits
 }
@@ -58,24 +61,72 @@ func New(c clock.Clock, o Options) *Journal {
 // of kind [Reset] restarts every tally, because the subscriptions are gone; the
 // entries stay as history.
 func (j *Journal) Record(e Entry) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.recordLocked(&e)
+}
+
+func (j *Journal) recordLocked(e *Entry) {
 	if len(e.Text) > maxText {
 		e.Text = strings.ToValidUTF8(e.Text[:maxText], "") + "…"
 	}
-	j.mu.Lock()
-	defer j.mu.Unlock()
 	if e.Time.IsZero() {
 		e.Time = j.clock.Now()
 	}
 	j.seq++
 	e.Seq = j.seq
-	j.countLocked(&e)
+	j.countLocked(e)
 	if j.size > 0 {
-		j.keepLocked(&e)
+		j.keepLocked(e)
 	}
+	j.wakeLocked()
+}
+
+// wakeLocked tells those who follow the journal to look again.
+func (j *Journal) wakeLocked() {
 	if j.changed != nil {
 		close(j.changed)
 		j.changed = nil
 	}
+}
+
+// Reserve adds an empty entry, for [Journal.Complete] to fill in. It is for what causes
+// other entries and is known only after them: it comes first all the same. Readers do
+// not see the entry before it is complete, and those who read on from the last entry
+// they saw do not see the entries after it either: they would miss it.
+func (j *Journal) Reserve() (seq uint64) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.recordLocked(&Entry{})
+	if j.size > 0 {
+		j.pending = append(j.pending, j.seq)
+	}
+	return j.seq
+}
+
+// Complete fills in the entry that Reserve returned. The entry keeps its Seq and, unless
+// e has one, its Time. An entry that is no longer kept is dropped, as it would have been
+// later.
+func (j *Journal) Complete(seq uint64, e Entry) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	at, is := slices.BinarySearch(j.pending, seq)
+	if !is {
+		return
+	}
+	j.pending = slices.Delete(j.pending, at, at+1)
+	place := &j.ring[(seq-1)%uint64(j.size)]
+	e.Seq = seq
+	if e.Time.IsZero() {
+		e.Time = place.Time
+	}
+	*place = e
+	j.weighLocked(place)
+	if seq <= j.thinned {
+		j.dropLocked(place)
+	}
+	j.fitLocked()
+	j.wakeLocked()
 }
 
 // keepLocked puts an entry into the ring and drops what exceeds the limits.
@@ -87,8 +138,16 @@ func (j *Journal) keepLocked(e *Entry) {
 		place := &j.ring[(e.Seq-1)%uint64(j.size)]
 		j.held -= place.cost
 		j.thinned = max(j.thinned, place.Seq)
+		if len(j.pending) > 0 && j.pending[0] == place.Seq {
+			j.pending = slices.Delete(j.pending, 0, 1)
+		}
 		*place = *e
 	}
+	j.fitLocked()
+}
+
+// fitLocked drops the oldest payload until what is left fits the budget.
+func (j *Journal) fitLocked() {
 	for j.held > j.payload && j.thinned < j.seq {
 		j.thinLocked()
 	}
@@ -128,18 +187,23 @@ func (j *Journal) thinLocked() {
 			return
 		}
 		j.thinned++
-		j.held -= e.cost
-		e.cost = 0
-		if e.Frame != nil {
-			e.Dropped, e.Frame = true, nil
-		}
-		if x := e.Exchange; x != nil {
-			bare := *x
-			bare.RequestHeaders, bare.RequestBody, bare.ResponseHeaders, bare.ResponseBody = nil, nil, nil, nil
-			e.Dropped, e.Exchange = true, &bare
-		}
+		j.dropLocked(e)
 	}
 	j.latest = nil // a later entry with the same payload is charged for it again
+}
+
+// dropLocked drops the payload of an entry.
+func (j *Journal) dropLocked(e *Entry) {
+	j.held -= e.cost
+	e.cost = 0
+	if e.Frame != nil {
+		e.Dropped, e.Frame = true, nil
+	}
+	if x := e.Exchange; x != nil {
+		bare := *x
+		bare.RequestHeaders, bare.RequestBody, bare.ResponseHeaders, bare.ResponseBody = nil, nil, nil, nil
+		e.Dropped, e.Exchange = true, &bare
+	}
 }
 
 // Held returns how many entries are kept and how many bytes of payload they hold.

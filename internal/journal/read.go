@@ -54,18 +54,23 @@ func containsBytes(in []byte, text string) bool {
 // for no more.
 const atOnce = 200
 
-// Entries returns the selected entries that are kept, oldest first.
+// Entries returns the selected entries that are kept, oldest first, without those that
+// are reserved and not complete.
 func (j *Journal) Entries(f Filter) []Entry {
 	found := []Entry{}
-	_, last := j.Range()
+	j.mu.Lock()
+	last := j.seq
+	j.mu.Unlock()
 	for seq := f.After; seq < last; {
-		entries, skipped, _ := j.after(seq, min(atOnce, int(last-seq)))
+		j.mu.Lock()
+		entries, skipped := j.copyLocked(seq, min(last, seq+atOnce))
+		j.mu.Unlock()
 		if skipped > 0 {
 			found = found[:0] // older than what was let go meanwhile
 		}
 		seq += skipped + uint64(len(entries))
 		for i := range entries {
-			if f.Selects(&entries[i]) {
+			if entries[i].Kind != "" && f.Selects(&entries[i]) {
 				found = append(found, entries[i])
 			}
 		}
@@ -76,25 +81,52 @@ func (j *Journal) Entries(f Filter) []Entry {
 	return found
 }
 
-// Entry returns one entry, or false if it is not kept.
+// Entry returns one entry, or false if it is not kept or not complete.
 func (j *Journal) Entry(seq uint64) (Entry, bool) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if seq == 0 || seq > j.seq || seq <= j.seq-uint64(len(j.ring)) {
 		return Entry{}, false
 	}
-	return j.ring[(seq-1)%uint64(j.size)], true
+	e := j.ring[(seq-1)%uint64(j.size)]
+	return e, e.Kind != ""
 }
 
-// Range returns the Seq of the oldest entry kept and of the newest one; first is
-// 0 if none is kept.
+// Range returns the Seq of the oldest entry kept and of the last one before which every
+// entry is complete; first is 0 if none is kept. Whoever has read up to last misses
+// nothing.
 func (j *Journal) Range() (first, last uint64) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if len(j.ring) == 0 {
 		return 0, j.seq
 	}
-	return j.seq - uint64(len(j.ring)) + 1, j.seq
+	return j.seq - uint64(len(j.ring)) + 1, j.settledLocked()
+}
+
+// settledLocked returns the Seq of the last entry before the first that is not complete.
+func (j *Journal) settledLocked() uint64 {
+	if len(j.pending) > 0 {
+		return j.pending[0] - 1
+	}
+	return j.seq
+}
+
+// Settle waits until every entry that is reserved now is complete, or ctx ends.
+func (j *Journal) Settle(ctx context.Context) {
+	j.mu.Lock()
+	last := j.seq
+	for j.settledLocked() < last {
+		changed := j.changedLocked()
+		j.mu.Unlock()
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return
+		}
+		j.mu.Lock()
+	}
+	j.mu.Unlock()
 }
 
 // Follow returns up to most entries after seq, oldest first. It waits until there
@@ -114,23 +146,40 @@ func (j *Journal) Follow(ctx context.Context, seq uint64, most int) (entries []E
 	}
 }
 
-// after copies up to most kept entries after seq. If there is none, changed is
-// closed when there may be one.
+// after copies up to most kept entries after seq, none after one that is not complete.
+// If there is none, changed is closed when there may be one.
 func (j *Journal) after(seq uint64, most int) (entries []Entry, skipped uint64, changed <-chan struct{}) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if seq >= j.seq {
-		if j.changed == nil {
-			j.changed = make(chan struct{})
-		}
-		return nil, 0, j.changed
+	settled := j.settledLocked()
+	if seq >= settled {
+		return nil, 0, j.changedLocked()
 	}
+	entries, skipped = j.copyLocked(seq, settled)
+	return entries[:min(most, len(entries))], skipped, nil
+}
+
+// changedLocked returns a channel that is closed by the next entry, or the next one that
+// is completed.
+func (j *Journal) changedLocked() <-chan struct{} {
+	if j.changed == nil {
+		j.changed = make(chan struct{})
+	}
+	return j.changed
+}
+
+// copyLocked copies the kept entries after seq, up to last. skipped is the number of
+// entries after seq that are no longer kept.
+func (j *Journal) copyLocked(seq, last uint64) (entries []Entry, skipped uint64) {
 	if oldest := j.seq - uint64(len(j.ring)); seq < oldest {
 		skipped, seq = oldest-seq, oldest
 	}
-	entries = make([]Entry, 0, min(j.seq-seq, uint64(most)))
-	for ; seq < j.seq && len(entries) < most; seq++ {
+	if seq >= last {
+		return nil, skipped
+	}
+	entries = make([]Entry, 0, last-seq)
+	for ; seq < last; seq++ {
 		entries = append(entries, j.ring[seq%uint64(j.size)])
 	}
-	return entries, skipped, nil
+	return entries, skipped
 }

@@ -64,6 +64,7 @@ func (r *Room) Trigger(t Trigger) (fired []Fired, scheduled int, err *fhir.Error
 		return nil, 0, err
 	}
 	if t.Interval == 0 {
+		fired = []Fired{} // not nil, which is null as JSON
 		for range t.Count {
 			more, err := r.fireLocked(t, on, method)
 			if err != nil {

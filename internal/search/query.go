@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"signalfhir/internal/fhir"
+	"signalfhir/internal/suggest"
 )
 
 // Query is a search string: conditions that must all hold.
@@ -93,7 +94,7 @@ func find(r fhir.Release, typ, name string) (*Parameter, *fhir.Error) {
 		}
 	}
 	hint := ";"
-	if nearest := nearest(name, names); nearest != "" {
+	if nearest := suggest.Nearest(name, names); nearest != "" {
 		hint = "; did you mean " + nearest + "?"
 	}
 	return nil, fhir.Refuse(http.StatusUnprocessableEntity, "not-supported", "%s has no search parameter %q%s it has %s", typ, name, hint, strings.Join(names, ", "))

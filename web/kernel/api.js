@@ -1,6 +1,8 @@
 // Requests to the server. A refusal becomes a Refusal that knows which element
 // each problem concerns.
 
+import { address, inside } from "./room.js";
+
 /** Refusal is an answer other than success. */
 export class Refusal extends Error {
   constructor(status, body, text) {
@@ -28,13 +30,16 @@ function readIssues(body) {
   return body?.detail ? [{ text: body.detail, code: "", severity: "error", expression: [] }] : [];
 }
 
+/** typeOf is the media type of what is sent to a path. */
+const typeOf = (path) => (inside(path).startsWith("/fhir/") ? "application/fhir+json" : "application/json");
+
 /**
  * request sends a request and answers {status, headers, body, text}; body is
  * the parsed JSON, or null. It throws a Refusal, or an Error where the server
  * does not answer.
  */
 export async function request(method, path, body, headers = {}) {
-  const type = path.startsWith("/fhir/") ? "application/fhir+json" : "application/json";
+  const type = typeOf(path);
   const init = { method, headers: { Accept: type, ...headers } };
   if (body !== undefined && body !== null) {
     init.body = typeof body === "string" ? body : JSON.stringify(body);
@@ -42,7 +47,7 @@ export async function request(method, path, body, headers = {}) {
   }
   let response;
   try {
-    response = await fetch(path, init);
+    response = await fetch(address(path), init);
   } catch {
     throw new Error("the server does not answer; is it running?");
   }
@@ -60,13 +65,12 @@ export const post = async (path, body) => (await request("POST", path, body)).bo
 
 /** curl is the command that sends a request, ready for a shell. */
 export function curl(method, path, body, headers = {}) {
-  const url = new URL(path, location.origin).href;
-  const type = path.includes("/fhir/") ? "application/fhir+json" : "application/json";
+  const url = new URL(address(path), location.origin).href;
   const parts = ["curl"];
   if (method === "HEAD") parts.push("--head");
   else if (method !== "GET") parts.push("-X", method);
   parts.push(quote(url));
-  const all = body ? { "Content-Type": type, ...headers } : headers;
+  const all = body ? { "Content-Type": typeOf(path), ...headers } : headers;
   for (const [name, value] of Object.entries(all)) parts.push("\\\n  -H", quote(`${name}: ${value}`));
   if (body) parts.push("\\\n  --data-raw", quote(typeof body === "string" ? body : JSON.stringify(body, null, 2)));
   return parts.join(" ");

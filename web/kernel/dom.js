@@ -1,12 +1,14 @@
 // Builds DOM. Text only ever becomes text nodes, so nothing a resource says can
 // become markup.
 
+import { address } from "./room.js";
+
 /**
  * h("button.primary", {type: "button", on: {click: f}}, "Save") makes an element.
  * The first argument is a tag with classes. Of the properties, `on` adds
  * listeners, `data` sets data attributes, true and false set or leave an
- * attribute; all else becomes attributes. Children are nodes, texts, arrays of
- * them, or null.
+ * attribute; all else becomes attributes. An href that is a path leads into the
+ * room. Children are nodes, texts, arrays of them, or null.
  */
 export function h(tag, props, ...children) {
   const [name, ...classes] = tag.split(".");
@@ -34,6 +36,8 @@ function set(element, props) {
       for (const [key, v] of Object.entries(value)) if (v !== null && v !== undefined) element.dataset[key] = v;
     } else if (name === "value" && "value" in element) {
       element.value = value;
+    } else if (name === "href") {
+      element.setAttribute(name, value.startsWith("/") ? address(value) : value);
     } else {
       element.setAttribute(name, value === true ? "" : value);
     }

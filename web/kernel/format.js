@@ -1,5 +1,7 @@
 // How times, numbers and journal entries read.
 
+import { inside } from "./room.js";
+
 const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", fractionalSecondDigits: 3, hour12: false });
 
 /** time is the time of day with milliseconds. */
@@ -45,6 +47,7 @@ export function tone(entry) {
   if (entry.kind === "sent" && (entry.type === "heartbeat" || entry.type === "pong")) return "quiet";
   if (entry.kind === "sent" && entry.type === "outcome") return "bad";
   if (entry.kind === "status") return entry.text === "active" ? "good" : entry.text === "error" ? "bad" : "quiet";
+  if (entry.kind === "room") return entry.type === "opened" ? "good" : "quiet";
   return tones[entry.kind] ?? "quiet";
 }
 
@@ -61,7 +64,7 @@ export function arrow(entry) {
 export function what(entry) {
   const sub = entry.subscription ?? "";
   switch (entry.kind) {
-    case "http": return `${entry.http.method} ${entry.http.path}`;
+    case "http": return `${entry.http.method} ${inside(entry.http.path)}`;
     case "sent": return [entry.type, numbers(entry.first, entry.last)].filter(Boolean).join(" ");
     case "received": return entry.text || entry.type || "frame";
     case "opened": return `socket opened ${entry.text ?? ""}`;
@@ -74,6 +77,7 @@ export function what(entry) {
     case "unbound": return `unbound from ${sub}: ${entry.text ?? ""}`;
     case "token": return `token ${entry.type ?? ""} ${entry.token ?? ""} ${entry.text ?? ""}`;
     case "status": return `${sub} is ${entry.text}`;
+    case "room": return entry.text;
     default: return [entry.kind, entry.text].filter(Boolean).join(": ");
   }
 }

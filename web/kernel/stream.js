@@ -3,6 +3,7 @@
 // listen; nothing else in the page polls.
 
 import { get } from "./api.js";
+import { address } from "./room.js";
 
 const listeners = { entry: new Set(), state: new Set(), link: new Set(), gap: new Set(), restart: new Set() };
 
@@ -43,7 +44,7 @@ export const current = () => state;
 export function connect() {
   const query = new URLSearchParams({ most: "1000" });
   if (last) query.set("last-event-id", last);
-  source = new EventSource(`/mock/journal/stream?${query}`);
+  source = new EventSource(address(`/mock/journal/stream?${query}`));
   source.addEventListener("hello", (event) => {
     const hello = JSON.parse(event.data);
     const restarted = instance && instance !== hello.instance;

@@ -5,6 +5,7 @@ import { h, fill, copyButton } from "../kernel/dom.js";
 import { get, curl } from "../kernel/api.js";
 import { jsonTree } from "../kernel/json.js";
 import { on } from "../kernel/stream.js";
+import { address, visit } from "../kernel/room.js";
 import { count, ago } from "../kernel/format.js";
 
 const page = 50; // resources of a type shown at a time
@@ -23,7 +24,7 @@ export function mount(root, path, query) {
 function show(root, path, query, newest) {
   const [type, id, version] = path;
   const release = query.get("release") ?? newest;
-  const base = `/fhir/${release}`;
+  const base = address(`/fhir/${release}`);
   const list = { find: query.get("find") ?? "", from: Number(query.get("from")) || 0 };
 
   /** here is the address of a type, a resource or a version; the list of the type stays as it is. */
@@ -79,7 +80,7 @@ function show(root, path, query, newest) {
   /** go turns to a page of the list. */
   function go(from, find = list.find) {
     Object.assign(list, { from, find });
-    history.replaceState(null, "", here(...path));
+    visit(here(...path));
     showList();
   }
 

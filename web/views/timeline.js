@@ -4,6 +4,7 @@
 import { h, fill } from "../kernel/dom.js";
 import { get } from "../kernel/api.js";
 import { on, current } from "../kernel/stream.js";
+import { address, visit, again } from "../kernel/room.js";
 import { count, what } from "../kernel/format.js";
 import { Rows } from "./timeline/rows.js";
 import { detail, focus } from "./timeline/detail.js";
@@ -22,7 +23,7 @@ const groups = {
 };
 const kinds = {
   requests: "http", frames: "sent,received,opened,closed", heartbeats: "sent,received", bindings: "token,bound,unbound",
-  decisions: "change,fired,not-fired,appended,not-sent,status,lenient,reset", refusals: "refused,overflow,http,not-sent",
+  decisions: "change,fired,not-fired,appended,not-sent,status,lenient,reset,room", refusals: "refused,overflow,http,not-sent",
 };
 
 function groupOf(e) {
@@ -111,11 +112,11 @@ export function mount(root, path, query) {
     if (filter.socket) q.set("socket", filter.socket);
     const some = filter.groups.size < Object.keys(groups).length;
     if (some) q.set("kind", [...filter.groups].join(","));
-    address(q);
+    locate(q);
     if (some) q.set("kind", [...filter.groups].map((g) => kinds[g]).join(","));
     q.set("bodies", "true");
-    har.href = `/mock/journal?format=har&${q}`;
-    ndjson.href = `/mock/journal?format=ndjson&${q}`;
+    har.href = address(`/mock/journal?format=har&${q}`);
+    ndjson.href = address(`/mock/journal?format=ndjson&${q}`);
     dirty = true;
     draw();
     search();
@@ -145,8 +146,8 @@ export function mount(root, path, query) {
     }, 300);
   }
 
-  function address(q = new URLSearchParams(location.search)) {
-    history.replaceState(null, "", `/timeline${opened?.seq ? `/${opened.seq}` : ""}${q.size ? `?${String(q).replaceAll("%2C", ",")}` : ""}`);
+  function locate(q = new URLSearchParams(location.search)) {
+    visit(`/timeline${opened?.seq ? `/${opened.seq}` : ""}${q.size ? `?${String(q).replaceAll("%2C", ",")}` : ""}`);
   }
 
   let shown = []; // what of entries is selected
@@ -185,7 +186,7 @@ export function mount(root, path, query) {
       if (item.restart === life) return; // the first fill was of this life already
       life = item.restart;
       last = searched = 0;
-      item = { note: "the server was restarted" };
+      item = { note: `the ${again}` };
     } else if (item.seq) {
       if (item.seq <= last) return;
       last = item.seq;
@@ -205,7 +206,7 @@ export function mount(root, path, query) {
 
   async function open(item, byKeyboard) {
     opened = item;
-    address();
+    locate();
     panel.hidden = false;
     root.classList.add("opened");
     await detail(panel, item, { close, walk });
@@ -215,7 +216,7 @@ export function mount(root, path, query) {
 
   function close() {
     opened = null;
-    address();
+    locate();
     panel.hidden = true;
     root.classList.remove("opened");
     rows.element.focus({ preventScroll: true });

@@ -1,6 +1,7 @@
 // The flow in the steps a newcomer follows, with the protocol beside each.
 
 import { h } from "../kernel/dom.js";
+import { visit } from "../kernel/room.js";
 import { flow, about, watch, changed, subject, left, subscribe, takeToken, bind, unbind, ping, renew, drop, leave } from "./try/flow.js";
 import { subscribeStep, button } from "./try/subscribe.js";
 import { tokenStep, bindStep, receiveStep, codeStep, clock } from "./try/steps.js";
@@ -9,7 +10,7 @@ export function mount(root, path, query) {
   const existing = query.get("subscription");
   if (existing) {
     about(() => Object.assign(flow.draft, { mode: "existing", existing }));
-    history.replaceState(null, "", "/try"); // a reload keeps what was chosen since
+    visit("/try"); // a reload keeps what was chosen since
   }
 
   const form = subscribeStep(run);

@@ -4,6 +4,7 @@
 import { h, fill } from "../kernel/dom.js";
 import { get } from "../kernel/api.js";
 import { on } from "../kernel/stream.js";
+import { visit } from "../kernel/room.js";
 import { time, what } from "../kernel/format.js";
 import { verdicts } from "./why/verdict.js";
 
@@ -32,7 +33,7 @@ export function mount(root, path, query) {
   let turn = 0;
   async function ask(typed) {
     const q = new URLSearchParams(Object.entries(asked).filter(([, value]) => value));
-    if (typed) history.replaceState(null, "", `/why${q.size ? `?${q}` : ""}`);
+    if (typed) visit(`/why${q.size ? `?${q}` : ""}`);
     const mine = ++turn;
     problem.textContent = "";
     if (!q.size) return fill(answer, h("p.empty", null, "Name a subscription, a resource, or both. The timeline leads here from every change."));

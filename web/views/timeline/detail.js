@@ -3,6 +3,7 @@
 import { h, fill, copyButton } from "../../kernel/dom.js";
 import { get, curl } from "../../kernel/api.js";
 import { current } from "../../kernel/stream.js";
+import { inside, again } from "../../kernel/room.js";
 import { jsonTree } from "../../kernel/json.js";
 import { time, bytes, what, numbers } from "../../kernel/format.js";
 import { readStatus } from "../../kernel/notification.js";
@@ -24,7 +25,7 @@ export async function detail(panel, item, { close, walk }) {
     try {
       entry = { ...item, ...(await get(`/mock/journal/${item.seq}`)) };
       // After a restart the same number is another entry.
-      if (entry.time !== item.time) throw new Error("this was before the server was restarted; its frames and bodies are gone");
+      if (entry.time !== item.time) throw new Error(`this was before the ${again}; its frames and bodies are gone`);
     } catch (error) {
       entry = item;
       gone = error.message;
@@ -39,7 +40,7 @@ export async function detail(panel, item, { close, walk }) {
 export const focus = (panel, step) => panel.querySelector(step ? `[data-step="${step}"]` : "h2")?.focus();
 
 /** releaseOf is the FHIR release an entry is of, where it can be known. */
-const releaseOf = (e) => e.release ?? e.http?.path.match(/^\/fhir\/(R\w+)/)?.[1] ?? current()?.subscriptions.find((s) => s.id === e.subscription)?.release;
+const releaseOf = (e) => e.release ?? /^\/fhir\/(R\w+)/.exec(inside(e.http?.path ?? ""))?.[1] ?? current()?.subscriptions.find((s) => s.id === e.subscription)?.release;
 
 /** resource links a reference to what this server holds of it. */
 function resource(reference, fallback) {

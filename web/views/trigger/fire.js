@@ -3,6 +3,7 @@
 import { h, fill, field, copyButton } from "../../kernel/dom.js";
 import { post, curl } from "../../kernel/api.js";
 import { on } from "../../kernel/stream.js";
+import { address } from "../../kernel/room.js";
 import { count, tail, numbers } from "../../kernel/format.js";
 import { editor } from "./editor.js";
 import { kept } from "./kept.js";
@@ -30,7 +31,7 @@ export function fireSection() {
       h("h2", null, "Fire events"),
       boxes.topic, h("div.three", null, boxes.interaction, boxes.count, boxes.interval), boxes.about, boxes.reference, boxes.focus,
       h("div.actions", null, h("button.primary", { type: "submit" }, "Fire"))),
-    h("div.wire", null, h("h3", null, "POST /mock/trigger"), h("div.code", null, command, copyButton("Copy", () => command.textContent)), said));
+    h("div.wire", null, h("h3", null, `POST ${address("/mock/trigger")}`), h("div.code", null, command, copyButton("Copy", () => command.textContent)), said));
 
   function set(name, value) {
     draft[name] = value;

@@ -3,6 +3,7 @@
 import { h, fill, field } from "../../kernel/dom.js";
 import { request } from "../../kernel/api.js";
 import { on, refresh } from "../../kernel/stream.js";
+import { address } from "../../kernel/room.js";
 import { count, ago } from "../../kernel/format.js";
 
 // The slider is logarithmic, from one write a minute to fifty a second.
@@ -103,7 +104,7 @@ export function generatorSection() {
       many.textContent = g.last ? `${count(g.written)} writes, the last ` : "no write yet";
       link.hidden = !g.last;
       if (g.last) {
-        link.href = `/resources/${g.last.reference}`;
+        link.href = address(`/resources/${g.last.reference}`);
         link.textContent = g.last.reference;
         last.textContent = `, ${g.last.note}, ${ago(Date.now() - new Date(g.last.at))}`;
       }

@@ -3,6 +3,7 @@
 import { h, fill, field, copyButton } from "../../kernel/dom.js";
 import { get, request, curl } from "../../kernel/api.js";
 import { on } from "../../kernel/stream.js";
+import { address } from "../../kernel/room.js";
 import { editor } from "./editor.js";
 import { effect } from "./effect.js";
 import { foretold } from "./foretold.js";
@@ -36,7 +37,7 @@ export function writeSection(query) {
       box, h("div.actions", null, save, remove, button("What would it do?", imagine), button("Another example", () => load(true)), note)),
     h("div.wire", null, h("div", { role: "alert" }, issues), setOff, line, h("div.code", null, command, copyButton("Copy", () => command.textContent)), h("div.actions", null, deletion)));
 
-  const path = () => `/fhir/${[draft.release, draft.type, draft.id].filter(Boolean).map(encodeURIComponent).join("/")}`;
+  const path = () => address(`/fhir/${[draft.release, draft.type, draft.id].filter(Boolean).map(encodeURIComponent).join("/")}`);
   const find = async (text = "") => (await get(`/mock/resources?${new URLSearchParams({ release: draft.release, type: draft.type, text, limit: 20 })}`)).resources.filter((r) => !r.deleted);
 
   function set(name, value) {

@@ -4,6 +4,7 @@
 
 import { request, get } from "../../kernel/api.js";
 import { on, current } from "../../kernel/stream.js";
+import { address, stored, again } from "../../kernel/room.js";
 import { readStatus } from "../../kernel/notification.js";
 import { written } from "./resource.js";
 
@@ -31,9 +32,9 @@ export const flow = {
   instance: "",
 };
 const kept = ["draft", "created", "token", "last", "instance"];
-const saved = JSON.parse(sessionStorage.getItem("try") ?? "{}");
+const saved = JSON.parse(sessionStorage.getItem(stored("try")) ?? "{}");
 Object.assign(flow, saved, { draft: { ...flow.draft, ...saved.draft } });
-const save = () => sessionStorage.setItem("try", JSON.stringify(Object.fromEntries(kept.map((key) => [key, flow[key]]))));
+const save = () => sessionStorage.setItem(stored("try"), JSON.stringify(Object.fromEntries(kept.map((key) => [key, flow[key]]))));
 addEventListener("pagehide", save);
 
 let frame;
@@ -55,7 +56,7 @@ export const releases = () => Object.keys(current()?.fhir ?? {}).sort().reverse(
 /** release is that of the subscription the flow is about. */
 export const release = () => (flow.draft.mode === "existing" && current()?.subscriptions.find((s) => s.id === flow.draft.existing)?.release)
   || (releases().includes(flow.draft.release) ? flow.draft.release : releases()[0] ?? "R5");
-export const base = () => `/fhir/${release()}`;
+export const base = () => address(`/fhir/${release()}`);
 export const path = (rest = "") => `${base()}/Subscription/${encodeURIComponent(subject() || "ID")}${rest}`;
 
 let seen = ""; // id of a subscription the state has shown, so that its absence means its end
@@ -65,8 +66,8 @@ on("state", (state) => {
   const restarted = flow.instance && flow.instance !== state.instance;
   flow.instance = state.instance;
   if (id && (restarted || (!there && seen === id))) {
-    flow.gone = there ? `The server was restarted: the token is gone, and Subscription/${id} counts anew.`
-      : `${restarted ? "The server was restarted" : "Deleted, or the room was reset"}: Subscription/${id} and its token are gone. What you typed is still here.`;
+    flow.gone = there ? `The ${again}: the token is gone, and Subscription/${id} counts anew.`
+      : `${restarted ? `The ${again}` : "Deleted, or the room was reset"}: Subscription/${id} and its token are gone. What you typed is still here.`;
     flow.token = flow.last = null;
     flow.count = 0;
     if (!there) flow.created = flow.resource = "";

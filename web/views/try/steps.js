@@ -138,7 +138,7 @@ export function codeStep() {
   const tabs = toggles("Language", languages, () => draft.code, (file) => { draft.code = file; load(); });
   async function load() {
     const file = draft.code;
-    sources[file] ??= await (await fetch(`/ui/samples/${file}`)).text();
+    sources[file] ??= (await request("GET", `/ui/samples/${file}`)).text;
     changed();
   }
   load();

@@ -1,10 +1,11 @@
-package search
+// Package suggest finds the name that a misspelt one was meant to be.
+package suggest
 
 import "strings"
 
-// nearest returns the name with the smallest edit distance to what was written, or
-// "" if none is near.
-func nearest(written string, names []string) string {
+// Nearest returns the name with the smallest edit distance to what was written, in any
+// case. It returns "" if none is near.
+func Nearest(written string, names []string) string {
 	best, least := "", 1+len(written)/3
 	for _, name := range names {
 		if d := distance(strings.ToLower(written), strings.ToLower(name)); d < least || d == least && best == "" {
