@@ -160,7 +160,7 @@ func (s *Server) stopWithTest() {
 				s.t.Logf("log of the process:\n%s", s.Log())
 			}
 		}
-		s.Stop()
+		s.stop()
 	})
 }
 
@@ -169,12 +169,17 @@ func (s *Server) stopWithTest() {
 // not stop, or ends with an error, fails the test.
 func (s *Server) Stop() {
 	s.t.Helper()
+	if !s.life.stopped {
+		s.life.tail = s.journalTail() // the test may fail later
+		s.stop()
+	}
+}
+
+func (s *Server) stop() {
+	s.t.Helper()
 	l := s.life
 	if l.stopped {
 		return
-	}
-	if !s.t.Failed() { // else it was shown, or is shown by the end of the test
-		l.tail = s.journalTail()
 	}
 	l.stopped = true
 	defer l.client.CloseIdleConnections()
@@ -184,8 +189,12 @@ func (s *Server) Stop() {
 		}
 		return
 	}
-	if status, body, err := s.send(http.MethodDelete, s.URL, "", nil); err != nil || status != http.StatusNoContent {
-		s.t.Errorf("testkit: closing the room %s: %d %s %v", s.URL, status, body, err)
+	status, body, err := s.send(http.MethodDelete, s.URL, "", nil)
+	switch {
+	case err != nil:
+		s.t.Errorf("testkit: closing the room: %v", err)
+	case status != http.StatusNoContent:
+		s.t.Errorf("testkit: closing the room %s returned %d: %s", s.URL, status, body)
 	}
 }
 

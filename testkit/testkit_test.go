@@ -415,10 +415,11 @@ func TestStart_TheProcessEndsWithATestProcessThatIsKilled(t *testing.T) {
 func TestStart_LeavesNoGoroutineAndNoFile(t *testing.T) {
 	t.Parallel()
 	if os.Getenv(inChild) != "" {
+		before := goleak.IgnoreCurrent()
 		s := testkit.Start(t)
 		s.Put(admission)
 		s.Stop()
-		goleak.VerifyNone(t, goleak.IgnoreCurrent())
+		goleak.VerifyNone(t, before)
 		return
 	}
 	c := child(t, t.Name())
