@@ -80,7 +80,7 @@ func (c *Client) WantEvent(number int64) {
 }
 `
 
-// whichProgram tells which program the tests of the module ran.
+// whichProgram says which program the tests of the module ran.
 const whichProgram = `package client
 
 import (

@@ -58,7 +58,7 @@ func cached(args ...string) (string, error) {
 			return "", fmt.Errorf("go %s: %w\n%s", strings.Join(args, " "), err, strings.TrimSpace(stderr.String()))
 		}
 		path := trimmed(out)
-		if i := strings.LastIndex(path, ": go"); i >= 0 {
+		if i := strings.LastIndex(path, ": "); i >= 0 { // of go version
 			path = path[:i]
 		}
 		if _, err := os.Stat(path); err == nil && filepath.IsAbs(path) {

@@ -359,7 +359,7 @@ func TestServer_SaysThatTheProcessHasEnded(t *testing.T) {
 			s.Get("Subscription/admission-full")
 		}
 	})
-	for _, want := range []string{"the server has ended", "SIGQUIT"} {
+	for _, want := range []string{"the server has ended (exit status 2)", "goroutine "} {
 		if !strings.Contains(failed.fatal, want) {
 			t.Errorf("want %q in\n%.2000s", want, failed.fatal)
 		}
