@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -254,6 +255,13 @@ func TestHub_CloseRoomClosesItsSocketsOnly(t *testing.T) {
 		late <- conn
 	}()
 	<-upgrading
+	// A client may have its 101 before the hub lists the socket.
+	for h.countIn(closing) < 2 || h.countIn(other) < 1 {
+		if ctx.Err() != nil {
+			t.Fatal("the sockets did not open")
+		}
+		runtime.Gosched()
+	}
 	for room, want := range map[*quietRoom][]string{closing: {"s1", "s2"}, other: {"s1"}} {
 		var ids []string
 		for _, state := range h.sockets(room) {

@@ -36,8 +36,8 @@ func BenchmarkStart(b *testing.B) {
 		var took []time.Duration
 		for b.Loop() {
 			before := time.Now()
-			s := testkit.Start(b)
-			get(b, s.FHIR+"/Subscription/admission-full")
+			s := testkit.StartProcess(b)
+			get(b, s.FHIR.R5+"/Subscription/admission-full")
 			took = append(took, time.Since(before))
 			b.StopTimer()
 			s.Stop()
@@ -67,7 +67,7 @@ func get(b *testing.B, url string) {
 // BenchmarkWrite measures from sending a write to the frame it causes being
 // received. The baseline is a request that does nothing.
 func BenchmarkWrite(b *testing.B) {
-	s := testkit.Start(b)
+	s := testkit.StartProcess(b)
 	stop(b, s)
 	b.Run("baseline=healthz", func(b *testing.B) {
 		for b.Loop() {
@@ -80,7 +80,7 @@ func BenchmarkWrite(b *testing.B) {
 			defer socket.Close()
 			read(b, socket)
 			for b.Loop() {
-				res, err := http.Post(s.FHIR+"/Encounter", "application/fhir+json", strings.NewReader(`{"resourceType":"Encounter","status":"in-progress","subject":{"reference":"Patient/example"}}`))
+				res, err := http.Post(s.FHIR.R5+"/Encounter", "application/fhir+json", strings.NewReader(`{"resourceType":"Encounter","status":"in-progress","subject":{"reference":"Patient/example"}}`))
 				if err != nil {
 					b.Fatal(err)
 				}
@@ -96,7 +96,7 @@ func BenchmarkWrite(b *testing.B) {
 // BenchmarkBind measures from sending bind-with-token to the handshake being
 // received. The baseline is a ping on the same socket.
 func BenchmarkBind(b *testing.B) {
-	s := testkit.Start(b)
+	s := testkit.StartProcess(b)
 	stop(b, s)
 	socket := bind(b, s, "lab-full")
 	read(b, socket)
@@ -130,7 +130,7 @@ func take(b *testing.B, s *testkit.Server, id string) string {
 	var out struct {
 		Parameter []struct{ Name, ValueString string }
 	}
-	s.Post(fmt.Sprintf("%s/Subscription/%s/$get-ws-binding-token", s.FHIR, id), nil, &out)
+	s.Post(fmt.Sprintf("%s/Subscription/%s/$get-ws-binding-token", s.FHIR.R5, id), nil, &out)
 	return out.Parameter[0].ValueString
 }
 

@@ -211,16 +211,16 @@ func (b *browser) accessible(t *testing.T) {
 
 // startPage starts a server and a browser to look at it. The ward of the server is
 // stopped, so that the events are the test's.
-func startPage(t *testing.T, options ...testkit.Option) (*browser, *testkit.Server) {
+func startPage(t *testing.T, options ...testkit.ProcessOption) (*browser, *testkit.Server) {
 	t.Helper()
 	b := startBrowser(t)
-	s := testkit.Start(t, options...)
+	s := testkit.StartProcess(t, options...)
 	quiet(s)
 	return b, s
 }
 
 // openPage starts a server and opens a view of its page.
-func openPage(t *testing.T, path string, options ...testkit.Option) (*browser, *testkit.Server) {
+func openPage(t *testing.T, path string, options ...testkit.ProcessOption) (*browser, *testkit.Server) {
 	t.Helper()
 	b, s := startPage(t, options...)
 	b.open(t, s, path)
@@ -230,7 +230,7 @@ func openPage(t *testing.T, path string, options ...testkit.Option) (*browser, *
 // restart starts a server where one was stopped.
 func restart(t *testing.T, stopped *testkit.Server) *testkit.Server {
 	t.Helper()
-	s := testkit.Start(t, testkit.WithArgs("--listen", stopped.URL[len("http://"):]))
+	s := testkit.StartProcess(t, testkit.WithArgs("--listen", stopped.URL[len("http://"):]))
 	quiet(s)
 	return s
 }
@@ -347,7 +347,7 @@ func (b *browser) harmless(t *testing.T) {
 // page of the server, as the document says.
 func TestQuickstart_BrowserSnippetWorks(t *testing.T) {
 	b, s := startPage(t)
-	s.Post(s.FHIR+"/Subscription", `{"resourceType":"Subscription","status":"requested","topic":"http://example.org/FHIR/R5/SubscriptionTopic/admission","channelType":{"code":"websocket"},"contentType":"application/fhir+json","content":"id-only"}`, nil)
+	s.Post(s.FHIR.R5+"/Subscription", `{"resourceType":"Subscription","status":"requested","topic":"http://example.org/FHIR/R5/SubscriptionTopic/admission","channelType":{"code":"websocket"},"contentType":"application/fhir+json","content":"id-only"}`, nil)
 	snippets := blocks(t, "../docs/quickstart.md", "js")
 	if len(snippets) != 1 {
 		t.Fatalf("got %d snippets, want one", len(snippets))

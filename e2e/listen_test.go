@@ -95,7 +95,7 @@ func quiet(s *testkit.Server) {
 
 func TestListen_RenewsItsTokenBeforeItExpires(t *testing.T) {
 	t.Parallel()
-	s := testkit.Start(t, testkit.WithTokenTTL(2*time.Second))
+	s := testkit.StartProcess(t, testkit.WithTokenTTL(2*time.Second))
 	l := listen(t, s.URL, "--subscription", "task-id-only")
 	// Three handshakes: the first and two renewals.
 	s.AwaitSent("task-id-only", "handshake", 3)
@@ -191,10 +191,11 @@ func startProxy(t *testing.T, target string) *proxy {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &proxy{url: "http://" + listener.Addr().String(), conns: map[net.Conn]struct{}{}}
+	// The proxy has the paths of the server, which may be those of a room.
+	p := &proxy{url: "http://" + listener.Addr().String() + to.Path, conns: map[net.Conn]struct{}{}}
 	reverse := &httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) {
-			r.SetURL(to)
+			r.SetURL(&url.URL{Scheme: to.Scheme, Host: to.Host})
 			r.SetXForwarded() // so that the websocket-url leads through the proxy
 		},
 		ErrorLog: nil,

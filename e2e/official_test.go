@@ -57,7 +57,7 @@ func getJSON(t *testing.T, url string, into any) {
 // must sends a request to the FHIR base of a server, which has to succeed.
 func must(t *testing.T, s *testkit.Server, method, path, body string) {
 	t.Helper()
-	if status, answer := send(t, method, s.FHIR+"/"+path, []byte(body)); status >= 300 {
+	if status, answer := send(t, method, s.FHIR.R5+"/"+path, []byte(body)); status >= 300 {
 		t.Fatalf("%s %s: got %d %v", method, path, status, answer)
 	}
 }
@@ -82,7 +82,7 @@ func put(t *testing.T, s *testkit.Server, resource map[string]any) (int, map[str
 	if err != nil {
 		t.Fatal(err)
 	}
-	return send(t, http.MethodPut, s.FHIR+"/"+resource["resourceType"].(string)+"/"+resource["id"].(string), data)
+	return send(t, http.MethodPut, s.FHIR.R5+"/"+resource["resourceType"].(string)+"/"+resource["id"].(string), data)
 }
 
 // refusedExamples are the official examples a server is right to refuse, with
@@ -225,7 +225,7 @@ func open(t *testing.T, s *testkit.Server, ids ...string) *websocket.Conn {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { socket.Close() })
-	_, answer := send(t, http.MethodPost, s.FHIR+"/Subscription/$get-ws-binding-token?id="+strings.Join(ids, "&id="), nil)
+	_, answer := send(t, http.MethodPost, s.FHIR.R5+"/Subscription/$get-ws-binding-token?id="+strings.Join(ids, "&id="), nil)
 	token := ""
 	for _, p := range answer["parameter"].([]any) {
 		if parameter := p.(map[string]any); parameter["name"] == "token" {
@@ -281,9 +281,9 @@ func TestFrames_OfEveryKindAreValid(t *testing.T) {
 			}
 		}
 		for _, content := range []string{"", "empty", "id-only", "full-resource"} {
-			res, err := http.Get(s.FHIR + "/Subscription/" + id + "/$events?content=" + content)
+			res, err := http.Get(s.FHIR.R5 + "/Subscription/" + id + "/$events?content=" + content)
 			if content == "" {
-				res, err = http.Get(s.FHIR + "/Subscription/" + id + "/$events")
+				res, err = http.Get(s.FHIR.R5 + "/Subscription/" + id + "/$events")
 			}
 			if err != nil {
 				t.Fatal(err)
@@ -294,7 +294,7 @@ func TestFrames_OfEveryKindAreValid(t *testing.T) {
 		}
 	}
 	for _, path := range []string{"metadata", "OperationDefinition/Subscription-get-ws-binding-token", "OperationDefinition/Subscription-status", "OperationDefinition/Subscription-events", "Subscription", "Subscription/admission-full/_history", "Subscription/$status", "Encounter?_count=1", "Encounter?nothing=here", "Nothing/1"} {
-		res, err := http.Get(s.FHIR + "/" + path)
+		res, err := http.Get(s.FHIR.R5 + "/" + path)
 		if err != nil {
 			t.Fatal(err)
 		}

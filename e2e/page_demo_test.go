@@ -15,7 +15,7 @@ func TestDemo_WorksAsWritten(t *testing.T) {
 	t.Parallel()
 	b := startBrowser(t)
 	b.tolerate("net::ERR_")
-	s := testkit.Start(t) // with its ward, as in the demo
+	s := testkit.StartProcess(t) // with its ward, as in the demo
 	commands := blocks(t, "../docs/demo.md", "sh")
 	if len(commands) != 3 || strings.TrimSpace(commands[0]) != "go run ." {
 		t.Fatalf("the demo has the commands %q", commands)

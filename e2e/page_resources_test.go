@@ -83,7 +83,7 @@ func TestPageResources_TurnsThePagesOfALargeType(t *testing.T) {
 	if err := os.WriteFile(file, []byte(`{"resources":[`+strings.Join(resources, ",")+`]}`), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	b, _ := openPage(t, "/resources/Patient", testkit.WithArgs("--seed", file))
+	b, _ := openPage(t, "/resources/Patient", testkit.WithSeed(file))
 	b.sees(t, ".types a", "20,000")
 	b.sees(t, ".ids .hint", "1 to 50 of 20,000")
 	b.do(t, chromedp.Focus(`//button[text()="Older"]`), chromedp.KeyEvent(kb.Enter))
@@ -200,7 +200,7 @@ func TestPageResources_HasATabForEachRelease(t *testing.T) {
 	b.holds(t, `"Four"`)
 	b.accessible(t)
 
-	only := testkit.Start(t, testkit.WithArgs("--release", "R4"))
+	only := testkit.StartProcess(t, testkit.WithArgs("--release", "R4"))
 	quiet(only)
 	b.open(t, only, "/resources")
 	b.sees(t, ".lede", "/fhir/R4")

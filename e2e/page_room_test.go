@@ -24,7 +24,8 @@ func openRoom(t *testing.T, s *testkit.Server, name string) *testkit.Server {
 	}
 	room := *s
 	path := "/rooms/" + name
-	room.URL, room.FHIR, room.WS = s.URL+path, s.URL+path+"/fhir/R5", "ws"+strings.TrimPrefix(s.URL, "http")+path+"/ws"
+	room.URL, room.WS = s.URL+path, "ws"+strings.TrimPrefix(s.URL, "http")+path+"/ws"
+	room.FHIR = testkit.Bases{R5: room.URL + "/fhir/R5", R4B: room.URL + "/fhir/R4B", R4: room.URL + "/fhir/R4"}
 	quiet(&room)
 	return &room
 }
@@ -126,17 +127,17 @@ func TestPageRoom_LeadsNowhereElse(t *testing.T) {
 	b.sees(t, tryTalk, "opening "+room.WS)
 	for name := range samples {
 		b.press(t, name)
-		b.sees(t, trySample, room.FHIR)
+		b.sees(t, trySample, room.FHIR.R5)
 		b.staysIn(t, room)
 	}
 	b.press(t, "curl")
-	b.sees(t, tryJSON, "curl -X PUT "+room.FHIR+"/Subscription/")
+	b.sees(t, tryJSON, "curl -X PUT "+room.FHIR.R5+"/Subscription/")
 	b.staysIn(t, room)
 
 	b.do(t, chromedp.Click(`//nav//a[text()="Timeline"]`))
 	b.chooses(t, "POST /fhir/R5/Encounter")
 	b.sees(t, ".detail", "Request body")
-	if command := b.copies(t, "Copy as curl", ""); !strings.Contains(command, room.FHIR+"/Encounter") {
+	if command := b.copies(t, "Copy as curl", ""); !strings.Contains(command, room.FHIR.R5+"/Encounter") {
 		t.Errorf("the command leads out of the room: %s", command)
 	}
 	b.staysIn(t, room)

@@ -287,7 +287,7 @@ func TestPageTimeline_CopiesWhatRepeatsIt(t *testing.T) {
 func TestPageTimeline_SaysWhatARefusalSays(t *testing.T) {
 	t.Parallel()
 	b, s := startPage(t)
-	res, err := http.Post(s.FHIR+"/Patient", "application/fhir+json", strings.NewReader(`{"resourceType":"Patient","birthDate":7}`))
+	res, err := http.Post(s.FHIR.R5+"/Patient", "application/fhir+json", strings.NewReader(`{"resourceType":"Patient","birthDate":7}`))
 	if err != nil || res.StatusCode < 400 {
 		t.Fatalf("got %v %v, want a refusal", res, err)
 	}

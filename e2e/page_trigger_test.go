@@ -198,7 +198,7 @@ func TestPageTrigger_WritesAndShowsWhatItSetOff(t *testing.T) {
 	b.sees(t, ".effect", "No topic is about Patient")
 	b.do(t, chromedp.Click(`//button[text()="Delete"]`))
 	b.sees(t, ".effect", "Nothing changed")
-	if status, _ := send(t, http.MethodGet, s.FHIR+"/Patient/mateo", nil); status != http.StatusGone {
+	if status, _ := send(t, http.MethodGet, s.FHIR.R5+"/Patient/mateo", nil); status != http.StatusGone {
 		t.Errorf("the resource answers %d after its deletion, want 410", status)
 	}
 	// What was deleted is still in the editor and can be written again.
@@ -323,7 +323,7 @@ func TestPageTrigger_TellsWhatASaveWouldDo(t *testing.T) {
 	b.sees(t, ".effect", "admission-full it gets event 1, sent to 1 socket")
 	b.accessible(t)
 	var stored map[string]any
-	getJSON(t, s.FHIR+"/Encounter/mateo", &stored)
+	getJSON(t, s.FHIR.R5+"/Encounter/mateo", &stored)
 	if stored["status"] != "planned" {
 		t.Errorf("the encounter is %v, want it left alone", stored["status"])
 	}

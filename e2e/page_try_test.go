@@ -38,7 +38,7 @@ func TestPageTry_FromTheFormToAReceivedEvent(t *testing.T) {
 	b.do(t, chromedp.SendKeys(b.fieldOf(t, "id"), "mine", chromedp.ByQuery))
 	b.sees(t, ".wire h3", "PUT /fhir/R5/Subscription/mine")
 	b.press(t, "curl")
-	b.sees(t, tryJSON, "curl -X PUT "+s.FHIR+"/Subscription/mine")
+	b.sees(t, tryJSON, "curl -X PUT "+s.FHIR.R5+"/Subscription/mine")
 	b.press(t, "Subscribe")
 	b.sees(t, ".result", "mine, active")
 
@@ -309,7 +309,7 @@ func TestPageTry_ShowsTheSamplesThatAreTested(t *testing.T) {
 	b.sees(t, ".result", "lab-full, active")
 	for name, sample := range samples {
 		b.press(t, name)
-		b.shows(t, trySample, fetchSample(t, s.URL, sample.file, s.FHIR, "lab-full", 60))
+		b.shows(t, trySample, fetchSample(t, s.URL, sample.file, s.FHIR.R5, "lab-full", 60))
 	}
 }
 

@@ -183,8 +183,8 @@ func TestProgram_StopsInGoodOrder(t *testing.T) {
 
 func TestProgram_AnnouncesItsPublicURL(t *testing.T) {
 	t.Parallel()
-	s := testkit.Start(t, testkit.WithArgs("--public-url", "https://fhir.example.org/dev/"))
-	if s.FHIR != "https://fhir.example.org/dev/fhir/R5" || s.WS != "wss://fhir.example.org/dev/ws" {
-		t.Errorf("got %s and %s, want the public ones", s.FHIR, s.WS)
+	s := testkit.StartProcess(t, testkit.WithArgs("--public-url", "https://fhir.example.org/dev/"))
+	if s.FHIR.R5 != "https://fhir.example.org/dev/fhir/R5" || s.WS != "wss://fhir.example.org/dev/ws" {
+		t.Errorf("got %s and %s, want the public ones", s.FHIR.R5, s.WS)
 	}
 }

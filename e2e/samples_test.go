@@ -206,7 +206,7 @@ func TestSamples_MissNothing(t *testing.T) {
 			l.says("event #5 ")
 
 			// A subscription that is gone is not asked for for ever.
-			remove(t, s.FHIR+"/Subscription/"+id)
+			remove(t, s.FHIR.R5+"/Subscription/"+id)
 			revokeAll(t, s)
 			ended := make(chan struct{})
 			go func() { _ = l.command.Wait(); close(ended) }()
@@ -259,10 +259,10 @@ func TestSamples_RenewTheirTokenAndNoticeSilence(t *testing.T) {
 	for name, sample := range samples {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := testkit.Start(t, testkit.WithTokenTTL(2*time.Second))
+			s := testkit.StartProcess(t, testkit.WithTokenTTL(2*time.Second))
 			quiet(s)
 			folder := t.TempDir()
-			l := startSample(t, sample.run(t, folder, fetchSample(t, s.URL, sample.file, s.FHIR, "task-id-only", 0)))
+			l := startSample(t, sample.run(t, folder, fetchSample(t, s.URL, sample.file, s.FHIR.R5, "task-id-only", 0)))
 			s.AwaitSent("task-id-only", "handshake", 3) // the first and two renewals
 			if text := l.String(); strings.Contains(text, "trying again") {
 				t.Errorf("the client had to reconnect:\n%s", text)
@@ -271,7 +271,7 @@ func TestSamples_RenewTheirTokenAndNoticeSilence(t *testing.T) {
 			// believes that there is one each second. Renewals would be heard.
 			s2 := testkit.Start(t)
 			quiet(s2)
-			silent := startSample(t, sample.run(t, t.TempDir(), fetchSample(t, s2.URL, sample.file, s2.FHIR, "task-id-only", 1)))
+			silent := startSample(t, sample.run(t, t.TempDir(), fetchSample(t, s2.URL, sample.file, s2.FHIR.R5, "task-id-only", 1)))
 			silent.says("trying again")
 			s2.AwaitSent("task-id-only", "handshake", 2)
 		})

@@ -26,7 +26,7 @@ func TestTopicsDocument_IsTrue(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := testkit.Start(t, testkit.WithArgs("--seed", "none"))
+	s := testkit.Start(t, testkit.WithoutSeed())
 	var now strings.Builder
 	said, outputs := "", 0
 	abbreviations := "" // which hold for all that follows

@@ -2,6 +2,6 @@
 
 package testkit
 
-// raceDetector tells whether the test runs with the race detector; then the
+// raceDetector reports whether the test runs with the race detector; then the
 // server does too.
 const raceDetector = false

@@ -1,42 +1,51 @@
 package testkit_test
 
 import (
-	"encoding/json"
 	"fmt"
-	"net/http"
 	"runtime"
+	"strings"
 	"testing"
 )
 
-// failing is a test that notes its failure instead of having it.
-type failing struct {
+// spy is a test that notes its failure instead of having it.
+type spy struct {
 	testing.TB
-	text string
+	failed   bool
+	fatal    string
+	logged   strings.Builder
+	cleanups []func()
 }
 
-func (f *failing) Helper()        {}
-func (f *failing) Cleanup(func()) {}
-func (f *failing) Fatalf(format string, args ...any) {
-	f.text = fmt.Sprintf(format, args...)
+func (s *spy) Helper()          {}
+func (s *spy) Cleanup(f func()) { s.cleanups = append(s.cleanups, f) }
+func (s *spy) Failed() bool     { return s.failed }
+func (s *spy) Logf(format string, args ...any) {
+	fmt.Fprintf(&s.logged, format+"\n", args...)
+}
+
+func (s *spy) Errorf(format string, args ...any) {
+	s.failed = true
+	s.Logf(format, args...)
+}
+
+func (s *spy) Fatalf(format string, args ...any) {
+	s.failed = true
+	s.fatal = fmt.Sprintf(format, args...)
 	runtime.Goexit()
 }
 
-func token(t *testing.T, res *http.Response) string {
+// spyOn runs a test to its end, with what it left to clean up.
+func spyOn(t *testing.T, test func(t testing.TB)) *spy {
 	t.Helper()
-	var out struct {
-		Parameter []struct {
-			Name        string `json:"name"`
-			ValueString string `json:"valueString"`
-		} `json:"parameter"`
+	s := &spy{TB: t}
+	run := func(f func()) {
+		done := make(chan struct{})
+		go func() { defer close(done); f() }()
+		<-done
 	}
-	if err := json.NewDecoder(res.Body).Decode(&out); err != nil {
-		t.Fatal(err)
+	run(func() { test(s) })
+	for i := len(s.cleanups) - 1; i >= 0; i-- {
+		run(s.cleanups[i])
 	}
-	for _, p := range out.Parameter {
-		if p.Name == "token" {
-			return p.ValueString
-		}
-	}
-	t.Fatalf("no token in the answer %s", res.Status)
-	return ""
+	return s
 }

@@ -1,242 +1,219 @@
-// Package testkit starts a signalfhir server for one test and stops it with the
-// test:
+// Package testkit gives each test a signalfhir server of its own:
 //
 //	s := testkit.Start(t)
-//	client := myclient.New(s.FHIR)          // http://127.0.0.1:PORT/fhir/R5
-//	client.Bind("admission-id-only")        // seeded
+//	client := myclient.New(s.FHIR.R5)       // http://127.0.0.1:PORT/rooms/NAME/fhir/R5
+//	client.Bind("admission-id-only")        // a subscription of the built-in seed
 //	s.AwaitBound("admission-id-only", 1)    // no sleeping
 //	s.Trigger(testkit.Trigger{Subscription: "admission-id-only"})
 //
-// The server is the real program in a process of its own, so a test meets what
-// users meet, and any number run in parallel without seeing each other. It is
-// built once per test process, with the race detector where the test has it; set
-// SIGNALFHIR_BIN to use a program that is built already. When the test fails, the
-// server's log is shown with it.
+// [Start] runs the program once per test process and opens a room for the test: its
+// own resources, topics, subscriptions, tokens, sockets and journal. A room costs
+// milliseconds, so tests run in parallel. [StartProcess] runs a separate process, for
+// a test that needs other options of the program, or stops it.
+//
+// The helpers of [Server] fail the test if the server refuses a request. A test that
+// fails shows the last entries of its journal. No helper sleeps.
+//
+// The program is the one that [Program] finds. It ends with the test process, even
+// with one that is killed, and leaves no file behind.
 package testkit
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"runtime"
+	"regexp"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
 
-// Server is a running server.
+// Server is a server as a test sees it: a room of the shared process, or a process of
+// its own. The fields are what a client is configured with.
+//
+// The helpers call Fatal of the test, so they must be called from its goroutine.
 type Server struct {
-	URL  string // root, http://127.0.0.1:PORT
-	FHIR string // FHIR base of R5
-	WS   string // socket address
-	PID  int
+	URL  string // root, below which the page and the control API are too
+	FHIR Bases  // FHIR bases
+	WS   string // address of the socket
+	PID  int    // of the process
 
 	t       testing.TB
-	command *exec.Cmd
-	stdin   io.Closer
-	log     *log
-	stopped bool
+	release Release // chosen with On; "" is R5, where one is needed
+	life    *life
 }
 
-// Option changes how a server is started.
-type Option func(*exec.Cmd)
+// Bases are the FHIR bases of a server by release. A base that is not offered is
+// empty.
+type Bases struct{ R5, R4B, R4 string }
 
-// WithArgs adds arguments of the program.
-func WithArgs(args ...string) Option {
-	return func(c *exec.Cmd) { c.Args = append(c.Args, args...) }
-}
+// Release is a release of FHIR.
+type Release string
 
-// WithSeed starts with another seed file than the built-in one.
-func WithSeed(file string) Option { return WithArgs("--seed", file) }
-
-// WithoutSeed starts with an empty room.
-func WithoutSeed() Option { return WithArgs("--seed", "none") }
-
-// WithTokenTTL sets the lifetime of binding tokens.
-func WithTokenTTL(d time.Duration) Option { return WithArgs("--token-ttl", d.String()) }
-
-// How long a start and a stop may take before the test fails.
+// The releases that the server offers.
 const (
-	startPatience = 30 * time.Second
-	stopPatience  = 5 * time.Second
+	R5  Release = "R5"
+	R4B Release = "R4B"
+	R4  Release = "R4"
 )
 
-// Start runs a server on a free port until the test ends. It fails the test
-// where the server does not start.
+// life is what every view of a server shares.
+type life struct {
+	process *process
+	shared  bool         // process belongs to other tests too: only the room ends
+	client  *http.Client // has connections of its own, which end with the server
+	stopped bool
+	tail    string // of the journal when the server was stopped
+}
+
+// On returns the same server, with helpers that use the base of another release than
+// R5:
+//
+//	s.On(testkit.R4).Put(patient)
+func (s *Server) On(r Release) *Server {
+	view := *s
+	view.release = r
+	return &view
+}
+
+func (s *Server) base() string {
+	s.t.Helper()
+	bases := map[Release]string{"": s.FHIR.R5, R5: s.FHIR.R5, R4B: s.FHIR.R4B, R4: s.FHIR.R4}
+	base := bases[s.release]
+	if base == "" {
+		s.t.Fatalf("testkit: the server at %s offers no base %q", s.URL, s.release)
+	}
+	return base
+}
+
+// Start opens a room in the process that the tests of this test process share, and
+// closes it when the test ends.
 func Start(t testing.TB, options ...Option) *Server {
 	t.Helper()
-	program, err := Program()
+	settings := map[string]any{}
+	for _, o := range options {
+		if err := o.room(settings); err != nil {
+			t.Fatalf("testkit: %v", err)
+		}
+	}
+	p, err := shared()
 	if err != nil {
 		t.Fatalf("testkit: %v", err)
 	}
-	s := &Server{t: t, log: &log{}}
-	s.command = exec.Command(program, "serve", "--listen", "127.0.0.1:0", "--ready-json", "--exit-on-stdin-close", "--log-level", "debug")
-	s.command.Stderr = s.log
-	for _, option := range options {
-		option(s.command)
-	}
-	stdout, err := s.command.StdoutPipe()
-	if err != nil {
-		t.Fatalf("testkit: %v", err)
-	}
-	if s.stdin, err = s.command.StdinPipe(); err != nil {
-		t.Fatalf("testkit: %v", err)
-	}
-	if err := s.command.Start(); err != nil {
-		t.Fatalf("testkit: the server does not start: %v", err)
-	}
-	t.Cleanup(func() {
-		s.Stop()
-		if t.Failed() {
-			t.Logf("log of the server at %s:\n%s", s.URL, s.log)
-		}
-	})
-
-	// The program prints one line and nothing after it; reading on until the end
-	// proves that.
-	lines := make(chan string, 1)
-	go func() {
-		line, _ := bufio.NewReader(stdout).ReadString('\n')
-		lines <- line
-	}()
-	select {
-	case line := <-lines:
-		var ready struct {
-			URL  string            `json:"url"`
-			FHIR map[string]string `json:"fhir"`
-			WS   string            `json:"ws"`
-			PID  int               `json:"pid"`
-		}
-		if err := json.Unmarshal([]byte(line), &ready); err != nil {
-			// It has ended, or is about to; only then the log has its last words.
-			s.stopped = true
-			s.stdin.Close()
-			_ = s.command.Wait()
-			t.Fatalf("testkit: the server did not become ready; it said %q\n%s", line, s.log)
-		}
-		s.URL, s.FHIR, s.WS, s.PID = ready.URL, ready.FHIR["R5"], ready.WS, ready.PID
-	case <-time.After(startPatience):
-		t.Fatalf("testkit: the server was not ready after %s\n%s", startPatience, s.log)
-	}
+	s := newServer(t, p)
+	s.life.shared = true
+	var room ready
+	s.do(http.MethodPut, p.ready.URL+"/rooms/"+roomName(t), "application/json", encode(t, settings), &room)
+	s.use(room)
+	s.stopWithTest()
 	return s
 }
 
-// Stop stops the server, as the end of the test does by itself. A server that
-// does not stop, or ends with an error, fails the test.
+// StartProcess runs a separate process until the test ends. Its server has the default
+// room only.
+func StartProcess(t testing.TB, options ...ProcessOption) *Server {
+	t.Helper()
+	args := []string{"--log-level", "debug"}
+	for _, o := range options {
+		args = o.process(args)
+	}
+	p, err := startProcess(args...)
+	if err != nil {
+		t.Fatalf("testkit: %v", err)
+	}
+	s := newServer(t, p)
+	s.use(p.ready)
+	s.stopWithTest()
+	return s
+}
+
+// newServer returns a server without addresses.
+func newServer(t testing.TB, p *process) *Server {
+	// The zero Transport uses no proxy.
+	return &Server{t: t, life: &life{process: p, client: &http.Client{Transport: &http.Transport{}}}}
+}
+
+func (s *Server) use(r ready) { s.URL, s.FHIR, s.WS, s.PID = r.URL, r.FHIR, r.WS, r.PID }
+
+// rooms counts the rooms that were opened, to name them.
+var rooms atomic.Int64
+
+var notInName = regexp.MustCompile(`[^A-Za-z0-9._-]+`)
+
+// roomName returns a name that says which test has the room. No other room of the
+// process has it.
+func roomName(t testing.TB) string {
+	const longest = 48 // a name has 64 characters at most
+	name := notInName.ReplaceAllString(t.Name(), "-")
+	return fmt.Sprintf("%.*s-%d", longest, name, rooms.Add(1))
+}
+
+func (s *Server) stopWithTest() {
+	s.t.Cleanup(func() {
+		s.t.Helper()
+		if s.t.Failed() {
+			s.t.Logf("journal of %s:\n%s", s.URL, s.journalTail())
+			if !s.life.shared {
+				s.t.Logf("log of the process:\n%s", s.Log())
+			}
+		}
+		s.stop()
+	})
+}
+
+// Stop stops the server, as the end of the test does by itself. It closes the room, or
+// ends the process of [StartProcess]. Sockets are closed with 1001. A process that does
+// not stop, or ends with an error, fails the test.
 func (s *Server) Stop() {
 	s.t.Helper()
-	if s.stopped {
+	if !s.life.stopped {
+		s.life.tail = s.journalTail() // the test may fail later
+		s.stop()
+	}
+}
+
+func (s *Server) stop() {
+	s.t.Helper()
+	l := s.life
+	if l.stopped {
 		return
 	}
-	s.stopped = true
-	s.stdin.Close()
-	ended := make(chan error, 1)
-	go func() { ended <- s.command.Wait() }()
-	select {
-	case err := <-ended:
-		if err != nil {
-			s.t.Errorf("testkit: the server ended with %v\n%s", err, s.log)
+	l.stopped = true
+	defer l.client.CloseIdleConnections()
+	if !l.shared {
+		if err := l.process.stop(); err != nil {
+			s.t.Errorf("testkit: %v", err)
 		}
-	case <-time.After(stopPatience):
-		_ = s.command.Process.Kill()
-		<-ended
-		s.t.Errorf("testkit: the server did not stop within %s\n%s", stopPatience, s.log)
+		return
+	}
+	status, body, err := s.send(http.MethodDelete, s.URL, "", nil)
+	switch {
+	case err != nil:
+		s.t.Errorf("testkit: closing the room: %v", err)
+	case status != http.StatusNoContent:
+		s.t.Errorf("testkit: closing the room %s returned %d: %s", s.URL, status, body)
 	}
 }
 
-// Log is what the server has logged so far.
-func (s *Server) Log() string { return s.log.String() }
+// Log returns the end of what the process has logged. With [Start] that is the process
+// of all tests, which only logs warnings.
+func (s *Server) Log() string { return s.life.process.log() }
 
-// Reset takes the server back to its seed.
-func (s *Server) Reset() {
-	s.t.Helper()
-	s.control("reset", nil, nil)
-}
-
-// AwaitBound waits until at least count sockets are bound to a subscription, or
-// with count 0 until none is.
-func (s *Server) AwaitBound(subscription string, count int) {
-	s.t.Helper()
-	s.control("await", map[string]any{"bound": map[string]any{"subscription": subscription, "count": count}}, nil)
-}
-
-// AwaitSent waits until count notifications of a type (handshake, heartbeat,
-// event-notification) were sent for a subscription.
-func (s *Server) AwaitSent(subscription, kind string, count int) {
-	s.t.Helper()
-	s.control("await", map[string]any{"sent": map[string]any{"subscription": subscription, "type": kind, "count": count}}, nil)
-}
-
-// Trigger describes synthetic events: of a topic, for every subscription on it,
-// or of one subscription.
-type Trigger struct {
-	Topic        string `json:"topic,omitempty"`
-	Subscription string `json:"subscription,omitempty"`
-	Focus        any    `json:"focus,omitempty"`       // a resource; made up where there is none
-	Reference    string `json:"reference,omitempty"`   // or a reference, "Encounter/1"
-	Interaction  string `json:"interaction,omitempty"` // create, update or delete
-	Count        int    `json:"count,omitempty"`
-	Interval     string `json:"interval,omitempty"` // between events, "250ms"
-}
-
-// Event is one event a trigger made.
-type Event struct {
-	Subscription string `json:"subscription"`
-	Number       int64  `json:"number"`
-}
-
-// Trigger fires synthetic events and answers those that were made at once.
-func (s *Server) Trigger(t Trigger) []Event {
-	s.t.Helper()
-	var out struct{ Events []Event }
-	s.control("trigger", t, &out)
-	return out.Events
-}
-
-// Create stores a resource, given as a value to encode or as JSON text, and
-// answers it as stored.
-func (s *Server) Create(resource any) map[string]any {
-	s.t.Helper()
-	data := encode(s.t, resource)
-	var typed struct {
-		ResourceType string `json:"resourceType"`
-	}
-	if err := json.Unmarshal(data, &typed); err != nil || typed.ResourceType == "" {
-		s.t.Fatalf("testkit: Create takes a resource with a resourceType, got %s", data)
-	}
-	var stored map[string]any
-	s.post(s.FHIR+"/"+typed.ResourceType, "application/fhir+json", data, &stored)
-	return stored
-}
-
-// Post sends a value, JSON text or nothing (nil) to an address of the server,
-// such as an operation, and reads the answer into out, which may be nil.
+// Post sends a value, JSON text or nothing (nil) to an address of the server, such as
+// an operation, and reads the response into out, which may be nil.
 func (s *Server) Post(address string, in, out any) {
 	s.t.Helper()
 	var data []byte
 	if in != nil {
 		data = encode(s.t, in)
 	}
-	s.post(address, "application/fhir+json", data, out)
+	s.do(http.MethodPost, address, "application/fhir+json", data, out)
 }
 
-func (s *Server) control(route string, in, out any) {
-	s.t.Helper()
-	var data []byte
-	if in != nil {
-		data = encode(s.t, in)
-	}
-	s.post(s.URL+"/mock/"+route, "application/json", data, out)
-}
-
+// encode returns a value as JSON. Text and bytes are JSON already.
 func encode(t testing.TB, v any) []byte {
 	t.Helper()
 	switch v := v.(type) {
@@ -252,72 +229,57 @@ func encode(t testing.TB, v any) []byte {
 	return data
 }
 
-func (s *Server) post(address, kind string, data []byte, out any) {
+// do sends a request and reads the response into out, which may be nil. A refusal fails
+// the test.
+func (s *Server) do(method, address, kind string, data []byte, out any) {
 	s.t.Helper()
-	res, err := http.Post(address, kind, bytes.NewReader(data))
-	if err != nil {
+	status, body, err := s.send(method, address, kind, data)
+	switch {
+	case err != nil:
 		s.t.Fatalf("testkit: %v", err)
+	case status >= 300:
+		s.t.Fatalf("testkit: %s %s returned %d: %s", method, address, status, body)
+	case out == nil:
+		return
+	}
+	if err := json.Unmarshal(body, out); err != nil {
+		s.t.Fatalf("testkit: %s %s returned %s: %v", method, address, body, err)
+	}
+}
+
+// send sends a request. It returns an error if there is no response.
+func (s *Server) send(method, address, kind string, data []byte) (status int, body []byte, err error) {
+	req, err := http.NewRequest(method, address, bytes.NewReader(data))
+	if err != nil {
+		return 0, nil, err
+	}
+	if kind != "" {
+		req.Header.Set("Content-Type", kind)
+	}
+	res, err := s.life.client.Do(req)
+	if err != nil {
+		return 0, nil, fmt.Errorf("%w\n%s", err, s.life.process.condition())
 	}
 	defer res.Body.Close()
-	body, err := io.ReadAll(res.Body)
+	body, err = io.ReadAll(res.Body)
 	if err != nil {
-		s.t.Fatalf("testkit: reading the answer of %s: %v", address, err)
+		return 0, nil, fmt.Errorf("reading the response of %s %s: %w\n%s", method, address, err, s.life.process.condition())
 	}
-	if res.StatusCode >= 300 {
-		s.t.Fatalf("testkit: %s answered %s: %s", address, res.Status, body)
-	}
-	if out != nil {
-		if err := json.Unmarshal(body, out); err != nil {
-			s.t.Fatalf("testkit: %s answered %s: %v", address, body, err)
-		}
-	}
+	return res.StatusCode, body, nil
 }
 
-// Program is the path of the program that [Start] runs. It is built where it is
-// not there yet.
-func Program() (string, error) { return build() }
-
-// build makes the program, once for the process.
-var build = sync.OnceValues(func() (string, error) {
-	if program := os.Getenv("SIGNALFHIR_BIN"); program != "" {
-		return program, nil
+// control calls the control API.
+func (s *Server) control(method, route string, in, out any) {
+	s.t.Helper()
+	var data []byte
+	if in != nil {
+		data = encode(s.t, in)
 	}
-	folder, err := os.MkdirTemp("", "signalfhir-testkit-")
-	if err != nil {
-		return "", err
-	}
-	program := filepath.Join(folder, "signalfhir")
-	if runtime.GOOS == "windows" {
-		program += ".exe"
-	}
-	args := []string{"build", "-o", program}
-	if raceDetector {
-		args = append(args, "-race")
-	}
-	out, err := exec.Command("go", append(args, "signalfhir")...).CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("building the server: %w\n%s", err, strings.TrimSpace(string(out)))
-	}
-	if _, err := os.Stat(program); err != nil {
-		return "", errors.New("go build made no program")
-	}
-	return program, nil
-})
-
-// log gathers what the server writes.
-type log struct {
-	mu  sync.Mutex // guards buf
-	buf bytes.Buffer
+	s.do(method, s.URL+"/mock/"+route, "application/json", data, out)
 }
 
-func (l *log) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.Write(p)
-}
+// awaitPatience is how long the server waits before it fails the test. It is only that
+// long on a machine that is overloaded.
+const awaitPatience = 30 * time.Second
 
-func (l *log) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.String()
-}
+func trimmed(b []byte) string { return strings.TrimSpace(string(b)) }

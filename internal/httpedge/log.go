@@ -12,17 +12,20 @@ import (
 	"signalfhir/internal/token"
 )
 
-// Log writes one line per request and has errors answered. Sockets log for themselves:
-// their request ends only with the socket.
+// Log counts requests, writes a line for each, and has errors answered. It leaves out
+// sockets, which log for themselves: their request ends with the socket. A refused upgrade
+// is a request like others.
 func (e *Edge) Log() echo.MiddlewareFunc {
 	return middleware.RequestLoggerWithConfig(middleware.RequestLoggerConfig{
-		Skipper:     func(c echo.Context) bool { return NeedsOf(c).Socket },
 		LogStatus:   true,
 		LogMethod:   true,
 		LogLatency:  true,
 		LogError:    true,
 		HandleError: true,
 		LogValuesFunc: func(c echo.Context, v middleware.RequestLoggerValues) error {
+			if NeedsOf(c).Socket && v.Status < http.StatusBadRequest {
+				return nil
+			}
 			e.options.Counted(v.Method, v.Status)
 			level := slog.LevelDebug
 			if v.Status >= http.StatusInternalServerError {

@@ -56,7 +56,7 @@ func (f *FHIR) Bundle(r *Request) (*Response, error) {
 			responses = append(responses, f.serveEntry(r, e))
 		}
 	}
-	return &Response{http.StatusOK, fhir.EncodeResponses(r.Room.NewID(), kind+"-response", r.Room.Clock().Now(), responses)}, nil
+	return &Response{Status: http.StatusOK, Body: fhir.EncodeResponses(r.Room.NewID(), kind+"-response", r.Room.Clock().Now(), responses)}, nil
 }
 
 // readEntries reads the requests of a bundle. It reports everything that is wrong

@@ -50,7 +50,7 @@ func (f *FHIR) Search(r *Request) (*Response, error) {
 			result.Links = append(result.Links, fhir.Link{Relation: relation, URL: Link(address, params)})
 		}
 	}
-	return &Response{http.StatusOK, r.Release.EncodeSearchset(result)}, nil
+	return &Response{Status: http.StatusOK, Body: r.Release.EncodeSearchset(result)}, nil
 }
 
 // form reads the parameters of a search by POST, those of the query included.
@@ -122,7 +122,7 @@ func (f *FHIR) History(r *Request) (*Response, error) {
 	for _, e := range entries {
 		h.Entries = append(h.Entries, historyEntry(e.Type, e.ID, e.Version))
 	}
-	return &Response{http.StatusOK, r.Release.EncodeHistory(h)}, nil
+	return &Response{Status: http.StatusOK, Body: r.Release.EncodeHistory(h)}, nil
 }
 
 func historyEntry(typ, id string, v store.Version) fhir.HistoryEntry {

@@ -18,7 +18,7 @@ func (f *FHIR) Read(r *Request) (*Response, error) {
 	}
 	if r.Type == "OperationDefinition" {
 		if body, ok := r.Release.OperationDefinition(r.ID); ok {
-			return &Response{http.StatusOK, body}, nil
+			return &Response{Status: http.StatusOK, Body: body}, nil
 		}
 	}
 	res, err := r.Base.Read(r.Type, r.ID)
@@ -43,7 +43,7 @@ func stored(r *Request, res *fhir.Resource) *Response {
 	if notModified(r.Header, res) {
 		return &Response{Status: http.StatusNotModified}
 	}
-	return &Response{http.StatusOK, res.JSON}
+	return &Response{Status: http.StatusOK, Body: res.JSON}
 }
 
 // notModified reports whether the client has a resource, as far as it says so (RFC
@@ -110,5 +110,5 @@ func (f *FHIR) Metadata(r *Request) (*Response, error) {
 		}
 		capability.Resources = append(capability.Resources, resource)
 	}
-	return &Response{http.StatusOK, r.Release.CapabilityStatement(capability)}, nil
+	return &Response{Status: http.StatusOK, Body: r.Release.CapabilityStatement(capability)}, nil
 }

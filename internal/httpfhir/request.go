@@ -245,7 +245,7 @@ func (f *FHIR) Lenient(r *Request, what string) {
 
 // Outcome returns a response that is an OperationOutcome.
 func Outcome(status int, issues []fhir.Issue) *Response {
-	return &Response{status, fhir.EncodeOutcome(issues)}
+	return &Response{Status: status, Body: fhir.EncodeOutcome(issues)}
 }
 
 // RefuseOperations refuses an operation at an address below a base that is not a

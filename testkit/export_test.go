@@ -1,0 +1,4 @@
+package testkit
+
+// Find finds the program anew.
+var Find = find
