@@ -5,6 +5,7 @@ import (
 	_ "embed"
 	"encoding/json"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 
@@ -14,38 +15,61 @@ import (
 	"signalfhir/internal/httpedge"
 )
 
-// openapi describes the routes below /mock and /rooms. Each answer has in it the
-// addresses of its room in the place of these:
-//
-//	http://room.example    root URL of the room
-//	http://server.example  root URL of the server
-//	0.0.0                  version of the server
+// openapi describes the routes below /mock and /rooms. Each response has the root URL of
+// its room in the place of http://room.example, and the version of the server in the place
+// of 0.0.0.
 //
 //go:embed openapi.json
 var openapi []byte
 
-// OpenAPI serves GET /mock/openapi.json. The addresses in it are absolute: a relative one
-// could not lead from every room to /rooms, and clients disagree on how a path is
-// appended to it.
+// description is the description as it is served.
+type description struct {
+	document []byte
+	index    []indexed // the routes without a parameter in the path, in order
+}
+
+// described returns the description in the default room and in others. No other room has
+// /rooms: rooms are not inside each other.
+var described = sync.OnceValues(func() (inDefault, inOther description) {
+	document, err := fhir.Parse(openapi)
+	if err != nil {
+		panic("httpmock: openapi.json: " + err.Error()) // it is part of the program
+	}
+	inDefault = description{openapi, index(document)}
+	paths := document.Object("paths")
+	for _, path := range paths.Names() {
+		if path == "/rooms" || strings.HasPrefix(path, "/rooms/") {
+			paths.Delete(path)
+		}
+	}
+	return inDefault, description{document.AppendJSON(nil), index(document)}
+})
+
+// descriptionFor returns the description in the room of a request.
+func descriptionFor(c echo.Context) description {
+	inDefault, inOther := described()
+	if httpedge.Path(c) == "" {
+		return inDefault
+	}
+	return inOther
+}
+
+// OpenAPI serves GET /mock/openapi.json. The addresses in it are absolute: clients
+// disagree on how a path is appended to a relative one.
 func (m *Mock) OpenAPI(c echo.Context) error {
 	if err := takesNothing(c); err != nil {
 		return err
 	}
-	room := httpedge.Root(c)
-	description := openapi
-	for placeholder, value := range map[string]string{
-		"http://room.example":   room,
-		"http://server.example": strings.TrimSuffix(room, httpedge.Path(c)),
-		"0.0.0":                 m.options.Version,
-	} {
+	document := descriptionFor(c).document
+	for placeholder, value := range map[string]string{"http://room.example": httpedge.Root(c), "0.0.0": m.options.Version} {
 		quoted, err := json.Marshal(value)
 		if err != nil {
 			return err
 		}
-		description = bytes.ReplaceAll(description, []byte(`"`+placeholder+`"`), quoted)
+		document = bytes.ReplaceAll(document, []byte(`"`+placeholder+`"`), quoted)
 	}
 	c.Response().Header().Set("Cache-Control", "no-store")
-	return c.Blob(http.StatusOK, "application/json", description)
+	return c.Blob(http.StatusOK, "application/json", document)
 }
 
 // indexed is a route as the index has it.
@@ -55,14 +79,10 @@ type indexed struct {
 	Summary string `json:"summary"`
 }
 
-// routes reads the description: its routes without a parameter in the path, in order.
-var routes = sync.OnceValues(func() ([]indexed, error) {
-	description, err := fhir.Parse(openapi)
-	if err != nil {
-		return nil, err
-	}
+// index lists the routes of a description that have no parameter in the path, in order.
+func index(document *fhir.Object) []indexed {
 	var list []indexed
-	paths := description.Object("paths")
+	paths := document.Object("paths")
 	for _, path := range paths.Names() {
 		if strings.Contains(path, "{") {
 			continue
@@ -73,26 +93,18 @@ var routes = sync.OnceValues(func() ([]indexed, error) {
 			}
 		}
 	}
-	return list, nil
-})
+	return list
+}
 
 // Index serves GET /mock: where the description of the routes is, and the main routes.
 func (m *Mock) Index(c echo.Context) error {
 	if err := takesNothing(c); err != nil {
 		return err
 	}
-	known, refused := routes()
-	if refused != nil {
-		return refused
-	}
 	room := httpedge.Root(c)
-	list := make([]indexed, len(known))
-	for i, r := range known {
-		root := room
-		if strings.HasPrefix(r.URL, "/rooms") { // which no room has
-			root = strings.TrimSuffix(room, httpedge.Path(c))
-		}
-		list[i] = indexed{r.Method, root + r.URL, r.Summary}
+	list := slices.Clone(descriptionFor(c).index)
+	for i := range list {
+		list[i].URL = room + list[i].URL
 	}
 	return writeJSON(c, struct {
 		About   string    `json:"about"`
