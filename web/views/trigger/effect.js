@@ -6,6 +6,7 @@ import { on } from "../../kernel/stream.js";
 import { tail, numbers } from "../../kernel/format.js";
 
 const most = 2000; // entries looked at for one write
+const grace = 200; // ms in which what a request caused follows it on the stream
 
 /**
  * effect shows what writes set off in element. begin(method, path) comes before a
@@ -15,20 +16,28 @@ export function effect(element) {
   let write = {};
 
   function note(entry) {
-    const { entries = [], mine, method, path } = write;
-    if (mine ? !mine.some((e) => concerns(entry, e)) : entries.length === most) return;
+    const { entries = [], settled, mine, method, path } = write;
+    if (settled ? !mine.some((e) => concerns(entry, e)) : entries.length === most) return;
     entries.push(entry);
-    // The server notes a request when all it decided is noted.
-    if (entry.http?.method === method && entry.http?.path === path) write.until ??= entries.length;
+    // A request comes before what it caused.
+    if (!write.from && entry.http?.method === method && entry.http?.path === path) {
+      const begun = write;
+      write.from = entries.length;
+      setTimeout(() => {
+        begun.over = true;
+        if (begun === write) draw();
+      }, grace);
+    }
     draw();
   }
 
   /** decisions are the entries that belong to the write: from its change on, up to the next. */
-  function decisions({ entries, until, reference }) {
-    const past = entries.slice(0, until);
-    const from = past.findLastIndex((e) => e.kind === "change" && e.resource === reference);
-    const to = past.findIndex((e, i) => i > from && e.kind === "change");
-    return from < 0 ? [] : past.slice(from, to < 0 ? until : to).filter((e) => e.resource === reference && e.type !== "trigger");
+  function decisions({ entries, from, reference }) {
+    const caused = entries.slice(from);
+    const begin = caused.findIndex((e) => e.kind === "change" && e.resource === reference);
+    const end = caused.findIndex((e, i) => i > begin && e.kind === "change");
+    if (begin >= 0 && end >= 0) write.over = true;
+    return begin < 0 ? [] : caused.slice(begin, end < 0 ? undefined : end).filter((e) => e.resource === reference && e.type !== "trigger");
   }
 
   /** why says why nobody is notified, where nobody is. */
@@ -40,13 +49,16 @@ export function effect(element) {
   }
 
   function draw() {
-    const { entries, until, words, reference, missed } = write;
+    const { entries, words, reference, missed } = write;
     if (!words) return;
-    if (until) write.mine ??= decisions(write);
-    const { mine } = write;
+    if (write.from && !write.settled) {
+      write.mine = decisions(write);
+      write.settled = write.over;
+    }
+    const { mine, settled } = write;
     const of = (kind) => (mine ?? []).filter((e) => e.kind === kind);
     const name = (id) => h("a.mono", { href: `/timeline?subscription=${encodeURIComponent(id)}` }, id);
-    const nobody = mine && why(mine, of, reference);
+    const nobody = settled && why(mine, of, reference);
     fill(element, h("h3", null, "What it set off"), h("p", null, words),
       h("ul.set-off", null,
         of("fired").map((e) => h("li.out", null, `Topic ${tail(e.topic)} fired.`)),
@@ -64,7 +76,7 @@ export function effect(element) {
   const ends = [
     on("entry", note),
     on("gap", () => {
-      write.missed ||= !write.mine;
+      write.missed ||= !write.settled;
       draw();
     }),
   ];
