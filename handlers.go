@@ -16,7 +16,7 @@ import (
 func (s *server) bindingToken(r *httpfhir.Request) (*httpfhir.Response, error) {
 	if r.Method == http.MethodGet && s.options.Strict {
 		r.Out.Set("Allow", "POST")
-		return nil, fhir.Refuse(http.StatusMethodNotAllowed, "not-supported", "the operation affects state, so with --strict it takes POST only (OP-3)")
+		return nil, fhir.Refuse(http.StatusMethodNotAllowed, fhir.CodeNotSupported, "the operation affects state, so with --strict it takes POST only (OP-3)")
 	}
 	params, err := r.Params("id", "ids")
 	if err != nil {
@@ -24,7 +24,7 @@ func (s *server) bindingToken(r *httpfhir.Request) (*httpfhir.Response, error) {
 	}
 	if old := params["ids"]; len(old) > 0 { // of drafts before 1.0, and of Argonaut's client
 		if r.Strict {
-			return nil, fhir.Refuse(http.StatusBadRequest, "not-supported", "the operation has no parameter \"ids\", which drafts had; it is called id (OPW-2)").At(old[0].Expression)
+			return nil, fhir.Refuse(http.StatusBadRequest, fhir.CodeNotSupported, "the operation has no parameter \"ids\", which drafts had; it is called id (OPW-2)").At(old[0].Expression)
 		}
 		s.fhir.Lenient(r, `the parameter "ids" of old drafts was taken as "id"`)
 		params["id"] = append(params["id"], old...)
@@ -70,7 +70,7 @@ func (s *server) status(r *httpfhir.Request) (*httpfhir.Response, error) {
 		}
 		for _, p := range params["status"] {
 			if !r.Release.IsSubscriptionStatus(p.Value) {
-				return nil, fhir.Refuse(http.StatusBadRequest, "code-invalid", "status: got %q, expected one of requested, active, error, off, entered-in-error", p.Value).At(p.Expression)
+				return nil, fhir.Refuse(http.StatusBadRequest, fhir.CodeCodeInvalid, "status: got %q, expected one of requested, active, error, off, entered-in-error", p.Value).At(p.Expression)
 			}
 		}
 		statuses = r.Base.Statuses(ids, params.Values("status"))
@@ -133,7 +133,7 @@ func (s *server) resend(r *httpfhir.Request) (*httpfhir.Response, error) {
 	if refused != nil {
 		return nil, refused
 	}
-	return httpfhir.Outcome(http.StatusOK, []fhir.Issue{{Severity: "information", Code: "informational",
+	return httpfhir.Outcome(http.StatusOK, []fhir.Issue{{Severity: "information", Code: fhir.CodeInformational,
 		Diagnostics: fmt.Sprintf("sent %d event(s) again to %d socket(s)", events, sockets)}}), nil
 }
 

@@ -149,10 +149,10 @@ func (h *hub) serve(w http.ResponseWriter, r *http.Request, room socket.Room) er
 	case !websocket.IsWebSocketUpgrade(r):
 		w.Header().Set("Connection", "Upgrade")
 		w.Header().Set("Upgrade", "websocket")
-		return fhir.Refuse(http.StatusUpgradeRequired, "invalid", "this address is a WebSocket; open it with the Upgrade of RFC 6455 and send bind-with-token TOKEN")
+		return fhir.Refuse(http.StatusUpgradeRequired, fhir.CodeInvalid, "this address is a WebSocket; open it with the Upgrade of RFC 6455 and send bind-with-token TOKEN")
 	case r.Header.Get("Sec-WebSocket-Version") != "13":
 		w.Header().Set("Sec-WebSocket-Version", "13")
-		return fhir.Refuse(http.StatusUpgradeRequired, "not-supported", "Sec-WebSocket-Version %q: this server speaks version 13", r.Header.Get("Sec-WebSocket-Version"))
+		return fhir.Refuse(http.StatusUpgradeRequired, fhir.CodeNotSupported, "Sec-WebSocket-Version %q: this server speaks version 13", r.Header.Get("Sec-WebSocket-Version"))
 	}
 	s, err := h.accept(r, room)
 	if err != nil {
@@ -172,9 +172,9 @@ func (h *hub) accept(r *http.Request, room socket.Room) (*socket.Socket, error) 
 	in := h.rooms[room]
 	switch {
 	case h.stopping:
-		return nil, fhir.Refuse(http.StatusServiceUnavailable, "transient", "the server is stopping")
+		return nil, fhir.Refuse(http.StatusServiceUnavailable, fhir.CodeTransient, "the server is stopping")
 	case in == nil || in.ending != nil:
-		return nil, fhir.Refuse(http.StatusGone, "deleted", "the room was closed")
+		return nil, fhir.Refuse(http.StatusGone, fhir.CodeDeleted, "the room was closed")
 	}
 	in.lastID++
 	s := socket.New("s"+strconv.Itoa(in.lastID), room, r, h.shared)
@@ -208,9 +208,9 @@ func (h *hub) forgetLocked(room socket.Room, in *roomSockets) {
 
 // refuseUpgrade writes the refusal of an upgrade that gorilla refuses.
 func refuseUpgrade(w http.ResponseWriter, r *http.Request, status int, reason error) {
-	code, text := "invalid", reason.Error()
+	code, text := fhir.CodeInvalid, reason.Error()
 	if status == http.StatusForbidden {
-		code, text = "forbidden", "pages of "+r.Header.Get("Origin")+" may not open a socket here; start the server with --allow-origin "+r.Header.Get("Origin")
+		code, text = fhir.CodeForbidden, "pages of "+r.Header.Get("Origin")+" may not open a socket here; start the server with --allow-origin "+r.Header.Get("Origin")
 	}
 	w.Header().Set("Content-Type", httpedge.FHIRJSON+"; charset=utf-8")
 	w.WriteHeader(status)

@@ -71,7 +71,7 @@ func Parse(frame string) []Command {
 	return commands
 }
 
-func refused(dialect, code, format string, args ...any) Command {
+func refused(dialect string, code fhir.IssueCode, format string, args ...any) Command {
 	return Command{Dialect: dialect, Problem: fhir.Refuse(http.StatusBadRequest, code, format, args...)}
 }
 
@@ -106,7 +106,7 @@ func parseLine(line string) []Command {
 			}
 		}
 	}
-	return []Command{refused(dialect, "not-supported", "unknown message %q; this server understands bind-with-token TOKEN, unbind-with-token TOKEN and ping", shorten(line))}
+	return []Command{refused(dialect, fhir.CodeNotSupported, "unknown message %q; this server understands bind-with-token TOKEN, unbind-with-token TOKEN and ping", shorten(line))}
 }
 
 // legacy parses the ids of the R4 messages; Argonaut's client separates several
@@ -125,14 +125,14 @@ func legacy(verb Verb, list string) []Command {
 func withToken(c Command, verb string, words []string) Command {
 	switch len(words) {
 	case 0:
-		return refused(c.Dialect, "required", "%s needs a token: %[1]s TOKEN", verb)
+		return refused(c.Dialect, fhir.CodeRequired, "%s needs a token: %[1]s TOKEN", verb)
 	case 1:
 	default:
-		return refused(c.Dialect, "structure", "%s takes one token, got %d words; send one message for each token", verb, len(words))
+		return refused(c.Dialect, fhir.CodeStructure, "%s takes one token, got %d words; send one message for each token", verb, len(words))
 	}
 	c.Token = unquote(words[0])
 	if c.Token == "" {
-		return refused(c.Dialect, "required", "%s needs a token: %[1]s TOKEN", verb)
+		return refused(c.Dialect, fhir.CodeRequired, "%s needs a token: %[1]s TOKEN", verb)
 	}
 	return c
 }
@@ -163,9 +163,9 @@ func parseJSON(text string) Command {
 	if err := json.Unmarshal([]byte(text), &message); err != nil {
 		var wrong *json.UnmarshalTypeError
 		if errors.As(err, &wrong) {
-			return refused(Medplum, "structure", `%s in the JSON message: got a JSON %s, expected {"type":"bind-with-token","payload":{"token":"TOKEN"}}`, wrong.Field, wrong.Value)
+			return refused(Medplum, fhir.CodeStructure, `%s in the JSON message: got a JSON %s, expected {"type":"bind-with-token","payload":{"token":"TOKEN"}}`, wrong.Field, wrong.Value)
 		}
-		return refused(Medplum, "structure", "invalid JSON message: %v", err)
+		return refused(Medplum, fhir.CodeStructure, "invalid JSON message: %v", err)
 	}
 	switch message.Type {
 	case "ping":
@@ -178,15 +178,15 @@ func parseJSON(text string) Command {
 		// As in a line, a token has no white space in it.
 		switch words := strings.Fields(message.Payload.Token); len(words) {
 		case 0:
-			return refused(Medplum, "required", "%s needs a token in payload.token", message.Type)
+			return refused(Medplum, fhir.CodeRequired, "%s needs a token in payload.token", message.Type)
 		case 1:
 			c.Token = words[0]
 			return c
 		default:
-			return refused(Medplum, "structure", "%s takes one token, got %d words in payload.token; send one message for each token", message.Type, len(words))
+			return refused(Medplum, fhir.CodeStructure, "%s takes one token, got %d words in payload.token; send one message for each token", message.Type, len(words))
 		}
 	case "":
-		return refused(Medplum, "not-supported", "the JSON message has no type; this server understands bind-with-token, unbind-from-token and ping")
+		return refused(Medplum, fhir.CodeNotSupported, "the JSON message has no type; this server understands bind-with-token, unbind-from-token and ping")
 	}
-	return refused(Medplum, "not-supported", "unknown type %q in the JSON message; this server understands bind-with-token, unbind-from-token and ping", shorten(message.Type))
+	return refused(Medplum, fhir.CodeNotSupported, "unknown type %q in the JSON message; this server understands bind-with-token, unbind-from-token and ping", shorten(message.Type))
 }

@@ -14,7 +14,7 @@ import (
 
 // refusal is the expected content of a command without a verb.
 func refusal(spoken, code, says string) dialect.Command {
-	return dialect.Command{Dialect: spoken, Problem: fhir.Refuse(400, code, "%s", says)}
+	return dialect.Command{Dialect: spoken, Problem: fhir.Refuse(400, fhir.IssueCode(code), "%s", says)}
 }
 
 func TestParse_ReadsEverySpelling(t *testing.T) {

@@ -231,7 +231,7 @@ func (v Verdict) decided(stand subscription.Assessment, concerns bool) Verdict {
 // imagine makes the change between two states, under the checks of a write.
 func imagine(b *room.Base, previous, current *fhir.Object) (*store.Change, error) {
 	if previous == nil && current == nil {
-		return nil, fhir.Refuse(http.StatusBadRequest, "required", "give the state after the change as current, the one before it as previous, or both")
+		return nil, fhir.Refuse(http.StatusBadRequest, fhir.CodeRequired, "give the state after the change as current, the one before it as previous, or both")
 	}
 	id := cmp.Or(current.Text("id"), previous.Text("id"), "new")
 	resource := func(member string, o *fhir.Object) (*fhir.Resource, error) {
@@ -265,7 +265,7 @@ func imagine(b *room.Base, previous, current *fhir.Object) (*store.Change, error
 	case after == nil:
 		change.Interaction, change.Method = store.Delete, http.MethodDelete
 	case before.Reference() != after.Reference():
-		return nil, fhir.Refuse(http.StatusBadRequest, "invalid", "previous is %s, current %s; a change is of one resource", before.Reference(), after.Reference())
+		return nil, fhir.Refuse(http.StatusBadRequest, fhir.CodeInvalid, "previous is %s, current %s; a change is of one resource", before.Reference(), after.Reference())
 	}
 	return change, nil
 }

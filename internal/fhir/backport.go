@@ -43,19 +43,19 @@ func readBackport(r Release, c *checks, o *Object) *Subscription {
 	s.Timeout = time.Duration(extensionNumber(channel, "backport-timeout")) * time.Second
 	s.MaxCount = int(extensionNumber(channel, "backport-max-count"))
 	if s.ContentType == "" { // SUB4-2
-		c.warnf("required", "Subscription.channel.payload", "the profile requires a payload; using application/fhir+json")
+		c.warnf(CodeRequired, "Subscription.channel.payload", "the profile requires a payload; using application/fhir+json")
 		s.ContentType = "application/fhir+json"
 	}
 	r.checkContentType(c, s.ContentType, "Subscription.channel.payload")
 	const level = "Subscription.channel.payload.extension[0].value"
 	switch content := extensions(channel.Object("_payload"), "backport-payload-content"); {
 	case len(content) == 0:
-		c.warnf("required", "Subscription.channel.payload", "the profile requires the extension backport-payload-content; using id-only")
+		c.warnf(CodeRequired, "Subscription.channel.payload", "the profile requires the extension backport-payload-content; using id-only")
 		s.Content = IDOnly
 	default:
 		s.Content = Content(content[0].Text("valueCode"))
 		if s.Content != Empty && s.Content != IDOnly && s.Content != FullResource {
-			c.errorf("not-supported", level, "got %q, expected empty, id-only or full-resource", s.Content)
+			c.errorf(CodeNotSupported, level, "got %q, expected empty, id-only or full-resource", s.Content)
 		}
 	}
 	return s
@@ -91,7 +91,7 @@ func readClassic(c *checks, o *Object, s *Subscription) *Subscription {
 	s.Criteria, s.Content = strings.TrimPrefix(o.Text("criteria"), "/"), FullResource
 	checkChannel(c, s.Channel, "Subscription.channel.type")
 	if typ, _, _ := strings.Cut(s.Criteria, "?"); typ == "" {
-		c.errorf("value", "Subscription.criteria", "got %q, expected a search such as Observation?code=1234, or the canonical URL of a topic", o.Text("criteria"))
+		c.errorf(CodeValue, "Subscription.criteria", "got %q, expected a search such as Observation?code=1234, or the canonical URL of a topic", o.Text("criteria"))
 	}
 	if s.ContentType == "" {
 		s.ContentType = "application/fhir+json"
@@ -132,7 +132,7 @@ func (r Release) readFilterCriteria(c *checks, text, at string) []Filter {
 	if typ, query, ok := strings.Cut(rest, "?"); ok && !strings.Contains(typ, "=") {
 		all, rest = typ, query
 		if !r.IsResourceType(typ) {
-			c.errorf("not-supported", at, "got %q: %q is not a resource type of FHIR %s", text, typ, r)
+			c.errorf(CodeNotSupported, at, "got %q: %q is not a resource type of FHIR %s", text, typ, r)
 			return nil
 		}
 	}
@@ -140,7 +140,7 @@ func (r Release) readFilterCriteria(c *checks, text, at string) []Filter {
 	for condition := range strings.SplitSeq(rest, "&") {
 		name, value, ok := strings.Cut(condition, "=")
 		if !ok || name == "" || value == "" { // FLT-24
-			c.malformedf("value", at, "got %q, expected parameter=value such as patient=Patient/123 or Encounter?patient=Patient/123", text)
+			c.malformedf(CodeValue, at, "got %q, expected parameter=value such as patient=Patient/123 or Encounter?patient=Patient/123", text)
 			return nil
 		}
 		f := Filter{ResourceType: all, Expression: at, OneText: true}

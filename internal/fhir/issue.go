@@ -10,8 +10,8 @@ import (
 
 // Issue is one entry of an OperationOutcome.
 type Issue struct {
-	Severity    string   // error, warning, information
-	Code        string   // a code of http://hl7.org/fhir/issue-type
+	Severity    string // error, warning, information
+	Code        IssueCode
 	Diagnostics string   // what was wrong, and what would be right
 	Expression  []string // where, as FHIRPath-style paths ("Subscription.filterBy[0].value")
 
@@ -31,7 +31,7 @@ type Error struct {
 }
 
 // Refuse returns an [Error] with one issue of severity error.
-func Refuse(status int, code, format string, args ...any) *Error {
+func Refuse(status int, code IssueCode, format string, args ...any) *Error {
 	return &Error{Status: status, Issues: []Issue{{Severity: "error", Code: code, Diagnostics: fmt.Sprintf(format, args...)}}}
 }
 
@@ -42,7 +42,7 @@ func (e *Error) At(expression ...string) *Error {
 }
 
 // Code returns the issue code of the first issue.
-func (e *Error) Code() string { return e.Issues[0].Code }
+func (e *Error) Code() IssueCode { return e.Issues[0].Code }
 
 // AsError returns the [Error] in err, or nil if there is none.
 func AsError(err error) *Error {
@@ -60,7 +60,7 @@ func At(err error, expression ...string) error {
 }
 
 // CodeOf returns the issue code of the [Error] in err, or "" if there is none.
-func CodeOf(err error) string {
+func CodeOf(err error) IssueCode {
 	if e := AsError(err); e != nil {
 		return e.Code()
 	}
@@ -121,7 +121,7 @@ func RefuseAll(issues []Issue) error {
 			continue
 		}
 		switch issue.Code {
-		case "structure", "required", "value", "code-invalid", "invalid":
+		case CodeStructure, CodeRequired, CodeValue, CodeCodeInvalid, CodeInvalid:
 			status = http.StatusBadRequest
 		}
 	}

@@ -267,7 +267,7 @@ func (p *parser) refuse(text string) error {
 	before := p.data[:min(p.at, len(p.data))]
 	line := 1 + bytes.Count(before, []byte{'\n'})
 	column := 1 + utf8.RuneCount(before[bytes.LastIndexByte(before, '\n')+1:])
-	return Refuse(http.StatusBadRequest, "structure", "invalid JSON at line %d, column %d: %s", line, column, text)
+	return Refuse(http.StatusBadRequest, CodeStructure, "invalid JSON at line %d, column %d: %s", line, column, text)
 }
 
 // here describes the next byte.

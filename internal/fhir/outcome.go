@@ -19,10 +19,10 @@ func EncodeOutcome(issues []Issue) []byte {
 		Issue        []issue `json:"issue"`
 	}{ResourceType: "OperationOutcome"}
 	for _, i := range issues {
-		outcome.Issue = append(outcome.Issue, issue{i.Severity, i.Code, i.Diagnostics, i.Expression})
+		outcome.Issue = append(outcome.Issue, issue{i.Severity, string(i.Code), i.Diagnostics, i.Expression})
 	}
 	if len(issues) == 0 {
-		outcome.Issue = []issue{{Severity: "information", Code: "informational", Diagnostics: "all ok"}}
+		outcome.Issue = []issue{{Severity: "information", Code: string(CodeInformational), Diagnostics: "all ok"}}
 	}
 	return encode(outcome)
 }

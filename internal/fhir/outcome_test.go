@@ -29,7 +29,7 @@ func TestEncodeOutcome_Golden(t *testing.T) {
 func TestRefuseAll_DistinguishesFormFromRule(t *testing.T) {
 	t.Parallel()
 	issue := func(severity, code string, rule bool) fhir.Issue {
-		return fhir.Issue{Severity: severity, Code: code, Rule: rule}
+		return fhir.Issue{Severity: severity, Code: fhir.IssueCode(code), Rule: rule}
 	}
 	tests := []struct {
 		name   string

@@ -23,27 +23,27 @@ type Param struct {
 // status 400 (spec.md 7.2).
 func ReadParameters(o *Object) ([]Param, error) {
 	if typ := o.Text("resourceType"); typ != "Parameters" {
-		return nil, Refuse(http.StatusBadRequest, "invalid", "got resourceType %q, expected Parameters or an empty body", typ)
+		return nil, Refuse(http.StatusBadRequest, CodeInvalid, "got resourceType %q, expected Parameters or an empty body", typ)
 	}
 	var params []Param
 	var issues []Issue
-	wrong := func(code, at, format string, args ...any) {
+	wrong := func(code IssueCode, at, format string, args ...any) {
 		issues = append(issues, Issue{Severity: "error", Code: code, Diagnostics: fmt.Sprintf(format, args...), Expression: []string{at}})
 	}
 	list, isArray := o.Get("parameter").([]any)
 	if o.Has("parameter") && !isArray {
-		wrong("structure", "Parameters.parameter", "expected an array")
+		wrong(CodeStructure, "Parameters.parameter", "expected an array")
 	}
 	for i, member := range list {
 		at := fmt.Sprintf("Parameters.parameter[%d]", i)
 		p, isObject := member.(*Object)
 		if !isObject {
-			wrong("structure", at, "expected an object with name and value")
+			wrong(CodeStructure, at, "expected an object with name and value")
 			continue
 		}
 		name := p.Text("name")
 		if name == "" {
-			wrong("required", at+".name", "a parameter needs a name")
+			wrong(CodeRequired, at+".name", "a parameter needs a name")
 			continue
 		}
 		param, code, text := readParam(p)
@@ -62,23 +62,23 @@ func ReadParameters(o *Object) ([]Param, error) {
 
 // readParam reads the value of one parameter. If the value is wrong, it returns
 // an issue code and a text.
-func readParam(p *Object) (param Param, code, text string) {
+func readParam(p *Object) (param Param, code IssueCode, text string) {
 	for _, name := range p.Names() {
 		if !strings.HasPrefix(name, "value") {
 			continue
 		}
 		if param.Type != "" {
-			return Param{}, "invariant", "has both " + param.Type + " and " + name + ", expected one value (inv-1)"
+			return Param{}, CodeInvariant, "has both " + param.Type + " and " + name + ", expected one value (inv-1)"
 		}
 		param.Type = name
 	}
 	switch {
 	case param.Type != "" && (p.Has("part") || p.Has("resource")):
-		return Param{}, "invariant", "has a value and a part or resource, expected a value only (inv-1)"
+		return Param{}, CodeInvariant, "has a value and a part or resource, expected a value only (inv-1)"
 	case param.Type == "" && p.Has("resource"):
-		return Param{}, "value", "is a resource, expected a primitive value such as valueId"
+		return Param{}, CodeValue, "is a resource, expected a primitive value such as valueId"
 	case param.Type == "":
-		return Param{}, "required", "has no value, expected one such as valueId"
+		return Param{}, CodeRequired, "has no value, expected one such as valueId"
 	}
 	switch value := p.Get(param.Type).(type) {
 	case string:
@@ -88,12 +88,12 @@ func readParam(p *Object) (param Param, code, text string) {
 	case bool:
 		param.Value = strconv.FormatBool(value)
 	case nil:
-		return Param{}, "structure", param.Type + " is null, expected a primitive value"
+		return Param{}, CodeStructure, param.Type + " is null, expected a primitive value"
 	default:
-		return Param{}, "value", param.Type + " is complex, expected a primitive value such as valueId"
+		return Param{}, CodeValue, param.Type + " is complex, expected a primitive value such as valueId"
 	}
 	if param.Value == "" {
-		return Param{}, "value", param.Type + " is empty"
+		return Param{}, CodeValue, param.Type + " is empty"
 	}
 	return param, "", ""
 }

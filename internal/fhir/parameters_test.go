@@ -67,7 +67,7 @@ func TestReadParameters_Refuses(t *testing.T) { // 7.2
 			if err == nil {
 				t.Fatalf("accepted as %v", got)
 			}
-			if fhir.AsError(err).Status != http.StatusBadRequest || fhir.CodeOf(err) != tt.code {
+			if fhir.AsError(err).Status != http.StatusBadRequest || string(fhir.CodeOf(err)) != tt.code {
 				t.Errorf("got %d %s, want 400 %s", fhir.AsError(err).Status, fhir.CodeOf(err), tt.code)
 			}
 			if at := fhir.AsError(err).Issues[0].Expression; tt.at != "" && !cmp.Equal(at, []string{tt.at}) {

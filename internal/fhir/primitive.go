@@ -41,11 +41,11 @@ func kindOf(typ string) string {
 
 // checkPrimitive describes what is wrong with a value of a primitive type, or
 // returns "" if nothing is; code is the issue code.
-func checkPrimitive(typ string, v any) (code, problem string) {
+func checkPrimitive(typ string, v any) (code IssueCode, problem string) {
 	switch kind := kindOf(typ); v := v.(type) {
 	case bool:
 		if kind != "boolean" {
-			return "value", "expected " + article(typ) + ", got the boolean " + strconv.FormatBool(v)
+			return CodeValue, "expected " + article(typ) + ", got the boolean " + strconv.FormatBool(v)
 		}
 		return "", ""
 	case json.Number:
@@ -53,19 +53,19 @@ func checkPrimitive(typ string, v any) (code, problem string) {
 			return checkText(typ, string(v)) // SST-3: read both, write strings
 		}
 		if kind != "number" {
-			return "value", "expected " + article(typ) + ", which is a JSON " + kind + ", got the number " + string(v)
+			return CodeValue, "expected " + article(typ) + ", which is a JSON " + kind + ", got the number " + string(v)
 		}
 		return checkNumber(typ, string(v))
 	case string:
 		if kind != "string" {
-			return "value", "expected " + article(typ) + ", which is a JSON " + kind + ", got the string " + quote(v)
+			return CodeValue, "expected " + article(typ) + ", which is a JSON " + kind + ", got the string " + quote(v)
 		}
 		return checkText(typ, v)
 	}
-	return "structure", "expected " + article(typ) + ", got " + describe(v)
+	return CodeStructure, "expected " + article(typ) + ", got " + describe(v)
 }
 
-func checkNumber(typ, text string) (code, problem string) {
+func checkNumber(typ, text string) (code IssueCode, problem string) {
 	if typ == "decimal" {
 		return "", ""
 	}
@@ -78,17 +78,17 @@ func checkNumber(typ, text string) (code, problem string) {
 		least = 0
 	}
 	if err != nil || !integerForm.MatchString(text) || n < least || n > most {
-		return "value", "expected " + article(typ) + " (a whole number from " + strconv.FormatInt(least, 10) + " to " + strconv.FormatInt(most, 10) + "), got " + text
+		return CodeValue, "expected " + article(typ) + " (a whole number from " + strconv.FormatInt(least, 10) + " to " + strconv.FormatInt(most, 10) + "), got " + text
 	}
 	return "", ""
 }
 
-func checkText(typ, text string) (code, problem string) {
+func checkText(typ, text string) (code IssueCode, problem string) {
 	if text == "" {
-		return "structure", "a string may not be empty; omit the element"
+		return CodeStructure, "a string may not be empty; omit the element"
 	}
 	if i := strings.IndexFunc(text, isControl); i >= 0 {
-		return "value", fmt.Sprintf("expected %s without control characters other than tab and line end, got %U at byte %d", article(typ), text[i], i)
+		return CodeValue, fmt.Sprintf("expected %s without control characters other than tab and line end, got %U at byte %d", article(typ), text[i], i)
 	}
 	ok, form := true, ""
 	switch typ {
@@ -130,7 +130,7 @@ func checkText(typ, text string) (code, problem string) {
 	if ok {
 		return "", ""
 	}
-	return "value", "expected " + article(typ) + " " + form + ", got " + quote(text)
+	return CodeValue, "expected " + article(typ) + " " + form + ", got " + quote(text)
 }
 
 // isControl reports whether no FHIR string may contain r.

@@ -52,7 +52,7 @@ func TestValidate_PrimitiveForms(t *testing.T) {
 			}
 			refused := func(value, code string) {
 				issues := check(value)
-				if len(issues) != 1 || issues[0].Code != code || issues[0].Expression[0] != "Parameters.parameter[0].value"+test.typ {
+				if len(issues) != 1 || string(issues[0].Code) != code || issues[0].Expression[0] != "Parameters.parameter[0].value"+test.typ {
 					t.Errorf("%s: got %v, want one %s", value, issues, code)
 				}
 			}

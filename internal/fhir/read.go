@@ -34,7 +34,7 @@ func (r Release) ReadSubscription(o *Object) (*Subscription, []Issue) {
 	if end := o.Text("end"); end != "" {
 		var err error
 		if s.End, err = time.Parse(time.RFC3339Nano, end); err != nil {
-			c.issues = append(c.issues, Issue{Severity: "error", Code: "value", Expression: []string{"Subscription.end"},
+			c.issues = append(c.issues, Issue{Severity: "error", Code: CodeValue, Expression: []string{"Subscription.end"},
 				Diagnostics: fmt.Sprintf("got %q, expected an instant such as 2030-01-01T00:00:00Z", end)})
 		}
 	}
@@ -44,7 +44,7 @@ func (r Release) ReadSubscription(o *Object) (*Subscription, []Issue) {
 // checkTopic refuses a value that cannot name a topic.
 func checkTopic(c *checks, topic, at string) {
 	if !absoluteCanonical(topic) {
-		c.errorf("value", at, "got %q, expected the absolute canonical URL of a topic, such as http://example.org/SubscriptionTopic/admission", topic)
+		c.errorf(CodeValue, at, "got %q, expected the absolute canonical URL of a topic, such as http://example.org/SubscriptionTopic/admission", topic)
 	}
 }
 
@@ -58,7 +58,7 @@ func readFilter(c *checks, o *Object, at string) Filter {
 		Expression:   at,
 	}
 	if f.Comparator != "" && f.Modifier != "" {
-		c.errorf("invariant", at+".comparator", "a filter has a comparator or a modifier, not both: got comparator %q and modifier %q (scr-1)", f.Comparator, f.Modifier)
+		c.errorf(CodeInvariant, at+".comparator", "a filter has a comparator or a modifier, not both: got comparator %q and modifier %q (scr-1)", f.Comparator, f.Modifier)
 	}
 	return f
 }
@@ -71,16 +71,16 @@ func readChannel(c *checks, o *Object, at string) string {
 	switch system := o.Text("system"); system {
 	case "", channelSystem, channelSystemR4:
 	default:
-		c.errorf("not-supported", at+".system", "got %q, expected %s or none", system, channelSystem)
+		c.errorf(CodeNotSupported, at+".system", "got %q, expected %s or none", system, channelSystem)
 	}
 	code := o.Text("code")
 	checkChannel(c, code, at+".code")
 	return code
 }
 
-func checkChannel(c *checks, code, at string) {
-	if code != "websocket" {
-		c.errorf("not-supported", at, `got %q, this server supports only the channel "websocket"`, code)
+func checkChannel(c *checks, channel, at string) {
+	if channel != "websocket" {
+		c.errorf(CodeNotSupported, at, `got %q, this server supports only the channel "websocket"`, channel)
 	}
 }
 
@@ -96,24 +96,24 @@ func checkEndpoint(c *checks, endpoint, at string) {
 			return
 		}
 	}
-	c.warnf("value", at, "got %q, which is ignored: a websocket subscription needs no endpoint; if it has one, use a ws or wss URL", endpoint)
+	c.warnf(CodeValue, at, "got %q, which is ignored: a websocket subscription needs no endpoint; if it has one, use a ws or wss URL", endpoint)
 }
 
 // checkContentType accepts the JSON media types with this release's version.
 func (r Release) checkContentType(c *checks, contentType, at string) {
 	media, params, err := mime.ParseMediaType(contentType)
 	if err != nil {
-		c.errorf("not-supported", at, "got %q, expected application/fhir+json", contentType)
+		c.errorf(CodeNotSupported, at, "got %q, expected application/fhir+json", contentType)
 		return
 	}
 	switch media {
 	case "application/fhir+json", "application/json", "json":
 	default:
-		c.errorf("not-supported", at, "got %q, this server writes only application/fhir+json", contentType)
+		c.errorf(CodeNotSupported, at, "got %q, this server writes only application/fhir+json", contentType)
 	}
 	version, full := params["fhirversion"], r.Version() // ParseMediaType lower-cases the names
 	if version != "" && version != full && version != full[:strings.LastIndexByte(full, '.')] {
-		c.errorf("not-supported", at, "got fhirVersion %q, this base serves FHIR %s", version, full)
+		c.errorf(CodeNotSupported, at, "got fhirVersion %q, this base serves FHIR %s", version, full)
 	}
 }
 
@@ -147,7 +147,7 @@ func (r Release) ReadTopic(o *Object) (*Topic, []Issue) {
 	}
 	t := &Topic{URL: o.Text("url"), Version: o.Text("version"), Title: o.Text("title"), Status: o.Text("status")}
 	if !absoluteCanonical(t.URL) || strings.Contains(t.URL, "|") {
-		c.warnf("value", "SubscriptionTopic.url", "got %q; a subscription can name a topic only by an absolute URL without |", t.URL)
+		c.warnf(CodeValue, "SubscriptionTopic.url", "got %q; a subscription can name a topic only by an absolute URL without |", t.URL)
 	}
 	for i, trigger := range objects(o, "resourceTrigger") {
 		at := fmt.Sprintf("SubscriptionTopic.resourceTrigger[%d]", i)
@@ -199,7 +199,7 @@ func (r Release) ReadTopic(o *Object) (*Topic, []Issue) {
 		})
 	}
 	if len(t.Triggers) == 0 {
-		c.warnf("business-rule", "SubscriptionTopic.resourceTrigger", "the topic has no resourceTrigger, so no interaction fires it; only the control API can (TOP-19)")
+		c.warnf(CodeBusinessRule, "SubscriptionTopic.resourceTrigger", "the topic has no resourceTrigger, so no interaction fires it; only the control API can (TOP-19)")
 	}
 	return t, c.issues
 }
@@ -228,7 +228,7 @@ func (r Release) readType(c *checks, o *Object, at string) string {
 	switch {
 	case name == "", name == "Resource", name == "DomainResource", r.IsResourceType(name):
 	default:
-		c.errorf("not-supported", at, "got %q, expected a resource type of FHIR %s such as Encounter or %sEncounter", given, r, structureBase)
+		c.errorf(CodeNotSupported, at, "got %q, expected a resource type of FHIR %s such as Encounter or %sEncounter", given, r, structureBase)
 	}
 	return name
 }
@@ -254,20 +254,20 @@ func absoluteCanonical(s string) bool {
 // the form was validated before; only malformed strings are about form.
 type checks struct{ issues []Issue }
 
-func (c *checks) errorf(code, at, format string, args ...any) {
+func (c *checks) errorf(code IssueCode, at, format string, args ...any) {
 	c.add("error", code, at, fmt.Sprintf(format, args...))
 }
 
-func (c *checks) warnf(code, at, format string, args ...any) {
+func (c *checks) warnf(code IssueCode, at, format string, args ...any) {
 	c.add("warning", code, at, fmt.Sprintf(format, args...))
 }
 
-func (c *checks) malformedf(code, at, format string, args ...any) {
+func (c *checks) malformedf(code IssueCode, at, format string, args ...any) {
 	c.errorf(code, at, format, args...)
 	c.issues[len(c.issues)-1].Rule = false
 }
 
-func (c *checks) add(severity, code, at, text string) {
+func (c *checks) add(severity string, code IssueCode, at, text string) {
 	c.issues = append(c.issues, Issue{Severity: severity, Code: code, Diagnostics: text, Expression: []string{at}, Rule: true})
 }
 

@@ -19,7 +19,7 @@ type found struct{ Severity, Code, At string }
 func summary(issues []fhir.Issue) []found {
 	var list []found
 	for _, i := range issues {
-		list = append(list, found{i.Severity, i.Code, strings.Join(i.Expression, ",")})
+		list = append(list, found{i.Severity, string(i.Code), strings.Join(i.Expression, ",")})
 	}
 	return list
 }

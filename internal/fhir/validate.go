@@ -19,7 +19,7 @@ func (r Release) Validate(o *Object) []Issue {
 	v := &validator{tables: r.tables(), release: r}
 	v.resource(o, "", false)
 	if v.more > 0 {
-		v.issues = append(v.issues, Issue{Severity: "error", Code: "too-costly", Diagnostics: fmt.Sprintf("and %d more problems", v.more)})
+		v.issues = append(v.issues, Issue{Severity: "error", Code: CodeTooCostly, Diagnostics: fmt.Sprintf("and %d more problems", v.more)})
 	}
 	return v.issues
 }
@@ -31,7 +31,7 @@ type validator struct {
 	more    int     // number of problems beyond issues
 }
 
-func (v *validator) report(code, place, format string, args ...any) {
+func (v *validator) report(code IssueCode, place, format string, args ...any) {
 	if len(v.issues) == maxIssues {
 		v.more++
 		return
@@ -52,11 +52,11 @@ func (v *validator) resource(o *Object, place string, contained bool) {
 		at := join(place, "resourceType")
 		switch _, isText := o.Get("resourceType").(string); {
 		case !o.Has("resourceType"):
-			v.report("invalid", at, "a resource needs a resourceType")
+			v.report(CodeInvalid, at, "a resource needs a resourceType")
 		case !isText || name == "":
-			v.report("invalid", at, "expected the name of a resource type such as Patient, got %s", describe(o.Get("resourceType")))
+			v.report(CodeInvalid, at, "expected the name of a resource type such as Patient, got %s", describe(o.Get("resourceType")))
 		default:
-			v.report("invalid", at, "%s is not a resource type of FHIR %s%s", quote(name), v.release, v.nearest(name, v.tables.names))
+			v.report(CodeInvalid, at, "%s is not a resource type of FHIR %s%s", quote(name), v.release, v.nearest(name, v.tables.names))
 		}
 		return
 	}
@@ -64,7 +64,7 @@ func (v *validator) resource(o *Object, place string, contained bool) {
 		place = name
 	}
 	if contained && o.Has("contained") {
-		v.report("structure", place+".contained", "a contained resource may not contain resources itself")
+		v.report(CodeStructure, place+".contained", "a contained resource may not contain resources itself")
 	}
 	v.object(o, t.elements[""], place, true)
 }
@@ -79,7 +79,7 @@ func join(place, name string) string {
 // object checks the members of an object against an element with children.
 func (v *validator) object(o *Object, e *element, place string, isResource bool) {
 	if o.Len() == 0 {
-		v.report("structure", place, "an object may not be empty; omit the element")
+		v.report(CodeStructure, place, "an object may not be empty; omit the element")
 		return
 	}
 	present := map[*element]string{} // the name under which an element is present
@@ -95,7 +95,7 @@ func (v *validator) object(o *Object, e *element, place string, isResource bool)
 			continue
 		}
 		if other, twice := present[p.element]; twice && other != base {
-			v.report("structure", place+"."+p.element.name, "both %s and %s are present; %s takes only one type", other, base, p.element.name)
+			v.report(CodeStructure, place+"."+p.element.name, "both %s and %s are present; %s takes only one type", other, base, p.element.name)
 		}
 		present[p.element] = base
 		switch {
@@ -115,7 +115,7 @@ func (v *validator) object(o *Object, e *element, place string, isResource bool)
 			if child.choice {
 				name += "[x]"
 			}
-			v.report("required", place+"."+child.name, "the element %s is missing; it is required", name)
+			v.report(CodeRequired, place+"."+child.name, "the element %s is missing; it is required", name)
 		}
 	}
 	v.extension(o, e, place)
@@ -128,7 +128,7 @@ func (v *validator) extension(o *Object, e *element, place string) {
 	}
 	hasValue := slices.ContainsFunc(o.members, func(m member) bool { return strings.HasPrefix(strings.TrimPrefix(m.name, "_"), "value") })
 	if hasValue == o.Has("extension") {
-		v.report("invariant", place, "ext-1: an extension has either a value[x] or extensions, never both")
+		v.report(CodeInvariant, place, "ext-1: an extension has either a value[x] or extensions, never both")
 	}
 }
 
@@ -144,12 +144,12 @@ func (v *validator) unknown(name string, e *element, place string) {
 	for _, child := range e.children {
 		typ, isChoice := strings.CutPrefix(strings.TrimPrefix(name, "_"), child.name)
 		if child.choice && isChoice && (typ == "" || typ[0] >= 'A' && typ[0] <= 'Z') {
-			v.report("structure", place+"."+shown, "%s has no element %s; the name of %s[x] ends in its type: %s",
+			v.report(CodeStructure, place+"."+shown, "%s has no element %s; the name of %s[x] ends in its type: %s",
 				e.path, quote(name), child.name, child.choices())
 			return
 		}
 	}
-	v.report("structure", place+"."+shown, "%s has no element %s%s", e.path, quote(name), v.nearest(name, slices.Sorted(maps.Keys(e.members))))
+	v.report(CodeStructure, place+"."+shown, "%s has no element %s%s", e.path, quote(name), v.nearest(name, slices.Sorted(maps.Keys(e.members))))
 }
 
 // choices names the members of a choice, or the first few of many.
@@ -218,11 +218,11 @@ func (v *validator) primitive(value any, o *Object, p property, place string) {
 	sibling, hasSibling := o.lookup("_" + name)
 	if !p.element.many {
 		if value == nil {
-			v.report("structure", place, "null is not a value; omit the element")
+			v.report(CodeStructure, place, "null is not a value; omit the element")
 			return
 		}
 		if list, isList := value.([]any); isList {
-			v.report("structure", place, "expected one %s, got an array of %d", p.typ, len(list))
+			v.report(CodeStructure, place, "expected one %s, got an array of %d", p.typ, len(list))
 			return
 		}
 		v.value(value, p, place)
@@ -233,11 +233,11 @@ func (v *validator) primitive(value any, o *Object, p property, place string) {
 	}
 	list, isList := value.([]any)
 	if !isList {
-		v.report("structure", place, "expected an array of %s, got %s", p.typ, describe(value))
+		v.report(CodeStructure, place, "expected an array of %s, got %s", p.typ, describe(value))
 		return
 	}
 	if len(list) == 0 {
-		v.report("structure", place, "an array may not be empty; omit the element")
+		v.report(CodeStructure, place, "an array may not be empty; omit the element")
 		return
 	}
 	siblings, _ := sibling.([]any)
@@ -245,7 +245,7 @@ func (v *validator) primitive(value any, o *Object, p property, place string) {
 		at := place + "[" + strconv.Itoa(i) + "]"
 		if item == nil {
 			if i >= len(siblings) || siblings[i] == nil {
-				v.report("structure", at, "null is allowed only if _%s has an object at the same index", name)
+				v.report(CodeStructure, at, "null is allowed only if _%s has an object at the same index", name)
 			}
 			continue
 		}
@@ -276,7 +276,7 @@ func (v *validator) value(value any, p property, place string) {
 		if len(codes) > few {
 			expected = "a code of " + p.element.binding + v.nearest(text, codes)
 		}
-		v.report("code-invalid", place, "got %s, expected %s", quote(text), expected)
+		v.report(CodeCodeInvalid, place, "got %s, expected %s", quote(text), expected)
 	}
 }
 
@@ -301,17 +301,17 @@ func (v *validator) sibling(value, sibling any, p property, place string) {
 		if o, isObject := sibling.(*Object); isObject {
 			v.object(o, v.tables.typ("Element").elements[""], place, false)
 		} else {
-			v.report("structure", place, "expected an object with id or extension under _%s, got %s", name, describe(sibling))
+			v.report(CodeStructure, place, "expected an object with id or extension under _%s, got %s", name, describe(sibling))
 		}
 		return
 	}
 	list, isList := sibling.([]any)
 	if !isList || len(list) == 0 {
-		v.report("structure", place, "expected an array of objects under _%s, got %s", name, describe(sibling))
+		v.report(CodeStructure, place, "expected an array of objects under _%s, got %s", name, describe(sibling))
 		return
 	}
 	if values, _ := value.([]any); value != nil && len(values) != len(list) {
-		v.report("structure", place, "%s has %d items and _%[1]s has %d; both need one item per value", name, len(values), len(list))
+		v.report(CodeStructure, place, "%s has %d items and _%[1]s has %d; both need one item per value", name, len(values), len(list))
 	}
 	for i, item := range list {
 		at := place + "[" + strconv.Itoa(i) + "]"
@@ -319,9 +319,9 @@ func (v *validator) sibling(value, sibling any, p property, place string) {
 		case isObject:
 			v.object(o, v.tables.typ("Element").elements[""], at, false)
 		case item != nil:
-			v.report("structure", at, "expected an object or null under _%s, got %s", name, describe(item))
+			v.report(CodeStructure, at, "expected an object or null under _%s, got %s", name, describe(item))
 		case value == nil:
-			v.report("structure", at, "null under _%s means a value without extensions, but there is no value", name)
+			v.report(CodeStructure, at, "null under _%s means a value without extensions, but there is no value", name)
 		}
 	}
 }
@@ -330,7 +330,7 @@ func (v *validator) sibling(value, sibling any, p property, place string) {
 func (v *validator) complex(value any, p property, place string) {
 	if !p.element.many {
 		if list, isList := value.([]any); isList {
-			v.report("structure", place, "expected one object, got an array of %d", len(list))
+			v.report(CodeStructure, place, "expected one object, got an array of %d", len(list))
 			return
 		}
 		v.item(value, p, place)
@@ -338,11 +338,11 @@ func (v *validator) complex(value any, p property, place string) {
 	}
 	list, isList := value.([]any)
 	if !isList {
-		v.report("structure", place, "expected an array of objects, got %s", describe(value))
+		v.report(CodeStructure, place, "expected an array of objects, got %s", describe(value))
 		return
 	}
 	if len(list) == 0 {
-		v.report("structure", place, "an array may not be empty; omit the element")
+		v.report(CodeStructure, place, "an array may not be empty; omit the element")
 	}
 	for i, item := range list {
 		v.item(item, p, place+"["+strconv.Itoa(i)+"]")
@@ -353,7 +353,7 @@ func (v *validator) complex(value any, p property, place string) {
 func (v *validator) item(value any, p property, place string) {
 	o, isObject := value.(*Object)
 	if !isObject {
-		v.report("structure", place, "expected an object, got %s", describe(value))
+		v.report(CodeStructure, place, "expected an object, got %s", describe(value))
 		return
 	}
 	e := p.element

@@ -104,7 +104,7 @@ func TestValidate_EachMutationIsOneIssue(t *testing.T) {
 			m := list[i]
 			m.do()
 			issues := fhir.R5.Validate(o)
-			if len(issues) != 1 || issues[0].Code != m.code || len(issues[0].Expression) != 1 || issues[0].Expression[0] != m.place || issues[0].Severity != "error" {
+			if len(issues) != 1 || string(issues[0].Code) != m.code || len(issues[0].Expression) != 1 || issues[0].Expression[0] != m.place || issues[0].Severity != "error" {
 				t.Errorf("%s: %s at %s: got %v, want one %s", s.name, m.what, m.place, issues, m.code)
 			}
 			m.undo()

@@ -117,7 +117,7 @@ func TestValidate_NamesEachProblemWithItsPlace(t *testing.T) {
 				t.Fatalf("got %d issues, want one: %v", len(issues), issues)
 			}
 			got := issues[0]
-			if got.Code != test.code || len(got.Expression) != 1 || got.Expression[0] != test.expression {
+			if string(got.Code) != test.code || len(got.Expression) != 1 || got.Expression[0] != test.expression {
 				t.Errorf("got %s at %v, want %s at %s (%s)", got.Code, got.Expression, test.code, test.expression, got.Diagnostics)
 			}
 			if !strings.Contains(got.Diagnostics, test.says) {
@@ -163,7 +163,7 @@ func TestValidate_SubscriptionsOfTheTableOfBadInput(t *testing.T) {
 			}
 			bad := strings.Replace(good, test.old, test.new, 1)
 			issues := fhir.R5.Validate(parse(t, bad))
-			if len(issues) != 1 || issues[0].Code != test.code || issues[0].Expression[0] != test.place {
+			if len(issues) != 1 || string(issues[0].Code) != test.code || issues[0].Expression[0] != test.place {
 				t.Fatalf("got %v, want one %s at %s", issues, test.code, test.place)
 			}
 			if err := fhir.RefuseAll(issues); fhir.AsError(err).Status != 400 {

@@ -51,16 +51,16 @@ func Apply(release fhir.Release, current, patch *fhir.Object) (*fhir.Object, err
 	p := &patching{release: release, root: current.Clone(), began: time.Now()}
 	for _, o := range operations {
 		if err := p.apply(o); err != nil {
-			code := "processing"
+			code := fhir.CodeProcessing
 			if errors.Is(err, errTooMuch) {
-				code = "too-costly"
+				code = fhir.CodeTooCostly
 			}
 			return nil, fhir.Refuse(http.StatusUnprocessableEntity, code, "%s: %v; nothing was changed", o.kind+" "+o.path, err).At(o.place)
 		}
 	}
 	for _, name := range []string{"resourceType", "id"} {
 		if p.root.Text(name) != current.Text(name) {
-			return nil, fhir.Refuse(http.StatusUnprocessableEntity, "business-rule", "a patch may not change %s: it is %q and would be %q", name, current.Text(name), p.root.Text(name)).
+			return nil, fhir.Refuse(http.StatusUnprocessableEntity, fhir.CodeBusinessRule, "a patch may not change %s: it is %q and would be %q", name, current.Text(name), p.root.Text(name)).
 				At(current.Text("resourceType") + "." + name)
 		}
 	}
@@ -71,18 +71,18 @@ func Apply(release fhir.Release, current, patch *fhir.Object) (*fhir.Object, err
 func read(patch *fhir.Object) ([]operation, error) {
 	parameters := patch.Array("parameter")
 	if len(parameters) == 0 || len(parameters) > maxOperations {
-		return nil, fhir.Refuse(http.StatusBadRequest, "structure", "a FHIRPath Patch has 1 to %d parameters named operation, got %d", maxOperations, len(parameters)).At("Parameters.parameter")
+		return nil, fhir.Refuse(http.StatusBadRequest, fhir.CodeStructure, "a FHIRPath Patch has 1 to %d parameters named operation, got %d", maxOperations, len(parameters)).At("Parameters.parameter")
 	}
 	var operations []operation
 	for i, item := range parameters {
 		place := fmt.Sprintf("Parameters.parameter[%d]", i)
 		parameter, _ := item.(*fhir.Object)
 		if parameter.Text("name") != "operation" {
-			return nil, fhir.Refuse(http.StatusBadRequest, "invalid", "got the parameter %q, expected operation", parameter.Text("name")).At(place + ".name")
+			return nil, fhir.Refuse(http.StatusBadRequest, fhir.CodeInvalid, "got the parameter %q, expected operation", parameter.Text("name")).At(place + ".name")
 		}
 		o, err := readOperation(parameter)
 		if err != nil {
-			return nil, fhir.Refuse(http.StatusBadRequest, "invalid", "%v", err).At(place)
+			return nil, fhir.Refuse(http.StatusBadRequest, fhir.CodeInvalid, "%v", err).At(place)
 		}
 		o.place = place
 		operations = append(operations, o)

@@ -20,7 +20,7 @@ func (e *Edge) GuardHost(next echo.HandlerFunc) echo.HandlerFunc {
 		if e.allowsHost(c.Request().Host) {
 			return next(c)
 		}
-		return fhir.Refuse(http.StatusForbidden, "forbidden",
+		return fhir.Refuse(http.StatusForbidden, fhir.CodeForbidden,
 			"Host %q is not an address of this server; use %s, or start it with --allow-host %s or --public-url", c.Request().Host, e.options.Address, hostname(c.Request().Host))
 	}
 }
@@ -73,7 +73,7 @@ func (e *Edge) GuardOrigin(next echo.HandlerFunc) echo.HandlerFunc {
 		if !NeedsOf(c).OwnPages || e.OriginAllowed(c.Request()) {
 			return next(c)
 		}
-		return fhir.Refuse(http.StatusForbidden, "forbidden",
+		return fhir.Refuse(http.StatusForbidden, fhir.CodeForbidden,
 			"pages of %s may not use this server; start it with --allow-origin %[1]s", c.Request().Header.Get("Origin"))
 	}
 }
@@ -110,5 +110,5 @@ func (e *Edge) LimitBody(next echo.HandlerFunc) echo.HandlerFunc {
 }
 
 func tooLarge(limit int64) *fhir.Error {
-	return fhir.Refuse(http.StatusRequestEntityTooLarge, "too-long", "the body is larger than %d bytes; --max-body-bytes sets the limit", limit)
+	return fhir.Refuse(http.StatusRequestEntityTooLarge, fhir.CodeTooLong, "the body is larger than %d bytes; --max-body-bytes sets the limit", limit)
 }

@@ -30,7 +30,7 @@ func ReadJSON(c echo.Context, into any) error {
 	case errors.As(err, &tooBig):
 		return err
 	case err != nil:
-		return fhir.Refuse(http.StatusBadRequest, "structure", "the body could not be read: %v", err)
+		return fhir.Refuse(http.StatusBadRequest, fhir.CodeStructure, "the body could not be read: %v", err)
 	case len(bytes.TrimSpace(data)) == 0:
 		return nil
 	}
@@ -44,10 +44,10 @@ func ReadJSON(c echo.Context, into any) error {
 	}
 	err = json.Unmarshal(data, into)
 	if wrong := (*json.UnmarshalTypeError)(nil); errors.As(err, &wrong) {
-		return fhir.Refuse(http.StatusBadRequest, "value", "got a JSON %s, expected %s", wrong.Value, inWords(wrong.Type)).At(wrong.Field)
+		return fhir.Refuse(http.StatusBadRequest, fhir.CodeValue, "got a JSON %s, expected %s", wrong.Value, inWords(wrong.Type)).At(wrong.Field)
 	}
 	if err != nil {
-		return fhir.Refuse(http.StatusBadRequest, "structure", "the body could not be read: %v", err)
+		return fhir.Refuse(http.StatusBadRequest, fhir.CodeStructure, "the body could not be read: %v", err)
 	}
 	return nil
 }
@@ -115,7 +115,7 @@ func (m *members) checkObject(decoder *json.Decoder, t reflect.Type, path string
 
 func (m *members) wrong(at, format string, args ...any) {
 	if len(m.issues) < maxMistakes {
-		m.issues = append(m.issues, fhir.Refuse(http.StatusBadRequest, "structure", format, args...).At(at).Issues...)
+		m.issues = append(m.issues, fhir.Refuse(http.StatusBadRequest, fhir.CodeStructure, format, args...).At(at).Issues...)
 	}
 }
 
@@ -144,7 +144,7 @@ func shortened(name string) string {
 func OnlyParameters(c echo.Context, known ...string) error {
 	parameters, err := url.ParseQuery(c.Request().URL.RawQuery)
 	if err != nil {
-		return fhir.Refuse(http.StatusBadRequest, "value", "the query of the address could not be read: %v", err)
+		return fhir.Refuse(http.StatusBadRequest, fhir.CodeValue, "the query of the address could not be read: %v", err)
 	}
 	for _, name := range slices.Sorted(maps.Keys(parameters)) {
 		if slices.Contains(known, name) {
@@ -154,7 +154,7 @@ func OnlyParameters(c echo.Context, known ...string) error {
 		if len(known) > 0 {
 			hint = "known are " + strings.Join(known, ", ")
 		}
-		return fhir.Refuse(http.StatusBadRequest, "not-supported", "there is no such parameter; %s", hint).At(shortened(name))
+		return fhir.Refuse(http.StatusBadRequest, fhir.CodeNotSupported, "there is no such parameter; %s", hint).At(shortened(name))
 	}
 	return nil
 }

@@ -44,11 +44,11 @@ func Refusal(err error) *fhir.Error {
 	var framework *echo.HTTPError
 	switch {
 	case !errors.As(err, &framework):
-		return fhir.Refuse(http.StatusInternalServerError, "exception", "the server failed: %v; please report this", err)
+		return fhir.Refuse(http.StatusInternalServerError, fhir.CodeException, "the server failed: %v; please report this", err)
 	case framework.Code == http.StatusNotFound:
-		return fhir.Refuse(framework.Code, "not-found", "there is nothing at this address")
+		return fhir.Refuse(framework.Code, fhir.CodeNotFound, "there is nothing at this address")
 	}
-	return fhir.Refuse(framework.Code, "processing", "%v", framework.Message)
+	return fhir.Refuse(framework.Code, fhir.CodeProcessing, "%v", framework.Message)
 }
 
 // unrouted completes a refusal of the router, which knows neither rooms nor that HEAD is
@@ -56,7 +56,7 @@ func Refusal(err error) *fhir.Error {
 func unrouted(c echo.Context, refused *fhir.Error) *fhir.Error {
 	switch refused.Status {
 	case http.StatusNotFound:
-		return fhir.Refuse(refused.Status, "not-found", "there is nothing at this address; the FHIR base is %[1]s/fhir/R5, the socket %[1]s/ws, the control routes are below %[1]s/mock", Path(c))
+		return fhir.Refuse(refused.Status, fhir.CodeNotFound, "there is nothing at this address; the FHIR base is %[1]s/fhir/R5, the socket %[1]s/ws, the control routes are below %[1]s/mock", Path(c))
 	case http.StatusMethodNotAllowed:
 		allowed := AllowedWithHead(c.Response().Header().Get("Allow"))
 		c.Response().Header().Set("Allow", allowed)
@@ -75,7 +75,7 @@ func AllowedWithHead(allowed string) string {
 
 // NotAllowed refuses a method an address does not have. allowed lists those it has.
 func NotAllowed(method, allowed string) *fhir.Error {
-	return fhir.Refuse(http.StatusMethodNotAllowed, "not-supported", "%s is not allowed here; allowed are %s", method, allowed)
+	return fhir.Refuse(http.StatusMethodNotAllowed, fhir.CodeNotSupported, "%s is not allowed here; allowed are %s", method, allowed)
 }
 
 // WriteProblem writes a refusal as application/problem+json. seen, unless nil, is what
@@ -95,7 +95,7 @@ func WriteProblem(c echo.Context, refused *fhir.Error, seen any) error {
 		Seen   any     `json:"seen,omitempty"`
 	}{"about:blank", http.StatusText(refused.Status), refused.Status, refused.Error(), nil, seen}
 	for _, i := range refused.Issues {
-		body.Issues = append(body.Issues, issue{i.Code, i.Diagnostics, i.Expression})
+		body.Issues = append(body.Issues, issue{string(i.Code), i.Diagnostics, i.Expression})
 	}
 	return WriteJSON(c, refused.Status, "application/problem+json", body)
 }

@@ -36,11 +36,11 @@ func (f *FHIR) Bundle(r *Request) (*Response, error) {
 		return nil, err
 	}
 	if typ := body.Text("resourceType"); typ != "Bundle" {
-		return nil, fhir.Refuse(http.StatusBadRequest, "invalid", "the base takes a Bundle of type batch or transaction, got %s; other resources are posted to their type", typ).At("resourceType")
+		return nil, fhir.Refuse(http.StatusBadRequest, fhir.CodeInvalid, "the base takes a Bundle of type batch or transaction, got %s; other resources are posted to their type", typ).At("resourceType")
 	}
 	kind := body.Text("type")
 	if kind != "batch" && kind != "transaction" {
-		return nil, fhir.Refuse(http.StatusBadRequest, "code-invalid", "got a Bundle of type %q, expected batch or transaction; to store a Bundle, post it to Bundle", kind).At("Bundle.type")
+		return nil, fhir.Refuse(http.StatusBadRequest, fhir.CodeCodeInvalid, "got a Bundle of type %q, expected batch or transaction; to store a Bundle, post it to Bundle", kind).At("Bundle.type")
 	}
 	entries, refused := readEntries(r, body)
 	if refused != nil {
@@ -64,7 +64,7 @@ func (f *FHIR) Bundle(r *Request) (*Response, error) {
 func readEntries(r *Request, bundle *fhir.Object) ([]*entry, error) {
 	list := bundle.Array("entry")
 	if len(list) > maxEntries {
-		return nil, fhir.Refuse(http.StatusRequestEntityTooLarge, "too-costly", "the bundle has %d entries, at most %d are taken", len(list), maxEntries).At("Bundle.entry")
+		return nil, fhir.Refuse(http.StatusRequestEntityTooLarge, fhir.CodeTooCostly, "the bundle has %d entries, at most %d are taken", len(list), maxEntries).At("Bundle.entry")
 	}
 	var all []*entry
 	var issues []fhir.Issue
@@ -129,22 +129,22 @@ var conditionalHeaders = []struct {
 }
 
 func readEntry(r *Request, o *fhir.Object, place string) (*entry, *fhir.Issue) {
-	wrong := func(code, at, format string, args ...any) (*entry, *fhir.Issue) {
+	wrong := func(code fhir.IssueCode, at, format string, args ...any) (*entry, *fhir.Issue) {
 		return nil, &fhir.Issue{Severity: "error", Code: code, Diagnostics: fmt.Sprintf(format, args...), Expression: []string{place + at}}
 	}
 	request := o.Object("request")
 	if request == nil {
-		return wrong("required", ".request", "an entry of a batch or transaction needs a request with method and url")
+		return wrong(fhir.CodeRequired, ".request", "an entry of a batch or transaction needs a request with method and url")
 	}
 	e := &entry{place: place, fullURL: o.Text("fullUrl"), method: request.Text("method"), resource: o.Object("resource"), headers: http.Header{}}
 	switch e.method {
 	case http.MethodGet, http.MethodHead, http.MethodDelete:
 	case http.MethodPost, http.MethodPut, http.MethodPatch:
 		if e.resource == nil {
-			return wrong("required", ".resource", "a %s needs a resource", e.method)
+			return wrong(fhir.CodeRequired, ".resource", "a %s needs a resource", e.method)
 		}
 	default:
-		return wrong("code-invalid", ".request.method", "got %q, expected GET, HEAD, POST, PUT, PATCH or DELETE", e.method)
+		return wrong(fhir.CodeCodeInvalid, ".request.method", "got %q, expected GET, HEAD, POST, PUT, PATCH or DELETE", e.method)
 	}
 	address := request.Text("url")
 	if base := r.URL + "/"; len(address) > len(base) && strings.EqualFold(address[:len(base)], base) { // the release in any case, as in a path
@@ -153,7 +153,7 @@ func readEntry(r *Request, o *fhir.Object, place string) (*entry, *fhir.Issue) {
 	address = strings.TrimPrefix(address, "/")
 	u, err := url.Parse(address)
 	if err != nil || u.IsAbs() || u.Host != "" || u.Path == "" { // the base itself would be a bundle in a bundle
-		return wrong("value", ".request.url", "got %v, expected an address below the base, such as Patient/1 or Patient?identifier=1", request.Get("url"))
+		return wrong(fhir.CodeValue, ".request.url", "got %v, expected an address below the base, such as Patient/1 or Patient?identifier=1", request.Get("url"))
 	}
 	u.Path = strings.TrimSuffix(u.Path, "/")
 	e.url = u
@@ -163,7 +163,7 @@ func readEntry(r *Request, o *fhir.Object, place string) (*entry, *fhir.Issue) {
 			continue
 		}
 		if !slices.Contains(condition.methods, e.method) {
-			return wrong("invalid", ".request."+condition.member, "a %s takes no %s, which is for %s", e.method, condition.member, strings.Join(condition.methods, ", "))
+			return wrong(fhir.CodeInvalid, ".request."+condition.member, "a %s takes no %s, which is for %s", e.method, condition.member, strings.Join(condition.methods, ", "))
 		}
 		e.headers.Set(condition.header, value)
 	}
@@ -212,7 +212,7 @@ func (r *Request) operation(e *entry) (room.Operation, error) {
 	}
 	switch {
 	case e.method == http.MethodPost && rest != "":
-		return o, fhir.Refuse(http.StatusBadRequest, "not-supported", "%s: POST %s: a transaction creates resources, it runs no operations; use a batch", e.place, e.url).At(e.place + ".request.url")
+		return o, fhir.Refuse(http.StatusBadRequest, fhir.CodeNotSupported, "%s: POST %s: a transaction creates resources, it runs no operations; use a batch", e.place, e.url).At(e.place + ".request.url")
 	case e.method == http.MethodPost:
 		var err error
 		if o.Search, err = ifNoneExist(e.headers); err != nil {
@@ -220,10 +220,10 @@ func (r *Request) operation(e *entry) (room.Operation, error) {
 		}
 	case rest == "":
 		if o.Search = searchOf(e.url.RawQuery); o.Search == "" {
-			return o, fhir.Refuse(http.StatusBadRequest, "value", "%s: %s %s needs an id or a search that selects one resource", e.place, e.method, e.url).At(e.place + ".request.url")
+			return o, fhir.Refuse(http.StatusBadRequest, fhir.CodeValue, "%s: %s %s needs an id or a search that selects one resource", e.place, e.method, e.url).At(e.place + ".request.url")
 		}
 	case !fhir.IsID(rest):
-		return o, fhir.Refuse(http.StatusBadRequest, "value", "%s: %q is not an id: it has 1 to 64 letters, digits, - or .", e.place, rest).At(e.place + ".request.url")
+		return o, fhir.Refuse(http.StatusBadRequest, fhir.CodeValue, "%s: %q is not an id: it has 1 to 64 letters, digits, - or .", e.place, rest).At(e.place + ".request.url")
 	}
 	if e.method == http.MethodPost || rest != "" {
 		if err := noSearch(e.method, e.url.RawQuery); err != nil {
@@ -233,7 +233,7 @@ func (r *Request) operation(e *entry) (room.Operation, error) {
 	if e.method == http.MethodPatch {
 		patch, err := entryPatch(r.Base, e.resource)
 		if err != nil {
-			return o, fhir.Refuse(http.StatusBadRequest, "value", "%s: %v", e.place, err).At(e.place + ".resource")
+			return o, fhir.Refuse(http.StatusBadRequest, fhir.CodeValue, "%s: %v", e.place, err).At(e.place + ".resource")
 		}
 		o.Object, o.Patch = nil, patch
 	}

@@ -57,12 +57,12 @@ func (f *FHIR) Search(r *Request) (*Response, error) {
 func (r *Request) form() (url.Values, error) {
 	kind, _, _ := mime.ParseMediaType(r.contentType())
 	if kind != "" && kind != echo.MIMEApplicationForm || r.http == nil {
-		return nil, fhir.Refuse(http.StatusUnsupportedMediaType, "not-supported", "Content-Type %q: a search by POST takes application/x-www-form-urlencoded", kind)
+		return nil, fhir.Refuse(http.StatusUnsupportedMediaType, fhir.CodeNotSupported, "Content-Type %q: a search by POST takes application/x-www-form-urlencoded", kind)
 	}
 	// Else net/http would leave the body unread, and the search without it.
 	r.Header.Set("Content-Type", echo.MIMEApplicationForm)
 	if err := r.http.ParseForm(); err != nil {
-		return nil, fhir.Refuse(http.StatusBadRequest, "structure", "the search parameters in the body could not be read: %v; send application/x-www-form-urlencoded", err)
+		return nil, fhir.Refuse(http.StatusBadRequest, fhir.CodeStructure, "the search parameters in the body could not be read: %v; send application/x-www-form-urlencoded", err)
 	}
 	return r.http.Form, nil
 }
@@ -70,7 +70,7 @@ func (r *Request) form() (url.Values, error) {
 // SearchAll refuses GET [base], a search over all types.
 func (f *FHIR) SearchAll(r *Request) (*Response, error) {
 	r.Out.Set("Allow", "POST, OPTIONS")
-	return nil, fhir.Refuse(http.StatusMethodNotAllowed, "not-supported", "a search is about one type, as in %s/Patient?name=x; the base itself takes a Bundle by POST, and %s/metadata tells what there is", r.URL, r.URL)
+	return nil, fhir.Refuse(http.StatusMethodNotAllowed, fhir.CodeNotSupported, "a search is about one type, as in %s/Patient?name=x; the base itself takes a Bundle by POST, and %s/metadata tells what there is", r.URL, r.URL)
 }
 
 // Link returns an address with a query.
@@ -92,7 +92,7 @@ const historyPage = 1000
 func (f *FHIR) History(r *Request) (*Response, error) {
 	for name := range r.Query {
 		if !slices.Contains(historyParams, name) {
-			return nil, fhir.Refuse(http.StatusBadRequest, "not-supported", "a history takes %s, not %s", strings.Join(historyParams, ", "), name)
+			return nil, fhir.Refuse(http.StatusBadRequest, fhir.CodeNotSupported, "a history takes %s, not %s", strings.Join(historyParams, ", "), name)
 		}
 	}
 	params := QueryParams(r.Query)

@@ -55,7 +55,7 @@ func (r *Request) Params(known ...string) (Params, error) {
 	params := Params{}
 	for _, p := range all {
 		if !slices.Contains(known, p.Name) && r.Strict {
-			return nil, fhir.Refuse(http.StatusBadRequest, "not-supported", "the operation has no parameter %q; it has %s (OP-8)", p.Name, strings.Join(known, ", ")).At(p.Expression)
+			return nil, fhir.Refuse(http.StatusBadRequest, fhir.CodeNotSupported, "the operation has no parameter %q; it has %s (OP-8)", p.Name, strings.Join(known, ", ")).At(p.Expression)
 		}
 		params[p.Name] = append(params[p.Name], p)
 	}
@@ -90,7 +90,7 @@ func (p Params) one(name string) (*fhir.Param, error) {
 	case 1:
 		return &given[0], nil
 	}
-	return nil, fhir.Refuse(http.StatusBadRequest, "invalid", "%s is given %d times; at most once is possible", name, len(given)).At(given[0].Expression)
+	return nil, fhir.Refuse(http.StatusBadRequest, fhir.CodeInvalid, "%s is given %d times; at most once is possible", name, len(given)).At(given[0].Expression)
 }
 
 // Instant returns a parameter that is a time; the zero time if it was not given.
@@ -101,7 +101,7 @@ func (p Params) Instant(name string) (time.Time, error) {
 	}
 	at, err := time.Parse(time.RFC3339Nano, given.Value)
 	if err != nil {
-		return time.Time{}, fhir.Refuse(http.StatusBadRequest, "value", "%s: got %q, expected an instant such as 2026-01-01T10:00:00Z", name, given.Value).At(given.Expression)
+		return time.Time{}, fhir.Refuse(http.StatusBadRequest, fhir.CodeValue, "%s: got %q, expected an instant such as 2026-01-01T10:00:00Z", name, given.Value).At(given.Expression)
 	}
 	return at, nil
 }
@@ -115,7 +115,7 @@ func (p Params) Number(name string, fallback int64) (int64, error) {
 	}
 	n, err := strconv.ParseInt(given.Value, 10, 64)
 	if err != nil || n < 0 {
-		return 0, fhir.Refuse(http.StatusBadRequest, "value", "%s: got %q, expected a whole number, 0 or more", name, given.Value).At(given.Expression)
+		return 0, fhir.Refuse(http.StatusBadRequest, fhir.CodeValue, "%s: got %q, expected a whole number, 0 or more", name, given.Value).At(given.Expression)
 	}
 	return n, nil
 }
@@ -128,7 +128,7 @@ func (p Params) Content(name string) (fhir.Content, error) {
 	}
 	content := fhir.Content(given.Value)
 	if content != fhir.Empty && content != fhir.IDOnly && content != fhir.FullResource {
-		return "", fhir.Refuse(http.StatusBadRequest, "code-invalid", "%s: got %q, expected empty, id-only or full-resource", name, content).At(given.Expression)
+		return "", fhir.Refuse(http.StatusBadRequest, fhir.CodeCodeInvalid, "%s: got %q, expected empty, id-only or full-resource", name, content).At(given.Expression)
 	}
 	return content, nil
 }
@@ -144,7 +144,7 @@ func (p Params) SubscriptionIDs(name string) ([]string, error) {
 				id = id[i+len("Subscription/"):]
 			}
 			if !fhir.IsID(id) {
-				return nil, fhir.Refuse(http.StatusBadRequest, "value", "id: got %q, expected the id of a Subscription: 1 to 64 letters, digits, - or .", value).At(given.Expression)
+				return nil, fhir.Refuse(http.StatusBadRequest, fhir.CodeValue, "id: got %q, expected the id of a Subscription: 1 to 64 letters, digits, - or .", value).At(given.Expression)
 			}
 			ids = append(ids, id)
 		}

@@ -73,14 +73,14 @@ func checkID(r *Request) error {
 	case strings.HasPrefix(r.ID, "$"):
 		if r.Type == "Subscription" && (r.ID == "$get-ws-binding-token" || r.ID == "$status") {
 			r.Out.Set("Allow", "GET, HEAD, POST, OPTIONS")
-			return fhir.Refuse(http.StatusMethodNotAllowed, "not-supported", "an operation takes GET or POST, not %s", r.Method)
+			return fhir.Refuse(http.StatusMethodNotAllowed, fhir.CodeNotSupported, "an operation takes GET or POST, not %s", r.Method)
 		}
 		return noOperation(r.ID)
 	case r.ID == "_search":
 		r.Out.Set("Allow", "POST, OPTIONS")
-		return fhir.Refuse(http.StatusMethodNotAllowed, "not-supported", "_search takes a form by POST, not %s; a search by GET is %s?name=value", r.Method, r.Type)
+		return fhir.Refuse(http.StatusMethodNotAllowed, fhir.CodeNotSupported, "_search takes a form by POST, not %s; a search by GET is %s?name=value", r.Method, r.Type)
 	case !fhir.IsID(r.ID):
-		return fhir.Refuse(http.StatusBadRequest, "value", "%q is not an id: it has 1 to 64 letters, digits, - or .", r.ID)
+		return fhir.Refuse(http.StatusBadRequest, fhir.CodeValue, "%q is not an id: it has 1 to 64 letters, digits, - or .", r.ID)
 	}
 	return nil
 }

@@ -120,7 +120,7 @@ func (f *FHIR) request(c echo.Context) (*Request, error) {
 	r.Release, _ = fhir.ParseRelease(c.Param("release"))
 	if r.Base = r.Room.Base(r.Release); r.Base == nil {
 		bases := httpedge.Bases(r.Root, f.options.Releases)
-		return nil, fhir.Refuse(http.StatusNotFound, "not-supported", "this server does not speak FHIR %s; its bases are %s", c.Param("release"), strings.Join(slices.Sorted(maps.Values(bases)), ", "))
+		return nil, fhir.Refuse(http.StatusNotFound, fhir.CodeNotSupported, "this server does not speak FHIR %s; its bases are %s", c.Param("release"), strings.Join(slices.Sorted(maps.Values(bases)), ", "))
 	}
 	base := "/fhir/" + string(r.Release)
 	r.URL = r.Root + base
@@ -134,7 +134,7 @@ func serve(r *Request, handle HandlerFunc) (*Response, error) {
 	var err error
 	// net/http leaves out what it cannot decode: a search would lose a condition.
 	if r.Query, err = url.ParseQuery(r.rawQuery); err != nil {
-		return nil, fhir.Refuse(http.StatusBadRequest, "structure", "the query ?%s cannot be read: %v; a %% that is meant is written %%25", r.rawQuery, err)
+		return nil, fhir.Refuse(http.StatusBadRequest, fhir.CodeStructure, "the query ?%s cannot be read: %v; a %% that is meant is written %%25", r.rawQuery, err)
 	}
 	if err := acceptable(r); err != nil {
 		return nil, err
@@ -162,7 +162,7 @@ func acceptable(r *Request) error {
 			return nil
 		}
 	}
-	return fhir.Refuse(http.StatusNotAcceptable, "not-supported", "Accept: %s: this server writes JSON only; ask for application/fhir+json", accept)
+	return fhir.Refuse(http.StatusNotAcceptable, fhir.CodeNotSupported, "Accept: %s: this server writes JSON only; ask for application/fhir+json", accept)
 }
 
 func acceptableFormat(format string) error {
@@ -170,7 +170,7 @@ func acceptableFormat(format string) error {
 	if isJSON(strings.ReplaceAll(format, " ", "+")) {
 		return nil
 	}
-	return fhir.Refuse(http.StatusNotAcceptable, "not-supported", "_format=%s: this server writes JSON only; ask for application/fhir+json", format)
+	return fhir.Refuse(http.StatusNotAcceptable, fhir.CodeNotSupported, "_format=%s: this server writes JSON only; ask for application/fhir+json", format)
 }
 
 func isJSON(mediaType string) bool {
@@ -231,7 +231,7 @@ func (r *Request) checkJSON() error {
 	if isJSON(kind) || kind == "" && !r.Strict {
 		return nil
 	}
-	return fhir.Refuse(http.StatusUnsupportedMediaType, "not-supported", "Content-Type %q: this server reads JSON only; send application/fhir+json", kind)
+	return fhir.Refuse(http.StatusUnsupportedMediaType, fhir.CodeNotSupported, "Content-Type %q: this server reads JSON only; send application/fhir+json", kind)
 }
 
 // write returns what a room needs to know of a write.
@@ -261,5 +261,5 @@ func RefuseOperations(next echo.HandlerFunc) echo.HandlerFunc {
 }
 
 func noOperation(name string) *fhir.Error {
-	return fhir.Refuse(http.StatusNotFound, "not-supported", "there is no operation %s here; Subscription offers $get-ws-binding-token, $status and, for one Subscription, $events and $resend", name)
+	return fhir.Refuse(http.StatusNotFound, fhir.CodeNotSupported, "there is no operation %s here; Subscription offers $get-ws-binding-token, $status and, for one Subscription, $events and $resend", name)
 }

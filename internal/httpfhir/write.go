@@ -58,7 +58,7 @@ func (r *Request) patch() (room.Patch, error) {
 	if r.http == nil {
 		patch, err := entryPatch(r.Base, r.resource)
 		if err != nil {
-			return nil, fhir.Refuse(http.StatusBadRequest, "value", "%v", err).At(r.place + ".resource")
+			return nil, fhir.Refuse(http.StatusBadRequest, fhir.CodeValue, "%v", err).At(r.place + ".resource")
 		}
 		return patch, nil
 	}
@@ -76,11 +76,11 @@ func (r *Request) patch() (room.Patch, error) {
 			return nil, err
 		}
 		if body.Text("resourceType") != "Parameters" {
-			return nil, fhir.Refuse(http.StatusUnsupportedMediaType, "not-supported", "Content-Type %q goes with a FHIRPath Patch, which is a Parameters resource; a JSON Patch is application/json-patch+json", kind)
+			return nil, fhir.Refuse(http.StatusUnsupportedMediaType, fhir.CodeNotSupported, "Content-Type %q goes with a FHIRPath Patch, which is a Parameters resource; a JSON Patch is application/json-patch+json", kind)
 		}
 		return r.Base.FHIRPathPatch(body), nil
 	}
-	return nil, fhir.Refuse(http.StatusUnsupportedMediaType, "not-supported", "Content-Type %q: a patch is application/json-patch+json, or application/fhir+json for a FHIRPath Patch", r.contentType())
+	return nil, fhir.Refuse(http.StatusUnsupportedMediaType, fhir.CodeNotSupported, "Content-Type %q: a patch is application/json-patch+json, or application/fhir+json for a FHIRPath Patch", r.contentType())
 }
 
 // Delete serves DELETE [type]/[id] and DELETE [type]?search.
@@ -102,7 +102,7 @@ func (f *FHIR) PostToInstance(r *Request) (*Response, error) {
 		return nil, noOperation(r.ID)
 	}
 	r.Out.Set("Allow", "GET, HEAD, PUT, PATCH, DELETE, OPTIONS")
-	return nil, fhir.Refuse(http.StatusMethodNotAllowed, "not-supported", "a resource is created by POST to its type or PUT to its address; POST to %s/%s is neither", r.Type, r.ID)
+	return nil, fhir.Refuse(http.StatusMethodNotAllowed, fhir.CodeNotSupported, "a resource is created by POST to its type or PUT to its address; POST to %s/%s is neither", r.Type, r.ID)
 }
 
 // target reads which resource a PUT, PATCH or DELETE is about: the one its address
@@ -120,7 +120,7 @@ func target(r *Request) (room.Operation, error) {
 	}
 	if o.Search = searchOf(r.rawQuery); o.Search == "" {
 		r.Out.Set("Allow", "GET, HEAD, POST, OPTIONS")
-		return o, fhir.Refuse(http.StatusMethodNotAllowed, "not-supported", "%s %s needs an id, as in %s/123, or a search that selects one, as in %s?identifier=123; a new one is created by POST to %s", r.Method, o.Type, o.Type, o.Type, o.Type)
+		return o, fhir.Refuse(http.StatusMethodNotAllowed, fhir.CodeNotSupported, "%s %s needs an id, as in %s/123, or a search that selects one, as in %s?identifier=123; a new one is created by POST to %s", r.Method, o.Type, o.Type, o.Type, o.Type)
 	}
 	return o, nil
 }
@@ -144,9 +144,9 @@ func noSearch(method, query string) error {
 	case condition == "":
 		return nil
 	case method == http.MethodPost:
-		return fhir.Refuse(http.StatusBadRequest, "value", "a POST that creates takes no search, got ?%s; the condition of a conditional create is the header If-None-Exist (in a bundle request.ifNoneExist)", condition)
+		return fhir.Refuse(http.StatusBadRequest, fhir.CodeValue, "a POST that creates takes no search, got ?%s; the condition of a conditional create is the header If-None-Exist (in a bundle request.ifNoneExist)", condition)
 	}
-	return fhir.Refuse(http.StatusBadRequest, "value", "%s of one resource takes no search, got ?%s; name the resource by its id, or leave the id out and select it by the search", method, condition)
+	return fhir.Refuse(http.StatusBadRequest, fhir.CodeValue, "%s of one resource takes no search, got ?%s; name the resource by its id, or leave the id out and select it by the search", method, condition)
 }
 
 // ifNoneExist returns the search of a conditional create, "" if it has none. Some
@@ -157,7 +157,7 @@ func ifNoneExist(h http.Header) (string, error) {
 		condition = query
 	}
 	if condition == "" && len(h.Values("If-None-Exist")) > 0 {
-		return "", fhir.Refuse(http.StatusPreconditionFailed, "required", "If-None-Exist %q has no condition; name at least one search parameter, as in identifier=123, or leave it out", h.Get("If-None-Exist"))
+		return "", fhir.Refuse(http.StatusPreconditionFailed, fhir.CodeRequired, "If-None-Exist %q has no condition; name at least one search parameter, as in identifier=123, or leave it out", h.Get("If-None-Exist"))
 	}
 	return condition, nil
 }
@@ -181,7 +181,7 @@ func perform(r *Request, o room.Operation) (*Response, error) {
 		if w.Found {
 			what = "nothing was stored: " + w.Resource.Reference() + " matches If-None-Exist"
 		}
-		issues := append([]fhir.Issue{{Severity: "information", Code: "informational", Diagnostics: what}}, w.Issues...)
+		issues := append([]fhir.Issue{{Severity: "information", Code: fhir.CodeInformational, Diagnostics: what}}, w.Issues...)
 		return Outcome(response.Status, issues), nil
 	default:
 		response.Body = w.Resource.JSON

@@ -34,7 +34,7 @@ func (m *Mock) Explain(c echo.Context) error {
 	if in.Release != "" {
 		release, _ := fhir.ParseRelease(in.Release)
 		if base = httpedge.Room(c).Base(release); base == nil {
-			return fhir.Refuse(http.StatusBadRequest, "code-invalid", "got %q, expected one of %v", in.Release, m.options.Releases).At("release")
+			return fhir.Refuse(http.StatusBadRequest, fhir.CodeCodeInvalid, "got %q, expected one of %v", in.Release, m.options.Releases).At("release")
 		}
 	}
 	var states [2]*fhir.Object
@@ -65,7 +65,7 @@ func wantsText(c echo.Context) (bool, error) {
 	case "text":
 		return true, nil
 	default:
-		return false, fhir.Refuse(http.StatusBadRequest, "value", "format: got %q, expected json or text", format)
+		return false, fhir.Refuse(http.StatusBadRequest, fhir.CodeValue, "format: got %q, expected json or text", format)
 	}
 }
 
@@ -90,7 +90,7 @@ func (m *Mock) Explained(c echo.Context) error {
 	}
 	about := explain.About{Resource: c.QueryParam("resource"), Subscription: c.QueryParam("subscription"), Seq: seq}
 	if about == (explain.About{}) {
-		return fhir.Refuse(http.StatusBadRequest, "required", "name a resource (Encounter/1), a subscription (its id), both, or an entry of the journal (seq)")
+		return fhir.Refuse(http.StatusBadRequest, fhir.CodeRequired, "name a resource (Encounter/1), a subscription (its id), both, or an entry of the journal (seq)")
 	}
 	changes := explain.Happened(httpedge.Room(c), about)
 	if text, err := wantsText(c); text || err != nil {

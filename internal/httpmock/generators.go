@@ -109,5 +109,5 @@ func (m *Mock) generator(c echo.Context, status int, name string) error {
 			return httpedge.WriteJSON(c, status, "application/json", state)
 		}
 	}
-	return fhir.Refuse(http.StatusNotFound, "not-found", "there is no generator %q", name)
+	return fhir.Refuse(http.StatusNotFound, fhir.CodeNotFound, "there is no generator %q", name)
 }

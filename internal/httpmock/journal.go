@@ -69,7 +69,7 @@ func (m *Mock) Journal(c echo.Context) error {
 	case "har":
 		return download(c, "application/json", "signalfhir.har", journal.HAR(entries, httpedge.Root(c), m.options.Version))
 	}
-	return fhir.Refuse(http.StatusBadRequest, "code-invalid", "got %q, expected json, ndjson or har", format).At("format")
+	return fhir.Refuse(http.StatusBadRequest, fhir.CodeCodeInvalid, "got %q, expected json, ndjson or har", format).At("format")
 }
 
 func download(c echo.Context, kind, name string, data []byte) error {
@@ -91,7 +91,7 @@ func (m *Mock) JournalEntry(c echo.Context) error {
 	e, ok := httpedge.Room(c).Journal().Entry(seq)
 	if !ok {
 		first, last := httpedge.Room(c).Journal().Range()
-		return fhir.Refuse(http.StatusNotFound, "not-found", "entry %d is not kept; the journal has %d to %d", seq, first, last)
+		return fhir.Refuse(http.StatusNotFound, fhir.CodeNotFound, "entry %d is not kept; the journal has %d to %d", seq, first, last)
 	}
 	return writeJSON(c, json.RawMessage(e.JSON(true)))
 }
@@ -111,7 +111,7 @@ func journalFilter(c echo.Context) (journal.Filter, error) {
 				continue
 			}
 			if !slices.Contains(journal.Kinds(), kind) {
-				return f, fhir.Refuse(http.StatusBadRequest, "code-invalid", "got %q, expected one of %s", kind, strings.Join(journal.Kinds(), ", ")).At("kind")
+				return f, fhir.Refuse(http.StatusBadRequest, fhir.CodeCodeInvalid, "got %q, expected one of %s", kind, strings.Join(journal.Kinds(), ", ")).At("kind")
 			}
 			f.Kinds = append(f.Kinds, kind)
 		}
@@ -121,7 +121,7 @@ func journalFilter(c echo.Context) (journal.Filter, error) {
 		if f.After, err = strconv.ParseUint(since, 10, 64); err != nil || f.After > maxSeq {
 			f.After = 0
 			if f.Since, err = time.Parse(time.RFC3339, since); err != nil {
-				return f, fhir.Refuse(http.StatusBadRequest, "value", "got %q, expected the number of an entry, at most %d, or a time such as 2026-01-02T15:04:05Z", since, maxSeq).At("since")
+				return f, fhir.Refuse(http.StatusBadRequest, fhir.CodeValue, "got %q, expected the number of an entry, at most %d, or a time such as 2026-01-02T15:04:05Z", since, maxSeq).At("since")
 			}
 		}
 	}
@@ -137,7 +137,7 @@ func sequenceNumber(text string) (uint64, error) {
 	}
 	seq, err := strconv.ParseUint(text, 10, 64)
 	if err != nil || seq == 0 || seq > maxSeq {
-		return 0, fhir.Refuse(http.StatusBadRequest, "value", "%q is not a journal sequence number, which is from 1 to %d; the member seq of each entry has it", text, maxSeq).At("seq")
+		return 0, fhir.Refuse(http.StatusBadRequest, fhir.CodeValue, "%q is not a journal sequence number, which is from 1 to %d; the member seq of each entry has it", text, maxSeq).At("seq")
 	}
 	return seq, nil
 }

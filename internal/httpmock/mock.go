@@ -71,7 +71,7 @@ func (m *Mock) Trigger(c echo.Context) error {
 	if in.Release != "" {
 		r, ok := fhir.ParseRelease(in.Release)
 		if !ok {
-			return fhir.Refuse(http.StatusBadRequest, "code-invalid", "release: got %q, expected one of %v", in.Release, m.options.Releases)
+			return fhir.Refuse(http.StatusBadRequest, fhir.CodeCodeInvalid, "release: got %q, expected one of %v", in.Release, m.options.Releases)
 		}
 		t.Release = r
 	}
@@ -137,7 +137,7 @@ func (m *Mock) Await(c echo.Context) error {
 	var met func(journal.Tally) bool
 	switch {
 	case (in.Bound == nil) == (in.Sent == nil):
-		return fhir.Refuse(http.StatusBadRequest, "required", `name one condition: "bound" or "sent"`)
+		return fhir.Refuse(http.StatusBadRequest, fhir.CodeRequired, `name one condition: "bound" or "sent"`)
 	case in.Bound != nil:
 		subscription = in.Bound.Subscription
 		want := 1
@@ -156,7 +156,7 @@ func (m *Mock) Await(c echo.Context) error {
 			kind = string(fhir.EventNotification)
 		}
 		if !slices.Contains(awaited, fhir.NotificationType(kind)) {
-			return fhir.Refuse(http.StatusBadRequest, "code-invalid", "got %q, expected handshake, heartbeat or event-notification", kind).At("sent.type")
+			return fhir.Refuse(http.StatusBadRequest, fhir.CodeCodeInvalid, "got %q, expected handshake, heartbeat or event-notification", kind).At("sent.type")
 		}
 		if err := checkCount("sent.count", in.Sent.Count); err != nil {
 			return err
@@ -177,10 +177,10 @@ func (m *Mock) Await(c echo.Context) error {
 	tally, ok := httpedge.Room(c).Journal().Await(ctx, subscription, met)
 	found := seen{tally.Bound, tally.Sent}
 	if !ok && httpedge.Room(c).Context().Err() != nil {
-		return fhir.Refuse(http.StatusServiceUnavailable, "transient", "the room closed while this request waited for %s on Subscription/%s", what, subscription)
+		return fhir.Refuse(http.StatusServiceUnavailable, fhir.CodeTransient, "the room closed while this request waited for %s on Subscription/%s", what, subscription)
 	}
 	if !ok {
-		refused := fhir.Refuse(http.StatusRequestTimeout, "timeout", "waited %s for %s on Subscription/%s; seen instead: %d bound, sent %v", min(timeout, awaitMost), what, subscription, found.Bound, found.Sent)
+		refused := fhir.Refuse(http.StatusRequestTimeout, fhir.CodeTimeout, "waited %s for %s on Subscription/%s; seen instead: %d bound, sent %v", min(timeout, awaitMost), what, subscription, found.Bound, found.Sent)
 		return httpedge.WriteProblem(c, refused, found)
 	}
 	return writeJSON(c, struct {

@@ -20,7 +20,7 @@ func duration(member, text string) (time.Duration, error) {
 	}
 	d, err := time.ParseDuration(text)
 	if err != nil {
-		return 0, fhir.Refuse(http.StatusBadRequest, "value", "got %q, expected a time such as 250ms or 5s", text).At(member)
+		return 0, fhir.Refuse(http.StatusBadRequest, fhir.CodeValue, "got %q, expected a time such as 250ms or 5s", text).At(member)
 	}
 	return d, nil
 }
@@ -40,7 +40,7 @@ func isSet(c echo.Context, name string) (bool, error) {
 	case "true":
 		return true, nil
 	default:
-		return false, fhir.Refuse(http.StatusBadRequest, "value", "got %q, expected true or false", v).At(name)
+		return false, fhir.Refuse(http.StatusBadRequest, fhir.CodeValue, "got %q, expected true or false", v).At(name)
 	}
 }
 
@@ -58,7 +58,7 @@ func whole(c echo.Context, name string, least, most, fallback int) (int, error) 
 	}
 	n, err := strconv.Atoi(text)
 	if err != nil || n < least || n > most {
-		return 0, fhir.Refuse(http.StatusBadRequest, "value", "got %q, expected a whole number from %d to %d", text, least, most).At(name)
+		return 0, fhir.Refuse(http.StatusBadRequest, fhir.CodeValue, "got %q, expected a whole number from %d to %d", text, least, most).At(name)
 	}
 	return n, nil
 }
@@ -66,7 +66,7 @@ func whole(c echo.Context, name string, least, most, fallback int) (int, error) 
 // checkCount refuses a member that is not a count.
 func checkCount(member string, n int) error {
 	if n < 0 || n > maxCount {
-		return fhir.Refuse(http.StatusBadRequest, "value", "got %d, expected a whole number from 0 to %d", n, maxCount).At(member)
+		return fhir.Refuse(http.StatusBadRequest, fhir.CodeValue, "got %d, expected a whole number from 0 to %d", n, maxCount).At(member)
 	}
 	return nil
 }

@@ -75,7 +75,7 @@ func (m *Mock) RevokeToken(c echo.Context) error {
 		return err
 	}
 	if !httpedge.Room(c).Revoke(c.Param("token")) {
-		return fhir.Refuse(http.StatusNotFound, "not-found", "there is no such token")
+		return fhir.Refuse(http.StatusNotFound, fhir.CodeNotFound, "there is no such token")
 	}
 	return c.NoContent(http.StatusNoContent)
 }
@@ -96,7 +96,7 @@ func (m *Mock) Resources(c echo.Context) error {
 			b = httpedge.Room(c).Base(r)
 		}
 		if !ok || b == nil {
-			return fhir.Refuse(http.StatusBadRequest, "code-invalid", "release: got %q, expected one of %v", name, m.options.Releases)
+			return fhir.Refuse(http.StatusBadRequest, fhir.CodeCodeInvalid, "release: got %q, expected one of %v", name, m.options.Releases)
 		}
 	}
 	typ := c.QueryParam("type")

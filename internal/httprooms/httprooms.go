@@ -93,7 +93,7 @@ func (r *Rooms) seed(body json.RawMessage) (*seed.Seed, error) {
 		return nil, nil
 	}
 	if bytes.HasPrefix(bytes.TrimSpace(body), []byte(`"`)) {
-		return nil, fhir.Refuse(http.StatusBadRequest, "code-invalid", "got %s, expected \"builtin\", \"none\" or an object such as a seed file has", body).At("seed")
+		return nil, fhir.Refuse(http.StatusBadRequest, fhir.CodeCodeInvalid, "got %s, expected \"builtin\", \"none\" or an object such as a seed file has", body).At("seed")
 	}
 	content, refused := seed.Read(body)
 	if refused != nil {

@@ -48,7 +48,7 @@ func Check(release fhir.Release, o *fhir.Object) []fhir.Issue {
 				more++
 			default:
 				issues = append(issues, fhir.Issue{
-					Severity: "error", Code: "invariant", Rule: true,
+					Severity: "error", Code: fhir.CodeInvariant, Rule: true,
 					Diagnostics: r.key + " does not hold: " + r.expression,
 					Expression:  []string{place(o, f.at)},
 				})
@@ -56,7 +56,7 @@ func Check(release fhir.Release, o *fhir.Object) []fhir.Issue {
 		}
 	}
 	if more > 0 {
-		issues = append(issues, fhir.Issue{Severity: "error", Code: "too-costly", Diagnostics: fmt.Sprintf("and %d more invariants that do not hold", more), Rule: true})
+		issues = append(issues, fhir.Issue{Severity: "error", Code: fhir.CodeTooCostly, Diagnostics: fmt.Sprintf("and %d more invariants that do not hold", more), Rule: true})
 	}
 	return issues
 }

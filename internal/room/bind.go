@@ -24,7 +24,7 @@ func (b *Base) BindingToken(ids []string) (token.Token, error) {
 			}
 		}
 		if len(ids) == 0 {
-			return token.Token{}, fhir.Refuse(http.StatusNotFound, "not-found", "there is no websocket subscription, or all are off; create one first")
+			return token.Token{}, fhir.Refuse(http.StatusNotFound, fhir.CodeNotFound, "there is no websocket subscription, or all are off; create one first")
 		}
 	}
 	var refused error
@@ -86,10 +86,10 @@ func (b *Base) bindable(id string) error {
 	}
 	state, ok := b.room.subscriptions.State(id)
 	if !ok {
-		return fhir.Refuse(http.StatusUnprocessableEntity, "business-rule", "Subscription/%s is not a websocket subscription", id)
+		return fhir.Refuse(http.StatusUnprocessableEntity, fhir.CodeBusinessRule, "Subscription/%s is not a websocket subscription", id)
 	}
 	if dormant(state.Status) {
-		return fhir.Refuse(http.StatusUnprocessableEntity, "business-rule",
+		return fhir.Refuse(http.StatusUnprocessableEntity, fhir.CodeBusinessRule,
 			`Subscription/%s is %s; set its status to "requested" before taking a token (OPW-12)`, id, state.Status)
 	}
 	return nil
@@ -112,7 +112,7 @@ func (r *Room) Bind(s subscription.Socket, secret, dialectName string) (int, []e
 			continue
 		}
 		if generation != r.generation(id) { // LC-13
-			problems = append(problems, fhir.Refuse(http.StatusGone, "deleted", "the token is for an earlier Subscription/%s, which was deleted; take a new token for the current one", id))
+			problems = append(problems, fhir.Refuse(http.StatusGone, fhir.CodeDeleted, "the token is for an earlier Subscription/%s, which was deleted; take a new token for the current one", id))
 			continue
 		}
 		if err := r.subscriptions.BindIn(frameFormat(dialectName), id, s, t.Secret, t.Expires); err != nil {
@@ -125,7 +125,7 @@ func (r *Room) Bind(s subscription.Socket, secret, dialectName string) (int, []e
 		}
 	}
 	// The token may have been revoked while the subscriptions were being bound.
-	if _, err := r.tokens.Lookup(secret); err != nil && fhir.CodeOf(err) == "forbidden" {
+	if _, err := r.tokens.Lookup(secret); err != nil && fhir.CodeOf(err) == fhir.CodeForbidden {
 		r.subscriptions.Revoke(t.Secret)
 	}
 	return bound, problems
@@ -186,7 +186,7 @@ func (b *Base) Status(id string) (*fhir.Notification, error) {
 	}
 	n, ok := b.room.subscriptions.Status(id)
 	if !ok {
-		return nil, fhir.Refuse(http.StatusNotFound, "not-found", "there is no Subscription/%s", id)
+		return nil, fhir.Refuse(http.StatusNotFound, fhir.CodeNotFound, "there is no Subscription/%s", id)
 	}
 	return n, nil
 }

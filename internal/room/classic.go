@@ -91,13 +91,13 @@ func (b *Base) readCriteria(criteria string) (*Criteria, []fhir.Issue) {
 	const at = "Subscription.criteria"
 	typ, text, _ := strings.Cut(criteria, "?")
 	if err := b.Stores(typ); err != nil {
-		return nil, []fhir.Issue{rule("not-supported", at, err.Error())}
+		return nil, []fhir.Issue{rule(fhir.CodeNotSupported, at, err.Error())}
 	}
 	c := &Criteria{Text: criteria, Type: typ}
 	if text != "" {
 		query, err := b.scope().Query(typ, text)
 		if err != nil {
-			return nil, []fhir.Issue{rule("not-supported", at, err.Error())}
+			return nil, []fhir.Issue{rule(fhir.CodeNotSupported, at, err.Error())}
 		}
 		c.query = query
 	}
@@ -157,7 +157,7 @@ func (r *Room) BindLegacy(s subscription.Socket, id string) error {
 		return err
 	}
 	if b.classic.find(id) == nil {
-		return fhir.Refuse(http.StatusUnprocessableEntity, "business-rule",
+		return fhir.Refuse(http.StatusUnprocessableEntity, fhir.CodeBusinessRule,
 			"Subscription/%s is on a topic; take a token with Subscription/%[1]s/$get-ws-binding-token and send bind-with-token TOKEN", id)
 	}
 	return r.subscriptions.BindIn(fhir.LegacyFormat, id, s, legacyKey, r.clock.Now().Add(forever))

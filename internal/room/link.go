@@ -75,7 +75,7 @@ func (s *step) linkWith(l *linker) error {
 	s.Object = s.Object.Clone()
 	l.member(s.Object, s.Type)
 	for _, name := range l.unknown {
-		s.issues = append(s.issues, fhir.Issue{Severity: "warning", Code: "not-found", Diagnostics: "the resource refers to " + name + ", but no entry of the bundle has this fullUrl", Expression: []string{s.Place + ".resource"}})
+		s.issues = append(s.issues, fhir.Issue{Severity: "warning", Code: fhir.CodeNotFound, Diagnostics: "the resource refers to " + name + ", but no entry of the bundle has this fullUrl", Expression: []string{s.Place + ".resource"}})
 	}
 	return l.refused
 }
@@ -90,7 +90,7 @@ func entryReferences(steps []*step) (map[string]string, error) {
 			continue
 		}
 		if first := by[s.FullURL]; first != nil {
-			return nil, s.at(fhir.Refuse(http.StatusBadRequest, "invalid", "duplicate fullUrl %s: %s has it too; the fullUrl of each entry must be unique", s.FullURL, first.Place))
+			return nil, s.at(fhir.Refuse(http.StatusBadRequest, fhir.CodeInvalid, "duplicate fullUrl %s: %s has it too; the fullUrl of each entry must be unique", s.FullURL, first.Place))
 		}
 		by[s.FullURL] = s
 		if s.none {
@@ -277,7 +277,7 @@ func (l *linker) reference(text string) string {
 			if len(found) == 1 {
 				return found[0].Reference()
 			}
-			err = fhir.Refuse(http.StatusPreconditionFailed, "multiple-matches", "the reference %q selects %d resources, expected one", text, len(found))
+			err = fhir.Refuse(http.StatusPreconditionFailed, fhir.CodeMultipleMatches, "the reference %q selects %d resources, expected one", text, len(found))
 		}
 	}
 	if l.refused == nil {

@@ -25,7 +25,7 @@ var nameForm = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
 func CheckName(name string) error {
 	// A browser takes a segment of dots for a way up.
 	if !nameForm.MatchString(name) || name == "." || name == ".." {
-		return fhir.Refuse(http.StatusBadRequest, "value", "%q is not the name of a room: a name has 1 to 64 letters, digits, dots, hyphens or underscores, and not only one or two dots", name)
+		return fhir.Refuse(http.StatusBadRequest, fhir.CodeValue, "%q is not the name of a room: a name has 1 to 64 letters, digits, dots, hyphens or underscores, and not only one or two dots", name)
 	}
 	return nil
 }
@@ -44,7 +44,7 @@ func NoRoom(name string) error {
 	if err := CheckName(name); err != nil {
 		return err
 	}
-	return fhir.Refuse(http.StatusNotFound, "not-found", "there is no room %q; PUT %s makes one, GET /rooms lists them. A room that is idle for long is closed", name, Path(name))
+	return fhir.Refuse(http.StatusNotFound, fhir.CodeNotFound, "there is no room %q; PUT %s makes one, GET /rooms lists them. A room that is idle for long is closed", name, Path(name))
 }
 
 // RoomsOptions are the settings of [Rooms].
@@ -135,7 +135,7 @@ func (r *Rooms) Put(name, settings string, open func() (*Room, error)) (info Inf
 		return Info{}, false, err
 	}
 	if name == DefaultName {
-		return Info{}, false, fhir.Refuse(http.StatusConflict, "conflict", "%q is the name of the default room, which is always open; choose another name", name)
+		return Info{}, false, fhir.Refuse(http.StatusConflict, fhir.CodeConflict, "%q is the name of the default room, which is always open; choose another name", name)
 	}
 	r.mu.Lock()
 	t, known := r.open[name]
@@ -147,15 +147,15 @@ func (r *Rooms) Put(name, settings string, open func() (*Room, error)) (info Inf
 		case t.err != nil:
 			return Info{}, false, t.err
 		case t.settings != settings:
-			return Info{}, false, fhir.Refuse(http.StatusConflict, "conflict", "the room %q is open already, with other settings: %s; choose another name, or DELETE %s first", name, t.settings, Path(name))
+			return Info{}, false, fhir.Refuse(http.StatusConflict, fhir.CodeConflict, "the room %q is open already, with other settings: %s; choose another name, or DELETE %s first", name, t.settings, Path(name))
 		}
 		return r.info(t), false, nil
 	case r.closed:
 		r.mu.Unlock()
-		return Info{}, false, fhir.Refuse(http.StatusServiceUnavailable, "transient", "the server is stopping")
+		return Info{}, false, fhir.Refuse(http.StatusServiceUnavailable, fhir.CodeTransient, "the server is stopping")
 	case len(r.open) >= r.options.Max:
 		r.mu.Unlock()
-		return Info{}, false, fhir.Refuse(http.StatusConflict, "too-costly", "%d rooms are open, and --max-rooms allows no more; DELETE one of them (GET /rooms lists them), or start the server with a higher --max-rooms", r.options.Max)
+		return Info{}, false, fhir.Refuse(http.StatusConflict, fhir.CodeTooCostly, "%d rooms are open, and --max-rooms allows no more; DELETE one of them (GET /rooms lists them), or start the server with a higher --max-rooms", r.options.Max)
 	}
 	t = &tenant{name: name, settings: settings, ready: make(chan struct{}), opened: r.options.Clock.Now()}
 	r.open[name] = t
@@ -227,7 +227,7 @@ func (r *Rooms) List() []Info {
 // Delete closes the room of a name. It returns when its sockets have ended.
 func (r *Rooms) Delete(name string) error {
 	if name == DefaultName {
-		return fhir.Refuse(http.StatusConflict, "conflict", "the default room cannot be deleted; POST /mock/reset takes it back to its seed")
+		return fhir.Refuse(http.StatusConflict, fhir.CodeConflict, "the default room cannot be deleted; POST /mock/reset takes it back to its seed")
 	}
 	r.mu.Lock()
 	t := r.open[name]

@@ -107,7 +107,7 @@ func (w *typeSearch) read(name, value string) (used bool, err error) {
 	case "_include", "_revinclude":
 		err = w.include(plain, modifier, value)
 	case "_contained", "_containedType", "_score", "_maxresults":
-		return false, w.ignore(name, fhir.Refuse(http.StatusBadRequest, "not-supported", "the search parameter %s is not supported", name))
+		return false, w.ignore(name, fhir.Refuse(http.StatusBadRequest, fhir.CodeNotSupported, "the search parameter %s is not supported", name))
 	default:
 		return w.condition(name, value)
 	}
@@ -128,11 +128,11 @@ func checkResultParameter(name string, values []string) error {
 	}
 	switch {
 	case plain != name:
-		return fhir.Refuse(http.StatusBadRequest, "not-supported", "%s takes no modifier, got :%s", plain, modifier)
+		return fhir.Refuse(http.StatusBadRequest, fhir.CodeNotSupported, "%s takes no modifier, got :%s", plain, modifier)
 	case plain == "_sort" && len(values) > 1:
-		return fhir.Refuse(http.StatusBadRequest, "value", "_sort is given %d times; give it once, as in _sort=%s", len(values), strings.Join(values, ","))
+		return fhir.Refuse(http.StatusBadRequest, fhir.CodeValue, "_sort is given %d times; give it once, as in _sort=%s", len(values), strings.Join(values, ","))
 	case plain != "_elements" && len(values) > 1:
-		return fhir.Refuse(http.StatusBadRequest, "value", "%s is given %d times, as %s; give it once", plain, len(values), strings.Join(values, " and "))
+		return fhir.Refuse(http.StatusBadRequest, fhir.CodeValue, "%s is given %d times, as %s; give it once", plain, len(values), strings.Join(values, " and "))
 	}
 	return nil
 }
@@ -142,7 +142,7 @@ func oneOf(name, value string, known ...string) error {
 	if slices.Contains(known, value) {
 		return nil
 	}
-	return fhir.Refuse(http.StatusBadRequest, "value", "%s=%s: expected one of %s", name, value, strings.Join(known, ", "))
+	return fhir.Refuse(http.StatusBadRequest, fhir.CodeValue, "%s=%s: expected one of %s", name, value, strings.Join(known, ", "))
 }
 
 // ignore warns that a parameter is ignored, or refuses it if the search is strict.
@@ -158,7 +158,7 @@ func (w *typeSearch) ignore(name string, why error) error {
 
 func (w *typeSearch) summary(value string) (used bool, err error) {
 	if len(w.elements) > 0 && (value == "text" || value == "data") {
-		return false, fhir.Refuse(http.StatusBadRequest, "value", "_summary=%s and _elements=%s both select elements; give only one of them", value, strings.Join(w.elements, ","))
+		return false, fhir.Refuse(http.StatusBadRequest, fhir.CodeValue, "_summary=%s and _elements=%s both select elements; give only one of them", value, strings.Join(w.elements, ","))
 	}
 	switch value {
 	case "count":
@@ -169,7 +169,7 @@ func (w *typeSearch) summary(value string) (used bool, err error) {
 	case "data":
 		w.page.Subset = w.base.release.Without("text")
 	case "true":
-		return false, w.ignore("_summary", fhir.Refuse(http.StatusBadRequest, "not-supported", "_summary=true: this server does not know which elements are in the summary, so it returns all; use _elements to select some"))
+		return false, w.ignore("_summary", fhir.Refuse(http.StatusBadRequest, fhir.CodeNotSupported, "_summary=true: this server does not know which elements are in the summary, so it returns all; use _elements to select some"))
 	default:
 		return false, oneOf("_summary", value, "true", "text", "data", "count", "false")
 	}
@@ -178,7 +178,7 @@ func (w *typeSearch) summary(value string) (used bool, err error) {
 
 func (w *typeSearch) include(name, modifier, value string) error {
 	if modifier != "" && modifier != "iterate" && modifier != "recurse" {
-		return fhir.Refuse(http.StatusBadRequest, "not-supported", "%s takes only the modifier :iterate, got :%s", name, modifier)
+		return fhir.Refuse(http.StatusBadRequest, fhir.CodeNotSupported, "%s takes only the modifier :iterate, got :%s", name, modifier)
 	}
 	one, err := w.base.scope().ParseInclude(value)
 	if err != nil {
@@ -283,7 +283,7 @@ func (w *typeSearch) addIncluded() {
 		w.page.Included = append(w.page.Included, more...)
 		from = more
 		if len(w.page.Included) >= maxIncluded {
-			w.page.Issues = append(w.page.Issues, fhir.Issue{Severity: "warning", Code: "too-costly", Diagnostics: fmt.Sprintf("only %d resources are included, the limit", maxIncluded)})
+			w.page.Issues = append(w.page.Issues, fhir.Issue{Severity: "warning", Code: fhir.CodeTooCostly, Diagnostics: fmt.Sprintf("only %d resources are included, the limit", maxIncluded)})
 			return
 		}
 	}
@@ -293,7 +293,7 @@ func (w *typeSearch) addIncluded() {
 func parseNumber(name, value string, limit int) (int, error) {
 	n, err := strconv.Atoi(value)
 	if err != nil || n < 0 {
-		return 0, fhir.Refuse(http.StatusBadRequest, "value", "%s=%s: expected a whole number, 0 or more", name, value)
+		return 0, fhir.Refuse(http.StatusBadRequest, fhir.CodeValue, "%s=%s: expected a whole number, 0 or more", name, value)
 	}
 	return min(n, limit), nil
 }
@@ -308,7 +308,7 @@ func (b *Base) matching(typ string, queries ...*search.Query) ([]*fhir.Resource,
 next:
 	for i, res := range b.store.List(typ) {
 		if i%100 == 99 && time.Since(began) > maxSearch {
-			return nil, fhir.Refuse(http.StatusUnprocessableEntity, "too-costly", "the search took more than %s for the first %d resources; search fewer resources, or use fewer chained parameters", maxSearch, i)
+			return nil, fhir.Refuse(http.StatusUnprocessableEntity, fhir.CodeTooCostly, "the search took more than %s for the first %d resources; search fewer resources, or use fewer chained parameters", maxSearch, i)
 		}
 		for _, query := range queries {
 			ok, err := query.Match(res)
@@ -316,7 +316,7 @@ next:
 				return nil, tooMuch
 			}
 			if err != nil {
-				return nil, fhir.Refuse(http.StatusInternalServerError, "exception", "searching %s: %v", res.Reference(), err)
+				return nil, fhir.Refuse(http.StatusInternalServerError, fhir.CodeException, "searching %s: %v", res.Reference(), err)
 			}
 			if !ok {
 				continue next

@@ -18,22 +18,22 @@ func (b *Base) acceptSubscriptionLocked(topics *topic.Catalogue, id string, o *f
 	sub, issues := b.release.ReadSubscription(o)
 	before, exists := b.room.subscriptions.State(id)
 	if exists && before.Release != b.release {
-		return nil, nil, nil, fhir.Refuse(http.StatusConflict, "duplicate",
+		return nil, nil, nil, fhir.Refuse(http.StatusConflict, fhir.CodeDuplicate,
 			"Subscription/%s already exists in FHIR %s; subscription ids are unique across releases, choose another", id, before.Release).At("Subscription.id")
 	}
 
 	switch sub.Status {
 	case fhir.StatusError:
-		issues = append(issues, rule("business-rule", "Subscription.status",
+		issues = append(issues, rule(fhir.CodeBusinessRule, "Subscription.status",
 			`only the server sets the status "error"; send "requested" to (re)activate or "off" to stop (LC-1)`))
 	case fhir.StatusEnteredInError:
 		if !exists {
-			issues = append(issues, rule("business-rule", "Subscription.status",
+			issues = append(issues, rule(fhir.CodeBusinessRule, "Subscription.status",
 				`a new subscription cannot be "entered-in-error"; send "requested" or "off"`))
 		}
 	}
 	if !sub.End.IsZero() && !sub.End.After(b.room.clock.Now()) && !dormant(sub.Status) {
-		issues = append(issues, rule("business-rule", "Subscription.end",
+		issues = append(issues, rule(fhir.CodeBusinessRule, "Subscription.end",
 			"the end "+sub.End.UTC().Format(time.RFC3339)+" has passed, it is now "+b.room.clock.Now().UTC().Format(time.RFC3339)+"; leave end out or set a later time"))
 	}
 	var t *topic.Topic
@@ -90,10 +90,10 @@ func (b *Base) resolve(topics *topic.Catalogue, sub *fhir.Subscription) (*topic.
 		} else {
 			text += "; it has no topics yet, create a SubscriptionTopic first"
 		}
-		return nil, nil, []fhir.Issue{rule("not-supported", b.release.TopicElement(), text)}
+		return nil, nil, []fhir.Issue{rule(fhir.CodeNotSupported, b.release.TopicElement(), text)}
 	}
 	if t.Status() == "retired" {
-		return t, nil, []fhir.Issue{rule("business-rule", b.release.TopicElement(), "the topic "+sub.Topic+" is retired; subscribe to an active one (TOP-20)")}
+		return t, nil, []fhir.Issue{rule(fhir.CodeBusinessRule, b.release.TopicElement(), "the topic "+sub.Topic+" is retired; subscribe to an active one (TOP-20)")}
 	}
 	filters, issues := t.CompileFilters(sub.Filters)
 	return t, filters, issues
@@ -123,7 +123,7 @@ func (b *Base) acceptTopicLocked(topics *topic.Catalogue, reference string, o *f
 	compiled, more := b.compile(read)
 	issues = append(issues, more...)
 	if other, taken := topics.DefinedBy(read.URL, read.Version); taken && other != reference {
-		issues = append(issues, rule("duplicate", "SubscriptionTopic.url",
+		issues = append(issues, rule(fhir.CodeDuplicate, "SubscriptionTopic.url",
 			other+" already defines this version of "+read.URL+"; update that resource, or use another version"))
 	}
 	if q.Strict {
@@ -209,7 +209,7 @@ func (b *Base) dropTopicLocked(reference string) bool {
 }
 
 // rule returns an issue for a broken business rule, which is refused with 422.
-func rule(code, expression, text string) fhir.Issue {
+func rule(code fhir.IssueCode, expression, text string) fhir.Issue {
 	return fhir.Issue{Severity: "error", Code: code, Diagnostics: text, Expression: []string{expression}, Rule: true}
 }
 

@@ -183,7 +183,7 @@ func (b *Base) searchLocked(s *step) error {
 		return err
 	}
 	if query.Empty() {
-		return fhir.Refuse(http.StatusPreconditionFailed, "required", "the conditional %s has no condition; name at least one search parameter", s.Method)
+		return fhir.Refuse(http.StatusPreconditionFailed, fhir.CodeRequired, "the conditional %s has no condition; name at least one search parameter", s.Method)
 	}
 	found, err := b.matching(s.Type, query)
 	if err != nil {
@@ -194,18 +194,18 @@ func (b *Base) searchLocked(s *step) error {
 		if s.Method == http.MethodPost {
 			what = "If-None-Exist"
 		}
-		return fhir.Refuse(http.StatusPreconditionFailed, "multiple-matches",
+		return fhir.Refuse(http.StatusPreconditionFailed, fhir.CodeMultipleMatches,
 			"%s: %d resources of type %s match %q; make the search select at most one", what, len(found), s.Type, s.Search)
 	}
 	switch {
 	case len(found) == 0 && s.IfMatch != "" && s.Method != http.MethodPatch: // a patch is refused with 404 below
-		return fhir.Refuse(http.StatusPreconditionFailed, "conflict", "If-Match %s: no %s matches %q", s.IfMatch, s.Type, s.Search)
+		return fhir.Refuse(http.StatusPreconditionFailed, fhir.CodeConflict, "If-Match %s: no %s matches %q", s.IfMatch, s.Type, s.Search)
 	case len(found) == 1 && s.Method == http.MethodPost:
 		s.found = found[0]
 	case len(found) == 1:
 		s.write.ID = found[0].ID
 	case s.Method == http.MethodPatch:
-		return fhir.Refuse(http.StatusNotFound, "not-found", "no %s matches %q; a patch needs an existing resource", s.Type, s.Search)
+		return fhir.Refuse(http.StatusNotFound, fhir.CodeNotFound, "no %s matches %q; a patch needs an existing resource", s.Type, s.Search)
 	case s.Method == http.MethodDelete:
 		s.none = true
 	case s.Method == http.MethodPut && s.Object.Text("id") == "":
@@ -216,7 +216,7 @@ func (b *Base) searchLocked(s *step) error {
 		// R4 and later: if nothing matches and the body has an id, create it with that id.
 		s.write.ID = s.Object.Text("id")
 		if _, err := b.store.Read(s.Type, s.write.ID); err == nil {
-			return fhir.Refuse(http.StatusConflict, "conflict", "%s/%s exists, but does not match %q; update it by its id", s.Type, s.write.ID, s.Search)
+			return fhir.Refuse(http.StatusConflict, fhir.CodeConflict, "%s/%s exists, but does not match %q; update it by its id", s.Type, s.write.ID, s.Search)
 		}
 	}
 	return nil
@@ -230,11 +230,11 @@ func (s *step) identify() error {
 		s.Object = s.Object.Clone()
 		s.Object.Set("id", s.write.ID)
 	case in == "":
-		return fhir.Refuse(http.StatusBadRequest, "invalid", "the body has no id; an update needs the id of its URL: %q", s.ID).At(s.Type + ".id")
+		return fhir.Refuse(http.StatusBadRequest, fhir.CodeInvalid, "the body has no id; an update needs the id of its URL: %q", s.ID).At(s.Type + ".id")
 	case s.Search != "":
-		return fhir.Refuse(http.StatusBadRequest, "invalid", "the body has id %q, but %q selects %q; they must be the same", in, s.Search, s.write.ID).At(s.Type + ".id")
+		return fhir.Refuse(http.StatusBadRequest, fhir.CodeInvalid, "the body has id %q, but %q selects %q; they must be the same", in, s.Search, s.write.ID).At(s.Type + ".id")
 	default:
-		return fhir.Refuse(http.StatusBadRequest, "invalid", "the body has id %q, the URL %q; they must be the same", in, s.ID).At(s.Type + ".id")
+		return fhir.Refuse(http.StatusBadRequest, fhir.CodeInvalid, "the body has id %q, the URL %q; they must be the same", in, s.ID).At(s.Type + ".id")
 	}
 	return nil
 }
@@ -249,7 +249,7 @@ func rejectDuplicateTargets(steps []*step) error {
 		}
 		reference := s.write.Type + "/" + s.write.ID
 		if first := seen[reference]; first != nil {
-			return s.at(fhir.Refuse(http.StatusBadRequest, "invalid", "%s is written by %s too; a transaction may write a resource only once", reference, first.Place))
+			return s.at(fhir.Refuse(http.StatusBadRequest, fhir.CodeInvalid, "%s is written by %s too; a transaction may write a resource only once", reference, first.Place))
 		}
 		seen[reference] = s
 	}
@@ -258,7 +258,7 @@ func rejectDuplicateTargets(steps []*step) error {
 			continue
 		}
 		if other := seen[s.found.Reference()]; other != nil && other.Method == http.MethodDelete {
-			return s.at(fhir.Refuse(http.StatusBadRequest, "invalid", "%q matches %s, which %s deletes; create it without a condition, or do not delete it", s.Search, s.found.Reference(), other.Place))
+			return s.at(fhir.Refuse(http.StatusBadRequest, fhir.CodeInvalid, "%q matches %s, which %s deletes; create it without a condition, or do not delete it", s.Search, s.found.Reference(), other.Place))
 		}
 	}
 	return nil
@@ -305,7 +305,7 @@ func (b *Base) acceptLocked(steps []*step, q Request) error {
 				subscriptions++
 			}
 			if limit := b.room.options.MaxSubscriptions; s.Method != http.MethodDelete && subscriptions > limit {
-				return s.at(fhir.Refuse(http.StatusTooManyRequests, "too-costly", "the server would hold more than %d subscriptions, the limit; delete some first", limit))
+				return s.at(fhir.Refuse(http.StatusTooManyRequests, fhir.CodeTooCostly, "the server would hold more than %d subscriptions, the limit; delete some first", limit))
 			}
 		}
 	}
@@ -387,7 +387,7 @@ func (b *Base) commitLocked(steps []*step, q Request) (map[*step]*store.Change, 
 	for i, w := range writes {
 		if q.Strict && w.Method == http.MethodDelete {
 			if _, err := b.store.Read(w.Type, w.ID); err != nil {
-				return nil, of[i].at(fhir.Refuse(http.StatusNotFound, "not-found", "there is no %s/%s to delete", w.Type, w.ID))
+				return nil, of[i].at(fhir.Refuse(http.StatusNotFound, fhir.CodeNotFound, "there is no %s/%s to delete", w.Type, w.ID))
 			}
 		}
 	}

@@ -46,15 +46,15 @@ func (r *Room) Trigger(t Trigger) (fired []Fired, scheduled int, err error) {
 	}
 	switch {
 	case (t.Topic == "") == (t.Subscription == ""):
-		return nil, 0, fhir.Refuse(http.StatusBadRequest, "required", "give either a topic (its canonical URL) or a subscription (its id)")
+		return nil, 0, fhir.Refuse(http.StatusBadRequest, fhir.CodeRequired, "give either a topic (its canonical URL) or a subscription (its id)")
 	case t.Count < 0 || t.Count > maxTriggers:
-		return nil, 0, fhir.Refuse(http.StatusBadRequest, "value", "count: got %d, expected 1 to %d", t.Count, maxTriggers)
+		return nil, 0, fhir.Refuse(http.StatusBadRequest, fhir.CodeValue, "count: got %d, expected 1 to %d", t.Count, maxTriggers)
 	case t.Interval < 0:
-		return nil, 0, fhir.Refuse(http.StatusBadRequest, "value", "interval: got %s, expected zero or more", t.Interval)
+		return nil, 0, fhir.Refuse(http.StatusBadRequest, fhir.CodeValue, "interval: got %s, expected zero or more", t.Interval)
 	}
 	method, ok := map[string]string{"": http.MethodPost, "create": http.MethodPost, "update": http.MethodPut, "delete": http.MethodDelete}[t.Interaction]
 	if !ok {
-		return nil, 0, fhir.Refuse(http.StatusBadRequest, "code-invalid", "interaction: got %q, expected create, update or delete", t.Interaction)
+		return nil, 0, fhir.Refuse(http.StatusBadRequest, fhir.CodeCodeInvalid, "interaction: got %q, expected create, update or delete", t.Interaction)
 	}
 
 	r.write.Lock()
@@ -103,7 +103,7 @@ func (r *Room) targetsLocked(t Trigger) ([]target, error) {
 		}
 		state, _ := r.subscriptions.State(t.Subscription)
 		if dormant(state.Status) {
-			return nil, fhir.Refuse(http.StatusUnprocessableEntity, "business-rule", "Subscription/%s is %s, so it gets no events; set its status to \"requested\" first", t.Subscription, state.Status)
+			return nil, fhir.Refuse(http.StatusUnprocessableEntity, fhir.CodeBusinessRule, "Subscription/%s is %s, so it gets no events; set its status to \"requested\" first", t.Subscription, state.Status)
 		}
 		on, _ := b.topicByKey(state.TopicKey)
 		typ := focusType(on)
@@ -136,7 +136,7 @@ func (r *Room) targetsLocked(t Trigger) ([]target, error) {
 	case refused != nil:
 		return nil, refused
 	}
-	return nil, fhir.Refuse(http.StatusNotFound, "not-found", "this server has no topic %s; it has %s", t.Topic, strings.Join(r.topicURLs(), ", "))
+	return nil, fhir.Refuse(http.StatusNotFound, fhir.CodeNotFound, "this server has no topic %s; it has %s", t.Topic, strings.Join(r.topicURLs(), ", "))
 }
 
 // focusType returns the first resource type of a topic, or "" if there is none.
@@ -151,24 +151,24 @@ func focusType(on *topic.Topic) string {
 // the example that it makes without a focus.
 func (b *Base) checkFocusLocked(t Trigger, typ string) error {
 	if t.Focus != nil && t.Reference != "" {
-		return fhir.Refuse(http.StatusBadRequest, "invalid", "give the focus as a resource or as a reference, not both")
+		return fhir.Refuse(http.StatusBadRequest, fhir.CodeInvalid, "give the focus as a resource or as a reference, not both")
 	}
 	if t.Focus != nil {
 		typ = t.Focus.Text("resourceType")
 		if !b.release.IsResourceType(typ) {
-			return fhir.Refuse(http.StatusBadRequest, "invalid", "focus.resourceType: %q is not a resource type of FHIR %s", typ, b.release)
+			return fhir.Refuse(http.StatusBadRequest, fhir.CodeInvalid, "focus.resourceType: %q is not a resource type of FHIR %s", typ, b.release)
 		}
 		return fhir.RefuseAll(b.release.Validate(t.Focus))
 	}
 	if t.Reference != "" {
 		typ, id, ok := strings.Cut(t.Reference, "/")
 		if !ok || !b.release.IsResourceType(typ) || !fhir.IsID(id) {
-			return fhir.Refuse(http.StatusBadRequest, "value", "reference: got %q, expected Type/id such as Encounter/1", t.Reference)
+			return fhir.Refuse(http.StatusBadRequest, fhir.CodeValue, "reference: got %q, expected Type/id such as Encounter/1", t.Reference)
 		}
 		return nil
 	}
 	if typ == "" {
-		return fhir.Refuse(http.StatusUnprocessableEntity, "required", "the topic has no resource type to make an example of; give a focus or a reference")
+		return fhir.Refuse(http.StatusUnprocessableEntity, fhir.CodeRequired, "the topic has no resource type to make an example of; give a focus or a reference")
 	}
 	return nil
 }

@@ -95,9 +95,9 @@ func (b *Base) Check(typ string, o *fhir.Object) error {
 	}
 	if got := o.Text("resourceType"); got != typ {
 		if got == "" {
-			return fhir.Refuse(http.StatusBadRequest, "invalid", "the body has no resourceType, expected %q", typ).At("resourceType")
+			return fhir.Refuse(http.StatusBadRequest, fhir.CodeInvalid, "the body has no resourceType, expected %q", typ).At("resourceType")
 		}
-		return fhir.Refuse(http.StatusBadRequest, "invalid", "the body is of type %s, expected %s", got, typ).At("resourceType")
+		return fhir.Refuse(http.StatusBadRequest, fhir.CodeInvalid, "the body is of type %s, expected %s", got, typ).At("resourceType")
 	}
 	if err := fhir.RefuseAll(b.release.Validate(o)); err != nil || b.room.options.SkipInvariants {
 		return err
@@ -110,12 +110,12 @@ func (b *Base) Check(typ string, o *fhir.Object) error {
 func (b *Base) Stores(typ string) error {
 	switch {
 	case typ == "SubscriptionStatus": // SST-8
-		return fhir.Refuse(http.StatusNotFound, "not-supported",
+		return fhir.Refuse(http.StatusNotFound, fhir.CodeNotSupported,
 			"a SubscriptionStatus is never stored, it is only part of notifications; get the current one with Subscription/[id]/$status")
 	case strings.HasPrefix(typ, "$"):
-		return fhir.Refuse(http.StatusNotFound, "not-supported", "there is no operation %s on the whole server; Subscription offers $get-ws-binding-token, $status, $events and $resend", typ)
+		return fhir.Refuse(http.StatusNotFound, fhir.CodeNotSupported, "there is no operation %s on the whole server; Subscription offers $get-ws-binding-token, $status, $events and $resend", typ)
 	case !b.release.IsResourceType(typ):
-		return fhir.Refuse(http.StatusNotFound, "not-supported", "%q is not a resource type of FHIR %s", typ, b.release)
+		return fhir.Refuse(http.StatusNotFound, fhir.CodeNotSupported, "%q is not a resource type of FHIR %s", typ, b.release)
 	}
 	return nil
 }

@@ -24,7 +24,7 @@ type effort struct{ visits int }
 // visit counts one more visit and fails at the limit.
 func (e *effort) visit() error {
 	if e.visits++; e.visits > maxVisits {
-		return fhir.Refuse(http.StatusUnprocessableEntity, "too-costly", "it visits more than %d resources; narrow the query or follow fewer references", maxVisits)
+		return fhir.Refuse(http.StatusUnprocessableEntity, fhir.CodeTooCostly, "it visits more than %d resources; narrow the query or follow fewer references", maxVisits)
 	}
 	return nil
 }
@@ -72,7 +72,7 @@ func (s Scope) chained(typ, name, comparator, value string, made madeConditions)
 		if no != nil {
 			// Some of several types may lack the parameter; a wrong value is wrong for
 			// all of them.
-			if refused == nil || fhir.CodeOf(no) == "value" {
+			if refused == nil || fhir.CodeOf(no) == fhir.CodeValue {
 				refused = no
 			}
 			continue
@@ -118,7 +118,7 @@ func (s Scope) chained(typ, name, comparator, value string, made madeConditions)
 // chainTargets returns the types that a chain through the parameter may go to.
 func (p *Parameter) chainTargets(wanted string) ([]string, error) {
 	if p.Type != "reference" || !p.Supported() {
-		return nil, fhir.Refuse(http.StatusUnprocessableEntity, "not-supported", "%s of %s is a %s; only a reference can be chained", p.Name, p.Resource, p.Type)
+		return nil, fhir.Refuse(http.StatusUnprocessableEntity, fhir.CodeNotSupported, "%s of %s is a %s; only a reference can be chained", p.Name, p.Resource, p.Type)
 	}
 	anyType := len(p.Target) == 0 || slices.Contains(p.Target, "Resource")
 	switch {
@@ -127,7 +127,7 @@ func (p *Parameter) chainTargets(wanted string) ([]string, error) {
 	case wanted == "":
 		return p.Target, nil
 	case !p.Release.IsResourceType(wanted) || !anyType && !slices.Contains(p.Target, wanted):
-		return nil, fhir.Refuse(http.StatusUnprocessableEntity, "value", "%s of %s points to %s, not to a %s", p.Name, p.Resource, strings.Join(p.Target, ", "), wanted)
+		return nil, fhir.Refuse(http.StatusUnprocessableEntity, fhir.CodeValue, "%s of %s points to %s, not to a %s", p.Name, p.Resource, strings.Join(p.Target, ", "), wanted)
 	}
 	return []string{wanted}, nil
 }
@@ -137,18 +137,18 @@ func (p *Parameter) chainTargets(wanted string) ([]string, error) {
 func (s Scope) reversed(name, comparator, value string, made madeConditions) (*Condition, error) {
 	f := strings.SplitN(name, ":", 4)
 	if len(f) < 4 || f[3] == "" {
-		return nil, fhir.Refuse(http.StatusUnprocessableEntity, "value", "%s: expected _has:Type:reference:parameter=value, as in _has:Observation:patient:code=1234-5", name)
+		return nil, fhir.Refuse(http.StatusUnprocessableEntity, fhir.CodeValue, "%s: expected _has:Type:reference:parameter=value, as in _has:Observation:patient:code=1234-5", name)
 	}
 	typ, link := f[1], f[2]
 	if !s.Release.IsResourceType(typ) {
-		return nil, fhir.Refuse(http.StatusUnprocessableEntity, "value", "%s: %q is not a resource type of FHIR %s", name, typ, s.Release)
+		return nil, fhir.Refuse(http.StatusUnprocessableEntity, fhir.CodeValue, "%s: %q is not a resource type of FHIR %s", name, typ, s.Release)
 	}
 	p, refused := find(s.Release, typ, link)
 	if refused != nil {
 		return nil, refused
 	}
 	if p.Type != "reference" || !p.Supported() {
-		return nil, fhir.Refuse(http.StatusUnprocessableEntity, "value", "%s: %s of %s is a %s, not a reference", name, link, typ, p.Type)
+		return nil, fhir.Refuse(http.StatusUnprocessableEntity, fhir.CodeValue, "%s: %s of %s is a %s, not a reference", name, link, typ, p.Type)
 	}
 	inner, refused := made.of(s, typ, f[3], comparator, value)
 	if refused != nil {

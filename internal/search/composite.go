@@ -85,7 +85,7 @@ func (c part) below(res *fhir.Resource, context any) []any {
 func (s Scope) matchComposite(p *Parameter, text string) (func(res *fhir.Resource, context any) bool, error) {
 	components, texts := partsOf(p), splitEscaped(text, '$')
 	if len(texts) != len(components) {
-		return nil, fhir.Refuse(http.StatusUnprocessableEntity, "value", "%s: expected %d values joined by $, got %q", p.Name, len(components), text)
+		return nil, fhir.Refuse(http.StatusUnprocessableEntity, fhir.CodeValue, "%s: expected %d values joined by $, got %q", p.Name, len(components), text)
 	}
 	var matchers []valueMatcher
 	for i, c := range components {

@@ -134,7 +134,7 @@ func matchDate(p *Parameter, text string) (valueMatcher, error) {
 	}
 	wanted, ok := parseSpan(literal(text))
 	if !ok {
-		return nil, fhir.Refuse(http.StatusUnprocessableEntity, "value", "%s: %q is not a date; expected a date such as 2026, 2026-01-31 or 2026-01-31T10:00:00Z, with a prefix eq, ne, gt, lt, ge, le, sa, eb or ap before it", p.Name, written)
+		return nil, fhir.Refuse(http.StatusUnprocessableEntity, fhir.CodeValue, "%s: %q is not a date; expected a date such as 2026, 2026-01-31 or 2026-01-31T10:00:00Z, with a prefix eq, ne, gt, lt, ge, le, sa, eb or ap before it", p.Name, written)
 	}
 	compare, ok := map[string]func(got span) bool{
 		"eq": func(got span) bool { return within(got, wanted) },
@@ -148,7 +148,7 @@ func matchDate(p *Parameter, text string) (valueMatcher, error) {
 		"ap": func(got span) bool { return overlaps(got, widened(wanted)) },
 	}[prefix]
 	if !ok {
-		return nil, fhir.Refuse(http.StatusUnprocessableEntity, "value", "%s: unknown prefix in %q; expected eq, ne, gt, lt, ge, le, sa, eb or ap", p.Name, written)
+		return nil, fhir.Refuse(http.StatusUnprocessableEntity, fhir.CodeValue, "%s: unknown prefix in %q; expected eq, ne, gt, lt, ge, le, sa, eb or ap", p.Name, written)
 	}
 	return func(v any) bool {
 		got, ok := spanOf(v)

@@ -24,7 +24,7 @@ type Include struct {
 // "Encounter:*" and "*". It refuses anything that is not a reference of the release.
 func (s Scope) ParseInclude(text string) (Include, error) {
 	refuse := func(why string) (Include, error) {
-		return Include{}, fhir.Refuse(http.StatusBadRequest, "value", "%q: %s; expected Type:parameter or Type:parameter:Target, as in Encounter:patient", text, why)
+		return Include{}, fhir.Refuse(http.StatusBadRequest, fhir.CodeValue, "%q: %s; expected Type:parameter or Type:parameter:Target, as in Encounter:patient", text, why)
 	}
 	f := strings.Split(text, ":")
 	switch {

@@ -15,7 +15,7 @@ type valueMatcher func(value any) bool
 // newMatcher returns the matcher of one alternative of a search value.
 func (s Scope) newMatcher(p *Parameter, modifier, text string) (valueMatcher, error) {
 	if fold(text) == "" { // also if it is only spaces and marks, which every text would begin with
-		return nil, fhir.Refuse(http.StatusUnprocessableEntity, "value", "%s: a value is missing", p.Name)
+		return nil, fhir.Refuse(http.StatusUnprocessableEntity, fhir.CodeValue, "%s: a value is missing", p.Name)
 	}
 	switch p.Type {
 	case "token":
@@ -88,7 +88,7 @@ func (s Scope) newMatcher(p *Parameter, modifier, text string) (valueMatcher, er
 			return matchSpecial(p, text)
 		}
 	}
-	return nil, fhir.Refuse(http.StatusUnprocessableEntity, "not-supported", "the modifier :%s is not supported for %s, a %s parameter, which takes %s", modifier, p.Name, p.Type, modifiers[p.Type])
+	return nil, fhir.Refuse(http.StatusUnprocessableEntity, fhir.CodeNotSupported, "the modifier :%s is not supported for %s, a %s parameter, which takes %s", modifier, p.Name, p.Type, modifiers[p.Type])
 }
 
 // modifiers describes the modifiers that each type of parameter takes.

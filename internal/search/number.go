@@ -148,7 +148,7 @@ func cutPrefix(text string) (prefix, rest string) {
 }
 
 func notANumber(p *Parameter, written, form string) error {
-	return fhir.Refuse(http.StatusUnprocessableEntity, "value", "%s: %q is not a %s; expected %s, with a prefix eq, ne, gt, lt, ge, le, sa, eb or ap before it", p.Name, written, p.Type, form)
+	return fhir.Refuse(http.StatusUnprocessableEntity, fhir.CodeValue, "%s: %q is not a %s; expected %s, with a prefix eq, ne, gt, lt, ge, le, sa, eb or ap before it", p.Name, written, p.Type, form)
 }
 
 // matchNumber parses a number with an optional prefix.

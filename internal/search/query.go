@@ -37,7 +37,7 @@ func (s Scope) Query(typ, raw string) (*Query, error) {
 	text = strings.TrimPrefix(text, "/")
 	if head, rest, ok := strings.Cut(text, "?"); ok && (head == "" || head == typ || s.Release.IsResourceType(head)) {
 		if head != "" && head != typ {
-			return nil, fhir.Refuse(http.StatusUnprocessableEntity, "value", "the query %q is about %s, expected one about %s", raw, head, typ)
+			return nil, fhir.Refuse(http.StatusUnprocessableEntity, fhir.CodeValue, "the query %q is about %s, expected one about %s", raw, head, typ)
 		}
 		text = rest
 	}
@@ -51,7 +51,7 @@ func (s Scope) Query(typ, raw string) (*Query, error) {
 		}
 		name, value, ok := strings.Cut(part, "=")
 		if !ok {
-			return nil, fhir.Refuse(http.StatusUnprocessableEntity, "value", "%q is not a search condition; expected parameter=value", part)
+			return nil, fhir.Refuse(http.StatusUnprocessableEntity, fhir.CodeValue, "%q is not a search condition; expected parameter=value", part)
 		}
 		name = decoded(name)
 		if !s.takesTime(typ, name) {
@@ -97,7 +97,7 @@ func find(r fhir.Release, typ, name string) (*Parameter, error) {
 	if nearest := suggest.Nearest(name, names); nearest != "" {
 		hint = "; did you mean " + nearest + "?"
 	}
-	return nil, fhir.Refuse(http.StatusUnprocessableEntity, "not-supported", "%s has no search parameter %q%s it has %s", typ, name, hint, strings.Join(names, ", "))
+	return nil, fhir.Refuse(http.StatusUnprocessableEntity, fhir.CodeNotSupported, "%s has no search parameter %q%s it has %s", typ, name, hint, strings.Join(names, ", "))
 }
 
 // Condition makes a condition of a name as written in a search before the "=" (with
@@ -111,7 +111,7 @@ func (s Scope) Condition(typ, name, comparator, value string) (*Condition, error
 // and value.
 func (s Scope) condition(typ, name, comparator, value string, made madeConditions) (*Condition, error) {
 	if hops(name) > maxHops {
-		return nil, fhir.Refuse(http.StatusUnprocessableEntity, "too-costly", "%s follows %d references; the limit is %d", name, hops(name), maxHops)
+		return nil, fhir.Refuse(http.StatusUnprocessableEntity, fhir.CodeTooCostly, "%s follows %d references; the limit is %d", name, hops(name), maxHops)
 	}
 	switch {
 	case strings.HasPrefix(name, "_has:"):
@@ -137,14 +137,14 @@ func (s Scope) ConditionOn(p *Parameter, modifier, comparator, value string) (*C
 	}
 	c.text += "=" + comparator + value
 	if !p.Supported() {
-		return nil, fhir.Refuse(http.StatusUnprocessableEntity, "not-supported", "the search parameter %s of %s cannot be evaluated: %s", p.Name, p.Resource, p.why())
+		return nil, fhir.Refuse(http.StatusUnprocessableEntity, fhir.CodeNotSupported, "the search parameter %s of %s cannot be evaluated: %s", p.Name, p.Resource, p.why())
 	}
 	if comparator != "" && !p.ordered() {
-		return nil, fhir.Refuse(http.StatusUnprocessableEntity, "not-supported", "%s: comparators apply to dates, numbers and quantities only; %s is a %s", c.text, p.Name, p.Type)
+		return nil, fhir.Refuse(http.StatusUnprocessableEntity, fhir.CodeNotSupported, "%s: comparators apply to dates, numbers and quantities only; %s is a %s", c.text, p.Name, p.Type)
 	}
 	if modifier == "missing" && aboutResource[p.Name] == nil {
 		if value != "true" && value != "false" {
-			return nil, fhir.Refuse(http.StatusUnprocessableEntity, "value", "%s: expected true or false", c.text)
+			return nil, fhir.Refuse(http.StatusUnprocessableEntity, fhir.CodeValue, "%s: expected true or false", c.text)
 		}
 		c.test = func(res *fhir.Resource, _ *effort) (bool, []any, error) {
 			values, err := p.Values(res)
@@ -228,12 +228,12 @@ func (s Scope) testComposite(p *Parameter, modifier string, alternatives []strin
 
 func (s Scope) testResource(p *Parameter, modifier string, alternatives []string) (test, error) {
 	if modifier != "" {
-		return nil, fhir.Refuse(http.StatusUnprocessableEntity, "not-supported", "the modifier :%s is not supported for %s, which takes no modifier", modifier, p.Name)
+		return nil, fhir.Refuse(http.StatusUnprocessableEntity, fhir.CodeNotSupported, "the modifier :%s is not supported for %s, which takes no modifier", modifier, p.Name)
 	}
 	var tests []func(*fhir.Resource) bool
 	for _, alternative := range alternatives {
 		if fold(alternative) == "" {
-			return nil, fhir.Refuse(http.StatusUnprocessableEntity, "value", "%s: a value is missing", p.Name)
+			return nil, fhir.Refuse(http.StatusUnprocessableEntity, fhir.CodeValue, "%s: a value is missing", p.Name)
 		}
 		one, refused := aboutResource[p.Name](s, p, literal(alternative))
 		if refused != nil {

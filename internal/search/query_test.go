@@ -85,7 +85,7 @@ func TestParseQuery_Refuses(t *testing.T) {
 			t.Errorf("%s is accepted", tt.query)
 			continue
 		}
-		if fhir.AsError(err).Status != http.StatusUnprocessableEntity || fhir.CodeOf(err) != tt.code || !strings.Contains(err.Error(), tt.says) {
+		if fhir.AsError(err).Status != http.StatusUnprocessableEntity || string(fhir.CodeOf(err)) != tt.code || !strings.Contains(err.Error(), tt.says) {
 			t.Errorf("%s: got %d %s %q, want 422 %s that says %q", tt.query, fhir.AsError(err).Status, fhir.CodeOf(err), err, tt.code, tt.says)
 		}
 	}

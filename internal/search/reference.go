@@ -108,7 +108,7 @@ func (s Scope) matchPartOf(p *Parameter, modifier, text string) (valueMatcher, e
 	wanted := takeApart(p.Release, literal(text))
 	canonical := strings.Contains(text, ":")
 	if wanted.typ == "" && !canonical {
-		return nil, fhir.Refuse(http.StatusUnprocessableEntity, "value", "%s:%s: expected Type/id, as in Location/1, or the canonical URL of a definition, got %q", p.Name, modifier, text)
+		return nil, fhir.Refuse(http.StatusUnprocessableEntity, fhir.CodeValue, "%s:%s: expected Type/id, as in Location/1, or the canonical URL of a definition, got %q", p.Name, modifier, text)
 	}
 	return func(v any) bool {
 		if got, ok := v.(string); ok {

@@ -25,14 +25,14 @@ func (s Scope) Order(typ, sort string) (*Order, error) {
 	for name := range strings.SplitSeq(sort, ",") {
 		name, backward := strings.CutPrefix(strings.TrimSpace(name), "-")
 		if name == "" {
-			return nil, fhir.Refuse(http.StatusBadRequest, "value", "_sort=%s: expected parameters separated by commas, as in -date,_id", sort)
+			return nil, fhir.Refuse(http.StatusBadRequest, fhir.CodeValue, "_sort=%s: expected parameters separated by commas, as in -date,_id", sort)
 		}
 		p, refused := find(s.Release, typ, name)
 		if refused != nil {
 			return nil, fhir.WithStatus(refused, http.StatusBadRequest)
 		}
 		if !p.Supported() || p.Type == "composite" || p.Type == "special" || aboutResource[name] != nil {
-			return nil, fhir.Refuse(http.StatusBadRequest, "not-supported", "_sort=%s: results cannot be sorted by %s, a %s", sort, name, p.Type)
+			return nil, fhir.Refuse(http.StatusBadRequest, fhir.CodeNotSupported, "_sort=%s: results cannot be sorted by %s, a %s", sort, name, p.Type)
 		}
 		o.keys = append(o.keys, sortKey{p, backward})
 	}

@@ -113,7 +113,7 @@ const nearBy = 10 // km
 // matchNear parses latitude|longitude|distance|units.
 func matchNear(p *Parameter, text string) (valueMatcher, error) {
 	parts := splitEscaped(text, '|')
-	refused := fhir.Refuse(http.StatusUnprocessableEntity, "value", "%s: %q is not a position; expected latitude|longitude|distance|units such as 52.37|4.89|5|km", p.Name, text)
+	refused := fhir.Refuse(http.StatusUnprocessableEntity, fhir.CodeValue, "%s: %q is not a position; expected latitude|longitude|distance|units such as 52.37|4.89|5|km", p.Name, text)
 	if len(parts) < 2 || len(parts) > 4 {
 		return nil, refused
 	}

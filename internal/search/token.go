@@ -62,7 +62,7 @@ func tokensOf(v any) []token {
 // and which the code.
 func checkToken(p *Parameter, text string) error {
 	if len(splitEscaped(text, '|')) > 2 {
-		return fhir.Refuse(http.StatusUnprocessableEntity, "value", "%s: %q has more than one |; expected system|code, with a | inside of either written as \\|", p.Name, text)
+		return fhir.Refuse(http.StatusUnprocessableEntity, fhir.CodeValue, "%s: %q has more than one |; expected system|code, with a | inside of either written as \\|", p.Name, text)
 	}
 	return nil
 }
@@ -92,7 +92,7 @@ func matchToken(text string) valueMatcher {
 func matchOfType(p *Parameter, text string) (valueMatcher, error) {
 	parts := splitEscaped(text, '|')
 	if len(parts) != 3 || parts[1] == "" || parts[2] == "" {
-		return nil, fhir.Refuse(http.StatusUnprocessableEntity, "value", "%s:of-type: expected system|code|value with the system and code of the type of an Identifier, got %q", p.Name, text)
+		return nil, fhir.Refuse(http.StatusUnprocessableEntity, fhir.CodeValue, "%s:of-type: expected system|code|value with the system and code of the type of an Identifier, got %q", p.Name, text)
 	}
 	isType, value := matchToken(parts[0]+"|"+parts[1]), literal(parts[2])
 	return func(v any) bool {

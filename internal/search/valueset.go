@@ -15,10 +15,10 @@ func (s Scope) matchInValueSet(p *Parameter, text string) (valueMatcher, error) 
 	name := literal(text)
 	set := s.canonical("ValueSet", name)
 	if set == nil {
-		return nil, fhir.Refuse(http.StatusUnprocessableEntity, "not-supported", "%s: this server has no ValueSet %s; store it first", p.Name, name)
+		return nil, fhir.Refuse(http.StatusUnprocessableEntity, fhir.CodeNotSupported, "%s: this server has no ValueSet %s; store it first", p.Name, name)
 	}
 	if why := s.notEnumerated(set, map[string]bool{}); why != "" {
-		return nil, fhir.Refuse(http.StatusUnprocessableEntity, "not-supported", "%s: ValueSet %s %s", p.Name, name, why)
+		return nil, fhir.Refuse(http.StatusUnprocessableEntity, fhir.CodeNotSupported, "%s: ValueSet %s %s", p.Name, name, why)
 	}
 	return func(v any) bool {
 		set := s.canonical("ValueSet", name) // its current version
@@ -131,11 +131,11 @@ func inExpansion(part *fhir.Object, t token) bool {
 func (s Scope) matchHierarchy(p *Parameter, modifier, text string) (valueMatcher, error) {
 	parts := splitEscaped(text, '|')
 	if len(parts) != 2 || parts[0] == "" || parts[1] == "" {
-		return nil, fhir.Refuse(http.StatusUnprocessableEntity, "value", "%s:%s: expected system|code, got %q", p.Name, modifier, text)
+		return nil, fhir.Refuse(http.StatusUnprocessableEntity, fhir.CodeValue, "%s:%s: expected system|code, got %q", p.Name, modifier, text)
 	}
 	system, code := literal(parts[0]), literal(parts[1])
 	if s.canonical("CodeSystem", system) == nil {
-		return nil, fhir.Refuse(http.StatusUnprocessableEntity, "not-supported", "%s:%s: this server has no CodeSystem %s; store it first", p.Name, modifier, system)
+		return nil, fhir.Refuse(http.StatusUnprocessableEntity, fhir.CodeNotSupported, "%s:%s: this server has no CodeSystem %s; store it first", p.Name, modifier, system)
 	}
 	return func(v any) bool {
 		cs := s.canonical("CodeSystem", system)
@@ -211,7 +211,7 @@ func isMember(group *fhir.Resource, wanted referenceParts) bool {
 }
 
 func (s Scope) noGroup(p *Parameter, name string) error {
-	return fhir.Refuse(http.StatusUnprocessableEntity, "not-supported", "%s: this server has no Group, CareTeam or List %s; store it first", p.Name, strings.TrimSpace(name))
+	return fhir.Refuse(http.StatusUnprocessableEntity, fhir.CodeNotSupported, "%s: this server has no Group, CareTeam or List %s; store it first", p.Name, strings.TrimSpace(name))
 }
 
 // matchInGroup takes the reference of a stored Group, CareTeam or List and matches

@@ -84,7 +84,7 @@ func Read(data []byte) (*Seed, error) {
 // reader collects the mistakes.
 type reader struct{ issues []fhir.Issue }
 
-func (r *reader) wrong(path, code, format string, args ...any) {
+func (r *reader) wrong(path string, code fhir.IssueCode, format string, args ...any) {
 	if len(r.issues) < MaxIssues {
 		r.issues = append(r.issues, fhir.Refuse(http.StatusBadRequest, code, format, args...).At(path).Issues...)
 	}
@@ -94,7 +94,7 @@ func (r *reader) wrong(path, code, format string, args ...any) {
 func (r *reader) known(o *fhir.Object, path string, names ...string) {
 	for _, name := range o.Names() {
 		if !slices.Contains(names, name) {
-			r.wrong(path+name, "structure", "unknown member; expected %s", strings.Join(names, ", "))
+			r.wrong(path+name, fhir.CodeStructure, "unknown member; expected %s", strings.Join(names, ", "))
 		}
 	}
 }
@@ -109,7 +109,7 @@ func (r *reader) seed(o *fhir.Object) *Seed {
 			r.known(part, name+".", "resources")
 			s.Resources[release] = r.resources(release, part, name+".")
 		} else if o.Has(name) {
-			r.wrong(name, "structure", "expected an object with resources, got %s", kind(o.Get(name)))
+			r.wrong(name, fhir.CodeStructure, "expected an object with resources, got %s", kind(o.Get(name)))
 		}
 	}
 	names := map[string]int{}
@@ -117,7 +117,7 @@ func (r *reader) seed(o *fhir.Object) *Seed {
 		path := "generators[" + strconv.Itoa(i) + "]"
 		generator, ok := v.(*fhir.Object)
 		if !ok {
-			r.wrong(path, "structure", "expected an object, got %s", kind(v))
+			r.wrong(path, fhir.CodeStructure, "expected an object, got %s", kind(v))
 			continue
 		}
 		spec := r.generator(generator, path+".")
@@ -125,13 +125,13 @@ func (r *reader) seed(o *fhir.Object) *Seed {
 			spec.Seed = s.Random + uint64(i) + 1
 		}
 		if first, twice := names[spec.Name]; twice {
-			r.wrong(path+".name", "duplicate", "duplicate name %q, already used by generators[%d]", spec.Name, first)
+			r.wrong(path+".name", fhir.CodeDuplicate, "duplicate name %q, already used by generators[%d]", spec.Name, first)
 		}
 		names[spec.Name] = i
 		s.Generators = append(s.Generators, spec)
 	}
 	if len(s.Generators) > synth.MaxGenerators {
-		r.wrong("generators", "too-costly", "got %d, expected at most %d", len(s.Generators), synth.MaxGenerators)
+		r.wrong("generators", fhir.CodeTooCostly, "got %d, expected at most %d", len(s.Generators), synth.MaxGenerators)
 	}
 	return s
 }
@@ -144,7 +144,7 @@ func (r *reader) resources(release fhir.Release, o *fhir.Object, place string) [
 		path := place + "resources[" + strconv.Itoa(i) + "]"
 		resource, ok := v.(*fhir.Object)
 		if !ok {
-			r.wrong(path, "structure", "expected a resource, got %s", kind(v))
+			r.wrong(path, fhir.CodeStructure, "expected a resource, got %s", kind(v))
 			continue
 		}
 		r.resource(release, resource, path, i, seen)
@@ -158,16 +158,16 @@ func (r *reader) resources(release fhir.Release, o *fhir.Object, place string) [
 func (r *reader) resource(release fhir.Release, o *fhir.Object, path string, i int, seen map[string]int) {
 	typ, id := o.Text("resourceType"), o.Text("id")
 	if !release.IsResourceType(typ) && typ != "SubscriptionTopic" {
-		r.wrong(path+".resourceType", "structure", "expected a resource type of FHIR %s, got %s", release, kind(o.Get("resourceType")))
+		r.wrong(path+".resourceType", fhir.CodeStructure, "expected a resource type of FHIR %s, got %s", release, kind(o.Get("resourceType")))
 		return
 	}
 	if !fhir.IsID(id) {
-		r.wrong(path+".id", "value", "a seeded %s needs an id of 1 to 64 letters, digits, - and ., got %s", typ, kind(o.Get("id")))
+		r.wrong(path+".id", fhir.CodeValue, "a seeded %s needs an id of 1 to 64 letters, digits, - and ., got %s", typ, kind(o.Get("id")))
 		return
 	}
 	key := typ + "/" + id
 	if first, twice := seen[key]; twice {
-		r.wrong(path+".id", "duplicate", "duplicate resource %s, already in resources[%d]", key, first)
+		r.wrong(path+".id", fhir.CodeDuplicate, "duplicate resource %s, already in resources[%d]", key, first)
 		return
 	}
 	seen[key] = i
@@ -187,7 +187,7 @@ func (r *reader) generator(o *fhir.Object, path string) synth.Spec {
 	for i, v := range r.array(o, path, "releases") {
 		name, ok := v.(string)
 		if !ok {
-			r.wrong(path+"releases["+strconv.Itoa(i)+"]", "structure", "expected a string, got %s", kind(v))
+			r.wrong(path+"releases["+strconv.Itoa(i)+"]", fhir.CodeStructure, "expected a string, got %s", kind(v))
 		}
 		spec.Releases = append(spec.Releases, name)
 	}
@@ -205,7 +205,7 @@ func (r *reader) generator(o *fhir.Object, path string) synth.Spec {
 func (r *reader) text(o *fhir.Object, path, name string) string {
 	text, ok := o.Get(name).(string)
 	if !ok && o.Has(name) {
-		r.wrong(path+name, "structure", "expected a string, got %s", kind(o.Get(name)))
+		r.wrong(path+name, fhir.CodeStructure, "expected a string, got %s", kind(o.Get(name)))
 	}
 	return text
 }
@@ -213,7 +213,7 @@ func (r *reader) text(o *fhir.Object, path, name string) string {
 func (r *reader) boolean(o *fhir.Object, path, name string) bool {
 	b, ok := o.Get(name).(bool)
 	if !ok && o.Has(name) {
-		r.wrong(path+name, "structure", "expected true or false, got %s", kind(o.Get(name)))
+		r.wrong(path+name, fhir.CodeStructure, "expected true or false, got %s", kind(o.Get(name)))
 	}
 	return b
 }
@@ -221,7 +221,7 @@ func (r *reader) boolean(o *fhir.Object, path, name string) bool {
 func (r *reader) array(o *fhir.Object, path, name string) []any {
 	values, ok := o.Get(name).([]any)
 	if !ok && o.Has(name) {
-		r.wrong(path+name, "structure", "expected an array, got %s", kind(o.Get(name)))
+		r.wrong(path+name, fhir.CodeStructure, "expected an array, got %s", kind(o.Get(name)))
 	}
 	return values
 }
@@ -233,7 +233,7 @@ func (r *reader) whole(o *fhir.Object, path, name string) int {
 	number, _ := o.Get(name).(json.Number)
 	n, err := strconv.Atoi(string(number))
 	if err != nil {
-		r.wrong(path+name, "structure", "expected a whole number, got %s", kind(o.Get(name)))
+		r.wrong(path+name, fhir.CodeStructure, "expected a whole number, got %s", kind(o.Get(name)))
 	}
 	return n
 }
@@ -245,7 +245,7 @@ func (r *reader) seedNumber(o *fhir.Object, path, name string) uint64 {
 	number, _ := o.Get(name).(json.Number)
 	n, err := strconv.ParseUint(string(number), 10, 64)
 	if err != nil {
-		r.wrong(path+name, "structure", "expected a whole number of at least 0, got %s", kind(o.Get(name)))
+		r.wrong(path+name, fhir.CodeStructure, "expected a whole number of at least 0, got %s", kind(o.Get(name)))
 	}
 	return n
 }

@@ -97,7 +97,7 @@ func (s *Socket) obey(command, shown dialect.Command) bool {
 	if s.refused < s.options.MaxErrors {
 		return true
 	}
-	s.refuse(fhir.Refuse(0, "throttled", "%d messages in a row were refused; the socket closes", s.refused))
+	s.refuse(fhir.Refuse(0, fhir.CodeThrottled, "%d messages in a row were refused; the socket closes", s.refused))
 	s.Close(TooManyErrors.With(s.refused))
 	return false
 }
@@ -136,7 +136,7 @@ func (s *Socket) refuse(err error) { s.refuseShown(err, err) }
 // it as shown, without a secret.
 func (s *Socket) refuseShown(err, shown error) {
 	code, why := fhir.CodeOf(err), shown.Error()
-	s.room.Record(journal.Entry{Kind: journal.Refused, Socket: s.id, Type: code, Text: why})
+	s.room.Record(journal.Entry{Kind: journal.Refused, Socket: s.id, Type: string(code), Text: why})
 	s.options.Logger.Info("refused", "socket", s.id, "code", code, "why", why)
 	frame := fhir.EncodeOutcome(fhir.AsError(err).Issues)
 	kept := frame

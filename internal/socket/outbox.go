@@ -59,20 +59,20 @@ func (s *Socket) Written() { s.queued.Add(-1) }
 func (s *Socket) Unbound(id string, why subscription.Reason, left int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	code := ""
+	var code fhir.IssueCode
 	switch why {
 	case subscription.TokenExpired:
-		code = "expired"
+		code = fhir.CodeExpired
 	case subscription.TokenRevoked:
-		code = "forbidden"
+		code = fhir.CodeForbidden
 	case subscription.SubscriptionDeleted, subscription.RoomReset:
-		code = "deleted"
+		code = fhir.CodeDeleted
 	default:
 		return // the client asked, or the last heartbeat said it (WS-34)
 	}
 	outcome := fhir.EncodeOutcome(fhir.Refuse(0, code, "the binding to Subscription/%s ended: %s", id, why).Issues)
 	s.sayLocked("outcome", outcome, outcome)
-	if code != "deleted" && left == 0 {
+	if code != fhir.CodeDeleted && left == 0 {
 		s.closeLocked(NoBindingLeft.With(why))
 	}
 }

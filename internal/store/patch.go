@@ -43,20 +43,20 @@ func Patch(current *fhir.Object, document []byte) (*fhir.Object, error) {
 	p := patching{root: current.Clone()}
 	for _, o := range operations {
 		if err := p.apply(o); err != nil {
-			code := "processing"
+			code := fhir.CodeProcessing
 			if errors.Is(err, errTest) {
-				code = "conflict"
+				code = fhir.CodeConflict
 			}
 			return nil, fhir.Refuse(http.StatusUnprocessableEntity, code, "%s of the patch: %v; nothing was changed", o.label, err)
 		}
 	}
 	patched, ok := p.root.(*fhir.Object)
 	if !ok {
-		return nil, fhir.Refuse(http.StatusUnprocessableEntity, "processing", "the patch replaces the resource with %s; nothing was changed", kind(p.root))
+		return nil, fhir.Refuse(http.StatusUnprocessableEntity, fhir.CodeProcessing, "the patch replaces the resource with %s; nothing was changed", kind(p.root))
 	}
 	for _, name := range []string{"resourceType", "id"} {
 		if patched.Text(name) != current.Text(name) {
-			return nil, fhir.Refuse(http.StatusUnprocessableEntity, "business-rule", "a patch may not change %s: it is %q and would be %s", name, current.Text(name), brief(patched.Get(name))).
+			return nil, fhir.Refuse(http.StatusUnprocessableEntity, fhir.CodeBusinessRule, "a patch may not change %s: it is %q and would be %s", name, current.Text(name), brief(patched.Get(name))).
 				At(current.Text("resourceType") + "." + name)
 		}
 	}
@@ -67,10 +67,10 @@ func Patch(current *fhir.Object, document []byte) (*fhir.Object, error) {
 func readPatch(document []byte) ([]operation, error) {
 	var raw []json.RawMessage
 	if err := json.Unmarshal(document, &raw); err != nil || raw == nil {
-		return nil, fhir.Refuse(http.StatusBadRequest, "structure", "a JSON Patch is an array of operations, such as [{\"op\": \"replace\", \"path\": \"/status\", \"value\": \"final\"}]; got %s", clip(string(bytes.ToValidUTF8(bytes.TrimSpace(document), []byte("\uFFFD")))))
+		return nil, fhir.Refuse(http.StatusBadRequest, fhir.CodeStructure, "a JSON Patch is an array of operations, such as [{\"op\": \"replace\", \"path\": \"/status\", \"value\": \"final\"}]; got %s", clip(string(bytes.ToValidUTF8(bytes.TrimSpace(document), []byte("\uFFFD")))))
 	}
 	if len(raw) > maxPatchOperations {
-		return nil, fhir.Refuse(http.StatusRequestEntityTooLarge, "too-costly", "the patch has %d operations, the limit is %d; split it, or update the whole resource", len(raw), maxPatchOperations)
+		return nil, fhir.Refuse(http.StatusRequestEntityTooLarge, fhir.CodeTooCostly, "the patch has %d operations, the limit is %d; split it, or update the whole resource", len(raw), maxPatchOperations)
 	}
 	operations := make([]operation, len(raw))
 	for i := range raw {
@@ -78,11 +78,11 @@ func readPatch(document []byte) ([]operation, error) {
 		// UTF-8, so that none of them gets into the resource.
 		o, refused := fhir.Parse(raw[i])
 		if refused != nil {
-			return nil, fhir.Refuse(http.StatusBadRequest, "structure", "operation %d of the patch: %v", i+1, refused)
+			return nil, fhir.Refuse(http.StatusBadRequest, fhir.CodeStructure, "operation %d of the patch: %v", i+1, refused)
 		}
 		operation, err := readOperation(o)
 		if err != nil {
-			return nil, fhir.Refuse(http.StatusBadRequest, "structure", "operation %d of the patch: %v", i+1, err)
+			return nil, fhir.Refuse(http.StatusBadRequest, fhir.CodeStructure, "operation %d of the patch: %v", i+1, err)
 		}
 		operation.label = fmt.Sprintf("operation %d (%s %q)", i+1, operation.op, clip(o.Text("path")))
 		operations[i] = operation

@@ -23,12 +23,12 @@ func (s *Store) Read(typ, id string) (*fhir.Resource, error) {
 }
 
 func notFound(typ, id string) error {
-	return fhir.Refuse(http.StatusNotFound, "not-found", "there is no %s/%s", typ, id)
+	return fhir.Refuse(http.StatusNotFound, fhir.CodeNotFound, "there is no %s/%s", typ, id)
 }
 
 func content(typ, id string, v Version) (*fhir.Resource, error) {
 	if v.Resource == nil {
-		return nil, fhir.Refuse(http.StatusGone, "deleted", "%s/%s was deleted at %s, as version %s", typ, id, v.At.Format(time.RFC3339), v.VersionID)
+		return nil, fhir.Refuse(http.StatusGone, fhir.CodeDeleted, "%s/%s was deleted at %s, as version %s", typ, id, v.At.Format(time.RFC3339), v.VersionID)
 	}
 	return v.Resource, nil
 }
@@ -48,9 +48,9 @@ func (s *Store) VRead(typ, id, version string) (*fhir.Resource, error) {
 		}
 	}
 	if n, err := strconv.Atoi(version); err == nil && n > 0 && n <= r.last && strconv.Itoa(n) == version {
-		return nil, fhir.Refuse(http.StatusNotFound, "not-found", "version %s of %s/%s is no longer kept; the oldest kept is %s", version, typ, id, r.versions[0].VersionID)
+		return nil, fhir.Refuse(http.StatusNotFound, fhir.CodeNotFound, "version %s of %s/%s is no longer kept; the oldest kept is %s", version, typ, id, r.versions[0].VersionID)
 	}
-	return nil, fhir.Refuse(http.StatusNotFound, "not-found", "%s/%s has no version %q; the latest is %d", typ, id, version, r.last)
+	return nil, fhir.Refuse(http.StatusNotFound, fhir.CodeNotFound, "%s/%s has no version %q; the latest is %d", typ, id, version, r.last)
 }
 
 // History returns the kept versions of typ/id, newest first, including deletions. It

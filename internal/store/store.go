@@ -139,7 +139,7 @@ func (s *Store) Commit(writes ...Write) (changes []*Change, refusedAt int, refus
 		r := s.recordLocked(w.Type, w.ID)
 		switch {
 		case w.Method == http.MethodPost && r.exists():
-			return nil, i, fhir.Refuse(http.StatusConflict, "conflict", "%s/%s already exists, as version %d; update it, or create it without an id", w.Type, w.ID, r.last)
+			return nil, i, fhir.Refuse(http.StatusConflict, fhir.CodeConflict, "%s/%s already exists, as version %d; update it, or create it without an id", w.Type, w.ID, r.last)
 		case w.Method != http.MethodPost:
 			if err := s.matchLocked(&w); err != nil {
 				return nil, i, err
@@ -147,12 +147,12 @@ func (s *Store) Commit(writes ...Write) (changes []*Change, refusedAt int, refus
 		}
 		switch {
 		case w.Method != http.MethodDelete && s.bytes > s.options.MaxBytes && !s.dropOldVersionsLocked():
-			return nil, i, fhir.Refuse(http.StatusTooManyRequests, "too-costly", "the server holds %d MB of resources, the limit is %d MB; delete some, or reset the room", s.bytes>>20, s.options.MaxBytes>>20)
+			return nil, i, fhir.Refuse(http.StatusTooManyRequests, fhir.CodeTooCostly, "the server holds %d MB of resources, the limit is %d MB; delete some, or reset the room", s.bytes>>20, s.options.MaxBytes>>20)
 		case w.Method == http.MethodDelete && r.exists():
 			added--
 		case w.Method != http.MethodDelete && !r.exists():
 			if added++; s.count+added > s.options.MaxResources {
-				return nil, i, fhir.Refuse(http.StatusTooManyRequests, "too-costly", "the server holds %d resources, the limit is %d; delete some, or reset the room", s.count, s.options.MaxResources)
+				return nil, i, fhir.Refuse(http.StatusTooManyRequests, fhir.CodeTooCostly, "the server holds %d resources, the limit is %d; delete some, or reset the room", s.count, s.options.MaxResources)
 			}
 		}
 	}
@@ -279,11 +279,11 @@ func (s *Store) matchLocked(w *Write) error {
 	}
 	switch {
 	case w.IfMatch != "" && !exists:
-		return fhir.Refuse(http.StatusPreconditionFailed, "conflict", "If-Match %s: %s/%s does not exist", w.IfMatch, w.Type, w.ID)
+		return fhir.Refuse(http.StatusPreconditionFailed, fhir.CodeConflict, "If-Match %s: %s/%s does not exist", w.IfMatch, w.Type, w.ID)
 	case w.IfMatch != "" && !Tagged(w.IfMatch, current):
-		return fhir.Refuse(http.StatusPreconditionFailed, "conflict", "If-Match %s: the current version of %s/%s is %s; read it again and repeat the change", w.IfMatch, w.Type, w.ID, current)
+		return fhir.Refuse(http.StatusPreconditionFailed, fhir.CodeConflict, "If-Match %s: the current version of %s/%s is %s; read it again and repeat the change", w.IfMatch, w.Type, w.ID, current)
 	case w.IfNoneMatch != "" && exists && Tagged(w.IfNoneMatch, current):
-		return fhir.Refuse(http.StatusPreconditionFailed, "conflict", "If-None-Match %s: the current version of %s/%s is %s; leave the header out to replace it", w.IfNoneMatch, w.Type, w.ID, current)
+		return fhir.Refuse(http.StatusPreconditionFailed, fhir.CodeConflict, "If-None-Match %s: the current version of %s/%s is %s; leave the header out to replace it", w.IfNoneMatch, w.Type, w.ID, current)
 	}
 	return nil
 }

@@ -64,7 +64,7 @@ func wantRefused(t testing.TB, err error, status int, code string, texts ...stri
 		t.Errorf("got no refusal, want %d %s", status, code)
 		return
 	}
-	if fhir.AsError(err).Status != status || fhir.CodeOf(err) != code {
+	if fhir.AsError(err).Status != status || string(fhir.CodeOf(err)) != code {
 		t.Errorf("got %d %s (%v), want %d %s", fhir.AsError(err).Status, fhir.CodeOf(err), err, status, code)
 	}
 	for _, text := range texts {

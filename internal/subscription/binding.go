@@ -28,7 +28,7 @@ func (s *subscription) bind(to Socket, format fhir.FrameFormat, tokenKey string,
 		return unknown(s.id)
 	}
 	if dormant(s.status) {
-		return fhir.Refuse(http.StatusUnprocessableEntity, "business-rule",
+		return fhir.Refuse(http.StatusUnprocessableEntity, fhir.CodeBusinessRule,
 			`Subscription/%s is %s; set its status to "requested" before binding`, s.id, s.status)
 	}
 	// The handshake carries the number of events so far. Pending events belong to

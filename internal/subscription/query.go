@@ -54,7 +54,7 @@ func (r *Registry) Status(id string) (*fhir.Notification, bool) {
 // above until with value (OPE-7).
 func (r *Registry) Events(id string, since, until int64, content fhir.Content) (*fhir.Notification, error) {
 	if until >= 0 && since > until {
-		return nil, fhir.Refuse(http.StatusBadRequest, "value", "eventsSinceNumber %d is above eventsUntilNumber %d; both bounds are inclusive", since, until)
+		return nil, fhir.Refuse(http.StatusBadRequest, fhir.CodeValue, "eventsSinceNumber %d is above eventsUntilNumber %d; both bounds are inclusive", since, until)
 	}
 	s := r.get(id)
 	if s == nil {
@@ -81,7 +81,7 @@ func (r *Registry) Resend(id string, selects func(*fhir.Event) bool) (events, so
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.status != fhir.StatusActive {
-		return 0, 0, fhir.Refuse(http.StatusUnprocessableEntity, "business-rule", "Subscription/%s is %s, so nothing is delivered; $events has its events", id, s.status)
+		return 0, 0, fhir.Refuse(http.StatusUnprocessableEntity, fhir.CodeBusinessRule, "Subscription/%s is %s, so nothing is delivered; $events has its events", id, s.status)
 	}
 	s.flushLocked()
 	var again []fhir.Event

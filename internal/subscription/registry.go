@@ -218,7 +218,7 @@ func (r *Registry) AppendTo(id string, o *fhir.Occurrence) (int64, error) {
 }
 
 func unknown(id string) error {
-	return fhir.Refuse(http.StatusNotFound, "not-found", "there is no Subscription/%s", id)
+	return fhir.Refuse(http.StatusNotFound, fhir.CodeNotFound, "there is no Subscription/%s", id)
 }
 
 // SetError puts a subscription into status error. It still counts and logs

@@ -166,7 +166,7 @@ func (s *subscription) appendTo(o *fhir.Occurrence) (int64, error) {
 		return 0, unknown(s.id)
 	}
 	if dormant(s.status) {
-		return 0, fhir.Refuse(http.StatusUnprocessableEntity, "business-rule",
+		return 0, fhir.Refuse(http.StatusUnprocessableEntity, fhir.CodeBusinessRule,
 			`Subscription/%s is %s, so it gets no events; set its status to "requested" first`, s.id, s.status)
 	}
 	return s.appendLocked(o), nil

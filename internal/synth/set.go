@@ -44,11 +44,11 @@ func (s *Set) Add(spec Spec) error {
 	defer s.mu.Unlock()
 	switch {
 	case s.closed:
-		return fhir.Refuse(http.StatusServiceUnavailable, "transient", "the room is closed or being reset; try again")
+		return fhir.Refuse(http.StatusServiceUnavailable, fhir.CodeTransient, "the room is closed or being reset; try again")
 	case s.findLocked(spec.Name) != nil:
-		return fhir.Refuse(http.StatusConflict, "duplicate", "there is already a generator %q; remove it first or choose another name", spec.Name).At("name")
+		return fhir.Refuse(http.StatusConflict, fhir.CodeDuplicate, "there is already a generator %q; remove it first or choose another name", spec.Name).At("name")
 	case len(s.generators) >= MaxGenerators:
-		return fhir.Refuse(http.StatusUnprocessableEntity, "too-costly", "there are already %d generators, the limit; remove one", MaxGenerators)
+		return fhir.Refuse(http.StatusUnprocessableEntity, fhir.CodeTooCostly, "there are already %d generators, the limit; remove one", MaxGenerators)
 	}
 	s.generators = append(s.generators, g)
 	if spec.Running {
@@ -131,7 +131,7 @@ func (s *Set) List() []State {
 // not it runs. It stops at the first refused write and returns the refusal.
 func (s *Set) Step(name string, n int) error {
 	if n < 1 || n > MaxStep {
-		return fhir.Refuse(http.StatusBadRequest, "value", "got %d, expected 1 to %d writes", n, MaxStep).At("count")
+		return fhir.Refuse(http.StatusBadRequest, fhir.CodeValue, "got %d, expected 1 to %d writes", n, MaxStep).At("count")
 	}
 	g, err := s.find(name)
 	if err != nil {
@@ -140,7 +140,7 @@ func (s *Set) Step(name string, n int) error {
 	for i := range n {
 		err, ok := g.write()
 		if !ok {
-			return fhir.Refuse(http.StatusConflict, "conflict", "generator %q was removed after %d of %d writes", name, i, n)
+			return fhir.Refuse(http.StatusConflict, fhir.CodeConflict, "generator %q was removed after %d of %d writes", name, i, n)
 		}
 		if err != nil {
 			refused := fhir.AsError(err)
@@ -158,12 +158,12 @@ func (s *Set) Reset(specs []Spec) error {
 	taken := map[string]bool{}
 	fresh := make([]*generator, len(specs))
 	if len(specs) > MaxGenerators {
-		return fhir.Refuse(http.StatusUnprocessableEntity, "too-costly", "got %d generators, expected at most %d", len(specs), MaxGenerators).At("generators")
+		return fhir.Refuse(http.StatusUnprocessableEntity, fhir.CodeTooCostly, "got %d generators, expected at most %d", len(specs), MaxGenerators).At("generators")
 	}
 	for i, spec := range specs {
 		err := spec.Check()
 		if err == nil && taken[spec.Name] {
-			err = fhir.Refuse(http.StatusConflict, "duplicate", "duplicate generator name %q", spec.Name).At("name")
+			err = fhir.Refuse(http.StatusConflict, fhir.CodeDuplicate, "duplicate generator name %q", spec.Name).At("name")
 		}
 		if err != nil {
 			return under(err, fmt.Sprintf("generators[%d]", i))
@@ -238,11 +238,11 @@ func (s *Set) find(name string) (*generator, error) {
 func (s *Set) unknown(name string) error {
 	states := s.List()
 	if len(states) == 0 {
-		return fhir.Refuse(http.StatusNotFound, "not-found", "there is no generator named %q; there are no generators", name)
+		return fhir.Refuse(http.StatusNotFound, fhir.CodeNotFound, "there is no generator named %q; there are no generators", name)
 	}
 	names := make([]string, len(states))
 	for i, state := range states {
 		names[i] = state.Name
 	}
-	return fhir.Refuse(http.StatusNotFound, "not-found", "there is no generator named %q; the generators are %s", name, strings.Join(names, ", "))
+	return fhir.Refuse(http.StatusNotFound, fhir.CodeNotFound, "there is no generator named %q; the generators are %s", name, strings.Join(names, ", "))
 }

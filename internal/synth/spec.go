@@ -43,17 +43,17 @@ func (s Spec) Check() error {
 		}
 	}
 	if !generatorName.MatchString(s.Name) {
-		add("name", fhir.Refuse(http.StatusBadRequest, "value", "got %q, expected 1 to 40 letters, digits and hyphens, with no hyphen at an end", s.Name))
+		add("name", fhir.Refuse(http.StatusBadRequest, fhir.CodeValue, "got %q, expected 1 to 40 letters, digits and hyphens, with no hyphen at an end", s.Name))
 	}
 	if _, ok := findScenario(s.Scenario); !ok {
-		add("scenario", fhir.Refuse(http.StatusBadRequest, "value", "there is no scenario %q; the scenarios are %s", s.Scenario, strings.Join(Scenarios(), ", ")))
+		add("scenario", fhir.Refuse(http.StatusBadRequest, fhir.CodeValue, "there is no scenario %q; the scenarios are %s", s.Scenario, strings.Join(Scenarios(), ", ")))
 	}
 	if s.Patients < 0 || s.Patients > MaxPatients {
-		add("patients", fhir.Refuse(http.StatusBadRequest, "value", "got %d, expected 1 to %d, or 0 for %d", s.Patients, MaxPatients, DefaultPatients))
+		add("patients", fhir.Refuse(http.StatusBadRequest, fhir.CodeValue, "got %d, expected 1 to %d, or 0 for %d", s.Patients, MaxPatients, DefaultPatients))
 	}
 	for _, name := range s.Releases {
 		if _, ok := fhir.ParseRelease(name); !ok {
-			add("releases", fhir.Refuse(http.StatusBadRequest, "value", "got %q, expected one of %v", name, fhir.Releases))
+			add("releases", fhir.Refuse(http.StatusBadRequest, fhir.CodeValue, "got %q, expected one of %v", name, fhir.Releases))
 		}
 	}
 	_, err := interval(s.Rate)
@@ -78,7 +78,7 @@ func interval(rate string) (time.Duration, error) {
 		rate = DefaultRate
 	}
 	refuse := func(expected string) (time.Duration, error) {
-		return 0, fhir.Refuse(http.StatusBadRequest, "value", "got rate %q, expected %s", rate, expected)
+		return 0, fhir.Refuse(http.StatusBadRequest, fhir.CodeValue, "got rate %q, expected %s", rate, expected)
 	}
 	const form = `writes per unit of time such as "10/min", "2/s" or "30/h", or an interval such as "500ms"`
 	var between time.Duration

@@ -97,7 +97,7 @@ func (s *Store) getLocked(secret string) *entry {
 // tokens.
 func (s *Store) Issue(subscriptions []string, ttl time.Duration) (Token, error) {
 	if ttl <= 0 || ttl > MaxTTL {
-		return Token{}, fhir.Refuse(http.StatusUnprocessableEntity, "value", "the lifetime of a token: got %s, expected more than 0s and at most %s", ttl, MaxTTL)
+		return Token{}, fhir.Refuse(http.StatusUnprocessableEntity, fhir.CodeValue, "the lifetime of a token: got %s, expected more than 0s and at most %s", ttl, MaxTTL)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -106,7 +106,7 @@ func (s *Store) Issue(subscriptions []string, ttl time.Duration) (Token, error) 
 	if s.tokens.ItemCount() >= s.max {
 		oldest := s.ended.pop()
 		if oldest == nil {
-			return Token{}, fhir.Refuse(http.StatusTooManyRequests, "throttled", "the server holds %d valid tokens, its limit; try again when some have expired, the next at %s", s.max, stamp(s.live[0].Expires))
+			return Token{}, fhir.Refuse(http.StatusTooManyRequests, fhir.CodeThrottled, "the server holds %d valid tokens, its limit; try again when some have expired, the next at %s", s.max, stamp(s.live[0].Expires))
 		}
 		s.tokens.Delete(oldest.Secret)
 	}
@@ -149,11 +149,11 @@ func (s *Store) Lookup(secret string) (Token, error) {
 	e := s.getLocked(secret)
 	switch {
 	case e == nil:
-		return Token{}, fhir.Refuse(http.StatusUnauthorized, "unknown", "unknown token: this server did not issue it, or it expired long ago; get a new one with Subscription/[id]/$get-ws-binding-token")
+		return Token{}, fhir.Refuse(http.StatusUnauthorized, fhir.CodeUnknownToken, "unknown token: this server did not issue it, or it expired long ago; get a new one with Subscription/[id]/$get-ws-binding-token")
 	case e.revoked:
-		return Token{}, fhir.Refuse(http.StatusForbidden, "forbidden", "the token was revoked; get a new one with Subscription/[id]/$get-ws-binding-token")
+		return Token{}, fhir.Refuse(http.StatusForbidden, fhir.CodeForbidden, "the token was revoked; get a new one with Subscription/[id]/$get-ws-binding-token")
 	case !s.validLocked(e, s.clock.Now()):
-		return Token{}, fhir.Refuse(http.StatusUnauthorized, "expired", "token expired at %s; get a new one with Subscription/[id]/$get-ws-binding-token", stamp(e.Expires))
+		return Token{}, fhir.Refuse(http.StatusUnauthorized, fhir.CodeExpired, "token expired at %s; get a new one with Subscription/[id]/$get-ws-binding-token", stamp(e.Expires))
 	}
 	return e.Token, nil
 }

@@ -43,7 +43,7 @@ func wantCode(t testing.TB, s *token.Store, secret string, status int, code stri
 	switch {
 	case err == nil && code != "":
 		t.Errorf("lookup: valid, want %d %s", status, code)
-	case err != nil && (fhir.CodeOf(err) != code || fhir.AsError(err).Status != status):
+	case err != nil && (string(fhir.CodeOf(err)) != code || fhir.AsError(err).Status != status):
 		t.Errorf("lookup: %d %s (%v), want %d %q", fhir.AsError(err).Status, fhir.CodeOf(err), err, status, code)
 	}
 	return err
@@ -364,5 +364,5 @@ func code(err error) string {
 	if err == nil {
 		return ""
 	}
-	return fhir.CodeOf(err)
+	return string(fhir.CodeOf(err))
 }

@@ -36,17 +36,17 @@ func (t *Topic) compileFilter(f fhir.Filter) (filter, []fhir.Issue) {
 	one := filter{conditions: map[string]*search.Condition{}}
 	offered := t.offers(f)
 	if len(offered) == 0 {
-		return one, []fhir.Issue{broken("not-supported", f.At("filterParameter"), "the topic offers no filter "+f.Parameter+onType(f.ResourceType)+"; it offers "+t.offerText())}
+		return one, []fhir.Issue{broken(fhir.CodeNotSupported, f.At("filterParameter"), "the topic offers no filter "+f.Parameter+onType(f.ResourceType)+"; it offers "+t.offerText())}
 	}
 	var issues []fhir.Issue
 	if f.Comparator != "" && !slices.ContainsFunc(offered, func(c fhir.CanFilterBy) bool { return slices.Contains(c.Comparators, f.Comparator) }) {
-		issues = append(issues, broken("not-supported", f.At("comparator"), notOffered("comparator", f.Comparator, f.Parameter, comparators(offered))))
+		issues = append(issues, broken(fhir.CodeNotSupported, f.At("comparator"), notOffered("comparator", f.Comparator, f.Parameter, comparators(offered))))
 	}
 	if f.Modifier != "" && !slices.ContainsFunc(offered, func(c fhir.CanFilterBy) bool { return slices.Contains(c.Modifiers, f.Modifier) }) {
-		issues = append(issues, broken("not-supported", f.At("modifier"), notOffered("modifier", f.Modifier, f.Parameter, modifiers(offered))))
+		issues = append(issues, broken(fhir.CodeNotSupported, f.At("modifier"), notOffered("modifier", f.Modifier, f.Parameter, modifiers(offered))))
 	}
 	if f.Modifier == "type" {
-		issues = append(issues, broken("not-supported", f.At("modifier"), "a filter cannot use the modifier type; write the type in the value, as in Patient/123 (FLT-10)"))
+		issues = append(issues, broken(fhir.CodeNotSupported, f.At("modifier"), "a filter cannot use the modifier type; write the type in the value, as in Patient/123 (FLT-10)"))
 	}
 	if len(issues) > 0 {
 		return one, issues
@@ -194,13 +194,13 @@ func (t *Topic) parameters(typ string, f fhir.Filter, offered []fhir.CanFilterBy
 
 // condition compiles a filter to a search condition on one type.
 func (t *Topic) condition(typ string, f fhir.Filter, offered []fhir.CanFilterBy) (*search.Condition, *fhir.Issue) {
-	refuse := func(code, member, text string) (*search.Condition, *fhir.Issue) {
+	refuse := func(code fhir.IssueCode, member, text string) (*search.Condition, *fhir.Issue) {
 		issue := broken(code, f.At(member), text)
 		return nil, &issue
 	}
 	parameters := t.parameters(typ, f, offered)
 	if len(parameters) == 0 {
-		return refuse("not-supported", "filterParameter", f.Parameter+" is not a known search parameter of "+typ+", and the topic has no filterDefinition that this server knows (FLT-6)")
+		return refuse(fhir.CodeNotSupported, "filterParameter", f.Parameter+" is not a known search parameter of "+typ+", and the topic has no filterDefinition that this server knows (FLT-6)")
 	}
 	// A chain may end in parameters of several types: a date has prefixes even if the
 	// first parameter has none.
@@ -211,21 +211,21 @@ func (t *Topic) condition(typ string, f fhir.Filter, offered []fhir.CanFilterBy)
 		supported = supported || p.Supported()
 	}
 	if f.Comparator != "" && len(prefixes) > 0 {
-		issue := broken("value", f.At("value"), "the comparator "+f.Comparator+" and the prefix of "+f.Value+" both compare; keep one of them")
+		issue := broken(fhir.CodeValue, f.At("value"), "the comparator "+f.Comparator+" and the prefix of "+f.Value+" both compare; keep one of them")
 		issue.Rule = false // malformed, so 400 (FLT-9)
 		return nil, &issue
 	}
 	// A prefix is a comparator written in the value, so the topic must offer it too.
 	for _, prefix := range prefixes {
 		if prefix != "eq" && !slices.Contains(comparators(offered), prefix) {
-			return refuse("not-supported", "value", notOffered("comparator", prefix, f.Parameter, comparators(offered))+" (FLT-11)")
+			return refuse(fhir.CodeNotSupported, "value", notOffered("comparator", prefix, f.Parameter, comparators(offered))+" (FLT-11)")
 		}
 	}
 	condition, refused := t.search(typ, f, offered)
 	if refused != nil {
 		member := "filterParameter"
 		switch {
-		case fhir.CodeOf(refused) == "value":
+		case fhir.CodeOf(refused) == fhir.CodeValue:
 			member = "value"
 		case supported && f.Modifier != "":
 			member = "modifier"

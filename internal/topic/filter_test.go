@@ -203,7 +203,7 @@ func TestCompileFilters_Refuses(t *testing.T) {
 				t.Fatalf("got %+v, want one issue", issues)
 			}
 			got := issues[0]
-			if got.Severity != "error" || got.Code != tt.code || got.Rule != tt.rule || got.Expression[0] != "Subscription.filterBy[0]."+tt.member || got.Diagnostics == "" {
+			if got.Severity != "error" || string(got.Code) != tt.code || got.Rule != tt.rule || got.Expression[0] != "Subscription.filterBy[0]."+tt.member || got.Diagnostics == "" {
 				t.Errorf("got %+v, want %s at %s, rule %v", got, tt.code, tt.member, tt.rule)
 			}
 		})

@@ -57,7 +57,7 @@ func (t *Topic) unsupportedShapes() []fhir.Issue {
 				continue
 			}
 			issues = append(issues, fhir.Issue{
-				Severity: "warning", Code: "not-supported",
+				Severity: "warning", Code: fhir.CodeNotSupported,
 				Diagnostics: "not included in notifications (NB-12): " + why,
 				Expression:  []string{fmt.Sprintf("%s[%d]", at, i)},
 			})

@@ -63,7 +63,7 @@ func Compile(scope search.Scope, t *fhir.Topic, options ...Option) (*Topic, []fh
 			options := fhirpath.Options{Variables: []string{"previous", "current"}}
 			path, err := fhirpath.Compile(source.FHIRPath, options)
 			if err != nil {
-				issues = append(issues, broken("value", source.Expression+".fhirPathCriteria", err.Error()))
+				issues = append(issues, broken(fhir.CodeValue, source.Expression+".fhirPathCriteria", err.Error()))
 			} else if path.UnitesConditions() {
 				options.UnionAsOr = true
 				one.lenient, _ = fhirpath.Compile(source.FHIRPath, options) // stays nil if it does not compile
@@ -91,7 +91,7 @@ func Compile(scope search.Scope, t *fhir.Topic, options ...Option) (*Topic, []fh
 	return compiled, append(issues, compiled.unsupportedShapes()...)
 }
 
-func broken(code, expression, text string) fhir.Issue {
+func broken(code fhir.IssueCode, expression, text string) fhir.Issue {
 	return fhir.Issue{Severity: "error", Code: code, Diagnostics: text, Expression: []string{expression}, Rule: true}
 }
 

@@ -248,7 +248,7 @@ func TestCompile_IssuesHaveTheirPlace(t *testing.T) {
 	}
 	for _, tt := range tests {
 		_, issues := compile(t, tt.members)
-		if len(issues) != 1 || issues[0].Severity != "error" || issues[0].Code != tt.code || issues[0].Expression[0] != "SubscriptionTopic."+tt.place {
+		if len(issues) != 1 || issues[0].Severity != "error" || string(issues[0].Code) != tt.code || issues[0].Expression[0] != "SubscriptionTopic."+tt.place {
 			t.Errorf("%s: got %+v, want %s at %s", tt.members, issues, tt.code, tt.place)
 		}
 	}
