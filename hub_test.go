@@ -401,9 +401,9 @@ func (r *quietRoom) Bind(subscription.Socket, string, string) (int, []*fhir.Erro
 	}
 	return 0, nil
 }
-func (*quietRoom) Unbind(subscription.Socket, string) []string        { return nil }
+func (*quietRoom) Unbind(subscription.Socket, string)                 {}
 func (*quietRoom) BindLegacy(subscription.Socket, string) *fhir.Error { return nil }
-func (*quietRoom) UnbindLegacy(subscription.Socket, string) bool      { return false }
+func (*quietRoom) UnbindLegacy(subscription.Socket, string)           {}
 func (*quietRoom) Bindings(subscription.Socket) []string              { return nil }
 func (*quietRoom) Gone(subscription.Socket)                           {}
 func (*quietRoom) Record(journal.Entry)                               {}

@@ -70,9 +70,9 @@ func (r benchRoom) Bind(s subscription.Socket, _, _ string) (int, []*fhir.Error)
 	r <- s
 	return 1, nil
 }
-func (benchRoom) Unbind(subscription.Socket, string) []string        { return nil }
+func (benchRoom) Unbind(subscription.Socket, string)                 {}
 func (benchRoom) BindLegacy(subscription.Socket, string) *fhir.Error { return nil }
-func (benchRoom) UnbindLegacy(subscription.Socket, string) bool      { return false }
+func (benchRoom) UnbindLegacy(subscription.Socket, string)           {}
 func (benchRoom) Bindings(subscription.Socket) []string              { return nil }
 func (benchRoom) Gone(subscription.Socket)                           {}
 func (benchRoom) Record(journal.Entry)                               {}
