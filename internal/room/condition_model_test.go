@@ -4,11 +4,99 @@ import (
 	"fmt"
 	"maps"
 	"math/rand"
+	"net/http"
 	"slices"
 	"testing"
 
 	"signalfhir/internal/fhir"
 )
+
+// update writes a resource that has members.
+func update(t *testing.T, b *Base, typ, id, members string) {
+	t.Helper()
+	if _, err := b.Update(typ, id, parsed(t, `{"resourceType":"`+typ+`","id":"`+id+`",`+members+`}`), Request{}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func parsed(t *testing.T, text string) *fhir.Object {
+	t.Helper()
+	o, err := fhir.Parse([]byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return o
+}
+
+// A search is evaluated before the write lock is taken. What counts is whether the
+// resource matches under the lock, after a change in between.
+func TestConditions_SeeWhatChangesBeforeTheLock(t *testing.T) {
+	t.Parallel()
+	const (
+		patient   = `"managingOrganization":{"reference":"Organization/o"}`
+		encounter = `"subject":{"reference":"Patient/a"}`
+		list      = `"status":"current","mode":"working"`
+	)
+	for name, c := range map[string]struct{ condition, typ, id, matching, other string }{
+		"plain":    {"name=Open", "Patient", "a", `"name":[{"text":"Open"}],` + patient, `"name":[{"text":"Closed"}],` + patient},
+		"chained":  {"organization.name=Open", "Organization", "o", `"name":"Open"`, `"name":"Closed"`},
+		"reversed": {"_has:Encounter:patient:status=planned", "Encounter", "e", `"status":"planned",` + encounter, `"status":"completed",` + encounter},
+		"list":     {"_list=l", "List", "l", list + `,"entry":[{"item":{"reference":"Patient/a"}}]`, list},
+	} {
+		for _, matches := range []bool{true, false} {
+			run := func(what string, o Operation, check func(t *testing.T, b *Base, w *Written, err *fhir.Error)) {
+				t.Run(fmt.Sprint(name, "/", what, "/", matches), func(t *testing.T) {
+					t.Parallel()
+					r, refused := New(Options{Releases: []fhir.Release{fhir.R5}})
+					if refused != nil {
+						t.Fatal(refused)
+					}
+					defer r.Close()
+					b := r.Base(fhir.R5)
+					update(t, b, "Basic", "x", `"code":{"text":"x"}`)
+					update(t, b, "Patient", "a", patient)
+					before, after := c.matching, c.other
+					if matches {
+						before, after = after, before
+					}
+					update(t, b, c.typ, c.id, before)
+					steps := []*step{newStep(o)}
+					conditions := b.newConditions()
+					conditions.prepare(steps)
+					update(t, b, c.typ, c.id, after)
+					r.write.Lock()
+					written, err := b.runLocked(steps, conditions, Request{})
+					r.write.Unlock()
+					if err != nil {
+						written = []*Written{nil}
+					}
+					check(t, b, written[0], err)
+				})
+			}
+			wrote := func(t *testing.T, b *Base, _ *Written, err *fhir.Error) {
+				res, gone := b.Read("Patient", "a")
+				if wrote := gone != nil || res.Object.Text("gender") == "other"; wrote != matches || wrote && err != nil {
+					t.Errorf("it wrote: %t, with %v", wrote, err)
+				}
+			}
+			run("update", Operation{Method: http.MethodPut, Type: "Patient", Search: c.condition, Object: parsed(t, `{"resourceType":"Patient","id":"a","gender":"other"}`)}, wrote)
+			run("patch", Operation{Method: http.MethodPatch, Type: "Patient", Search: c.condition, Patch: JSONPatch([]byte(`[{"op":"add","path":"/gender","value":"other"}]`))}, wrote)
+			run("delete", Operation{Method: http.MethodDelete, Type: "Patient", Search: c.condition}, wrote)
+			run("create", Operation{Method: http.MethodPost, Type: "Patient", Search: c.condition, Object: parsed(t, `{"resourceType":"Patient"}`)}, func(t *testing.T, _ *Base, w *Written, err *fhir.Error) {
+				if err != nil || w.Found != matches || w.Created == matches {
+					t.Errorf("got %+v, %v", w, err)
+				}
+			})
+			refers := func(t *testing.T, _ *Base, w *Written, err *fhir.Error) {
+				if matches && (err != nil || w.Resource.Object.Object("subject").Text("reference") != "Patient/a") || !matches && (err == nil || err.Status != http.StatusPreconditionFailed) {
+					t.Errorf("got %+v, %v", w, err)
+				}
+			}
+			run("reference", Operation{Method: http.MethodPost, Type: "Basic", Place: "Bundle.entry[0]", Object: parsed(t, `{"resourceType":"Basic","code":{"text":"x"},"subject":{"reference":"Patient?`+c.condition+`"}}`)}, refers)
+			run("reference of a patch", Operation{Method: http.MethodPatch, Type: "Basic", ID: "x", Place: "Bundle.entry[0]", Patch: JSONPatch([]byte(`[{"op":"add","path":"/subject","value":{"reference":"Patient?` + c.condition + `"}}]`))}, refers)
+		}
+	}
+}
 
 // A condition that is brought up to date has the result of a new search, whatever
 // changed, and evaluates all resources again only if it must.
@@ -21,15 +109,7 @@ func TestCondition_FollowsTheStore(t *testing.T) {
 	defer r.Close()
 	b := r.Base(fhir.R5)
 	random := rand.New(rand.NewSource(1))
-	write := func(typ, id, members string) {
-		o, err := fhir.Parse(fmt.Appendf(nil, `{"resourceType":%q,"id":%q,%s}`, typ, id, members))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := b.Update(typ, id, o, Request{}); err != nil {
-			t.Fatal(err)
-		}
-	}
+	write := func(typ, id, members string) { update(t, b, typ, id, members) }
 	few := func() int { return random.Intn(6) }
 	change := map[string]func(){
 		"Patient": func() {

@@ -132,57 +132,6 @@ func TestConditions_HoldWhenTheWriteHappens(t *testing.T) {
 	}
 }
 
-// The same without chance: the search has been evaluated when the write comes that
-// changes its result, and the write lock has not been taken. A patch in a transaction
-// is tried at that moment.
-func TestConditions_SeeWhatChangesBeforeTheLock(t *testing.T) {
-	t.Parallel()
-	for name, c := range conditional {
-		for interaction, operation := range conditionally(t, c.condition) {
-			for _, closes := range []bool{true, false} {
-				t.Run(fmt.Sprintf("%s/%s/%t", name, interaction, closes), func(t *testing.T) {
-					t.Parallel()
-					on := newBase(t)
-					put(t, on, "Basic", "hook", `"code":{"text":"x"}`)
-					put(t, on, "Patient", "a", `"managingOrganization":{"reference":"Organization/o"}`)
-					before, after := c.closed, c.open
-					if closes {
-						before, after = c.open, c.closed
-					}
-					put(t, on, c.typ, c.id, before)
-					hook := sync.OnceFunc(func() { put(t, on, c.typ, c.id, after) })
-					o := operation
-					o.Place = "Bundle.entry[0]"
-					_, err := on.Transaction([]room.Operation{o, {
-						Method: http.MethodPatch, Type: "Basic", ID: "hook", Place: "Bundle.entry[1]",
-						Patch: func(current *fhir.Object) (*fhir.Object, *fhir.Error) { hook(); return current, nil },
-					}}, room.Request{})
-					res, gone := on.Read("Patient", "a")
-					acted := gone != nil || res.Object.Text("gender") == "other"
-					if acted == closes || acted && err != nil {
-						t.Errorf("acted: %t, with %v", acted, err)
-					}
-				})
-			}
-		}
-	}
-}
-
-// The same for a conditional create, whose search finds what was created meanwhile.
-func TestConditionalCreate_FindsWhatIsCreatedBeforeTheLock(t *testing.T) {
-	t.Parallel()
-	on := newBase(t)
-	put(t, on, "Basic", "hook", `"code":{"text":"x"}`)
-	hook := sync.OnceFunc(func() { put(t, on, "Patient", "a", `"identifier":[{"value":"1"}]`) })
-	written, err := on.Transaction([]room.Operation{
-		{Method: http.MethodPost, Type: "Patient", Search: "identifier=1", Object: resource(t, `"resourceType":"Patient","identifier":[{"value":"1"}]`), Place: "Bundle.entry[0]"},
-		{Method: http.MethodPatch, Type: "Basic", ID: "hook", Place: "Bundle.entry[1]", Patch: func(current *fhir.Object) (*fhir.Object, *fhir.Error) { hook(); return current, nil }},
-	}, room.Request{})
-	if err != nil || !written[0].Found || written[0].ID != "a" {
-		t.Errorf("got %+v, %v", written, err)
-	}
-}
-
 // A conditional reference is resolved among what is stored when the transaction is:
 // also one that a patch adds.
 func TestConditionalReferences_ResolveBesideWrites(t *testing.T) {
