@@ -409,9 +409,9 @@ func (r *quietRoom) Bind(subscription.Socket, string, string) (int, []error) {
 	}
 	return 0, nil
 }
-func (*quietRoom) Unbind(subscription.Socket, string) []string   { return nil }
-func (*quietRoom) BindLegacy(subscription.Socket, string) error  { return nil }
-func (*quietRoom) UnbindLegacy(subscription.Socket, string) bool { return false }
-func (*quietRoom) Bindings(subscription.Socket) []string         { return nil }
-func (*quietRoom) Gone(subscription.Socket)                      {}
-func (*quietRoom) Record(journal.Entry)                          {}
+func (*quietRoom) Unbind(subscription.Socket, string)           {}
+func (*quietRoom) BindLegacy(subscription.Socket, string) error { return nil }
+func (*quietRoom) UnbindLegacy(subscription.Socket, string)     {}
+func (*quietRoom) Bindings(subscription.Socket) []string        { return nil }
+func (*quietRoom) Gone(subscription.Socket)                     {}
+func (*quietRoom) Record(journal.Entry)                         {}

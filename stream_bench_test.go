@@ -70,12 +70,12 @@ func (r benchRoom) Bind(s subscription.Socket, _, _ string) (int, []error) {
 	r <- s
 	return 1, nil
 }
-func (benchRoom) Unbind(subscription.Socket, string) []string   { return nil }
-func (benchRoom) BindLegacy(subscription.Socket, string) error  { return nil }
-func (benchRoom) UnbindLegacy(subscription.Socket, string) bool { return false }
-func (benchRoom) Bindings(subscription.Socket) []string         { return nil }
-func (benchRoom) Gone(subscription.Socket)                      {}
-func (benchRoom) Record(journal.Entry)                          {}
+func (benchRoom) Unbind(subscription.Socket, string)           {}
+func (benchRoom) BindLegacy(subscription.Socket, string) error { return nil }
+func (benchRoom) UnbindLegacy(subscription.Socket, string)     {}
+func (benchRoom) Bindings(subscription.Socket) []string        { return nil }
+func (benchRoom) Gone(subscription.Socket)                     {}
+func (benchRoom) Record(journal.Entry)                         {}
 
 // counter counts what a client received.
 type counter struct {

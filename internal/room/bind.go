@@ -131,21 +131,17 @@ func (r *Room) Bind(s subscription.Socket, secret, dialectName string) (int, []e
 	return bound, problems
 }
 
-// Unbind ends the bindings that a token made on one socket (WS-17). It returns the
-// subscriptions to which the socket is no longer bound.
-func (r *Room) Unbind(s subscription.Socket, secret string) []string {
+// Unbind ends the bindings that a token made on one socket (WS-17).
+func (r *Room) Unbind(s subscription.Socket, secret string) {
 	t, err := r.tokens.Lookup(secret)
 	if err != nil {
-		return nil // an unknown or expired token holds no bindings
+		return // an unknown or expired token holds no bindings
 	}
-	var ended []string
 	for _, generation := range t.Subscriptions {
 		if id := idOf(generation); r.subscriptions.Unbind(id, s, t.Secret) {
-			ended = append(ended, id)
 			r.collect(s, id)
 		}
 	}
-	return ended
 }
 
 // Gone ends all bindings of a socket that closed.

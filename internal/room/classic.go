@@ -163,14 +163,18 @@ func (r *Room) BindLegacy(s subscription.Socket, id string) error {
 	return r.subscriptions.BindIn(fhir.LegacyFormat, id, s, legacyKey, r.clock.Now().Add(forever))
 }
 
-// UnbindLegacy ends a binding that BindLegacy made. It reports whether there was one.
-func (r *Room) UnbindLegacy(s subscription.Socket, id string) bool {
-	return r.subscriptions.Unbind(id, s, legacyKey)
+// UnbindLegacy ends a binding that BindLegacy made, if there is one.
+func (r *Room) UnbindLegacy(s subscription.Socket, id string) {
+	r.subscriptions.Unbind(id, s, legacyKey)
 }
 
 // orphans remembers to which subscriptions sockets were bound in the dialect of
 // Medplum. Its client creates a subscription for each connection and deletes none, so
 // the server deletes those to which no socket is bound any more.
+//
+// The registry cannot be asked instead: it forgets a binding that ends, and one may end
+// before its socket does, for example if its token expires or if the socket refuses a
+// frame because it reads too slowly. The subscription is left behind all the same.
 type orphans struct {
 	mu       sync.Mutex // guards bySocket
 	bySocket map[subscription.Socket]map[string]struct{}

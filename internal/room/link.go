@@ -4,12 +4,10 @@ import (
 	"maps"
 	"net/http"
 	"regexp"
-	"slices"
 	"strings"
 	"sync"
 
 	"signalfhir/internal/fhir"
-	"signalfhir/internal/search"
 )
 
 // linkLocked resolves the links between the entries of a transaction: it replaces the
@@ -17,7 +15,7 @@ import (
 // of type uri, url, oid and uuid, and in the links of narratives. It replaces a
 // conditional reference ("Patient?identifier=x") with a reference to the one resource
 // that it selects after the transaction.
-func (b *Base) linkLocked(steps []*step) error {
+func (b *Base) linkLocked(steps []*step, conditions *conditions) error {
 	if len(steps) == 0 || steps[0].Place == "" {
 		return nil // not a transaction
 	}
@@ -25,7 +23,7 @@ func (b *Base) linkLocked(steps []*step) error {
 	if err != nil {
 		return err
 	}
-	after := b.searchAfter(steps)
+	after := b.searchAfter(steps, conditions)
 	for _, s := range steps {
 		l := &linker{base: b, model: b.release.Model(), references: byURL, after: after, root: s.rootURL()}
 		if s.Method == http.MethodPatch {
@@ -126,7 +124,7 @@ func (s *step) rootURL() string {
 // searchAfter returns a function that lists the resources of a type that will match a
 // query after the transaction. It ignores patches: for a resource that is patched it
 // uses the current state.
-func (b *Base) searchAfter(steps []*step) func(typ string, query *search.Query) ([]*fhir.Resource, error) {
+func (b *Base) searchAfter(steps []*step, conditions *conditions) func(typ, query string) ([]*fhir.Resource, error) {
 	changed := map[string]bool{}
 	written := map[string][]*fhir.Resource{} // by type
 	read := sync.OnceFunc(func() {
@@ -142,15 +140,20 @@ func (b *Base) searchAfter(steps []*step) func(typ string, query *search.Query) 
 			}
 		}
 	})
-	return func(typ string, query *search.Query) ([]*fhir.Resource, error) {
+	return func(typ, query string) ([]*fhir.Resource, error) {
 		read()
-		found, err := b.matching(typ, query)
-		if err != nil {
-			return nil, err
+		c := conditions.of(typ, query)
+		if c.update(); c.err != nil {
+			return nil, c.err
 		}
-		found = slices.DeleteFunc(found, func(res *fhir.Resource) bool { return changed[res.Reference()] })
+		var found []*fhir.Resource
+		for _, res := range c.matching {
+			if !changed[res.Reference()] {
+				found = append(found, res)
+			}
+		}
 		for _, res := range written[typ] {
-			if ok, _ := query.Match(res); ok { // an invalid resource is refused later
+			if c.matches(res) { // an invalid resource is refused later
 				found = append(found, res)
 			}
 		}
@@ -163,7 +166,7 @@ type linker struct {
 	base       *Base
 	model      fhir.PathModel
 	references map[string]string // by fullUrl
-	after      func(typ string, query *search.Query) ([]*fhir.Resource, error)
+	after      func(typ, query string) ([]*fhir.Resource, error)
 	root       string          // relative references are relative to it
 	before     map[string]bool // strings that must not be replaced
 	unknown    []string        // urn: references that name no entry
@@ -266,19 +269,16 @@ func (l *linker) reference(text string) string {
 		l.unknown = append(l.unknown, text)
 		return text
 	}
-	typ, condition, conditional := strings.Cut(text, "?")
-	if !conditional || !l.base.release.IsResourceType(typ) {
+	typ, query, ok := l.base.conditional(text)
+	if !ok {
 		return text
 	}
-	query, err := l.base.scope().Query(typ, condition)
+	found, err := l.after(typ, query)
 	if err == nil {
-		var found []*fhir.Resource
-		if found, err = l.after(typ, query); err == nil {
-			if len(found) == 1 {
-				return found[0].Reference()
-			}
-			err = fhir.Refuse(http.StatusPreconditionFailed, fhir.CodeMultipleMatches, "the reference %q selects %d resources, expected one", text, len(found))
+		if len(found) == 1 {
+			return found[0].Reference()
 		}
+		err = fhir.Refuse(http.StatusPreconditionFailed, fhir.CodeMultipleMatches, "the reference %q selects %d resources, expected one", text, len(found))
 	}
 	if l.refused == nil {
 		l.refused = err

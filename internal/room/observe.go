@@ -1,7 +1,6 @@
 package room
 
 import (
-	"sync"
 	"time"
 
 	"signalfhir/internal/fhir"
@@ -13,9 +12,6 @@ import (
 // observer records in the journal what happens to subscriptions.
 func (r *Room) observer() subscription.Observer {
 	j := r.journal
-	// The fingerprint of the token that a binding used last, by subscription and socket.
-	// Unbound is called without the token.
-	var holders sync.Map
 	return subscription.Observer{
 		Appended: func(id string, e fhir.Event) {
 			j.Record(journal.Entry{Kind: journal.Appended, Subscription: id, Resource: e.Focus.Reference(), First: e.Number, Last: e.Number})
@@ -27,19 +23,13 @@ func (r *Room) observer() subscription.Observer {
 			j.Record(journal.Entry{Kind: journal.NotSent, Subscription: id, First: first, Last: last, Text: why})
 		},
 		Bound: func(id, socket, secret string) {
-			name := token.Fingerprint(secret)
-			holders.Store(id+" "+socket, name)
-			j.Record(journal.Entry{Kind: journal.Bound, Subscription: id, Socket: socket, Token: name})
+			j.Record(journal.Entry{Kind: journal.Bound, Subscription: id, Socket: socket, Token: token.Fingerprint(secret)})
 		},
 		Renewed: func(id, socket, secret string) {
-			name := token.Fingerprint(secret)
-			holders.Store(id+" "+socket, name)
-			j.Record(journal.Entry{Kind: journal.Token, Type: "renewed", Subscription: id, Socket: socket, Token: name})
+			j.Record(journal.Entry{Kind: journal.Token, Type: "renewed", Subscription: id, Socket: socket, Token: token.Fingerprint(secret)})
 		},
-		Unbound: func(id, socket, why string) {
-			held, _ := holders.LoadAndDelete(id + " " + socket)
-			name, _ := held.(string)
-			j.Record(journal.Entry{Kind: journal.Unbound, Subscription: id, Socket: socket, Token: name, Text: why})
+		Unbound: func(id, socket, secret, why string) {
+			j.Record(journal.Entry{Kind: journal.Unbound, Subscription: id, Socket: socket, Token: token.Fingerprint(secret), Text: why})
 		},
 		Status: func(id, status string) {
 			j.Record(journal.Entry{Kind: journal.Status, Subscription: id, Text: status})

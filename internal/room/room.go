@@ -67,7 +67,8 @@ type Room struct {
 
 	// write serialises changes: it is held from the check of a write until its events
 	// are appended. It also guards pending. Readers do not take it: store, topics,
-	// classic subscriptions, registry and journal can be read during a write. Lock
+	// classic subscriptions, registry and journal can be read during a write. The
+	// searches of conditional writes run before it is taken; see [condition]. Lock
 	// order: write, then a subscription, then a socket.
 	write         sync.Mutex
 	subscriptions *subscription.Registry

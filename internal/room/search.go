@@ -304,25 +304,39 @@ const maxSearch = 10 * time.Second
 // matching returns the current resources of a type that match all queries.
 func (b *Base) matching(typ string, queries ...*search.Query) ([]*fhir.Resource, error) {
 	var found []*fhir.Resource
-	began := time.Now()
-next:
-	for i, res := range b.store.List(typ) {
-		if i%100 == 99 && time.Since(began) > maxSearch {
-			return nil, fhir.Refuse(http.StatusUnprocessableEntity, fhir.CodeTooCostly, "the search took more than %s for the first %d resources; search fewer resources, or use fewer chained parameters", maxSearch, i)
+	err := evaluate(b.store.List(typ), queries, func(res *fhir.Resource, matches bool) {
+		if matches {
+			found = append(found, res)
 		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	return found, nil
+}
+
+// evaluate calls verdict with each resource and whether it matches all queries. It ends
+// with the first error.
+func evaluate(resources []*fhir.Resource, queries []*search.Query, verdict func(res *fhir.Resource, matches bool)) error {
+	began := time.Now()
+	for i, res := range resources {
+		if i%100 == 99 && time.Since(began) > maxSearch {
+			return fhir.Refuse(http.StatusUnprocessableEntity, fhir.CodeTooCostly, "the search took more than %s for the first %d resources; search fewer resources, or use fewer chained parameters", maxSearch, i)
+		}
+		matches := true
 		for _, query := range queries {
 			ok, err := query.Match(res)
 			if tooMuch := fhir.AsError(err); tooMuch != nil {
-				return nil, tooMuch
+				return tooMuch
 			}
 			if err != nil {
-				return nil, fhir.Refuse(http.StatusInternalServerError, fhir.CodeException, "searching %s: %v", res.Reference(), err)
+				return fhir.Refuse(http.StatusInternalServerError, fhir.CodeException, "searching %s: %v", res.Reference(), err)
 			}
-			if !ok {
-				continue next
+			if matches = ok; !ok {
+				break
 			}
 		}
-		found = append(found, res)
+		verdict(res, matches)
 	}
-	return found, nil
+	return nil
 }

@@ -45,21 +45,23 @@ func (b *Base) Transaction(operations []Operation, q Request) ([]*Written, error
 			return nil, steps[0].at(err)
 		}
 	}
+	conditions := b.newConditions()
+	conditions.prepare(steps)
 	b.room.write.Lock()
 	defer b.room.write.Unlock()
-	return b.runLocked(steps, q)
+	return b.runLocked(steps, conditions, q)
 }
 
-func (b *Base) runLocked(steps []*step, q Request) ([]*Written, error) {
+func (b *Base) runLocked(steps []*step, conditions *conditions, q Request) ([]*Written, error) {
 	for _, s := range steps {
-		if err := b.selectLocked(s); err != nil {
+		if err := b.selectLocked(s, conditions); err != nil {
 			return nil, s.at(err)
 		}
 	}
 	if err := rejectDuplicateTargets(steps); err != nil {
 		return nil, err
 	}
-	if err := b.linkLocked(steps); err != nil {
+	if err := b.linkLocked(steps, conditions); err != nil {
 		return nil, err
 	}
 	ordered := processingOrder(steps)
@@ -105,7 +107,7 @@ func (b *Base) recordWarningsLocked(s *step, c *store.Change) {
 
 // writeLocked does one write whose resource was checked.
 func (b *Base) writeLocked(o Operation, q Request) error {
-	_, err := b.runLocked([]*step{newStep(o)}, q)
+	_, err := b.runLocked([]*step{newStep(o)}, b.newConditions(), q)
 	return err
 }
 
@@ -156,12 +158,12 @@ func (s *step) written(from *store.Store, c *store.Change) *Written {
 
 // selectLocked decides which resource a step writes, and whether there is anything to
 // write.
-func (b *Base) selectLocked(s *step) error {
+func (b *Base) selectLocked(s *step, conditions *conditions) error {
 	if err := b.Stores(s.Type); err != nil {
 		return err
 	}
 	if s.Search != "" {
-		if err := b.searchLocked(s); err != nil || s.found != nil || s.none {
+		if err := b.searchLocked(s, conditions.of(s.Type, s.Search)); err != nil || s.found != nil || s.none {
 			return err
 		}
 	}
@@ -176,34 +178,31 @@ func (b *Base) selectLocked(s *step) error {
 	return nil
 }
 
-// searchLocked runs the search of a conditional interaction.
-func (b *Base) searchLocked(s *step) error {
-	query, err := b.scope().Query(s.Type, s.Search)
-	if err != nil {
-		return err
-	}
-	if query.Empty() {
+// searchLocked applies the result of the search of a conditional interaction.
+func (b *Base) searchLocked(s *step, c *condition) error {
+	c.update()
+	if c.query != nil && c.query.Empty() {
 		return fhir.Refuse(http.StatusPreconditionFailed, fhir.CodeRequired, "the conditional %s has no condition; name at least one search parameter", s.Method)
 	}
-	found, err := b.matching(s.Type, query)
-	if err != nil {
-		return err
+	if c.err != nil {
+		return c.err
 	}
-	if len(found) > 1 {
+	if len(c.matching) > 1 {
 		what := "the search"
 		if s.Method == http.MethodPost {
 			what = "If-None-Exist"
 		}
 		return fhir.Refuse(http.StatusPreconditionFailed, fhir.CodeMultipleMatches,
-			"%s: %d resources of type %s match %q; make the search select at most one", what, len(found), s.Type, s.Search)
+			"%s: %d resources of type %s match %q; make the search select at most one", what, len(c.matching), s.Type, s.Search)
 	}
+	found := c.matching[c.one()]
 	switch {
-	case len(found) == 0 && s.IfMatch != "" && s.Method != http.MethodPatch: // a patch is refused with 404 below
+	case found == nil && s.IfMatch != "" && s.Method != http.MethodPatch: // a patch is refused with 404 below
 		return fhir.Refuse(http.StatusPreconditionFailed, fhir.CodeConflict, "If-Match %s: no %s matches %q", s.IfMatch, s.Type, s.Search)
-	case len(found) == 1 && s.Method == http.MethodPost:
-		s.found = found[0]
-	case len(found) == 1:
-		s.write.ID = found[0].ID
+	case found != nil && s.Method == http.MethodPost:
+		s.found = found
+	case found != nil:
+		s.write.ID = found.ID
 	case s.Method == http.MethodPatch:
 		return fhir.Refuse(http.StatusNotFound, fhir.CodeNotFound, "no %s matches %q; a patch needs an existing resource", s.Type, s.Search)
 	case s.Method == http.MethodDelete:

@@ -189,7 +189,7 @@ type referrers struct {
 func (f *referrers) to(res *fhir.Resource, others []*fhir.Resource) []*fhir.Resource {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.byName == nil || !slices.Equal(f.others, others) {
+	if f.byName == nil || !same(f.others, others) {
 		f.others, f.byName = others, map[string][]*fhir.Resource{}
 		for _, other := range others {
 			for _, name := range f.link.links(other) {
@@ -206,6 +206,12 @@ func (f *referrers) to(res *fhir.Resource, others []*fhir.Resource) []*fhir.Reso
 		}
 	}
 	return found
+}
+
+// same reports whether two lists have the same resources. A list is not modified once
+// it is made, so it need not be compared with itself.
+func same(a, b []*fhir.Resource) bool {
+	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0] || slices.Equal(a, b))
 }
 
 // Named returns the parameters that a name of a type means at the end of its chains:

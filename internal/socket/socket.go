@@ -36,14 +36,12 @@ type Room interface {
 	// Bind binds a socket through a token and sends the handshakes with
 	// Socket.Send. It returns how many bindings were made and what was refused.
 	Bind(s subscription.Socket, secret, dialect string) (bound int, refused []error)
-	// Unbind ends what a token holds on a socket. It returns the subscriptions to
-	// which the socket is no longer bound.
-	Unbind(s subscription.Socket, secret string) []string
-	// BindLegacy obeys the R4 message "bind [id]".
+	// Unbind ends what a token holds on a socket.
+	Unbind(s subscription.Socket, secret string)
+	// BindLegacy carries out the R4 message "bind [id]".
 	BindLegacy(s subscription.Socket, id string) error
-	// UnbindLegacy ends what BindLegacy began. It reports whether that ended a
-	// binding.
-	UnbindLegacy(s subscription.Socket, id string) bool
+	// UnbindLegacy ends what BindLegacy began.
+	UnbindLegacy(s subscription.Socket, id string)
 	// Bindings returns the ids of the subscriptions a socket is bound to, in order.
 	Bindings(of subscription.Socket) []string
 	// Gone ends every binding of a socket that closed.

@@ -36,7 +36,8 @@ type Store struct {
 	options Options
 
 	mu      sync.RWMutex // guards the fields below and everything reached through them
-	commits uint64       // number of versions ever stored
+	commits uint64       // number of versions ever stored, plus resets
+	recent  []stored     // the versions stored last, oldest first; emptied by a reset
 	types   map[string]*collection
 	count   int        // resources that are not deleted
 	bytes   int        // of the JSON of all kept versions
@@ -90,6 +91,7 @@ func (s *Store) Reset() {
 
 func (s *Store) resetLocked() {
 	s.types, s.count, s.bytes, s.deleted = map[string]*collection{}, 0, 0, list.New()
+	s.commits, s.recent = s.commits+1, nil
 }
 
 func (s *Store) recordLocked(typ, id string) *record {
@@ -350,6 +352,7 @@ func (s *Store) appendLocked(r *record, v Version) {
 	s.commits++
 	v.order = s.commits
 	r.versions = append(r.versions, v)
+	s.noteLocked(r)
 	s.bytes += v.size()
 	if over := len(r.versions) - s.options.MaxVersions; over > 0 {
 		s.dropLocked(r, over)

@@ -16,6 +16,7 @@ type binding struct {
 	socket Socket
 	format fhir.FrameFormat
 	tokens map[string]time.Time // expiry of each token that keeps the binding, by token key
+	used   string               // key of the token it was bound or renewed with last
 	expiry clock.Timer          // ends the binding with its last token; nil if it outlives its tokens
 	due    time.Time            // when its next heartbeat is due, if heartbeats are on
 }
@@ -44,7 +45,7 @@ func (s *subscription) bind(to Socket, format fhir.FrameFormat, tokenKey string,
 	} else {
 		s.options.Observer.Renewed(s.id, to.ID(), tokenKey)
 	}
-	b.format = format
+	b.format, b.used = format, tokenKey
 	s.holdLocked(b, tokenKey, expires)
 	// A client that sees the handshake may move the clock, so start the heartbeats
 	// first. The first one is due a period after the handshake (NB-22); sendLocked
@@ -169,7 +170,7 @@ func (s *subscription) dropLocked(b *binding, why Reason) bool {
 		clear(s.pending)
 		s.pending = s.pending[:0]
 	}
-	s.options.Observer.Unbound(s.id, b.socket.ID(), string(why))
+	s.options.Observer.Unbound(s.id, b.socket.ID(), b.used, string(why))
 	s.registry.sockets.remove(b.socket, s, why)
 	return true
 }

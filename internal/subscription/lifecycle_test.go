@@ -396,3 +396,31 @@ func TestAppend_ReachesEachSubscriptionOnTheTopicOnly(t *testing.T) {
 		t.Errorf("got %v, want event 1 of s1 and s2, and off as the reason for the third", got)
 	}
 }
+
+// The journal names a token by what Unbound reports, whoever ends the binding.
+func TestUnbound_NamesTheTokenUsedLast(t *testing.T) {
+	t.Parallel()
+	for name, end := range map[string]func(*rig, *socket){
+		"unbound": func(r *rig, a *socket) { r.Unbind("s", a, "k2"); r.Unbind("s", a, "k1") },
+		"revoked": func(r *rig, _ *socket) { r.Revoke("k1"); r.Revoke("k2") },
+		"expired": func(r *rig, _ *socket) { r.clock.Advance(time.Hour) },
+		"gone":    func(r *rig, a *socket) { r.Gone(a) },
+		"deleted": func(r *rig, _ *socket) { r.Remove("s") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var tokens []string
+			r := newRig(t, func(o *subscription.Options) {
+				o.Observer.Unbound = func(_, _, tokenKey, _ string) { tokens = append(tokens, tokenKey) }
+			})
+			r.Put(spec("s"))
+			a := newSocket("a")
+			_ = r.Bind("s", a, "k1", r.in(time.Minute))
+			_ = r.Bind("s", a, "k2", r.in(time.Second))
+			end(r, a)
+			if !slices.Equal(tokens, []string{"k2"}) {
+				t.Errorf("got %q, want k2 once", tokens)
+			}
+		})
+	}
+}

@@ -116,7 +116,7 @@ func (m *machine) observer() subscription.Observer {
 			}
 			m.subs[id].bindings[socket] = &modelledBinding{tokens: map[string]time.Time{}}
 		},
-		Unbound: func(id, socket, why string) {
+		Unbound: func(id, socket, _, why string) {
 			if m.subs[id].bindings[socket] == nil || why == "" {
 				m.t.Fatalf("%s is unbound from %s, which it was not bound to (%s)", socket, id, why)
 			}

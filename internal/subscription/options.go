@@ -37,10 +37,11 @@ type Observer struct {
 	// frame without events found its socket closing. [Registry.Append] returns
 	// what was not even numbered.
 	NotSent func(subscription string, first, last int64, why string)
-	// Bound, Renewed and Unbound report bindings.
+	// Bound, Renewed and Unbound report bindings. Unbound gets the key of the token
+	// that the binding was bound or renewed with last.
 	Bound   func(subscription, socket, tokenKey string)
 	Renewed func(subscription, socket, tokenKey string) // another token now keeps the binding, too
-	Unbound func(subscription, socket, why string)
+	Unbound func(subscription, socket, tokenKey, why string)
 	// Status reports a new status.
 	Status func(subscription, status string)
 }
@@ -63,7 +64,7 @@ func (o Observer) complete() Observer {
 		o.Renewed = func(string, string, string) {}
 	}
 	if o.Unbound == nil {
-		o.Unbound = func(string, string, string) {}
+		o.Unbound = func(string, string, string, string) {}
 	}
 	if o.Status == nil {
 		o.Status = func(string, string) {}

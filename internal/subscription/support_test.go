@@ -182,7 +182,7 @@ func newRig(t testing.TB, set ...func(*subscription.Options)) *rig {
 			Sent:     func(socket string, f subscription.Frame) { r.note("%s sent %s %d-%d", socket, f.Type, f.First, f.Last) },
 			NotSent:  func(id string, first, last int64, why string) { r.note("%s not sent %d-%d: %s", id, first, last, why) },
 			Bound:    func(id, socket, _ string) { r.note("%s bound %s", id, socket) },
-			Unbound:  func(id, socket, why string) { r.note("%s unbound %s: %s", id, socket, why) },
+			Unbound:  func(id, socket, _, why string) { r.note("%s unbound %s: %s", id, socket, why) },
 			Status:   func(id, status string) { r.note("%s is %s", id, status) },
 		},
 	}
@@ -213,7 +213,7 @@ func silent(o *subscription.Options) {
 		Sent:     func(string, subscription.Frame) {},
 		NotSent:  func(string, int64, int64, string) {},
 		Bound:    func(string, string, string) {},
-		Unbound:  func(string, string, string) {},
+		Unbound:  func(string, string, string, string) {},
 		Status:   func(string, string) {},
 	}
 }
