@@ -314,6 +314,3 @@ func (h *hub) count() int {
 	}
 	return n
 }
-
-// countIn returns the number of open sockets in a room.
-func (h *hub) countIn(room socket.Room) int { return len(h.open(room)) }

@@ -256,7 +256,7 @@ func TestHub_CloseRoomClosesItsSocketsOnly(t *testing.T) {
 	}()
 	<-upgrading
 	// A client may have its 101 before the hub lists the socket.
-	for h.countIn(closing) < 2 || h.countIn(other) < 1 {
+	for len(h.open(closing)) < 2 || len(h.open(other)) < 1 {
 		if ctx.Err() != nil {
 			t.Fatal("the sockets did not open")
 		}
@@ -267,8 +267,8 @@ func TestHub_CloseRoomClosesItsSocketsOnly(t *testing.T) {
 		for _, state := range h.sockets(room) {
 			ids = append(ids, state.ID)
 		}
-		if !slices.Equal(ids, want) || h.countIn(room) != len(want) {
-			t.Errorf("got the sockets %q (%d), want %q", ids, h.countIn(room), want)
+		if !slices.Equal(ids, want) || len(h.open(room)) != len(want) {
+			t.Errorf("got the sockets %q (%d), want %q", ids, len(h.open(room)), want)
 		}
 	}
 
@@ -293,7 +293,7 @@ func TestHub_CloseRoomClosesItsSocketsOnly(t *testing.T) {
 	}
 	<-closed
 
-	if in, all := h.countIn(closing), h.count(); in != 0 || all != 1 {
+	if in, all := len(h.open(closing)), h.count(); in != 0 || all != 1 {
 		t.Errorf("got %d sockets in the closed room and %d in all, want 0 and 1", in, all)
 	}
 	wantGone(ctx, t, closingURL)

@@ -8,10 +8,9 @@
 //	HTTP write ─▶ store ─▶ topic ─▶ subscription ─▶ encode ─▶ hub ─▶ socket
 //	/mock/trigger ─────────────────────▲    └─▶ $events, $status
 //
-// internal/command reads the options, main.go runs what they ask for, server.go
-// lists the routes, handlers.go translates between HTTP and the room, mock.go serves the control
-// routes, hub.go accepts sockets and hands them to rooms. The rules of FHIR live
-// below internal/.
+// Read main.go first: start and stop. server.go has the table of routes and what every
+// request passes, handlers.go the operations of Subscription, hub.go the sockets. The
+// rules of FHIR are below internal/. docs/architecture.md shows the tree.
 package main
 
 import (

@@ -50,7 +50,7 @@ func startProcess(args ...string) (*process, error) {
 	}
 	p := &process{command: exec.Command(program, append([]string{"serve", "--listen", "127.0.0.1:0", "--ready-json", "--exit-on-stdin-close"}, args...)...)}
 	for _, variable := range os.Environ() {
-		// What the developer's own server is started with is no matter of a test.
+		// The variables are for the developer's own server.
 		if !strings.HasPrefix(variable, "SIGNALFHIR_") {
 			p.command.Env = append(p.command.Env, variable)
 		}
@@ -86,7 +86,7 @@ func startProcess(args ...string) (*process, error) {
 		return nil, fmt.Errorf("the server was not ready after %s\n%s", startPatience, p.log())
 	}
 	if err := json.Unmarshal([]byte(line), &p.ready); err != nil {
-		// It has ended, or is about to. Only then the log has its last words.
+		// It has ended, or is about to: wait for the end of its log.
 		return nil, fmt.Errorf("the server did not become ready: it printed %q and ended with %v\n%s", line, p.stop(), p.log())
 	}
 	return p, nil

@@ -133,7 +133,7 @@ func StartProcess(t testing.TB, options ...ProcessOption) *Server {
 // newServer returns a server without addresses.
 func newServer(t testing.TB, p *process) *Server {
 	// The zero Transport uses no proxy.
-	return &Server{t: t, life: &life{process: p, client: &http.Client{Transport: &http.Transport{}}}}
+	return &Server{t: t, life: &life{process: p, client: &http.Client{Transport: &http.Transport{}, Timeout: requestPatience}}}
 }
 
 func (s *Server) use(r ready) { s.URL, s.FHIR, s.WS, s.PID = r.URL, r.FHIR, r.WS, r.PID }
@@ -281,5 +281,9 @@ func (s *Server) control(method, route string, in, out any) {
 // awaitPatience is how long the server waits before it fails the test. It is only that
 // long on a machine that is overloaded.
 const awaitPatience = 30 * time.Second
+
+// requestPatience is how long a response may take. It is longer than awaitPatience, so that
+// the server reports what it waited for.
+const requestPatience = time.Minute
 
 func trimmed(b []byte) string { return strings.TrimSpace(string(b)) }

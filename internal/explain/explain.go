@@ -239,8 +239,8 @@ func imagine(b *room.Base, previous, current *fhir.Object) (*store.Change, error
 			return nil, nil
 		}
 		if err := b.Check(o.Text("resourceType"), o); err != nil {
-			for i, issue := range fhir.AsError(err).Issues {
-				fhir.AsError(err).Issues[i].Diagnostics = member + ": " + issue.Diagnostics
+			for i, issue := range fhir.IssuesOf(err) {
+				fhir.IssuesOf(err)[i].Diagnostics = member + ": " + issue.Diagnostics
 			}
 			return nil, err
 		}

@@ -1,7 +1,6 @@
 package fhir
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"net/http"
@@ -83,12 +82,23 @@ func StatusOf(err error) int {
 	return 0
 }
 
+// IssuesOf returns the issues of the [Error] in err. Another error is an issue itself.
+func IssuesOf(err error) []Issue {
+	if e := AsError(err); e != nil {
+		return e.Issues
+	}
+	return []Issue{{Severity: "error", Code: CodeException, Diagnostics: err.Error()}}
+}
+
 // Join adds the issues of another error to those of err and returns err. It returns the
 // other one if err is nil.
 func Join(err, other error) error {
 	e, o := AsError(err), AsError(other)
-	if e == nil || o == nil {
-		return cmp.Or(err, other)
+	switch {
+	case err == nil:
+		return other
+	case e == nil || o == nil:
+		return errors.Join(err, other)
 	}
 	e.Issues = append(e.Issues, o.Issues...)
 	return err

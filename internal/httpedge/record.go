@@ -49,28 +49,34 @@ func (e *Edge) Record(next echo.HandlerFunc) echo.HandlerFunc {
 		}
 		out := &recordedWriter{ResponseWriter: res.Writer}
 		res.Writer = out
-		err := next(c)
-		took := time.Since(start)
-		readRest(c, in)
-		r.Body = in.ReadCloser // net/http ends the request by what its own body says
-		x := &journal.Exchange{
-			Method:          method,
-			Path:            shownURI(c, r.URL),
-			Status:          res.Status,
-			Took:            took,
-			RequestHeaders:  headers(r.Header),
-			RequestBody:     in.Bytes(),
-			ResponseHeaders: headers(res.Header()),
-			ResponseBody:    out.Bytes(),
-			Truncated:       in.more || out.more || r.ContentLength > int64(in.Len()),
-		}
-		if method == http.MethodHead {
-			x.ResponseBody = nil
-		}
-		redact(x, room.Redact)
-		room.Journal().Complete(place(), journal.Entry{Kind: journal.HTTP, Time: begun, Subscription: subscriptionOf(r.URL.Path, res.Header().Get("Location")), Exchange: x})
-		return err
+		defer func() { // also after a panic, which net/http may recover
+			room.Journal().Complete(place(), entry(c, in, out, method, begun, time.Since(start)))
+		}()
+		return next(c)
 	}
+}
+
+// entry returns the journal entry of an exchange that is over.
+func entry(c echo.Context, in *recordedBody, out *recordedWriter, method string, begun time.Time, took time.Duration) journal.Entry {
+	r, res := c.Request(), c.Response()
+	readRest(c, in)
+	r.Body = in.ReadCloser // net/http ends the request by what its own body says
+	x := &journal.Exchange{
+		Method:          method,
+		Path:            shownURI(c, r.URL),
+		Status:          res.Status,
+		Took:            took,
+		RequestHeaders:  headers(r.Header),
+		RequestBody:     in.Bytes(),
+		ResponseHeaders: headers(res.Header()),
+		ResponseBody:    out.Bytes(),
+		Truncated:       in.more || out.more || r.ContentLength > int64(in.Len()),
+	}
+	if method == http.MethodHead {
+		x.ResponseBody = nil
+	}
+	redact(x, Room(c).Redact)
+	return journal.Entry{Kind: journal.HTTP, Time: begun, Subscription: subscriptionOf(r.URL.Path, res.Header().Get("Location")), Exchange: x}
 }
 
 // redact replaces the tokens in an exchange by their fingerprints. It copies the
@@ -110,8 +116,8 @@ func subscriptionOf(path, location string) string {
 	return ""
 }
 
-// restWait is how long the rest of a short body is waited for. What a refusal left
-// unread of it is part of the exchange, too. A client that waits for consent to send
+// restWait is how long Record waits for the rest of a short body that a refusal left
+// unread: the journal shows the whole request. A client that waits for consent to send
 // it, or is slow to, is not waited for.
 const restWait = 100 * time.Millisecond
 
@@ -144,8 +150,7 @@ func shownURI(c echo.Context, u *url.URL) string {
 	return uri
 }
 
-// headers returns those of a message, each as one line. It leaves out what lets
-// somebody in.
+// headers returns the headers of a message, each as one line. It hides credentials.
 func headers(h http.Header) map[string]string {
 	lines := make(map[string]string, len(h))
 	for name, values := range h {

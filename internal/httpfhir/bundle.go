@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"runtime/debug"
 	"slices"
 	"strings"
 
@@ -286,7 +287,7 @@ func (f *FHIR) serveEntry(bundle *Request, e *entry) fhir.Response {
 	r, handle, err := f.entryRequest(bundle, e)
 	var response *Response
 	if err == nil {
-		response, err = serve(r, handle)
+		response, err = f.serveSafely(r, handle)
 	}
 	if err != nil {
 		refused := httpedge.Refusal(err)
@@ -298,6 +299,18 @@ func (f *FHIR) serveEntry(bundle *Request, e *entry) fhir.Response {
 		out.Resource = response.Body
 	}
 	return out
+}
+
+// serveSafely serves the request of an entry. A panic fails this entry only: others may
+// have been stored.
+func (f *FHIR) serveSafely(r *Request, handle HandlerFunc) (response *Response, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			f.options.Logger.Error("a handler panicked", "error", p, "stack", string(debug.Stack()))
+			err = fmt.Errorf("%v", p)
+		}
+	}()
+	return serve(r, handle)
 }
 
 // entryRequest returns the request of an entry and its handler. What the bundle's

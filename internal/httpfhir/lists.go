@@ -59,12 +59,13 @@ func (r *Request) form() (url.Values, error) {
 	if kind != "" && kind != echo.MIMEApplicationForm || r.http == nil {
 		return nil, fhir.Refuse(http.StatusUnsupportedMediaType, fhir.CodeNotSupported, "Content-Type %q: a search by POST takes application/x-www-form-urlencoded", kind)
 	}
-	// Else net/http would leave the body unread, and the search without it.
-	r.Header.Set("Content-Type", echo.MIMEApplicationForm)
-	if err := r.http.ParseForm(); err != nil {
+	// Without a Content-Type net/http would not read the body.
+	form := r.http.Clone(r.http.Context()) // the journal has the headers as they were sent
+	form.Header.Set("Content-Type", echo.MIMEApplicationForm)
+	if err := form.ParseForm(); err != nil {
 		return nil, fhir.Refuse(http.StatusBadRequest, fhir.CodeStructure, "the search parameters in the body could not be read: %v; send application/x-www-form-urlencoded", err)
 	}
-	return r.http.Form, nil
+	return form.Form, nil
 }
 
 // SearchAll refuses GET [base], a search over all types.

@@ -2,7 +2,6 @@ package httpmock
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"net/http"
 	"slices"
@@ -16,10 +15,6 @@ import (
 	"signalfhir/internal/httpedge"
 	"signalfhir/internal/journal"
 )
-
-// settlePatience is how long a read of the journal waits for exchanges that are not
-// over, so that whoever saw what one caused finds it in the journal.
-const settlePatience = time.Second
 
 // Journal serves GET /mock/journal: what is kept and selected, oldest first.
 func (m *Mock) Journal(c echo.Context) error {
@@ -39,14 +34,11 @@ func (m *Mock) Journal(c echo.Context) error {
 		format = "ndjson"
 	}
 	j := httpedge.Room(c).Journal()
-	ctx, cancel := context.WithTimeout(c.Request().Context(), settlePatience)
-	defer cancel()
-	j.Settle(ctx)
+	// Whoever saw what an exchange caused finds the exchange, too.
+	j.Settle(c.Request().Context())
 	first, last := j.Range()
+	f.Upto = last
 	entries := j.Entries(f)
-	if i := slices.IndexFunc(entries, func(e journal.Entry) bool { return e.Seq > last }); i >= 0 {
-		entries = entries[:i]
-	}
 	switch format {
 	case "", "json":
 		list := []json.RawMessage{}

@@ -24,8 +24,8 @@ const (
 	maxPace     = 1_000_000 // entries a second, the bound of the parameter most
 )
 
-// JournalStream serves GET /mock/journal/stream: server-sent events, one an
-// entry, from where the client left off. What it cannot follow it is told of.
+// JournalStream serves GET /mock/journal/stream: a server-sent event for each entry, from
+// where the client left off. An event "gap" says how many entries were skipped.
 func (m *Mock) JournalStream(c echo.Context) error {
 	if err := httpedge.OnlyParameters(c, append(selecting, "most", "last-event-id")...); err != nil {
 		return err
@@ -87,9 +87,9 @@ func follow(ctx context.Context, j *journal.Journal, seq uint64) (entries []jour
 	return entries, skipped
 }
 
-// resume is the number of the entry the client has seen last: by the event it
-// comes back with, else by since. An event of another life of the server has
-// seen nothing of this one; who names none sees what is new.
+// resume returns the number of the last entry the client has seen. The client names it by
+// the event it comes back with, or by since. An event of another room, or of an earlier one
+// of the same name, counts as none seen. A client that names nothing gets new entries only.
 func resume(c echo.Context, f journal.Filter, last uint64) uint64 {
 	id := c.Request().Header.Get("Last-Event-ID")
 	if id == "" {
@@ -117,13 +117,13 @@ type eventStream struct {
 	instance string
 	most     int       // entries a second
 	allowed  float64   // of them now
-	at       time.Time // when that was reckoned
+	at       time.Time // when allowed was computed
 	said     time.Time // when something was written last
 	err      error
 }
 
-// batch writes entries as far as they are allowed, the newest of them, and how
-// many were skipped. Where there is nothing to say for long it says that.
+// batch writes the newest entries, as many as are allowed, and the number of those that were
+// skipped. If nothing was written for long, it writes a comment.
 func (s *eventStream) batch(entries []journal.Entry, skipped uint64) {
 	now := time.Now()
 	s.allowed = min(float64(s.most), s.allowed+float64(s.most)*now.Sub(s.at).Seconds())

@@ -60,7 +60,10 @@ func (r *Rooms) Put(c echo.Context) error {
 	if err := httpedge.ReadJSON(c, &in); err != nil {
 		return err
 	}
-	canonical, err := json.Marshal(in) // compact, members in order
+	if string(in.Seed) == "null" {
+		in.Seed = nil
+	}
+	canonical, err := json.Marshal(in) // compact; members of the seed in the order they came
 	if err != nil {
 		return err
 	}
@@ -85,7 +88,7 @@ func (r *Rooms) Put(c echo.Context) error {
 // seed returns what a room holds when it opens.
 func (r *Rooms) seed(body json.RawMessage) (*seed.Seed, error) {
 	switch string(bytes.TrimSpace(body)) {
-	case "", "null":
+	case "":
 		return r.options.Default, nil
 	case `"builtin"`:
 		return r.options.Builtin()

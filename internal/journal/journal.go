@@ -9,6 +9,7 @@
 package journal
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 	"sync"
@@ -38,11 +39,21 @@ type Journal struct {
 	held    int        // bytes of payload in the kept entries
 	thinned uint64     // entries up to this one have lost their payload
 	latest  *byte      // start of the payload recorded last
-	// pending has the kept entries that were reserved and are not completed, in order.
-	pending []uint64
+	// pending has the kept entries that were reserved and are not complete, in order.
+	pending []place
 	counts
 	changed chan struct{} // closed by the next entry; nil if no reader waits
 }
+
+// place is an entry that was reserved and is not complete.
+type place struct {
+	seq   uint64
+	until time.Time // of the machine's clock; readers wait for it no longer
+}
+
+// placePatience is how long readers wait for a reserved entry. A client that does not
+// read its response holds up its own entry, not the others.
+const placePatience = 5 * time.Second
 
 // New returns an empty journal.
 func New(c clock.Clock, o Options) *Journal {
@@ -90,31 +101,38 @@ func (j *Journal) wakeLocked() {
 	}
 }
 
-// Reserve adds an empty entry, for [Journal.Complete] to fill in. It is for what causes
-// other entries and is known only after them: it comes first all the same. Readers do
-// not see the entry before it is complete, and those who read on from the last entry
-// they saw do not see the entries after it either: they would miss it.
+// Reserve adds an empty entry, for [Journal.Complete] to fill in. It is for what is known
+// only after the entries it caused, and yet comes before them. Readers do not see the entry
+// before it is complete. A reader that reads on from the last entry it saw does not see
+// the entries after it either, for [placePatience]: it would miss this one.
 func (j *Journal) Reserve() (seq uint64) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.recordLocked(&Entry{})
 	if j.size > 0 {
-		j.pending = append(j.pending, j.seq)
+		j.pending = append(j.pending, place{j.seq, time.Now().Add(placePatience)})
 	}
 	return j.seq
 }
 
 // Complete fills in the entry that Reserve returned. The entry keeps its Seq and, unless
-// e has one, its Time. An entry that is no longer kept is dropped, as it would have been
-// later.
+// e has one, its Time. If readers have stopped waiting for the entry, e becomes a new one,
+// so that they do not miss it. An entry that is no longer kept is dropped, as it would have
+// been later.
 func (j *Journal) Complete(seq uint64, e Entry) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	at, is := slices.BinarySearch(j.pending, seq)
+	at, is := slices.BinarySearchFunc(j.pending, seq, func(p place, seq uint64) int { return cmp.Compare(p.seq, seq) })
 	if !is {
 		return
 	}
+	late := !time.Now().Before(j.pending[at].until)
 	j.pending = slices.Delete(j.pending, at, at+1)
+	if late {
+		j.recordLocked(&e)
+		return
+	}
+	j.latest = nil // what is charged here lies between frames that share their bytes
 	place := &j.ring[(seq-1)%uint64(j.size)]
 	e.Seq = seq
 	if e.Time.IsZero() {
@@ -138,7 +156,7 @@ func (j *Journal) keepLocked(e *Entry) {
 		place := &j.ring[(e.Seq-1)%uint64(j.size)]
 		j.held -= place.cost
 		j.thinned = max(j.thinned, place.Seq)
-		if len(j.pending) > 0 && j.pending[0] == place.Seq {
+		if len(j.pending) > 0 && j.pending[0].seq == place.Seq {
 			j.pending = slices.Delete(j.pending, 0, 1)
 		}
 		*place = *e

@@ -15,13 +15,15 @@ type Filter struct {
 	Socket       string
 	Text         string    // found in any text of the entry, frame and bodies included, in any case
 	After        uint64    // only entries with a greater Seq
+	Upto         uint64    // only entries with at most this Seq; 0: all
 	Since        time.Time // only entries of this time or later
 	Limit        int       // only the newest entries, at most this many; 0: all
 }
 
-// Selects reports whether an entry passes the filter. It ignores Limit.
+// Selects reports whether an entry is complete and passes the filter. It ignores Limit.
 func (f *Filter) Selects(e *Entry) bool {
-	return e.Seq > f.After &&
+	return e.Kind != "" && e.Seq > f.After &&
+		(f.Upto == 0 || e.Seq <= f.Upto) &&
 		(f.Since.IsZero() || !e.Time.Before(f.Since)) &&
 		(len(f.Kinds) == 0 || slices.Contains(f.Kinds, e.Kind)) &&
 		(f.Subscription == "" || e.Subscription == f.Subscription) &&
@@ -63,14 +65,14 @@ func (j *Journal) Entries(f Filter) []Entry {
 	j.mu.Unlock()
 	for seq := f.After; seq < last; {
 		j.mu.Lock()
-		entries, skipped := j.copyLocked(seq, min(last, seq+atOnce))
+		entries, skipped := j.copyLocked(seq, last, atOnce)
 		j.mu.Unlock()
 		if skipped > 0 {
 			found = found[:0] // older than what was let go meanwhile
 		}
 		seq += skipped + uint64(len(entries))
 		for i := range entries {
-			if entries[i].Kind != "" && f.Selects(&entries[i]) {
+			if f.Selects(&entries[i]) {
 				found = append(found, entries[i])
 			}
 		}
@@ -101,62 +103,83 @@ func (j *Journal) Range() (first, last uint64) {
 	if len(j.ring) == 0 {
 		return 0, j.seq
 	}
-	return j.seq - uint64(len(j.ring)) + 1, j.settledLocked()
+	last, _ = j.settledLocked()
+	return j.seq - uint64(len(j.ring)) + 1, last
 }
 
-// settledLocked returns the Seq of the last entry before the first that is not complete.
-func (j *Journal) settledLocked() uint64 {
-	if len(j.pending) > 0 {
-		return j.pending[0] - 1
+// settledLocked returns the Seq of the last entry before the first that readers wait for,
+// and how long they do; 0 if there is none.
+func (j *Journal) settledLocked() (last uint64, wait time.Duration) {
+	for _, p := range j.pending {
+		if wait := time.Until(p.until); wait > 0 {
+			return p.seq - 1, wait
+		}
 	}
-	return j.seq
+	return j.seq, 0
 }
 
-// Settle waits until every entry that is reserved now is complete, or ctx ends.
+// Settle waits until every entry that is reserved now is complete, or readers wait for it
+// no longer, or ctx ends.
 func (j *Journal) Settle(ctx context.Context) {
 	j.mu.Lock()
 	last := j.seq
-	for j.settledLocked() < last {
+	j.mu.Unlock()
+	for {
+		j.mu.Lock()
+		settled, wait := j.settledLocked()
 		changed := j.changedLocked()
 		j.mu.Unlock()
-		select {
-		case <-changed:
-		case <-ctx.Done():
+		if settled >= last || !await(ctx, changed, wait) {
 			return
 		}
-		j.mu.Lock()
 	}
-	j.mu.Unlock()
+}
+
+// await returns when changed is closed or, unless it is 0, wait has passed. It returns
+// false if ctx ended before.
+func await(ctx context.Context, changed <-chan struct{}, wait time.Duration) bool {
+	var over <-chan time.Time
+	if wait > 0 {
+		timer := time.NewTimer(wait)
+		defer timer.Stop()
+		over = timer.C
+	}
+	select {
+	case <-changed:
+	case <-over:
+	case <-ctx.Done():
+		return false
+	}
+	return true
 }
 
 // Follow returns up to most entries after seq, oldest first. It waits until there
 // is one or ctx ends. skipped is the number of entries after seq that are no
-// longer kept.
+// longer kept. Entries without a Kind were given up: see [Journal.Reserve].
 func (j *Journal) Follow(ctx context.Context, seq uint64, most int) (entries []Entry, skipped uint64, err error) {
 	for {
-		entries, skipped, changed := j.after(seq, most)
+		entries, skipped, changed, wait := j.after(seq, most)
 		if len(entries) > 0 || skipped > 0 {
 			return entries, skipped, nil
 		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
+		if !await(ctx, changed, wait) {
 			return nil, 0, ctx.Err()
 		}
 	}
 }
 
-// after copies up to most kept entries after seq, none after one that is not complete.
-// If there is none, changed is closed when there may be one.
-func (j *Journal) after(seq uint64, most int) (entries []Entry, skipped uint64, changed <-chan struct{}) {
+// after copies up to most kept entries after seq, none after one that readers wait for. If
+// there is none, there may be one when changed is closed or, unless it is 0, wait has
+// passed.
+func (j *Journal) after(seq uint64, most int) (entries []Entry, skipped uint64, changed <-chan struct{}, wait time.Duration) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	settled := j.settledLocked()
+	settled, wait := j.settledLocked()
 	if seq >= settled {
-		return nil, 0, j.changedLocked()
+		return nil, 0, j.changedLocked(), wait
 	}
-	entries, skipped = j.copyLocked(seq, settled)
-	return entries[:min(most, len(entries))], skipped, nil
+	entries, skipped = j.copyLocked(seq, settled, most)
+	return entries, skipped, nil, 0
 }
 
 // changedLocked returns a channel that is closed by the next entry, or the next one that
@@ -168,15 +191,16 @@ func (j *Journal) changedLocked() <-chan struct{} {
 	return j.changed
 }
 
-// copyLocked copies the kept entries after seq, up to last. skipped is the number of
-// entries after seq that are no longer kept.
-func (j *Journal) copyLocked(seq, last uint64) (entries []Entry, skipped uint64) {
+// copyLocked copies the kept entries after seq, up to last and at most so many. skipped is
+// the number of entries after seq that are no longer kept.
+func (j *Journal) copyLocked(seq, last uint64, most int) (entries []Entry, skipped uint64) {
 	if oldest := j.seq - uint64(len(j.ring)); seq < oldest {
 		skipped, seq = oldest-seq, oldest
 	}
 	if seq >= last {
 		return nil, skipped
 	}
+	last = min(last, seq+uint64(most))
 	entries = make([]Entry, 0, last-seq)
 	for ; seq < last; seq++ {
 		entries = append(entries, j.ring[seq%uint64(j.size)])

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"signalfhir/internal/clock"
 	"signalfhir/internal/journal"
@@ -171,4 +172,37 @@ func TestReserve_BesideOthers(t *testing.T) {
 			t.Fatalf("entry %d has number %d", i, seq)
 		}
 	}
+}
+
+// An entry whose completion takes too long becomes a new one, and does not hold up readers.
+func TestReserve_IsNotWaitedForForever(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		j := journal.New(clock.Real(), journal.Options{Size: 10})
+		seq := j.Reserve()
+		j.Record(bound("a"))
+		begin := time.Now()
+		j.Settle(t.Context())
+		if waited := time.Since(begin); waited != 5*time.Second {
+			t.Errorf("waited %s, want 5s", waited)
+		}
+		got, skipped, err := j.Follow(t.Context(), 0, 10)
+		if err != nil || skipped != 0 || !slices.Equal(seqs(got), []uint64{1, 2}) || got[0].Kind != "" {
+			t.Errorf("followed %v, %d skipped, %v", got, skipped, err)
+		}
+		if _, last := j.Range(); last != 2 {
+			t.Errorf("the last entry: got %d, want 2", last)
+		}
+		j.Complete(seq, put("/x"))
+		if got, _, err := j.Follow(t.Context(), 2, 10); err != nil || len(got) != 1 || got[0].Seq != 3 || got[0].Exchange.Path != "/x" {
+			t.Errorf("followed %v, %v; want the exchange as entry 3", got, err)
+		}
+		if got := seqs(j.Entries(journal.Filter{})); !slices.Equal(got, []uint64{2, 3}) {
+			t.Errorf("got %v, want 2 and 3", got)
+		}
+		// The newest up to a number, not the newest of all.
+		if got := seqs(j.Entries(journal.Filter{Upto: 2, Limit: 1})); !slices.Equal(got, []uint64{2}) {
+			t.Errorf("got %v, want 2", got)
+		}
+	})
 }

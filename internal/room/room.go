@@ -12,6 +12,7 @@ package room
 
 import (
 	"context"
+	"net/http"
 	"sync"
 	"time"
 
@@ -139,6 +140,14 @@ func (r *Room) Close() {
 	r.write.Unlock()
 	r.subscriptions.Close()
 	r.tokens.Reset()
+}
+
+// checkOpen refuses what would start a timer in a room that has closed.
+func (r *Room) checkOpen() error {
+	if r.open.Err() != nil {
+		return fhir.Refuse(http.StatusGone, fhir.CodeDeleted, "the room was closed")
+	}
+	return nil
 }
 
 // Context ends when the room closes. Whoever waits for something in the room waits no

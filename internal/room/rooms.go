@@ -1,6 +1,8 @@
 package room
 
 import (
+	"crypto/sha256"
+	"errors"
 	"fmt"
 	"net/http"
 	"regexp"
@@ -62,15 +64,17 @@ type RoomsOptions struct {
 type Rooms struct {
 	options RoomsOptions
 
-	mu     sync.Mutex // guards all below and every tenant; a leaf
+	mu     sync.Mutex // guards open, closed and every tenant; a leaf
 	open   map[string]*tenant
 	closed bool
+
+	closing sync.WaitGroup // rooms that close by themselves
 }
 
 // tenant is a room that others may come to.
 type tenant struct {
 	name     string
-	settings string
+	settings [sha256.Size]byte
 	ready    chan struct{} // closed when room and err are set
 	room     *Room         // nil if it could not be opened
 	err      error
@@ -137,51 +141,73 @@ func (r *Rooms) Put(name, settings string, open func() (*Room, error)) (info Inf
 	if name == DefaultName {
 		return Info{}, false, fhir.Refuse(http.StatusConflict, fhir.CodeConflict, "%q is the name of the default room, which is always open; choose another name", name)
 	}
-	r.mu.Lock()
-	t, known := r.open[name]
+	digest := sha256.Sum256([]byte(settings))
+	t, known, err := r.reserve(name, digest)
 	switch {
-	case known:
-		r.mu.Unlock()
-		<-t.ready
-		switch {
-		case t.err != nil:
-			return Info{}, false, t.err
-		case t.settings != settings:
-			return Info{}, false, fhir.Refuse(http.StatusConflict, fhir.CodeConflict, "the room %q is open already, with other settings: %s; choose another name, or DELETE %s first", name, t.settings, Path(name))
-		}
-		return r.info(t), false, nil
+	case err != nil:
+		return Info{}, false, err
+	case !known:
+		r.settle(t, open)
+	}
+	<-t.ready
+	switch {
+	case t.err != nil:
+		return Info{}, false, t.err
+	case t.settings != digest:
+		return Info{}, false, fhir.Refuse(http.StatusConflict, fhir.CodeConflict, "the room %q is open already, with other settings; choose another name, or DELETE %s first", name, Path(name))
+	}
+	return r.info(t), !known, nil
+}
+
+// reserve returns the tenant of a name, or takes the name for a new one.
+func (r *Rooms) reserve(name string, settings [sha256.Size]byte) (t *tenant, known bool, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if t, known := r.open[name]; known {
+		return t, true, nil
+	}
+	switch {
 	case r.closed:
-		r.mu.Unlock()
-		return Info{}, false, fhir.Refuse(http.StatusServiceUnavailable, fhir.CodeTransient, "the server is stopping")
+		return nil, false, errStopping()
 	case len(r.open) >= r.options.Max:
-		r.mu.Unlock()
-		return Info{}, false, fhir.Refuse(http.StatusConflict, fhir.CodeTooCostly, "%d rooms are open, and --max-rooms allows no more; DELETE one of them (GET /rooms lists them), or start the server with a higher --max-rooms", r.options.Max)
+		return nil, false, fhir.Refuse(http.StatusConflict, fhir.CodeTooCostly, "%d rooms are open, and --max-rooms allows no more; DELETE one of them (GET /rooms lists them), or start the server with a higher --max-rooms", r.options.Max)
 	}
 	t = &tenant{name: name, settings: settings, ready: make(chan struct{}), opened: r.options.Clock.Now()}
 	r.open[name] = t
-	r.mu.Unlock()
+	return t, false, nil
+}
 
-	opened, err := open()
-	r.mu.Lock()
-	t.room, t.err = opened, err
-	stopped := r.closed
-	switch {
-	case err != nil:
-		delete(r.open, name)
-	case !stopped:
-		t.used = r.options.Clock.Now()
-		t.idle = r.options.Clock.AfterFunc(r.options.TTL, func() { r.expire(t) })
-	}
-	close(t.ready)
-	r.mu.Unlock()
-	if err != nil {
-		return Info{}, false, err
-	}
-	if stopped { // while it was being opened; Close did not see it
-		opened.Close()
-	}
-	r.note("opened", "the room "+name+" was opened")
-	return r.info(t), true, nil
+func errStopping() error {
+	return fhir.Refuse(http.StatusServiceUnavailable, fhir.CodeTransient, "the server is stopping")
+}
+
+// settle opens the room of a tenant. Whatever happens, the tenant is ready then, or its
+// name is free again.
+func (r *Rooms) settle(t *tenant, open func() (*Room, error)) {
+	var opened *Room
+	err := errors.New("the room could not be opened") // stays if open panics
+	defer func() {
+		r.mu.Lock()
+		if err == nil && r.closed { // while it was being opened; Close did not see it
+			err = errStopping()
+		}
+		if t.err = err; err != nil {
+			delete(r.open, t.name)
+		} else {
+			t.room, t.used = opened, r.options.Clock.Now()
+			t.idle = r.options.Clock.AfterFunc(r.options.TTL, func() { r.expire(t) })
+		}
+		close(t.ready)
+		r.mu.Unlock()
+		switch {
+		case err == nil:
+			r.note("opened", "the room "+t.name+" was opened")
+		case opened != nil:
+			r.options.Leave(t.name, opened, "the server is stopping")
+			opened.Close()
+		}
+	}()
+	opened, err = open()
 }
 
 // note writes what happens to the rooms to the journal of the default room.
@@ -236,6 +262,7 @@ func (r *Rooms) Delete(name string) error {
 		return NoRoom(name)
 	}
 	r.removeLocked(t)
+	r.closing.Add(1)
 	r.mu.Unlock()
 	r.close(t, "it was deleted")
 	return nil
@@ -250,6 +277,7 @@ func (r *Rooms) expire(t *tenant) {
 		return
 	}
 	r.removeLocked(t)
+	r.closing.Add(1)
 	r.mu.Unlock()
 	r.close(t, fmt.Sprintf("it was idle for %s (--room-ttl)", r.options.TTL))
 }
@@ -268,6 +296,7 @@ func (r *Rooms) removeLocked(t *tenant) {
 const leavePatience = time.Second
 
 func (r *Rooms) close(t *tenant, why string) {
+	defer r.closing.Done()
 	t.room.end()
 	r.options.Leave(t.name, t.room, why)
 	patience := time.NewTimer(leavePatience)
@@ -317,5 +346,6 @@ func (r *Rooms) Close() {
 	for _, t := range left {
 		t.room.Close()
 	}
+	r.closing.Wait()
 	r.options.Default.Close()
 }

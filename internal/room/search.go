@@ -150,7 +150,7 @@ func (w *typeSearch) ignore(name string, why error) error {
 	if w.strict {
 		return fhir.WithStatus(why, http.StatusBadRequest)
 	}
-	issue := fhir.AsError(why).Issues[0]
+	issue := fhir.IssuesOf(why)[0]
 	issue.Severity = "warning"
 	w.page.Issues = append(w.page.Issues, issue)
 	return nil

@@ -58,8 +58,8 @@ func (b *Base) loadLocked(s *seed.Seed) error {
 				}
 			}
 			if err != nil {
-				for j, issue := range fhir.AsError(err).Issues {
-					fhir.AsError(err).Issues[j].Diagnostics = fmt.Sprintf("%s resources[%d] (%s/%s): %s", b.release, i, typ, id, issue.Diagnostics)
+				for j, issue := range fhir.IssuesOf(err) {
+					fhir.IssuesOf(err)[j].Diagnostics = fmt.Sprintf("%s resources[%d] (%s/%s): %s", b.release, i, typ, id, issue.Diagnostics)
 				}
 				return err
 			}
@@ -89,6 +89,14 @@ func (b *Base) loadTopicLocked(id string, o *fhir.Object, checked bool) error {
 // Reset restores the seed. It removes tokens and everything that was written since.
 // Sockets stay open, but their bindings end.
 func (r *Room) Reset() error {
+	if err := r.checkOpen(); err != nil {
+		return err
+	}
+	defer func() {
+		if r.open.Err() != nil { // it closed meanwhile; the generators are running again
+			r.Close()
+		}
+	}()
 	r.generators.Close()
 	r.write.Lock()
 	r.stopTriggersLocked()

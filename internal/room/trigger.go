@@ -59,6 +59,9 @@ func (r *Room) Trigger(t Trigger) (fired []Fired, scheduled int, err error) {
 
 	r.write.Lock()
 	defer r.write.Unlock()
+	if err := r.checkOpen(); err != nil {
+		return nil, 0, err
+	}
 	on, err := r.targetsLocked(t)
 	if err != nil {
 		return nil, 0, err

@@ -195,7 +195,7 @@ func (r *reader) generator(o *fhir.Object, path string) synth.Spec {
 		return spec // its values are not those of the file
 	}
 	if err := spec.Check(); err != nil {
-		for _, issue := range fhir.AsError(err).Issues {
+		for _, issue := range fhir.IssuesOf(err) {
 			r.wrong(path+issue.Expression[0], issue.Code, "%s", issue.Diagnostics)
 		}
 	}

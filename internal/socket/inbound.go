@@ -138,10 +138,10 @@ func (s *Socket) refuseShown(err, shown error) {
 	code, why := fhir.CodeOf(err), shown.Error()
 	s.room.Record(journal.Entry{Kind: journal.Refused, Socket: s.id, Type: string(code), Text: why})
 	s.options.Logger.Info("refused", "socket", s.id, "code", code, "why", why)
-	frame := fhir.EncodeOutcome(fhir.AsError(err).Issues)
+	frame := fhir.EncodeOutcome(fhir.IssuesOf(err))
 	kept := frame
 	if shown != err { //nolint:errorlint // whether it is the same one
-		kept = fhir.EncodeOutcome(fhir.AsError(shown).Issues)
+		kept = fhir.EncodeOutcome(fhir.IssuesOf(shown))
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -207,7 +207,7 @@ func (s *Set) Close() {
 
 // under prefixes the expressions of a refusal with a path.
 func under(err error, path string) error {
-	for _, issue := range fhir.AsError(err).Issues {
+	for _, issue := range fhir.IssuesOf(err) {
 		for j, e := range issue.Expression {
 			issue.Expression[j] = path + "." + e
 		}
