@@ -571,3 +571,36 @@ func TestTransaction_LeavesTheNamesOfAnInnerBundle(t *testing.T) {
 		t.Errorf("a name of the inner bundle is taken for none: %s", compact(response["response"]))
 	}
 }
+
+// An address that is no route is refused, and does not lead to the base: a bundle would
+// nest.
+func TestBatch_EntriesWithoutARoute(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	nested := map[string]any{"resourceType": "Bundle", "type": "batch", "entry": []any{map[string]any{
+		"request": map[string]any{"method": "PUT", "url": "Patient/nested"}, "resource": map[string]any{"resourceType": "Patient", "id": "nested"}}}}
+	var entries []any
+	want := []string{}
+	for _, e := range []struct{ method, url, status string }{
+		{"POST", "a/b/c", "404 Not Found"},
+		{"POST", "Patient/1/x", "404 Not Found"},
+		{"POST", "Patient/1/$bogus", "404 Not Found"},
+		{"GET", "Patient/a/b/c/d", "404 Not Found"},
+		{"GET", "../R4/Patient", "404 Not Found"},
+		{"DELETE", "metadata/x/y", "404 Not Found"},
+		{"DELETE", "Patient/1/_history", "405 Method Not Allowed"},
+	} {
+		entry := map[string]any{"request": map[string]any{"method": e.method, "url": e.url}}
+		if e.method == "POST" {
+			entry["resource"] = nested
+		}
+		entries, want = append(entries, entry), append(want, e.status)
+	}
+	a := s.must(200, "POST", s.fhir, map[string]any{"resourceType": "Bundle", "type": "batch", "entry": entries})
+	for i, e := range asList(a.body["entry"]) {
+		if got := e.(map[string]any)["response"].(map[string]any)["status"]; got != want[i] {
+			t.Errorf("entry %d: got %v, want %s", i, got, want[i])
+		}
+	}
+	s.must(404, "GET", "Patient/nested", nil)
+}

@@ -426,3 +426,85 @@ func TestRooms_NoAddressLeavesTheRoom(t *testing.T) {
 		t.Errorf("got %s", page.raw)
 	}
 }
+
+// The router has no parameters of an address whose method is not allowed; the room is that
+// of the address all the same.
+func TestRooms_RefusedMethodsAreInTheirRoom(t *testing.T) {
+	t.Parallel()
+	s := start(t, withSeed)
+	r := s.room("a", nil)
+	secret := r.token("admission-id-only")
+	r.must(405, "DELETE", "/mock/sockets", nil)
+	r.must(405, "DELETE", r.fhir+"/Patient/1/_history?token="+secret, nil)
+	s.must(204, "OPTIONS", r.fhir+"/Patient/1", nil)
+	outside, inside := s.must(200, "GET", s.url+"/mock/journal?kind=http&bodies=true", nil), r.must(200, "GET", "/mock/journal?kind=http&bodies=true", nil)
+	if strings.Contains(string(outside.raw), "/rooms/a") {
+		t.Errorf("the default room has %s", outside.raw)
+	}
+	if got := len(asList(inside.body["entries"])); got != 4 { // with the token
+		t.Errorf("the room has %d exchanges, want 4: %s", got, inside.raw)
+	}
+	if strings.Contains(string(inside.raw), secret) {
+		t.Errorf("a token is shown: %s", inside.raw)
+	}
+	s.must(404, "DELETE", s.url+"/rooms/nope/mock/state", nil)
+	for _, path := range []string{"/rooms//mock/reset", "/rooms//fhir/R5/Patient", "/rooms//"} {
+		for _, method := range []string{"GET", "POST"} {
+			if a := s.do(method, s.url+path, nil); a.status != 400 && a.status != 404 && a.status != 405 {
+				t.Errorf("%s %s: got %d %s", method, path, a.status, a.raw)
+			}
+		}
+	}
+	if a := s.must(400, "POST", s.url+"/rooms//mock/reset", nil); !strings.Contains(string(a.raw), "1 to 64 letters") {
+		t.Errorf("got %s", a.raw)
+	}
+	s.must(200, "GET", s.url+"/fhir/R5/Subscription/admission-id-only", nil)
+	// A HAR has the addresses as they were.
+	har := string(r.must(200, "GET", "/mock/journal?format=har", nil).raw)
+	if !strings.Contains(har, `"`+r.url+`/mock/sockets"`) || strings.Contains(har, "/rooms/a/rooms/a") {
+		t.Errorf("got %s", har)
+	}
+}
+
+func TestRooms_OpeningAgainKeepsARoom(t *testing.T) {
+	t.Parallel()
+	s := start(t, withSeed)
+	s.room("a", nil)
+	s.clock.Advance(9 * time.Minute)
+	s.must(200, "PUT", "/rooms/a", nil)
+	s.clock.Advance(9 * time.Minute)
+	s.must(200, "GET", "/rooms/a/mock/state", nil)
+}
+
+// A room named like a part of an address is a room like others.
+func TestRooms_NamesThatLookLikeAddresses(t *testing.T) {
+	t.Parallel()
+	s := start(t, withSeed)
+	for _, name := range []string{"Subscription", "fhir", "R5", "mock", "rooms", "ws", "r4"} {
+		r := s.room(name, nil)
+		r.must(200, "GET", "Subscription/admission-id-only", nil)
+		r.must(200, "GET", r.url+"/fhir/r5/Patient?_count=1", nil)
+		var about []any
+		for _, e := range asList(r.must(200, "GET", "/mock/journal?kind=http", nil).body["entries"]) {
+			about = append(about, e.(map[string]any)["subscription"])
+			if path := e.(map[string]any)["http"].(map[string]any)["path"].(string); !strings.HasPrefix(path, "/rooms/"+name+"/fhir/R5/") {
+				t.Errorf("%s: journalled as %s", name, path)
+			}
+		}
+		if !slices.Equal(about, []any{"admission-id-only", nil}) {
+			t.Errorf("%s: got the subscriptions %v", name, about)
+		}
+		if bound := r.bind("admission-id-only"); bound == nil {
+			t.Errorf("%s: not bound", name)
+		}
+		// Another room's address is not below this base.
+		other := strings.Replace(r.url, "/rooms/"+name, "/rooms/"+strings.ToUpper(name), 1)
+		if other != r.url {
+			bundle := r.must(400, "POST", r.fhir, map[string]any{"resourceType": "Bundle", "type": "batch", "entry": []any{
+				map[string]any{"request": map[string]any{"method": "GET", "url": other + "/fhir/R5/Patient"}}}})
+			if code, _, _ := bundle.issue(); code != "value" {
+				t.Errorf("%s: got %s", name, bundle.raw)
+			}
+		}
+	}
+}

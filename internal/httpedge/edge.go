@@ -80,7 +80,8 @@ type visit struct {
 	edge   *Edge
 	needs  Needs
 	routed bool       // the router found a route
-	name   string     // of the room, as the address has it; "" for the default room
+	named  bool       // the address has the name of a room
+	name   string     // the name; "" for the default room
 	room   *room.Room // nil if the route needs none, or there is none of that name
 }
 
@@ -143,25 +144,33 @@ func Bases(root string, releases []fhir.Release) map[string]string {
 	return bases
 }
 
+// ServerRoot returns the URL the client of a request reaches the server at, without a
+// trailing slash.
+func ServerRoot(c echo.Context) string { return visitOf(c).edge.Root(c) }
+
 // Enter finds out what a request needs and which room it is in. It refuses nothing:
 // what follows logs and records the refusal.
 func (e *Edge) Enter(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		v := &visit{edge: e}
 		c.Set(visitKey, v)
-		path, name := c.Path(), c.Param("room")
+		path := c.Path()
 		if v.needs, v.routed = e.needs[path]; !v.routed {
 			area := e.echo.NewContext(nil, nil)
 			e.areas.Find(http.MethodGet, c.Request().URL.Path, area)
-			path, name = area.Path(), area.Param("room")
+			path = area.Path()
 			v.needs = e.needs[path]
 		}
 		writeRelease(c.Request(), path)
 		if !v.needs.Room {
 			return next(c)
 		}
-		v.name = name
-		r, leave := e.options.Rooms.Enter(name)
+		// Not by a parameter of the context: it has none if the method is not allowed.
+		v.name, v.named = segment(path, c.Request().URL.Path, ":room")
+		if v.named && v.name == "" {
+			return next(c)
+		}
+		r, leave := e.options.Rooms.Enter(v.name)
 		if r == nil {
 			return next(c)
 		}
@@ -184,7 +193,7 @@ func (e *Edge) NeedRoom(next echo.HandlerFunc) echo.HandlerFunc {
 // writeRelease gives the release in the path of a request its one case, as in
 // /fhir/R5. route is the path of the route.
 func writeRelease(r *http.Request, route string) {
-	written := segment(route, r.URL.Path, ":release")
+	written, _ := segment(route, r.URL.Path, ":release")
 	if release, known := fhir.ParseRelease(written); known && written != string(release) {
 		segments := strings.Split(r.URL.Path, "/")
 		segments[slices.Index(strings.Split(route, "/"), ":release")] = string(release)
@@ -193,12 +202,12 @@ func writeRelease(r *http.Request, route string) {
 }
 
 // segment returns the segment of a path that stands in the place of a parameter of
-// its route. It returns "" if the route has no such parameter.
-func segment(route, path, parameter string) string {
+// its route. It returns false if the route has no such parameter.
+func segment(route, path, parameter string) (string, bool) {
 	at := slices.Index(strings.Split(route, "/"), parameter)
 	segments := strings.Split(path, "/")
 	if at < 0 || at >= len(segments) {
-		return ""
+		return "", false
 	}
-	return segments[at]
+	return segments[at], true
 }

@@ -16,7 +16,8 @@ func (e *Edge) Normalize(next echo.HandlerFunc) echo.HandlerFunc {
 		u := c.Request().URL
 		u.RawPath = ""
 		u.RawQuery = strings.ReplaceAll(u.RawQuery, ";", "%3B")
-		if len(u.Path) > 1 && strings.HasSuffix(u.Path, "/") && !e.endsInSlash(u.Path) {
+		read := c.Request().Method == http.MethodGet || c.Request().Method == http.MethodHead
+		if len(u.Path) > 1 && strings.HasSuffix(u.Path, "/") && !(read && e.endsInSlash(u.Path)) {
 			u.Path = strings.TrimSuffix(u.Path, "/")
 		}
 		// What can be read can be asked for without its body (OP-13). Echo does not

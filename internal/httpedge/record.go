@@ -2,6 +2,7 @@ package httpedge
 
 import (
 	"bytes"
+	"cmp"
 	"io"
 	"net/http"
 	"net/url"
@@ -38,7 +39,7 @@ func (e *Edge) Record(next echo.HandlerFunc) echo.HandlerFunc {
 		switch {
 		case needs.Waits:
 			in.read = func() {}
-		case r.ContentLength == 0:
+		case r.ContentLength == 0 || r.Method == http.MethodGet || r.Method == http.MethodDelete: // whose handlers read no body
 			place()
 		}
 		r.Body = in
@@ -76,7 +77,7 @@ func entry(c echo.Context, in *recordedBody, out *recordedWriter, method string,
 		x.ResponseBody = nil
 	}
 	redact(x, Room(c).Redact)
-	return journal.Entry{Kind: journal.HTTP, Time: begun, Subscription: subscriptionOf(r.URL.Path, res.Header().Get("Location")), Exchange: x}
+	return journal.Entry{Kind: journal.HTTP, Time: begun, Subscription: cmp.Or(subscriptionOf(r.URL.Path, Path(c)), subscriptionOf(res.Header().Get("Location"), Root(c))), Exchange: x}
 }
 
 // redact replaces the tokens in an exchange by their fingerprints. It copies the
@@ -104,16 +105,14 @@ func redact(x *journal.Exchange, hidden func([]byte) []byte) {
 	x.ResponseBody = bytes.Clone(hidden(x.ResponseBody))
 }
 
-// subscriptionOf returns the id of the Subscription an exchange is about: the one in
-// its path, or the one it created. It returns "" for none and for several.
-func subscriptionOf(path, location string) string {
-	for _, address := range []string{path, location} {
-		_, rest, ok := strings.Cut(address, "/Subscription/")
-		if id, _, _ := strings.Cut(rest, "/"); ok && strings.Contains(address, "/fhir/") && fhir.IsID(id) {
-			return id
-		}
+// subscriptionOf returns the id in an address below root that is of one Subscription; ""
+// for other addresses.
+func subscriptionOf(address, root string) string {
+	segments := strings.Split(strings.TrimPrefix(address, root), "/")
+	if len(segments) < 5 || segments[1] != "fhir" || segments[3] != "Subscription" || !fhir.IsID(segments[4]) {
+		return ""
 	}
-	return ""
+	return segments[4]
 }
 
 // restWait is how long Record waits for the rest of a short body that a refusal left
@@ -141,7 +140,7 @@ const recordedPath = 8 << 10
 // :token of its route, whether or not it is one of ours.
 func shownURI(c echo.Context, u *url.URL) string {
 	uri := u.RequestURI()
-	if secret := segment(c.Path(), u.Path, ":token"); secret != "" {
+	if secret, _ := segment(c.Path(), u.Path, ":token"); secret != "" {
 		uri = strings.Replace(uri, (&url.URL{Path: secret}).EscapedPath(), token.Fingerprint(secret), 1)
 	}
 	if len(uri) > recordedPath {

@@ -129,6 +129,19 @@ var conditionalHeaders = []struct {
 	{"ifNoneExist", "If-None-Exist", []string{http.MethodPost}},
 }
 
+// withoutBase returns an absolute address below the base of a request relative to the base,
+// and any other address as it is. Case does not matter in the host and in the release.
+func (r *Request) withoutBase(address string) string {
+	base := r.URL + "/"
+	if len(address) <= len(base) || !strings.EqualFold(address[:len(base)], base) {
+		return address
+	}
+	if root, err := url.Parse(r.Root); err != nil || !strings.HasSuffix(address[:len(r.Root)], root.Path) {
+		return address // another room
+	}
+	return address[len(base):]
+}
+
 func readEntry(r *Request, o *fhir.Object, place string) (*entry, *fhir.Issue) {
 	wrong := func(code fhir.IssueCode, at, format string, args ...any) (*entry, *fhir.Issue) {
 		return nil, &fhir.Issue{Severity: "error", Code: code, Diagnostics: fmt.Sprintf(format, args...), Expression: []string{place + at}}
@@ -148,10 +161,7 @@ func readEntry(r *Request, o *fhir.Object, place string) (*entry, *fhir.Issue) {
 		return wrong(fhir.CodeCodeInvalid, ".request.method", "got %q, expected GET, HEAD, POST, PUT, PATCH or DELETE", e.method)
 	}
 	address := request.Text("url")
-	if base := r.URL + "/"; len(address) > len(base) && strings.EqualFold(address[:len(base)], base) { // the release in any case, as in a path
-		address = address[len(base):]
-	}
-	address = strings.TrimPrefix(address, "/")
+	address = strings.TrimPrefix(r.withoutBase(address), "/")
 	u, err := url.Parse(address)
 	if err != nil || u.IsAbs() || u.Host != "" || u.Path == "" { // the base itself would be a bundle in a bundle
 		return wrong(fhir.CodeValue, ".request.url", "got %v, expected an address below the base, such as Patient/1 or Patient?identifier=1", request.Get("url"))
@@ -334,7 +344,8 @@ func (f *FHIR) entryRequest(bundle *Request, e *entry) (*Request, HandlerFunc, e
 	c := f.app.NewContext(nil, nil)
 	f.router.Find(r.Method, r.Path, c)
 	handle := f.handlers[r.Method+" "+c.Path()]
-	if handle == nil {
+	// No path was found is not the path of the base, which is no address of an entry.
+	if handle == nil || c.Path() == "" {
 		if allowed, ok := c.Get(echo.ContextKeyHeaderAllow).(string); ok {
 			return nil, nil, httpedge.NotAllowed(e.method, httpedge.AllowedWithHead(allowed))
 		}

@@ -59,7 +59,7 @@ func (m *Mock) Journal(c echo.Context) error {
 		}
 		return download(c, "application/x-ndjson", "signalfhir.ndjson", lines.Bytes())
 	case "har":
-		return download(c, "application/json", "signalfhir.har", journal.HAR(entries, httpedge.Root(c), m.options.Version))
+		return download(c, "application/json", "signalfhir.har", journal.HAR(entries, httpedge.ServerRoot(c), m.options.Version))
 	}
 	return fhir.Refuse(http.StatusBadRequest, fhir.CodeCodeInvalid, "got %q, expected json, ndjson or har", format).At("format")
 }

@@ -156,6 +156,9 @@ func (r *Rooms) Put(name, settings string, open func() (*Room, error)) (info Inf
 	case t.settings != digest:
 		return Info{}, false, fhir.Refuse(http.StatusConflict, fhir.CodeConflict, "the room %q is open already, with other settings; choose another name, or DELETE %s first", name, Path(name))
 	}
+	if _, leave := r.Enter(name); leave != nil {
+		leave() // whoever hears that the room is open has time to use it
+	}
 	return r.info(t), !known, nil
 }
 
