@@ -109,13 +109,11 @@ func (b *browser) tolerates(text string) bool {
 
 func (b *browser) do(t *testing.T, actions ...chromedp.Action) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(b.ctx, patience)
-	defer cancel()
 	for _, action := range actions {
-		err := chromedp.Run(ctx, action)
+		err := chromedp.Run(b.ctx, action) // the context of the first run is the browser's
 		// The page drew anew between finding an element and acting on it: nothing was done.
 		for err != nil && strings.Contains(err.Error(), "Could not find node with given id") {
-			err = chromedp.Run(ctx, action)
+			err = chromedp.Run(b.ctx, action)
 		}
 		if err != nil {
 			t.Fatal(err)
