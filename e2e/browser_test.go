@@ -109,8 +109,12 @@ func (b *browser) tolerates(text string) bool {
 
 func (b *browser) do(t *testing.T, actions ...chromedp.Action) {
 	t.Helper()
+	// The first run starts the browser, which ends with the context of that run.
+	if err := chromedp.Run(b.ctx); err != nil {
+		t.Fatal(err)
+	}
 	for _, action := range actions {
-		err := chromedp.Run(b.ctx, action) // the context of the first run is the browser's
+		err := chromedp.Run(b.ctx, action)
 		// The page drew anew between finding an element and acting on it: nothing was done.
 		for err != nil && strings.Contains(err.Error(), "Could not find node with given id") {
 			err = chromedp.Run(b.ctx, action)
