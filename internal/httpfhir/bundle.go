@@ -344,7 +344,7 @@ func (f *FHIR) entryRequest(bundle *Request, e *entry) (*Request, HandlerFunc, e
 	c := f.app.NewContext(nil, nil)
 	f.router.Find(r.Method, r.Path, c)
 	handle := f.handlers[r.Method+" "+c.Path()]
-	// No path was found is not the path of the base, which is no address of an entry.
+	// An empty path means that none was found; it is not that of the base.
 	if handle == nil || c.Path() == "" {
 		if allowed, ok := c.Get(echo.ContextKeyHeaderAllow).(string); ok {
 			return nil, nil, httpedge.NotAllowed(e.method, httpedge.AllowedWithHead(allowed))
