@@ -214,7 +214,7 @@ func TestHub_NoFrameIsLeftBehind(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		sizes := rapid.SliceOfN(rapid.OneOf(rapid.IntRange(1, 200), rapid.IntRange(3000, 5000), rapid.IntRange(60_000, 70_000)), 1, 30).Draw(t, "sizes")
 		for i, size := range sizes {
-			if !bound.Send(subscription.Frame{Bytes: []byte(strings.Repeat(string(rune('a'+i%26)), size)), Type: fhir.EventNotification}) {
+			if !bound.Send(subscription.Frame{Bytes: []byte(strings.Repeat(string(rune('a'+i%26)), size)), Type: fhir.EventNotification}, unrecorded) {
 				t.Fatal("the socket took no more")
 			}
 		}
@@ -315,7 +315,7 @@ func TestHub_CloseRoomCutsWhoDoesNotRead(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	dialHub(ctx, t, serveRoom(t, h, room)+"?token=t")
 	large := subscription.Frame{Bytes: make([]byte, 1<<20)}
-	for bound := <-sockets; bound.Send(large); { // until the system keeps no more and the queue is full
+	for bound := <-sockets; bound.Send(large, unrecorded); { // until the system keeps no more and the queue is full
 	}
 	cancel()
 	closed := make(chan struct{})
@@ -415,3 +415,6 @@ func (*quietRoom) UnbindLegacy(subscription.Socket, string)     {}
 func (*quietRoom) Bindings(subscription.Socket) []string        { return nil }
 func (*quietRoom) Gone(subscription.Socket)                     {}
 func (*quietRoom) Record(journal.Entry)                         {}
+
+// unrecorded is the journal of a test that has none.
+func unrecorded(string, subscription.Frame) {}

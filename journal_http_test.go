@@ -208,7 +208,7 @@ func TestJournal_TellsThatASocketWasNotRead(t *testing.T) {
 	defer conn.Close()
 	socket := <-room.sockets
 	for range 64 { // more than the system keeps
-		socket.Send(subscription.Frame{Bytes: make([]byte, 1<<20)})
+		socket.Send(subscription.Frame{Bytes: make([]byte, 1<<20)}, unrecorded)
 	}
 	select {
 	case e := <-room.closed:

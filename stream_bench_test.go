@@ -54,7 +54,7 @@ func BenchmarkStream(b *testing.B) {
 			if sent%1024 == 0 {
 				received.wait(sent - 2048)
 			}
-			if !socket.Send(subscription.Frame{Bytes: frame, Type: fhir.EventNotification}) {
+			if !socket.Send(subscription.Frame{Bytes: frame, Type: fhir.EventNotification}, unrecorded) {
 				b.Fatal("the socket took no more")
 			}
 			sent++

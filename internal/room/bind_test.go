@@ -16,7 +16,7 @@ type revoker struct {
 
 func (*revoker) ID() string { return "s1" }
 
-func (r *revoker) Send(f subscription.Frame) bool {
+func (r *revoker) Send(f subscription.Frame, _ func(string, subscription.Frame)) bool {
 	if f.Type == fhir.Handshake {
 		r.revoke()
 	}

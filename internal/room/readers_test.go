@@ -14,9 +14,9 @@ import (
 // client is a socket that accepts all frames and drops them.
 type client struct{}
 
-func (client) ID() string                               { return "s1" }
-func (client) Send(subscription.Frame) bool             { return true }
-func (client) Unbound(string, subscription.Reason, int) {}
+func (client) ID() string                                                     { return "s1" }
+func (client) Send(subscription.Frame, func(string, subscription.Frame)) bool { return true }
+func (client) Unbound(string, subscription.Reason, int)                       {}
 
 // During a write, here one that applies a patch, everything can be read and sockets can
 // bind.

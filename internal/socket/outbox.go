@@ -17,16 +17,20 @@ import (
 const Headroom = 8
 
 // Send implements [subscription.Socket].
-func (s *Socket) Send(f subscription.Frame) bool {
+func (s *Socket) Send(f subscription.Frame, sent func(socket string, f subscription.Frame)) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if !s.takesLocked() {
+		return false
+	}
+	sent(s.id, f)
 	return s.queueLocked(f.Bytes, f.Timeout)
 }
 
-// queueLocked queues a text frame. If too many frames wait, it closes the socket
-// instead.
-func (s *Socket) queueLocked(data []byte, timeout time.Duration) bool {
-	if s.closing {
+// takesLocked reports whether the socket takes another frame. If too many frames wait,
+// it closes the socket.
+func (s *Socket) takesLocked() bool {
+	if s.closing || s.session.IsClosed() {
 		return false
 	}
 	if s.queued.Load() >= int64(s.options.QueueSize) {
@@ -35,6 +39,12 @@ func (s *Socket) queueLocked(data []byte, timeout time.Duration) bool {
 		s.closeLocked(full)
 		return false
 	}
+	return true
+}
+
+// queueLocked queues a text frame. It fails only if the connection ended since
+// takesLocked.
+func (s *Socket) queueLocked(data []byte, timeout time.Duration) bool {
 	s.queued.Add(1)
 	if s.session.WriteWithDeadline(data, timeout) != nil {
 		s.queued.Add(-1)
@@ -47,8 +57,9 @@ func (s *Socket) queueLocked(data []byte, timeout time.Duration) bool {
 // sayLocked queues a frame that is not a notification. The journal shows it as
 // kept.
 func (s *Socket) sayLocked(kind string, data, kept []byte) {
-	if s.queueLocked(data, 0) {
+	if s.takesLocked() {
 		s.room.Record(journal.Entry{Kind: journal.Sent, Socket: s.id, Type: kind, Frame: kept})
+		s.queueLocked(data, 0)
 	}
 }
 

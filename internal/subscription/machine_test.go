@@ -50,10 +50,11 @@ type machineSocket struct {
 
 func (s *machineSocket) ID() string { return s.id }
 
-func (s *machineSocket) Send(f subscription.Frame) bool {
+func (s *machineSocket) Send(f subscription.Frame, sent func(string, subscription.Frame)) bool {
 	if s.refuse {
 		return false
 	}
+	sent(s.id, f)
 	sub := s.m.subs[f.Subscription]
 	b := sub.bindings[s.id]
 	if b == nil {

@@ -30,7 +30,7 @@ const defaultLogSize = 1000
 type Observer struct {
 	// Appended reports an event that was numbered and logged.
 	Appended func(subscription string, e fhir.Event)
-	// Sent reports a frame that was queued on a socket.
+	// Sent reports a frame that is queued on a socket as soon as Sent returns.
 	Sent func(socket string, f Frame)
 	// NotSent reports events that were not delivered, and why: nothing is dropped
 	// silently. first and last are the numbers of the events; both are 0 if a

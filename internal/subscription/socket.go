@@ -23,11 +23,13 @@ type Frame struct {
 type Socket interface {
 	// ID names the socket in journal and log.
 	ID() string
-	// Send queues a frame behind those already queued. It returns false if the
-	// socket is closing or could not keep up (it then closes itself with 1013 and
-	// a reason); the caller drops the binding. Once [Registry.Gone] is called,
-	// Send always returns false, so a concurrent bind cannot outlive its socket.
-	Send(Frame) bool
+	// Send queues a frame behind those already queued. It calls sent before, so
+	// that a client that has the frame finds it in the journal. Send returns false,
+	// and does not call sent, if the socket is closing or could not keep up (it then
+	// closes itself with 1013 and a reason); the caller drops the binding. Once
+	// [Registry.Gone] is called, Send always returns false, so a concurrent bind
+	// cannot outlive its socket.
+	Send(f Frame, sent func(socket string, f Frame)) bool
 	// Unbound reports that the server ended the binding to a subscription, and how
 	// many bindings the socket has left.
 	Unbound(subscription string, why Reason, left int)

@@ -284,14 +284,13 @@ func (s *subscription) sendLocked(to []*binding, w *outgoing) {
 		if f.Bytes == nil {
 			continue
 		}
-		if !b.socket.Send(f) {
+		if !b.socket.Send(f, s.options.Observer.Sent) {
 			lost = append(lost, b)
 			s.options.Observer.NotSent(s.id, f.First, f.Last, "socket "+b.socket.ID()+" is closing or reads too slowly; $events has what it misses")
 			continue
 		}
 		b.due = now.Add(s.spec.Subscription.HeartbeatPeriod) // NB-21
 		s.sent = now
-		s.options.Observer.Sent(b.socket.ID(), f)
 	}
 	for _, b := range lost {
 		s.dropLocked(b, frameRefused)

@@ -88,12 +88,13 @@ func newSocket(id string) *socket { return &socket{id: id} }
 
 func (s *socket) ID() string { return s.id }
 
-func (s *socket) Send(f subscription.Frame) bool {
+func (s *socket) Send(f subscription.Frame, sent func(string, subscription.Frame)) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
 		return false
 	}
+	sent(s.id, f)
 	s.frames = append(s.frames, f)
 	return true
 }
