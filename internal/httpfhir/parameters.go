@@ -74,11 +74,7 @@ func (r *Request) parametersResource() (*fhir.Object, error) {
 	if err := r.checkJSON(); err != nil {
 		return nil, err
 	}
-	body, refused := fhir.Parse(data)
-	if refused != nil {
-		return nil, refused
-	}
-	return body, nil
+	return fhir.Parse(data)
 }
 
 // one returns the value of a parameter that may be given once; nil if it was not.

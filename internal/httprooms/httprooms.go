@@ -98,11 +98,7 @@ func (r *Rooms) seed(body json.RawMessage) (*seed.Seed, error) {
 	if bytes.HasPrefix(bytes.TrimSpace(body), []byte(`"`)) {
 		return nil, fhir.Refuse(http.StatusBadRequest, fhir.CodeCodeInvalid, "got %s, expected \"builtin\", \"none\" or an object such as a seed file has", body).At("seed")
 	}
-	content, refused := seed.Read(body)
-	if refused != nil {
-		return nil, refused
-	}
-	return content, nil
+	return seed.Read(body)
 }
 
 func (r *Rooms) ready(c echo.Context, info room.Info) Ready {
