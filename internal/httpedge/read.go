@@ -24,15 +24,9 @@ import (
 // not have, also those that differ in case only, duplicate members, and anything after
 // the value.
 func ReadJSON(c echo.Context, into any) error {
-	data, err := io.ReadAll(c.Request().Body)
-	var tooBig *http.MaxBytesError
-	switch {
-	case errors.As(err, &tooBig):
+	data, err := readBody(c)
+	if err != nil || len(bytes.TrimSpace(data)) == 0 {
 		return err
-	case err != nil:
-		return fhir.Refuse(http.StatusBadRequest, fhir.CodeStructure, "the body could not be read: %v", err)
-	case len(bytes.TrimSpace(data)) == 0:
-		return nil
 	}
 	var m members
 	m.check(data, reflect.TypeOf(into), "")
@@ -50,6 +44,28 @@ func ReadJSON(c echo.Context, into any) error {
 		return fhir.Refuse(http.StatusBadRequest, fhir.CodeStructure, "the body could not be read: %v", err)
 	}
 	return nil
+}
+
+// RefuseBody refuses the body of a request whose route takes none. White space is accepted,
+// and so is an empty object, which some clients send with every POST.
+func RefuseBody(c echo.Context) error {
+	data, err := readBody(c)
+	if err != nil {
+		return err
+	}
+	if text := bytes.Join(bytes.Fields(data), nil); len(text) == 0 || string(text) == "{}" {
+		return nil
+	}
+	return fhir.Refuse(http.StatusBadRequest, fhir.CodeStructure, "the request has a body of %d bytes, but this route takes no body; send none", len(data))
+}
+
+// readBody reads the body of a request. A body that is too long is an *http.MaxBytesError.
+func readBody(c echo.Context) ([]byte, error) {
+	data, err := io.ReadAll(c.Request().Body)
+	if tooBig := (*http.MaxBytesError)(nil); err == nil || errors.As(err, &tooBig) {
+		return data, err
+	}
+	return nil, fhir.Refuse(http.StatusBadRequest, fhir.CodeStructure, "the body could not be read: %v", err)
 }
 
 // maxMistakes bounds the mistakes that one refusal reports.
@@ -121,9 +137,6 @@ func (m *members) wrong(at, format string, args ...any) {
 
 // expected says what would be right in the place of a name that is not one of names.
 func expected(name string, names []string) string {
-	if len(names) == 0 {
-		return "there are none here"
-	}
 	if nearest := suggest.Nearest(name, names); nearest != "" {
 		return fmt.Sprintf("did you mean %q?", nearest)
 	}

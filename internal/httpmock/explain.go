@@ -21,10 +21,10 @@ func (m *Mock) Explain(c echo.Context) error {
 		Previous     json.RawMessage `json:"previous"`
 		Current      json.RawMessage `json:"current"`
 	}
-	if err := httpedge.ReadJSON(c, &in); err != nil {
+	if err := checkQuery(c, "format"); err != nil {
 		return err
 	}
-	if err := httpedge.OnlyParameters(c, "format"); err != nil {
+	if err := httpedge.ReadJSON(c, &in); err != nil {
 		return err
 	}
 	base := httpedge.Room(c).Base(m.options.Releases[0])
@@ -81,7 +81,7 @@ func orText(c echo.Context, err error, text string) error {
 // resource led to, or of every resource, for a subscription or all of them, or the
 // one a journal entry belongs to; as far as the journal goes back, the newest last.
 func (m *Mock) Explained(c echo.Context) error {
-	if err := httpedge.OnlyParameters(c, "resource", "subscription", "seq", "format"); err != nil {
+	if err := checkNoBody(c, "resource", "subscription", "seq", "format"); err != nil {
 		return err
 	}
 	seq, err := sequenceNumber(c.QueryParam("seq"))

@@ -18,7 +18,7 @@ import (
 
 // Journal serves GET /mock/journal: what is kept and selected, oldest first.
 func (m *Mock) Journal(c echo.Context) error {
-	if err := httpedge.OnlyParameters(c, append(selecting, "limit", "bodies", "format")...); err != nil {
+	if err := checkNoBody(c, append(selecting, "limit", "bodies", "format")...); err != nil {
 		return err
 	}
 	f, err := journalFilter(c)
@@ -73,7 +73,7 @@ func download(c echo.Context, kind, name string, data []byte) error {
 
 // JournalEntry serves GET /mock/journal/[seq] with frame, headers and bodies.
 func (m *Mock) JournalEntry(c echo.Context) error {
-	if err := httpedge.OnlyParameters(c); err != nil {
+	if err := checkNoBody(c); err != nil {
 		return err
 	}
 	seq, err := sequenceNumber(c.Param("seq"))

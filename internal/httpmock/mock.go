@@ -40,7 +40,7 @@ func writeJSON(c echo.Context, body any) error {
 // Trigger serves POST /mock/trigger: synthetic events for a topic or one
 // subscription.
 func (m *Mock) Trigger(c echo.Context) error {
-	if err := httpedge.OnlyParameters(c); err != nil {
+	if err := checkQuery(c); err != nil {
 		return err
 	}
 	var in struct {
@@ -92,9 +92,10 @@ func (m *Mock) Trigger(c echo.Context) error {
 	}{fired, scheduled})
 }
 
-// How long an await waits where it does not say, and at most.
+// How long an await waits by default, and the bounds of its timeout.
 const (
 	awaitDefault = 10 * time.Second
+	awaitLeast   = time.Millisecond
 	awaitMost    = 5 * time.Minute
 )
 
@@ -108,10 +109,22 @@ type seen struct {
 	Sent  map[string]int `json:"sent"`
 }
 
-// Await serves POST /mock/await: it holds the answer until sockets are bound
-// or notifications were sent, so that no test has to sleep.
+// awaitTimeout reads how long an await waits.
+func awaitTimeout(text string) (time.Duration, error) {
+	if text == "" {
+		return awaitDefault, nil
+	}
+	d, err := duration("timeout", text)
+	if err == nil && (d < awaitLeast || d > awaitMost) {
+		err = fhir.Refuse(http.StatusBadRequest, fhir.CodeValue, "got %q, expected a time from 1ms to 5m", text).At("timeout")
+	}
+	return d, err
+}
+
+// Await serves POST /mock/await. It waits until sockets are bound or notifications were
+// sent, so that no test has to sleep.
 func (m *Mock) Await(c echo.Context) error {
-	if err := httpedge.OnlyParameters(c); err != nil {
+	if err := checkQuery(c); err != nil {
 		return err
 	}
 	var in struct {
@@ -129,7 +142,7 @@ func (m *Mock) Await(c echo.Context) error {
 	if err := httpedge.ReadJSON(c, &in); err != nil {
 		return err
 	}
-	timeout, err := duration("timeout", in.Timeout)
+	timeout, err := awaitTimeout(in.Timeout)
 	if err != nil {
 		return err
 	}
@@ -167,12 +180,9 @@ func (m *Mock) Await(c echo.Context) error {
 	if _, err := httpedge.Room(c).Subscription(subscription); err != nil {
 		return err
 	}
-	if timeout <= 0 {
-		timeout = awaitDefault
-	}
 	open, leave := whileOpen(c)
 	defer leave()
-	ctx, cancel := context.WithTimeout(open, min(timeout, awaitMost))
+	ctx, cancel := context.WithTimeout(open, timeout)
 	defer cancel()
 	tally, ok := httpedge.Room(c).Journal().Await(ctx, subscription, met)
 	found := seen{tally.Bound, tally.Sent}
@@ -180,7 +190,7 @@ func (m *Mock) Await(c echo.Context) error {
 		return fhir.Refuse(http.StatusServiceUnavailable, fhir.CodeTransient, "the room closed while this request waited for %s on Subscription/%s", what, subscription)
 	}
 	if !ok {
-		refused := fhir.Refuse(http.StatusRequestTimeout, fhir.CodeTimeout, "waited %s for %s on Subscription/%s; seen instead: %d bound, sent %v", min(timeout, awaitMost), what, subscription, found.Bound, found.Sent)
+		refused := fhir.Refuse(http.StatusRequestTimeout, fhir.CodeTimeout, "waited %s for %s on Subscription/%s; seen instead: %d bound, sent %v", timeout, what, subscription, found.Bound, found.Sent)
 		return httpedge.WriteProblem(c, refused, found)
 	}
 	return writeJSON(c, struct {
@@ -191,7 +201,7 @@ func (m *Mock) Await(c echo.Context) error {
 
 // Reset serves POST /mock/reset: back to the seed.
 func (m *Mock) Reset(c echo.Context) error {
-	if err := takesNothing(c); err != nil {
+	if err := checkNoBody(c); err != nil {
 		return err
 	}
 	if err := httpedge.Room(c).Reset(); err != nil {

@@ -25,12 +25,30 @@ func duration(member, text string) (time.Duration, error) {
 	return d, nil
 }
 
-// takesNothing refuses parameters, and members of a body: the route has none.
-func takesNothing(c echo.Context) error {
-	if err := httpedge.OnlyParameters(c); err != nil || c.Request().Method != http.MethodPost {
+// repeatable is the only query parameter that may be repeated. openapi.json describes it
+// as an array.
+const repeatable = "kind"
+
+// checkQuery refuses query parameters that are not known, and repeated ones.
+func checkQuery(c echo.Context, known ...string) error {
+	if err := httpedge.OnlyParameters(c, known...); err != nil {
 		return err
 	}
-	return httpedge.ReadJSON(c, &struct{}{})
+	query := c.QueryParams()
+	for _, name := range known {
+		if len(query[name]) > 1 && name != repeatable {
+			return fhir.Refuse(http.StatusBadRequest, fhir.CodeValue, "duplicate parameter %q; give it once", name).At(name)
+		}
+	}
+	return nil
+}
+
+// checkNoBody refuses a body, and what checkQuery refuses.
+func checkNoBody(c echo.Context, known ...string) error {
+	if err := checkQuery(c, known...); err != nil {
+		return err
+	}
+	return httpedge.RefuseBody(c)
 }
 
 func isSet(c echo.Context, name string) (bool, error) {

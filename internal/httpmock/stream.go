@@ -27,7 +27,7 @@ const (
 // JournalStream serves GET /mock/journal/stream: a server-sent event for each entry, from
 // where the client left off. An event "gap" says how many entries were skipped.
 func (m *Mock) JournalStream(c echo.Context) error {
-	if err := httpedge.OnlyParameters(c, append(selecting, "most", "last-event-id")...); err != nil {
+	if err := checkNoBody(c, append(selecting, "most", "last-event-id")...); err != nil {
 		return err
 	}
 	f, err := journalFilter(c)
