@@ -11,9 +11,9 @@ import (
 	"signalfhir/internal/room"
 )
 
-// How long a write takes while explanations about a thousand subscriptions are made
-// without a pause, and, to compare, alone and beside a goroutine that only computes.
-// The write makes no events: what it takes longer beside an explanation is waiting.
+// How long a write takes while explanations about a thousand subscriptions run without a
+// pause and, for comparison, alone and while another goroutine computes. The write makes
+// no events: the additional time beside an explanation is waiting.
 func BenchmarkWriteBesideExplain(b *testing.B) {
 	on := withSubscriptions(b, 1000)
 	put(b, on, "SubscriptionTopic", "t", strings.Replace(topicOn("Encounter"), `"resourceTrigger":[`, `"resourceTrigger":[{"resource":"Patient","supportedInteraction":["delete"]},`, 1))

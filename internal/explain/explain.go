@@ -1,10 +1,10 @@
-// Package explain says why a subscription was, was not, or would be notified of a
+// Package explain explains why a subscription was, was not, or would be notified of a
 // change.
 //
-// It sits outside the flow: it reads the journal and what a room hands out, asks
-// topics, criteria and filters once more, and words what they say. It changes nothing,
-// and no write waits for it: it takes no lock of a room for longer than it takes to
-// copy. Beside a write, an explanation may know part of what the write changes.
+// It reads the journal and the state of a room, evaluates topics, criteria and filters
+// again, and describes the results. It changes nothing, and no write waits for it: it
+// holds a lock of a room only while it copies. If a write runs at the same time, an
+// explanation may contain part of its changes.
 package explain
 
 import (
@@ -20,8 +20,8 @@ import (
 	"signalfhir/internal/topic"
 )
 
-// Explanation is what one change does, or would do: each topic of its type with
-// how its criteria compare, and each subscription on it with how its filters do.
+// Explanation is the effect that a change has or would have: the result of the criteria of
+// each topic for its type, and of the filters of each subscription on the topic.
 type Explanation struct {
 	Resource    string         `json:"resource"`
 	Release     string         `json:"release"`
@@ -31,7 +31,7 @@ type Explanation struct {
 	Criteria    []Verdict      `json:"criteria,omitempty"` // of classic subscriptions on the type
 }
 
-// TopicVerdict is how one topic decides.
+// TopicVerdict is the decision of a topic.
 type TopicVerdict struct {
 	Topic         string    `json:"topic"`
 	Status        string    `json:"status"`
@@ -41,31 +41,31 @@ type TopicVerdict struct {
 	More          int       `json:"more,omitempty"` // subscriptions on the topic that are not listed
 }
 
-// Verdict is what a subscription does with an event.
+// Verdict is the decision of a subscription about an event.
 type Verdict struct {
 	Subscription string   `json:"subscription"`
-	Numbered     bool     `json:"numbered"` // it gets the next number, and stands in $events
-	Sent         bool     `json:"sent"`     // and goes to the sockets
+	Numbered     bool     `json:"numbered"` // it gets the next number, and $events returns it
+	Sent         bool     `json:"sent"`     // to the sockets
 	Sockets      []string `json:"sockets"`
 	Steps        []Step   `json:"steps"`
 }
 
-// Step is one question that was asked, in the order they are.
+// Step is one question and its answer. A verdict has its steps in order.
 type Step struct {
 	Step string `json:"step"` // topic, type, interaction, criteria, filter, subscription, bindings or delivery
 	OK   bool   `json:"ok"`
 	Text string `json:"text"` // the answer, in words
 }
 
-// maxVerdicts bounds the subscriptions an explanation lists of one topic.
+// maxVerdicts bounds the subscriptions that an explanation lists per topic.
 const maxVerdicts = 1000
 
-// Change explains what the change from one state of a resource to another would do on
-// a base. Nothing is stored, numbered or sent. previous is nil for a create, current
-// for a delete; both have to be of one type and, if both have one, one id. If a
-// subscription is named, the explanation is about that alone.
+// Change explains the effect of the change of a resource from previous to current on a base.
+// It stores, numbers and sends nothing. previous is nil for a create, current for a delete.
+// Both must have the same type and, if both have an id, the same id. If a subscription is
+// named, the explanation is about that subscription only.
 func Change(b *room.Base, previous, current *fhir.Object, subscription string) (*Explanation, error) {
-	change, err := imagine(b, previous, current)
+	change, err := hypothetical(b, previous, current)
 	if err != nil {
 		return nil, err
 	}
@@ -77,9 +77,8 @@ func Change(b *room.Base, previous, current *fhir.Object, subscription string) (
 	return explain(b, change, subscription), nil
 }
 
-// version explains what the change to a version of a resource does by the topics and
-// filters there are now. It is nil if that version, or the one before it, is no longer
-// kept.
+// version explains the change to a version of a resource by the present topics and filters.
+// It returns nil if that version, or the one before it, is no longer kept.
 func version(b *room.Base, reference, version, subscription string) *Explanation {
 	change := b.ChangeTo(reference, version)
 	if change == nil {
@@ -99,14 +98,14 @@ func explain(b *room.Base, change *store.Change, subscription string) *Explanati
 		}
 	}
 	for _, c := range criteria(b, state.Type, subscription) {
-		if stand, ok := b.AssessOne(c.Subscription, state); ok {
-			e.Criteria = append(e.Criteria, criteriaVerdict(c, stand, change))
+		if a, ok := b.AssessOne(c.Subscription, state); ok {
+			e.Criteria = append(e.Criteria, criteriaVerdict(c, a, change))
 		}
 	}
 	return e
 }
 
-// topicVerdictFor is the verdict on one subscription by its topic, none if it is not
+// topicVerdictFor returns the verdict of the topic of one subscription, or none if it is not
 // on a topic of the base.
 func topicVerdictFor(b *room.Base, change *store.Change, subscription string) []TopicVerdict {
 	if t, ok := b.TopicOf(subscription); ok {
@@ -116,14 +115,14 @@ func topicVerdictFor(b *room.Base, change *store.Change, subscription string) []
 		return nil
 	}
 	name, known := b.TopicName(subscription)
-	stand, ok := b.AssessOne(subscription, change.State())
+	a, ok := b.AssessOne(subscription, change.State())
 	if !known || !ok {
 		return nil
 	}
 	return []TopicVerdict{{
 		Topic:         name,
 		Steps:         []Step{{"topic", false, "the server no longer has the topic"}},
-		Subscriptions: []Verdict{verdictOf(stand, false, change.State().Type)},
+		Subscriptions: []Verdict{verdictOf(a, false, change.State().Type)},
 	}}
 }
 
@@ -138,16 +137,16 @@ func topicVerdict(b *room.Base, t *topic.Topic, change *store.Change, wanted str
 		}
 		verdict.Steps = append(verdict.Steps, Step{s.Name, s.Passed, text})
 	}
-	stands, more := b.Assess(t, change.State(), wanted, maxVerdicts)
-	for _, stand := range stands {
-		verdict.Subscriptions = append(verdict.Subscriptions, verdictOf(stand, v.Fired, change.State().Type))
+	assessments, more := b.Assess(t, change.State(), wanted, maxVerdicts)
+	for _, a := range assessments {
+		verdict.Subscriptions = append(verdict.Subscriptions, verdictOf(a, v.Fired, change.State().Type))
 	}
 	verdict.More = more
 	return verdict
 }
 
-// criteria lists those of classic subscriptions about a type, or of the one that is
-// wanted, whatever its type.
+// criteria returns the criteria of the classic subscriptions on a type, or those of the
+// wanted subscription, whatever its type.
 func criteria(b *room.Base, typ, wanted string) []*room.Criteria {
 	if wanted != "" {
 		if c := b.CriteriaOf(wanted); c != nil {
@@ -164,72 +163,72 @@ func criteria(b *room.Base, typ, wanted string) []*room.Criteria {
 	return about
 }
 
-// verdictOf words how a subscription stands to an event.
-func verdictOf(stand subscription.Assessment, fires bool, typ string) Verdict {
-	v := Verdict{Subscription: stand.Subscription, Sockets: stand.Sockets}
+// verdictOf returns the verdict of a subscription on a topic.
+func verdictOf(a subscription.Assessment, fires bool, typ string) Verdict {
+	v := Verdict{Subscription: a.Subscription, Sockets: a.Sockets}
 	if !fires {
 		v.ask("topic", false, "the topic does not fire")
 	}
 	switch {
-	case stand.Filtered:
-		for _, reason := range stand.Reasons {
-			v.ask("filter", stand.Passes, strings.TrimPrefix(reason, "filter "))
+	case a.Filtered:
+		for _, reason := range a.Reasons {
+			v.ask("filter", a.Passes, strings.TrimPrefix(reason, "filter "))
 		}
-	case stand.Passes:
+	case a.Passes:
 		v.ask("filter", true, "it has no filters about "+typ)
 	}
-	return v.decided(stand, fires && stand.Passes)
+	return v.decided(a, fires && a.Passes)
 }
 
-// criteriaVerdict words how a classic subscription stands to a change.
-func criteriaVerdict(c *room.Criteria, stand subscription.Assessment, change *store.Change) Verdict {
-	v := Verdict{Subscription: stand.Subscription, Sockets: stand.Sockets}
+// criteriaVerdict returns the verdict of a classic subscription.
+func criteriaVerdict(c *room.Criteria, a subscription.Assessment, change *store.Change) Verdict {
+	v := Verdict{Subscription: a.Subscription, Sockets: a.Sockets}
 	state := change.State()
 	selects, why := true, "criteria "+c.Text+" selects it"
 	switch {
 	case c.Type != state.Type:
 		selects, why = false, "criteria "+c.Text+" is about "+c.Type+", the resource is a "+state.Type
 	case change.Current == nil:
-		selects, why = false, "a classic subscription is not told of a deletion"
+		selects, why = false, "a classic subscription is not notified of a deletion"
 	default:
 		if passes, reasons := c.Explain(state); !passes {
 			selects, why = false, "criteria "+c.Text+" does not select it: "+strings.Join(reasons, "; ")
 		}
 	}
 	v.ask("criteria", selects, why)
-	return v.decided(stand, selects)
+	return v.decided(a, selects)
 }
 
 func (v *Verdict) ask(step string, ok bool, text string) {
 	v.Steps = append(v.Steps, Step{step, ok, text})
 }
 
-// decided adds the questions every subscription is asked.
-func (v Verdict) decided(stand subscription.Assessment, concerns bool) Verdict {
-	active := stand.Status == fhir.StatusActive
-	v.ask("subscription", active, "its status is "+stand.Status)
+// decided adds the questions that are the same for every subscription.
+func (v Verdict) decided(a subscription.Assessment, concerns bool) Verdict {
+	active := a.Status == fhir.StatusActive
+	v.ask("subscription", active, "its status is "+a.Status)
 	bound := "no socket is bound"
-	if n := len(stand.Sockets); n > 0 {
-		bound = fmt.Sprintf("%d bound: %s", n, strings.Join(stand.Sockets, ", "))
+	if n := len(a.Sockets); n > 0 {
+		bound = fmt.Sprintf("%d bound: %s", n, strings.Join(a.Sockets, ", "))
 	}
-	v.ask("bindings", len(stand.Sockets) > 0, bound)
-	v.Numbered = concerns && !stand.Dormant
-	v.Sent = v.Numbered && active && len(stand.Sockets) > 0
+	v.ask("bindings", len(a.Sockets) > 0, bound)
+	v.Numbered = concerns && !a.Dormant
+	v.Sent = v.Numbered && active && len(a.Sockets) > 0
 	switch {
 	case !v.Numbered:
 		v.ask("delivery", false, "so it gets no event")
 	case v.Sent:
-		v.ask("delivery", true, fmt.Sprintf("it gets event %d, sent to %d socket(s)", stand.Next, len(stand.Sockets)))
+		v.ask("delivery", true, fmt.Sprintf("it gets event %d, sent to %d socket(s)", a.Next, len(a.Sockets)))
 	case !active:
-		v.ask("delivery", false, fmt.Sprintf("it gets event %d for $events; nothing is delivered in this status", stand.Next))
+		v.ask("delivery", false, fmt.Sprintf("it gets event %d for $events; nothing is delivered in this status", a.Next))
 	default:
-		v.ask("delivery", false, fmt.Sprintf("it gets event %d for $events; no socket is bound", stand.Next))
+		v.ask("delivery", false, fmt.Sprintf("it gets event %d for $events; no socket is bound", a.Next))
 	}
 	return v
 }
 
-// imagine makes the change between two states, under the checks of a write.
-func imagine(b *room.Base, previous, current *fhir.Object) (*store.Change, error) {
+// hypothetical returns the change between two states. It checks them like a write does.
+func hypothetical(b *room.Base, previous, current *fhir.Object) (*store.Change, error) {
 	if previous == nil && current == nil {
 		return nil, fhir.Refuse(http.StatusBadRequest, fhir.CodeRequired, "give the state after the change as current, the one before it as previous, or both")
 	}
@@ -265,7 +264,7 @@ func imagine(b *room.Base, previous, current *fhir.Object) (*store.Change, error
 	case after == nil:
 		change.Interaction, change.Method = store.Delete, http.MethodDelete
 	case before.Reference() != after.Reference():
-		return nil, fhir.Refuse(http.StatusBadRequest, fhir.CodeInvalid, "previous is %s, current %s; a change is of one resource", before.Reference(), after.Reference())
+		return nil, fhir.Refuse(http.StatusBadRequest, fhir.CodeInvalid, "previous is %s, current %s; a change is about one resource", before.Reference(), after.Reference())
 	}
 	return change, nil
 }

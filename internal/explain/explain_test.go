@@ -16,7 +16,7 @@ import (
 
 const admission = "http://example.org/topic/admission"
 
-// withSubscriptions is a room with subscriptions on one topic, each of which filters
+// withSubscriptions returns a room with subscriptions on one topic, each of which filters
 // for its own patient, and one change that fired the topic.
 func withSubscriptions(t testing.TB, many int) *room.Base {
 	t.Helper()
@@ -64,8 +64,8 @@ func put(t testing.TB, b *room.Base, typ, id, members string) {
 }
 
 // during runs a function while a write holds the write lock of a room: the write
-// applies a patch, which waits for the function to return. That it never returns is
-// noticed after some time.
+// applies a patch, which waits for the function to return. It fails the test if the
+// function does not return for some time.
 func during(t *testing.T, b *room.Base, write room.Operation, what func()) {
 	t.Helper()
 	write.Method = http.MethodPatch
@@ -87,8 +87,7 @@ func during(t *testing.T, b *room.Base, write room.Operation, what func()) {
 	}
 }
 
-// Whatever is explained, no write has to end for it, so none has to wait for it
-// either.
+// No explanation waits for a write, so no write waits for an explanation either.
 func TestExplain_TakesNoWriteLock(t *testing.T) {
 	t.Parallel()
 	r5 := withSubscriptions(t, 3)
@@ -123,9 +122,9 @@ func TestExplain_TakesNoWriteLock(t *testing.T) {
 	}
 }
 
-// Everything an explanation reads is changed while explanations are made: resources,
-// filters, criteria, topics, subscriptions. It is for the race detector; what they say
-// has to agree with itself.
+// While explanations are made, everything that they read changes: resources, filters,
+// criteria, topics, subscriptions. This is for the race detector; each explanation must
+// also be consistent.
 func TestExplain_BesideWrites(t *testing.T) {
 	t.Parallel()
 	const rounds = 30
@@ -150,7 +149,7 @@ func TestExplain_BesideWrites(t *testing.T) {
 			put(t, r5, "SubscriptionTopic", "t", topicOn("Encounter")+`,"title":"`+strconv.Itoa(i)+`"`)
 		},
 		func(i int) {
-			// In one transaction the topic goes and another takes its place.
+			// One transaction replaces the topic by another.
 			id := "u" + strconv.Itoa(i%2)
 			_, err := r5.Transaction([]room.Operation{
 				{Method: http.MethodDelete, Type: "SubscriptionTopic", ID: "u" + strconv.Itoa((i+1)%2), Place: "Bundle.entry[0]"},

@@ -13,16 +13,16 @@ import (
 	"signalfhir/internal/room"
 )
 
-// About says which changes [Happened] is about: those of a resource, those that can
-// concern a subscription, the one an entry of the journal belongs to. What is zero
-// does not narrow them.
+// About selects the changes that [Happened] explains: those of a resource, those that can
+// concern a subscription, and the one that an entry of the journal belongs to. A zero field
+// selects all.
 type About struct {
 	Resource     string // "Encounter/1"
 	Subscription string // its id
 	Seq          uint64
 }
 
-// Consequence is one thing the journal says of a change.
+// Consequence is an entry of the journal that a change led to.
 type Consequence struct {
 	Seq          uint64 `json:"seq"`
 	Kind         string `json:"kind"`
@@ -34,7 +34,7 @@ type Consequence struct {
 	Text         string `json:"text,omitempty"`
 }
 
-// Happening is one change with all it led to.
+// Happening is a change with its consequences.
 type Happening struct {
 	Seq         uint64        `json:"seq"`
 	Time        time.Time     `json:"time"`
@@ -44,8 +44,8 @@ type Happening struct {
 	Version     string        `json:"version,omitempty"` // "" for an event that was triggered
 	Steps       []Consequence `json:"steps"`
 
-	// By the topics and filters there are now; nil where the versions are no
-	// longer kept, and for what no write caused.
+	// By the present topics and filters; nil if the versions are no longer kept, or if
+	// the event was triggered.
 	Verdict *Explanation `json:"verdict,omitempty"`
 	Note    string       `json:"note,omitempty"`
 
@@ -53,12 +53,12 @@ type Happening struct {
 	former    bool // of a resource that had the name before a reset
 }
 
-// tells whether the journal tells something of a change.
-func (h *Happening) tells(something func(Consequence) bool) bool {
-	return slices.ContainsFunc(h.Steps, something)
+// has reports whether a change has a consequence for which f returns true.
+func (h *Happening) has(f func(Consequence) bool) bool {
+	return slices.ContainsFunc(h.Steps, f)
 }
 
-// String is "sent abc, event 1 to s1".
+// String returns a text such as "sent abc, event 1 to s1".
 func (c Consequence) String() string {
 	text := strings.Join(slices.DeleteFunc([]string{c.Kind, c.Subscription, c.Topic}, func(word string) bool { return word == "" }), " ")
 	switch {
@@ -76,14 +76,14 @@ func (c Consequence) String() string {
 	return text
 }
 
-// Happenings are changes in the order they happened.
+// Happenings are changes in the order in which they happened.
 type Happenings []*Happening
 
-// maxHappenings bounds the changes one answer tells of: the newest.
+// maxHappenings bounds the changes of a response, which has the newest.
 const maxHappenings = 100
 
-// Happened tells what changes and triggers led to, as far as the journal goes back, the
-// newest last. Their criteria and filters are asked again, as they are now.
+// Happened returns the changes and triggers that the journal still has, with their
+// consequences, the newest last. It evaluates criteria and filters again, as they are now.
 func Happened(r *room.Room, about About) Happenings {
 	release := "" // of the changes that can concern the subscription
 	if res, err := r.Subscription(about.Subscription); err == nil {
@@ -91,8 +91,8 @@ func Happened(r *room.Room, about About) Happenings {
 	}
 	changes, statuses := happenings(r, about.Subscription, func(h *Happening) bool {
 		return (about.Resource == "" || h.Resource == about.Resource) &&
-			(about.Subscription == "" || h.Release == release || h.tells(func(step Consequence) bool { return step.Subscription == about.Subscription })) &&
-			(about.Seq == 0 || h.Seq == about.Seq || h.tells(func(step Consequence) bool { return step.Seq == about.Seq }))
+			(about.Subscription == "" || h.Release == release || h.has(func(step Consequence) bool { return step.Subscription == about.Subscription })) &&
+			(about.Seq == 0 || h.Seq == about.Seq || h.has(func(step Consequence) bool { return step.Seq == about.Seq }))
 	})
 	changes = changes[max(0, len(changes)-maxHappenings):]
 	for _, h := range changes {
@@ -101,7 +101,7 @@ func Happened(r *room.Room, about About) Happenings {
 	return changes
 }
 
-// String is what happened as people read it in a terminal.
+// String returns a text for a terminal.
 func (changes Happenings) String() string {
 	var text strings.Builder
 	for _, h := range changes {
@@ -127,45 +127,45 @@ func (changes Happenings) String() string {
 		}
 	}
 	if len(changes) == 0 {
-		return "the journal knows of no such change\n"
+		return "the journal has no such change\n"
 	}
 	return text.String()
 }
 
-// judge adds the verdict on a change as topics and filters are now.
+// judge adds the verdict on a change by the present topics and filters.
 func judge(r *room.Room, h *Happening, subscription string, statuses statuses) {
 	release, _ := fhir.ParseRelease(h.Release)
 	base := r.Base(release)
 	switch {
 	case h.triggered:
-		h.Note = "it was triggered by /mock/trigger, so no criteria were asked"
+		h.Note = "it was triggered by /mock/trigger, so no criteria were evaluated"
 	case h.Version == "" || base == nil:
-		h.Note = "the journal no longer goes back to the change itself, so the criteria cannot be asked again"
+		h.Note = "the journal no longer goes back to the change itself, so the criteria cannot be evaluated again"
 	case h.former:
-		h.Note = "the room was reset since and the resource is another, so the criteria cannot be asked again"
-	case subscription != "" && !has(r, subscription):
-		h.Note = "the subscription was deleted since, so its filters cannot be asked again"
+		h.Note = "the room was reset since then and this is another resource, so the criteria cannot be evaluated again"
+	case subscription != "" && !exists(r, subscription):
+		h.Note = "the subscription was deleted since then, so its filters cannot be evaluated again"
 	default:
 		if h.Verdict = version(base, h.Resource, h.Version, subscription); h.Verdict == nil {
-			h.Note = "the versions before and after it are no longer kept, so the criteria cannot be asked again"
+			h.Note = "the versions before and after it are no longer kept, so the criteria cannot be evaluated again"
 			return
 		}
 		for _, v := range h.verdicts() {
 			h.settle(v, statuses)
 		}
 		if len(h.unlisted()) > 0 {
-			h.Note = "it led to more, for subscriptions that were deleted since or are no longer on these topics"
+			h.Note = "it had more consequences, for subscriptions that were deleted since then or are no longer on these topics"
 		}
 	}
 }
 
-// has tells whether there is a subscription.
-func has(r *room.Room, subscription string) bool {
+// exists reports whether a room has a subscription.
+func exists(r *room.Room, subscription string) bool {
 	_, err := r.Subscription(subscription)
 	return err == nil
 }
 
-// verdicts are those on the subscriptions of every topic.
+// verdicts returns the verdicts on the subscriptions of all topics.
 func (h *Happening) verdicts() []*Verdict {
 	var all []*Verdict
 	for i := range h.Verdict.Topics {
@@ -179,8 +179,8 @@ func (h *Happening) verdicts() []*Verdict {
 	return all
 }
 
-// unlisted is what happened to subscriptions without a verdict: those that were
-// deleted or moved to another topic since, and those whose topic was deleted.
+// unlisted returns the consequences for subscriptions without a verdict: those that were
+// deleted or moved to another topic since then, and those whose topic was deleted.
 func (h *Happening) unlisted() []Consequence {
 	if slices.ContainsFunc(h.Verdict.Topics, func(t TopicVerdict) bool { return t.More > 0 }) {
 		return nil // they may be among those
@@ -192,17 +192,17 @@ func (h *Happening) unlisted() []Consequence {
 	return slices.DeleteFunc(slices.Clone(h.Steps), func(step Consequence) bool { return listed[step.Subscription] })
 }
 
-// statuses are those subscriptions had, in the order they got them.
+// statuses has the statuses that subscriptions had, in order.
 type statuses map[string][]gained
 
-// gained is a status, and the entry of the journal from which on it holds.
+// gained is a status, and the entry of the journal that set it.
 type gained struct {
 	seq    uint64
 	status string
 }
 
-// at is the status of a subscription when the entry seq was written, "" where the
-// journal does not tell.
+// at returns the status of a subscription when the entry seq was written, or "" if the
+// journal does not have it.
 func (all statuses) at(seq uint64, subscription string) string {
 	status := ""
 	for _, one := range all[subscription] {
@@ -213,8 +213,7 @@ func (all statuses) at(seq uint64, subscription string) string {
 	return status
 }
 
-// settle puts what really became of an event in the place of what would become of
-// it now.
+// settle replaces what would happen to an event now by what happened to it.
 func (h *Happening) settle(v *Verdict, statuses statuses) {
 	would := v.Numbered
 	v.Numbered, v.Sent, v.Sockets = false, false, []string{}
@@ -232,7 +231,7 @@ func (h *Happening) settle(v *Verdict, statuses statuses) {
 		case step.Subscription != v.Subscription:
 		case step.Kind == journal.Appended:
 			v.Numbered, number = true, step.First
-		case step.Kind == journal.Sent && !slices.Contains(v.Sockets, step.Socket): // or it was sent again
+		case step.Kind == journal.Sent && !slices.Contains(v.Sockets, step.Socket): // unless it was sent again
 			v.Sent, v.Sockets = true, append(v.Sockets, step.Socket)
 		case step.Kind == journal.NotSent:
 			reason = step.Text
@@ -247,32 +246,32 @@ func (h *Happening) settle(v *Verdict, statuses statuses) {
 	case reason != "":
 		last.Text = "it got no event: " + reason
 	case would:
-		last.Text = "it got no event then, though it would now: the subscription or its topic came or changed since"
+		last.Text = "it got no event then, though it would now: the subscription or its topic was created or changed since"
 	default:
 		last.Text = "it got no event"
 	}
 	v.Steps = append(v.Steps, last)
 }
 
-// joins adds a change to those in the life of its resource. One to a version that
-// was there already began another life: the room was reset.
-func (h *Happening) joins(life []*Happening) []*Happening {
+// appendTo appends a change to the history of its resource. A change to a version that the
+// history already has begins another history: the room was reset.
+func (h *Happening) appendTo(history []*Happening) []*Happening {
 	version := func(h *Happening) int {
 		n, _ := strconv.Atoi(h.Version)
 		return n
 	}
-	if n := len(life); n > 0 && version(h) <= version(life[n-1]) {
-		for _, one := range life {
+	if n := len(history); n > 0 && version(h) <= version(history[n-1]) {
+		for _, one := range history {
 			one.former = true
 		}
-		life = nil
+		history = nil
 	}
-	return append(life, h)
+	return append(history, h)
 }
 
-// happenings reads from the journal which changes led to what; of what concerns
-// subscriptions only what concerns one, where it is named. It answers the statuses
-// subscriptions had meanwhile, too.
+// happenings reads the changes and their consequences from the journal. If a subscription is
+// named, it leaves out the consequences for others. It also returns the statuses that
+// subscriptions had.
 func happenings(r *room.Room, subscription string, wanted func(*Happening) bool) (Happenings, statuses) {
 	var all []*Happening
 	about := map[string]*Happening{} // the latest change of a resource, by release and reference
@@ -280,8 +279,8 @@ func happenings(r *room.Room, subscription string, wanted func(*Happening) bool)
 		subscription string
 		number       int64
 	}
-	led := map[event]*Happening{}      // which change an event is of
-	lives := map[string][]*Happening{} // the changes of a resource, by release and reference
+	led := map[event]*Happening{}          // the change of an event
+	histories := map[string][]*Happening{} // the changes of a resource, by release and reference
 	had := statuses{}
 	for _, e := range r.Journal().Entries(journal.Filter{Kinds: []string{journal.Change, journal.Fired, journal.NotFired, journal.Appended, journal.NotSent, journal.Sent, journal.Status}}) {
 		if e.Kind == journal.Status {
@@ -291,7 +290,7 @@ func happenings(r *room.Room, subscription string, wanted func(*Happening) bool)
 		mine := subscription == "" || e.Subscription == "" || e.Subscription == subscription
 		step := Consequence{e.Seq, e.Kind, e.Topic, e.Subscription, e.Socket, e.First, e.Last, e.Text}
 		if e.Kind == journal.Sent || e.Kind == journal.NotSent && e.First > 0 {
-			// Of a delivery only the numbers tell what it was about.
+			// A delivery has only the numbers of its events.
 			for n := max(e.First, 1); mine && n <= e.Last; n++ {
 				if change := led[event{e.Subscription, n}]; change != nil {
 					change.Steps = append(change.Steps, step)
@@ -300,7 +299,7 @@ func happenings(r *room.Room, subscription string, wanted func(*Happening) bool)
 			continue
 		}
 		change := about[e.Release+e.Resource]
-		if e.Kind == journal.Appended { // which names no release: its change is the one before
+		if e.Kind == journal.Appended { // it has no release: it belongs to the latest change of the resource
 			change = about[e.Resource]
 		}
 		triggered := e.Kind == journal.Fired && e.Type == "trigger"
@@ -309,7 +308,7 @@ func happenings(r *room.Room, subscription string, wanted func(*Happening) bool)
 			about[e.Release+e.Resource] = change
 			all = append(all, change)
 			if e.Version != "" {
-				lives[e.Release+e.Resource] = change.joins(lives[e.Release+e.Resource])
+				histories[e.Release+e.Resource] = change.appendTo(histories[e.Release+e.Resource])
 			}
 		}
 		about[e.Resource] = change

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// String is the explanation as people read it in a terminal.
+// String returns the explanation as a text for a terminal.
 func (e *Explanation) String() string {
 	var text strings.Builder
 	fmt.Fprintf(&text, "%s %s", e.Interaction, e.Resource)

@@ -11,27 +11,27 @@ import (
 	"github.com/gofhir/fhirpath/types"
 )
 
-// An argument of most functions is evaluated where the call stands: of
-// "name.subsetOf($this.alias)" $this is what it is outside of the call. The library
-// evaluates it on the input of the function, here the names. So a call notes where
-// it stands, and its arguments go back there.
+// The arguments of most functions are evaluated in the context of the call: in
+// "name.subsetOf($this.alias)", $this is the same as outside the call. The library
+// evaluates them on the input of the function, here the names. So a call records its
+// context, and its arguments return to it.
 
-// perItem are the functions that evaluate their argument on their input, or take
+// perItem lists the functions that evaluate their argument on their input, or that take
 // the name of a type.
 var perItem = []string{"where", "exists", "all", "select", "repeat", "aggregate", "iif", "is", "as", "ofType", "trace"}
 
-// outside is the variable that holds $this where a call stands. No expression can
+// outside is the variable that holds $this of the context of a call. No expression can
 // name it.
 const outside = " outside"
 
-// takesArguments tells a call of which the arguments are to be evaluated outside.
+// takesArguments reports whether the arguments of a call are evaluated in its context.
 func takesArguments(n grammar.IInvocationContext) bool {
 	f, ok := n.(*grammar.FunctionInvocationContext)
 	return ok && f.Function().ParamList() != nil && !slices.Contains(perItem, functionName(f.Function()))
 }
 
-// asArgument is an expression in the place it has among the arguments of a call,
-// where it stands in a list of those.
+// asArgument returns the node to use for an expression that is an argument of a call. place
+// is its position in the list of arguments.
 func asArgument(parent antlr.Tree, place int, n grammar.IExpressionContext) antlr.Tree {
 	list, ok := parent.(*grammar.ParamListContext)
 	if !ok {
@@ -51,21 +51,25 @@ func asArgument(parent antlr.Tree, place int, n grammar.IExpressionContext) antl
 	return argument{n}
 }
 
-// call is "input.function(arguments)", callTerm a call without input.
+// call is "input.function(arguments)"; callTerm is a call without input.
 type call struct {
 	*grammar.InvocationExpressionContext
 }
 
 // Accept implements antlr.ParseTree.
-func (n call) Accept(v antlr.ParseTreeVisitor) any { return standing(n.InvocationExpressionContext, v) }
+func (n call) Accept(v antlr.ParseTreeVisitor) any {
+	return evaluateCall(n.InvocationExpressionContext, v)
+}
 
 type callTerm struct{ *grammar.InvocationTermContext }
 
 // Accept implements antlr.ParseTree.
-func (n callTerm) Accept(v antlr.ParseTreeVisitor) any { return standing(n.InvocationTermContext, v) }
+func (n callTerm) Accept(v antlr.ParseTreeVisitor) any {
+	return evaluateCall(n.InvocationTermContext, v)
+}
 
-// standing evaluates a call with a note of where it stands.
-func standing(n antlr.ParseTree, v antlr.ParseTreeVisitor) any {
+// evaluateCall evaluates a call and records its context.
+func evaluateCall(n antlr.ParseTree, v antlr.ParseTreeVisitor) any {
 	ctx, err := contextOf(v)
 	if err != nil {
 		return err
@@ -76,7 +80,7 @@ func standing(n antlr.ParseTree, v antlr.ParseTreeVisitor) any {
 	return n.Accept(v)
 }
 
-// argument is an argument that is evaluated where its call stands.
+// argument is an argument that is evaluated in the context of its call.
 type argument struct{ grammar.IExpressionContext }
 
 // Accept implements antlr.ParseTree.
@@ -108,8 +112,8 @@ func (n criterion) Accept(v antlr.ParseTreeVisitor) any {
 	return items
 }
 
-// typeName is an argument that names a type. The library takes it as it is written,
-// in its backquotes.
+// typeName is an argument that names a type. The library takes it as written, with its
+// backquotes.
 type typeName struct{ grammar.IExpressionContext }
 
 // GetText implements antlr.ParseTree.
@@ -117,14 +121,14 @@ func (n typeName) GetText() string {
 	return strings.ReplaceAll(n.IExpressionContext.GetText(), "`", "")
 }
 
-// deferred is an argument that reaches its function as it is, not evaluated.
+// deferred is an argument that its function gets unevaluated.
 type deferred struct{ grammar.IExpressionContext }
 
 // Accept implements antlr.ParseTree.
 func (n deferred) Accept(antlr.ParseTreeVisitor) any { return n }
 
-// An evaluator keeps its context to itself, and hands it to functions only. So the
-// context is asked of a function, which no expression can name either.
+// An evaluator gives its context to functions only. So a function, which no expression
+// can name either, returns the context.
 
 const contextFunction = " context"
 

@@ -9,12 +9,12 @@ import (
 	"github.com/gofhir/fhirpath/types"
 )
 
-// maxDigits bounds the numbers that are calculated with, before and behind the
-// point. To bring 1E999999999 and 1 to one exponent takes a gigabyte.
+// maxDigits bounds the digits of operands before and after the decimal point. To bring
+// 1E999999999 and 1 to one exponent takes a gigabyte.
 const maxDigits = 1000
 
-// manageable refuses a number of too many digits.
-func manageable(items ...types.Value) error {
+// checkDigits refuses numbers that have too many digits.
+func checkDigits(items ...types.Value) error {
 	for _, item := range items {
 		number := types.Integer{}.ToDecimal().Value()
 		switch v := item.(type) {
@@ -34,7 +34,7 @@ func manageable(items ...types.Value) error {
 	return nil
 }
 
-// arithmetic is + - & * / div and mod.
+// arithmetic returns the operation of + - & * / div and mod.
 func arithmetic(n grammar.IExpressionContext) operation {
 	op := operator(n)
 	return operation{n, func(left, right types.Collection) (types.Collection, error) {
@@ -46,7 +46,7 @@ func arithmetic(n grammar.IExpressionContext) operation {
 		case len(left) > 1 || len(right) > 1:
 			return nil, eval.SingletonError(len(left) + len(right))
 		}
-		if err := manageable(left[0], right[0]); err != nil {
+		if err := checkDigits(left[0], right[0]); err != nil {
 			return nil, err
 		}
 		result, err := calculated(op, left[0], right[0])
@@ -57,7 +57,7 @@ func arithmetic(n grammar.IExpressionContext) operation {
 	}}
 }
 
-// calculated is the result for one item on each side, nil where there is none.
+// calculated returns the result for one item on each side, or nil if there is none.
 func calculated(op string, left, right types.Value) (types.Value, error) {
 	switch op {
 	case "+":
@@ -94,8 +94,8 @@ func calculated(op string, left, right types.Value) (types.Value, error) {
 	return types.NewDecimal(rest.String())
 }
 
-// concatenated is &, for which nothing is the empty string. The library takes a
-// number for one too, and the first of several.
+// concatenated returns the result of &, for which the empty collection is the empty string.
+// The library also accepts a number, and takes the first of several items.
 func concatenated(left, right types.Collection) (types.Collection, error) {
 	whole := ""
 	for _, side := range []types.Collection{left, right} {
@@ -105,7 +105,7 @@ func concatenated(left, right types.Collection) (types.Collection, error) {
 		case len(side) > 1:
 			return nil, eval.SingletonError(len(side))
 		}
-		// A string that reads as a date is one to the library.
+		// To the library, a string that parses as a date is a date.
 		_, temporal := momentOf(side[0])
 		if _, ok := side[0].(types.String); !ok && !temporal {
 			return nil, eval.TypeError("String", side[0].Type(), "&")
@@ -115,7 +115,7 @@ func concatenated(left, right types.Collection) (types.Collection, error) {
 	return types.Collection{types.NewString(whole)}, nil
 }
 
-// polarity is the sign before an expression, of a quantity too.
+// polarity is the sign before an expression, which may be a quantity.
 type polarity struct {
 	*grammar.PolarityExpressionContext
 }
@@ -134,7 +134,7 @@ func (n polarity) Accept(v antlr.ParseTreeVisitor) any {
 	case n.GetChild(0).(antlr.ParseTree).GetText() == "+":
 		return items
 	}
-	if err := manageable(items[0]); err != nil {
+	if err := checkDigits(items[0]); err != nil {
 		return err
 	}
 	if q, ok := items[0].(types.Quantity); ok {

@@ -11,25 +11,25 @@ import (
 	"github.com/gofhir/fhirpath/parser/grammar"
 )
 
-// The bounds of an expression. The parser and the evaluator recurse into it, and
-// the time the parser takes on a mistake grows with the square of its depth.
+// The bounds of an expression. The parser and the evaluator recurse into it, and the time
+// that the parser takes for a syntax error grows with the square of the depth.
 const (
 	maxLength  = 4096 // characters
 	maxNesting = 64   // brackets open at a time
 )
 
-// Options say how an expression is read.
+// Options are the settings of [Compile].
 type Options struct {
-	// Variables are the names, without %, [Expr.Eval] is going to be given.
+	// Variables are the names, without %, of the variables that [Expr.Eval] gets.
 	Variables []string
 
 	// UnionAsOr reads | between two conditions as or: the lenient mode of TOP-11.
-	// Unions of anything else stay what they are.
+	// Unions of anything else stay unions.
 	UnionAsOr bool
 }
 
-// Compile reads an expression. An error names the place in it by line and column,
-// both from 1, and what stands there.
+// Compile compiles an expression. An error has the line and column, both from 1, and the
+// text at that place.
 func Compile(source string, o Options) (e *Expr, err error) {
 	defer recovered(&err)
 	if err := bounded(source); err != nil {
@@ -66,7 +66,7 @@ func bounded(source string) error {
 	return nil
 }
 
-// mistake keeps the first error the lexer or parser reports.
+// mistake keeps the first error that the lexer or the parser reports.
 type mistake struct {
 	*antlr.DefaultErrorListener
 	err error
@@ -125,7 +125,7 @@ type reading struct {
 	unites  bool
 }
 
-// check refuses what could not be evaluated.
+// check refuses an expression that cannot be evaluated.
 func (r *reading) check(node antlr.Tree) error {
 	switch n := node.(type) {
 	case *grammar.FunctionContext:
@@ -137,7 +137,7 @@ func (r *reading) check(node antlr.Tree) error {
 			return err
 		}
 	case *grammar.AdditiveExpressionContext:
-		// Inside aggregate() this would double its total with every item.
+		// Inside aggregate(), this would double the total with every item.
 		if mentionsTotal(n.Expression(0)) && mentionsTotal(n.Expression(1)) {
 			return place(n, "$total on both sides grows without bound")
 		}
@@ -206,8 +206,8 @@ func mentionsTotal(node antlr.Tree) bool {
 	return slices.ContainsFunc(node.GetChildren(), mentionsTotal)
 }
 
-// isUnionOfConditions tells a | of which both sides give at most one item, a
-// boolean, or are unions of such themselves.
+// isUnionOfConditions reports whether each side of a | gives at most one item, a boolean,
+// or is itself such a union.
 func isUnionOfConditions(n *grammar.UnionExpressionContext) bool {
 	for _, side := range n.AllExpression() {
 		var node antlr.Tree = side
@@ -225,7 +225,7 @@ func isUnionOfConditions(n *grammar.UnionExpressionContext) bool {
 	return true
 }
 
-// inside is what a term or a pair of parentheses holds, nil for anything else.
+// inside returns the node inside a term or a pair of parentheses, or nil for another node.
 func inside(node antlr.Tree) antlr.Tree {
 	switch n := node.(type) {
 	case *grammar.TermExpressionContext:
@@ -257,7 +257,7 @@ func isCondition(node antlr.Tree) bool {
 	return false
 }
 
-// conditionFunctions are the functions that answer a boolean.
+// conditionFunctions lists the functions that return a boolean.
 var conditionFunctions = []string{
 	"all", "allFalse", "allTrue", "anyFalse", "anyTrue", "contains", "empty", "endsWith", "exists", "hasExtension", "hasValue",
 	"is", "isDistinct", "matches", "not", "startsWith", "subsetOf", "supersetOf",

@@ -11,18 +11,18 @@ import (
 	"signalfhir/internal/fhir"
 )
 
-// Element is a part of a resource an expression can be evaluated on: an object or
-// a primitive value, with its type.
+// Element is a part of a resource that an expression can be evaluated on: an object or a
+// primitive value, with its type.
 type Element struct{ value types.Value }
 
-// Object is the element of a type, given as JSON. The type is the one
-// [fhir.PathModel] answers: "Period", or "Encounter.participant" for an element
-// that defines its members itself.
+// Object returns the element of a type, given as JSON. The type is written as
+// [fhir.PathModel] returns it: "Period", or "Encounter.participant" for an element that
+// defines its own members.
 func Object(data []byte, typ string) Element {
 	return Element{types.NewObjectValueWithType(data, typ)}
 }
 
-// Member answers the values a member of an object has, read as ones of a type.
+// Member returns the values of a member of an object, as elements of a type.
 func (e Element) Member(name, typ string) []Element {
 	o, ok := e.value.(*types.ObjectValue)
 	if !ok {
@@ -35,15 +35,14 @@ func (e Element) Member(name, typ string) []Element {
 	return members
 }
 
-// Scope evaluates expressions on the elements of one resource, which is read once
-// for all of them. It is not safe for concurrent use.
+// Scope evaluates expressions on the elements of one resource, which it parses once. It is not safe for concurrent use.
 type Scope struct {
 	root types.Collection
 	ctx  *eval.Context
 }
 
-// NewScope makes a scope of a resource that is contained in none, given as JSON.
-// All evaluations together end with the deadline of ctx.
+// NewScope returns a scope of a resource, given as JSON, that is not a contained resource.
+// The deadline of ctx applies to all evaluations together.
 func NewScope(ctx context.Context, release fhir.Release, resource []byte) *Scope {
 	s := &Scope{ctx: eval.NewContext(resource)}
 	s.root = s.ctx.Root()
@@ -57,8 +56,8 @@ func NewScope(ctx context.Context, release fhir.Release, resource []byte) *Scope
 	return s
 }
 
-// Eval evaluates an expression on an element. within is the contained resource it
-// is an element of, the zero Element where it is one of the resource itself.
+// Eval evaluates an expression on an element. within is the contained resource that the
+// element is in, or the zero Element if it is not in a contained resource.
 func (s *Scope) Eval(e *Expr, on, within Element) (result types.Collection, err error) {
 	defer recovered(&err)
 	if err := s.ctx.CheckCancellation(); err != nil {
@@ -78,16 +77,16 @@ func (s *Scope) Eval(e *Expr, on, within Element) (result types.Collection, err 
 	return result, nil
 }
 
-// exactModel tells the engine of a member that is no choice that it is none. Of a
-// member that is not there, and for which the model knows no choice, the engine
-// would look for every type FHIR has: forty times through the whole object.
+// exactModel tells the engine which members are not choice elements. If a member is absent
+// and the model has no choice types for it, the engine searches the whole object for each
+// type of FHIR, forty times.
 type exactModel struct{ fhir.PathModel }
 
-// noChoice is a type no member ends in, as the engine takes an empty list for one
-// that is not known.
+// noChoice has a type that no member name ends in: the engine takes an empty list for an
+// unknown one.
 var noChoice = []string{"-"}
 
-// ChoiceTypes lists the types a choice element may have.
+// ChoiceTypes returns the types that a choice element may have.
 func (m exactModel) ChoiceTypes(path string) []string {
 	if types := m.PathModel.ChoiceTypes(path); types != nil {
 		return types

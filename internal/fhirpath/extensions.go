@@ -9,11 +9,11 @@ import (
 	"github.com/gofhir/fhirpath/parser/grammar"
 )
 
-// The extensions of a primitive value stand beside it in JSON: those of birthDate in
-// _birthDate, which the library does not look into. So "birthDate.extension(x)" gives
-// what "_birthDate.extension(x)" gives, too.
+// In JSON, the extensions of a primitive value are in another member: those of birthDate
+// are in _birthDate, where the library does not look. So "birthDate.extension(x)" also
+// returns what "_birthDate.extension(x)" returns.
 
-// extended is the extensions of an element, those of a primitive one included.
+// extended evaluates to the extensions of an element, including those of a primitive value.
 type extended struct {
 	grammar.IExpressionContext
 	beside antlr.ParseTree
@@ -36,9 +36,9 @@ func (n extended) Accept(v antlr.ParseTreeVisitor) any {
 	return inside.Combine(beside)
 }
 
-// extensionsBeside is the expression for the extensions beside the member that n
-// asks for its extensions, nil if n is anything else. An expression in which more of
-// these are nested is left alone, since each of them would double the next.
+// extensionsBeside returns the expression for the extensions in the other member, if n
+// selects the extensions of a member, and nil otherwise. It leaves an expression alone in
+// which these are nested, since each would double the next.
 func (o Options) extensionsBeside(n *grammar.InvocationExpressionContext) antlr.ParseTree {
 	if invoked(n.Invocation()) != "extension" || count(n, "extension") > 1 {
 		return nil
@@ -64,7 +64,7 @@ func (o Options) extensionsBeside(n *grammar.InvocationExpressionContext) antlr.
 	return tree
 }
 
-// invoked is the name of a member or a function.
+// invoked returns the name of a member or a function.
 func invoked(n grammar.IInvocationContext) string {
 	switch n := n.(type) {
 	case *grammar.MemberInvocationContext:
@@ -75,7 +75,7 @@ func invoked(n grammar.IInvocationContext) string {
 	return ""
 }
 
-// count is how often an expression invokes a name.
+// count returns how often an expression invokes a name.
 func count(node antlr.Tree, name string) int {
 	n := 0
 	if invocation, ok := node.(grammar.IInvocationContext); ok && invoked(invocation) == name {
@@ -87,7 +87,7 @@ func count(node antlr.Tree, name string) int {
 	return n
 }
 
-// written is a part of an expression as it was written.
+// written returns the source of a part of an expression.
 func written(n antlr.ParserRuleContext) string {
 	start := n.GetStart()
 	return start.GetInputStream().GetText(start.GetStart(), n.GetStop().GetStop())

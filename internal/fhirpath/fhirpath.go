@@ -1,38 +1,37 @@
-// Package fhirpath evaluates FHIRPath on resources, bounded in time and size,
-// with the type model of a release.
+// Package fhirpath evaluates FHIRPath on resources with the type model of a release. It
+// bounds time and size.
 //
-// Grammar and evaluation are those of github.com/gofhir/fhirpath. This package is
-// the one place that knows that library, and what has to be worked around is
-// worked around here:
+// The grammar and the evaluator are those of github.com/gofhir/fhirpath. Only this package
+// uses that library, and it corrects the following:
 //
-//   - It reports a mistake with every token that could have stood there; the text
-//     made here names the place and what stands there (compile.go).
-//   - It finds out about unknown functions and variables when it meets them in an
-//     evaluation; here they are refused when compiling.
-//   - Its and, or, xor and implies look at the first item of an operand only, as
-//     not() and iif() do. FHIRPath wants a single one, and takes a single one that is
-//     no boolean for true (operators.go, functions.go, TOP-11).
-//   - It compares a collection, an object, a number and a set of them by how they are
-//     written, each with each (operators.go, values.go).
-//   - It compares no date with a dateTime or one of another precision, no two units it
-//     cannot bring together, and no quantity by its code (moment.go, quantity.go).
-//   - It divides by no zero, no decimal with div and mod, and negates no quantity; it
-//     takes any number of digits (arithmetic.go).
-//   - It evaluates the argument of a function on the input of that (arguments.go).
-//   - It does not look for the extensions of a primitive value (extensions.go).
-//   - It does not read \u0041 and reads \\n as an end of line (literals.go).
-//   - Its functions about one item take the first of several; FHIRPath has them fail
+//   - A syntax error lists every token that is possible there. The error made here has the
+//     place and the text that is there (compile.go).
+//   - The library finds unknown functions and variables when it evaluates them. Here
+//     they are refused at compile time.
+//   - Its and, or, xor, implies, not() and iif() use the first item of an operand. FHIRPath
+//     requires a single item, and takes a single item that is not a boolean as true
+//     (operators.go, functions.go, TOP-11).
+//   - It compares collections, objects and numbers by their text, and each item of a
+//     collection with each other item (operators.go, values.go).
+//   - It does not compare a date with a dateTime, or values of different precision; units
+//     that it cannot convert; or quantities by their code (moment.go, quantity.go).
+//   - It fails on a division by zero, on div and mod of decimals, and on a negated quantity.
+//     It does not limit the number of digits (arithmetic.go).
+//   - It evaluates the arguments of a function on the input of the function (arguments.go).
+//   - It does not find the extensions of a primitive value (extensions.go).
+//   - It does not decode \u0041, and it takes \\n for an end of line (literals.go).
+//   - Its functions for one item take the first of several; by FHIRPath they fail
 //     (functions.go).
-//   - Its regular expressions race with each other, refuse "*?" as dangerous, and have
-//     no dot for an end of line (regex.go).
-//   - Its resolve() cannot see the type of a logical reference, its single() fails
-//     on nothing, and its repeat() does not repeat (functions.go).
+//   - Its regular expressions have a data race, refuse "*?" as dangerous, and do not match
+//     an end of line with a dot (regex.go).
+//   - Its resolve() does not see the type of a logical reference, its single() fails on
+//     the empty collection, and its repeat() does not repeat (functions.go).
 //
-// What is left is listed in testdata, as the tests of HL7's suite that fail and their
-// causes. e2e/differential compares with HL7's own engine.
+// testdata lists the tests of HL7's suite that still fail, with their causes.
+// e2e/differential compares with HL7's own engine.
 //
-// It knows no store: resolve() answers the type and id a reference tells, and no
-// more of the target.
+// The package does not use a store: resolve() returns the type and id that a reference
+// contains, and nothing else of the target.
 package fhirpath
 
 import (
@@ -63,17 +62,17 @@ type Expr struct {
 	unites bool
 }
 
-// String is the expression as it was written.
+// String returns the source of the expression.
 func (e *Expr) String() string { return e.source }
 
-// UnitesConditions tells that the expression puts | between conditions, as the
-// official example of R5 does. Read to the letter that makes a collection of
-// booleans, which is no condition (TOP-11); see [Options].
+// UnitesConditions reports whether the expression has | between conditions, as the official
+// example of R5 has. By the specification the result is a collection of booleans, which is
+// not a condition (TOP-11); see [Options].
 func (e *Expr) UnitesConditions() bool { return e.unites }
 
-// Eval evaluates the expression on a resource, given as JSON. vars are resources
-// the expression may name as %name; nil stands for the empty collection. It gives
-// up after a second.
+// Eval evaluates the expression on a resource, given as JSON. vars has resources that the
+// expression may name as %name; nil means the empty collection. It returns an error after
+// a second.
 func (e *Expr) Eval(release fhir.Release, resource []byte, vars map[string][]byte) (result types.Collection, err error) {
 	defer recovered(&err)
 	deadline, cancel := context.WithTimeout(context.Background(), maxTime)
@@ -103,22 +102,21 @@ func (e *Expr) Eval(release fhir.Release, resource []byte, vars map[string][]byt
 	return result, nil
 }
 
-// constants are the variables FHIRPath defines with a fixed value.
+// constants has the variables that FHIRPath defines with a fixed value.
 var constants = map[string]string{
 	"ucum":  "http://unitsofmeasure.org",
 	"sct":   "http://snomed.info/sct",
 	"loinc": "http://loinc.org",
 }
 
-// recovered makes an error of a panic in the library.
+// recovered turns a panic in the library into an error.
 func recovered(err *error) {
 	if r := recover(); r != nil {
 		*err = fmt.Errorf("the FHIRPath engine failed: %v", r)
 	}
 }
 
-// True tells whether a result is a single true, which is what makes a criterion
-// fire (TOP-10).
+// True reports whether a result is a single true, which makes a criterion fire (TOP-10).
 func True(result types.Collection) bool {
 	if len(result) != 1 {
 		return false
@@ -127,7 +125,7 @@ func True(result types.Collection) bool {
 	return ok && b.Bool()
 }
 
-// Values makes values of a [fhir.Object] tree of a result.
+// Values returns a result as values of a [fhir.Object] tree.
 func Values(result types.Collection) []any {
 	values := make([]any, 0, len(result))
 	for _, item := range result {

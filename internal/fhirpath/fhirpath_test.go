@@ -74,7 +74,7 @@ func TestEval_ReadsOperatorsAsFHIRPathHasThem(t *testing.T) {
 		{"%previous.actualPeriod = %current.actualPeriod", "[true]"},
 		{"%previous = %current", "[false]"},
 		{"%previous.length = %current.length", "[]"},
-		// A single item that is no boolean is taken for true.
+		// A single item that is not a boolean is taken as true.
 		{"%current.subject and true", "[true]"},
 		{"%current.length and true", "[]"},
 		{"%current.length and false", "[false]"},
@@ -125,7 +125,7 @@ func TestEval_UnionOfConditions(t *testing.T) {
 	}
 }
 
-// TOP-9: what was not there is the empty collection.
+// TOP-9: a resource that did not exist is the empty collection.
 func TestEval_AbsentStateIsEmpty(t *testing.T) {
 	t.Parallel()
 	expr, err := fhirpath.Compile("%previous.empty() and %previous.status.empty() and (%previous.status != 'x').empty()", criterion)
@@ -173,7 +173,7 @@ func TestResolve_TellsTheTypeOfAReference(t *testing.T) {
 	}
 }
 
-// Whatever an expression asks for, it ends soon, with an answer or an error.
+// Every expression ends soon, with a result or an error.
 func TestEval_IsBounded(t *testing.T) {
 	t.Parallel()
 	nested := "(1|2|3|4|5|6|7|8|9|10)"
@@ -201,7 +201,7 @@ func TestEval_IsBounded(t *testing.T) {
 	}
 }
 
-// FHIRPath: a function about one item fails on several.
+// FHIRPath: a function for one item fails on several.
 func TestEval_FunctionsOfOneItemFailOnSeveral(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{
@@ -259,7 +259,7 @@ func TestEval_RegularExpressionsAreSafeForConcurrentUse(t *testing.T) {
 	all.Wait()
 }
 
-// A compiled expression and the bytes of a resource are shared by all who evaluate.
+// Concurrent evaluations share a compiled expression and the bytes of a resource.
 func TestEval_IsSafeForConcurrentUse(t *testing.T) {
 	t.Parallel()
 	shared := []byte(encounter)

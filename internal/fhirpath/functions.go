@@ -12,7 +12,7 @@ import (
 	"github.com/gofhir/fhirpath/types"
 )
 
-// published finds a function an expression may call.
+// published returns a function that an expression may call.
 func published(name string) (eval.FuncDef, bool) {
 	switch name {
 	case "memberOf", "conformsTo":
@@ -21,8 +21,8 @@ func published(name string) (eval.FuncDef, bool) {
 	return funcs.Get(name)
 }
 
-// registry is the functions of an evaluation: those of the library, bounded, and
-// the ones that take the place of its faulty ones. It implements eval.FuncRegistry.
+// registry has the functions of an evaluation: those of the library, with bounds, and
+// replacements for its faulty ones. It implements eval.FuncRegistry.
 type registry struct{}
 
 // Get implements eval.FuncRegistry.
@@ -58,7 +58,7 @@ func (registry) Get(name string) (eval.FuncDef, bool) {
 	case "matches", "replaceMatches":
 		def.Fn = ofPattern(name)
 	case "substring":
-		def.Fn = notBelowNothing(def.Fn)
+		def.Fn = clampLength(def.Fn)
 	case "abs":
 		def.Fn = ofQuantity(def.Fn)
 	case "trace": // the library's writes what it sees to standard error
@@ -68,9 +68,8 @@ func (registry) Get(name string) (eval.FuncDef, bool) {
 	return def, true
 }
 
-// notBelowNothing takes the length of a substring for 0 where it is negative, at
-// which the library fails.
-func notBelowNothing(fn eval.FuncImpl) eval.FuncImpl {
+// clampLength replaces a negative length of a substring, at which the library fails, by 0.
+func clampLength(fn eval.FuncImpl) eval.FuncImpl {
 	return func(ctx *eval.Context, input types.Collection, args []any) (types.Collection, error) {
 		if len(args) == 2 {
 			if length, ok := args[1].(types.Collection); ok && len(length) == 1 && strings.HasPrefix(length[0].String(), "-") {
@@ -81,9 +80,8 @@ func notBelowNothing(fn eval.FuncImpl) eval.FuncImpl {
 	}
 }
 
-// bound keeps a function from making more than an evaluation may hold. The
-// replacing functions multiply and round() counts to its argument, so they are
-// asked before.
+// bound bounds the result of a function. It checks the arguments of the replacing functions,
+// which multiply, and of round(), which counts to its argument, before the call.
 func bound(name string, fn eval.FuncImpl) eval.FuncImpl {
 	return func(ctx *eval.Context, input types.Collection, args []any) (types.Collection, error) {
 		if err := ctx.CheckCancellation(); err != nil {
@@ -100,7 +98,7 @@ func bound(name string, fn eval.FuncImpl) eval.FuncImpl {
 			}
 		}
 		if slices.Contains(calculating, name) {
-			if err := manageable(input...); err != nil {
+			if err := checkDigits(input...); err != nil {
 				return nil, fmt.Errorf("%s(): %w", name, err)
 			}
 		}
@@ -120,9 +118,8 @@ func bound(name string, fn eval.FuncImpl) eval.FuncImpl {
 	}
 }
 
-// ofOne are the functions about a single item, with arguments that are single items.
-// Of several the library takes the first, which would hide a mistake: FHIRPath has
-// them fail.
+// ofOne lists the functions for a single item whose arguments are single items. The library
+// takes the first of several, which would hide a mistake. By FHIRPath they fail.
 var ofOne = []string{
 	"contains", "endsWith", "indexOf", "length", "lower", "matches", "replace", "replaceMatches", "split", "startsWith",
 	"substring", "toChars", "trim", "upper",
@@ -131,7 +128,7 @@ var ofOne = []string{
 	"convertsToBoolean", "convertsToDate", "convertsToDateTime", "convertsToDecimal", "convertsToInteger", "convertsToQuantity", "convertsToTime",
 }
 
-// alone refuses several items where a function is about one.
+// alone refuses several items if a function is for one.
 func alone(name string, input types.Collection, args []any) error {
 	if len(input) > 1 {
 		return fmt.Errorf("%s() is about a single item, got %d: %v", name, len(input), input)
@@ -144,13 +141,13 @@ func alone(name string, input types.Collection, args []any) error {
 	return nil
 }
 
-// calculating are the functions that calculate with the numbers of their input.
+// calculating lists the functions that calculate with the numbers of their input.
 var calculating = []string{
 	"abs", "avg", "ceiling", "exp", "floor", "highBoundary", "ln", "log", "lowBoundary", "max", "min", "power", "round", "sqrt", "sum",
 	"toBoolean", "toInteger", "toQuantity", "truncate", "convertsToBoolean", "convertsToInteger", "convertsToQuantity",
 }
 
-// textLength is the number of bytes in the strings of a collection.
+// textLength returns the number of bytes in the strings of a collection.
 func textLength(items types.Collection) int {
 	n := 0
 	for _, item := range items {
@@ -161,7 +158,7 @@ func textLength(items types.Collection) int {
 	return n
 }
 
-// single is the only item; nothing stays nothing.
+// single returns the only item, or the empty collection if there is none.
 func single(_ *eval.Context, input types.Collection, _ []any) (types.Collection, error) {
 	if len(input) > 1 {
 		return nil, fmt.Errorf("single() is about one item, got %d", len(input))
@@ -169,7 +166,7 @@ func single(_ *eval.Context, input types.Collection, _ []any) (types.Collection,
 	return input, nil
 }
 
-// not is the opposite of a condition.
+// not returns the opposite of a condition.
 func not(_ *eval.Context, input types.Collection, _ []any) (types.Collection, error) {
 	one, err := condition(input)
 	if err != nil {
@@ -178,7 +175,7 @@ func not(_ *eval.Context, input types.Collection, _ []any) (types.Collection, er
 	return eval.Not(one), nil
 }
 
-// ofTwo is a function about its input and another collection.
+// ofTwo returns a function of its input and another collection.
 func ofTwo(name string) eval.FuncImpl {
 	return func(_ *eval.Context, input types.Collection, args []any) (types.Collection, error) {
 		other, ok := args[0].(types.Collection)
@@ -199,8 +196,8 @@ func ofTwo(name string) eval.FuncImpl {
 	}
 }
 
-// ofText is toString() or convertsToString() of the library, which do not know of
-// quantities and temporal values.
+// ofText returns toString() or convertsToString() of the library, extended to quantities and
+// temporal values.
 func ofText(name string, library eval.FuncImpl) eval.FuncImpl {
 	return func(ctx *eval.Context, input types.Collection, args []any) (types.Collection, error) {
 		switch {
@@ -221,7 +218,7 @@ func ofText(name string, library eval.FuncImpl) eval.FuncImpl {
 	}
 }
 
-// ofQuantity is a function of the library about a number, for quantities too.
+// ofQuantity extends a function of the library for numbers to quantities.
 func ofQuantity(library eval.FuncImpl) eval.FuncImpl {
 	return func(ctx *eval.Context, input types.Collection, args []any) (types.Collection, error) {
 		if len(input) == 1 {
@@ -233,8 +230,8 @@ func ofQuantity(library eval.FuncImpl) eval.FuncImpl {
 	}
 }
 
-// repeat evaluates its argument on the input, on what that gives, and so on, and
-// answers all that is new on the way.
+// repeat evaluates its argument on the input, on the result, and so on. It returns all
+// distinct items that it finds.
 func repeat(ctx *eval.Context, input types.Collection, args []any) (types.Collection, error) {
 	body, ok := args[0].(deferred)
 	if !ok {
@@ -260,10 +257,10 @@ func repeat(ctx *eval.Context, input types.Collection, args []any) (types.Collec
 	return result, nil
 }
 
-// resolve answers as much of the target of a reference as the reference tells: its
-// type and id. The expressions of search parameters only ask for the type, as in
-// "subject.where(resolve() is Patient)", and whether the target is stored must not
-// change what a search finds. A reference to a contained resource gives that.
+// resolve returns the type and id that a reference contains, or the contained resource that
+// it names. The expressions of search parameters only need the type, as in
+// "subject.where(resolve() is Patient)", and the result of a search must not depend on
+// whether the target is stored.
 func resolve(ctx *eval.Context, input types.Collection, _ []any) (types.Collection, error) {
 	result := types.Collection{}
 	for _, item := range input {
@@ -296,7 +293,7 @@ func resolve(ctx *eval.Context, input types.Collection, _ []any) (types.Collecti
 	return result, nil
 }
 
-// containedIn finds the contained resource of an id, or the container itself for
+// containedIn returns the contained resource that has an id, or the container itself for
 // the empty id.
 func containedIn(root types.Collection, id string) types.Collection {
 	for _, item := range root {
@@ -316,7 +313,7 @@ func containedIn(root types.Collection, id string) types.Collection {
 	return nil
 }
 
-// member is a string member of an object as it is written.
+// member returns a string member of an object as written.
 func member(o *types.ObjectValue, name string) string {
 	if v, ok := o.Get(name); ok && v != nil {
 		return v.String()

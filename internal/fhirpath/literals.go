@@ -9,8 +9,8 @@ import (
 	"github.com/gofhir/fhirpath/types"
 )
 
-// literal is a string as it is meant. The library knows some escapes, and takes
-// the n behind an escaped backslash for one.
+// literal is a string literal, unescaped. The library decodes only some escapes, and takes
+// the n after an escaped backslash for one.
 type literal struct {
 	*grammar.StringLiteralContext
 	text string
@@ -21,11 +21,11 @@ func (n literal) Accept(antlr.ParseTreeVisitor) any { return types.Collection{ty
 
 var escapes = strings.NewReplacer(`\\`, `\`, `\n`, "\n", `\r`, "\r", `\t`, "\t", `\f`, "\f", `\'`, "'", `\"`, `"`, "\\`", "`", `\/`, "/")
 
-// unescape reads a string in its quotes.
+// unescape decodes a string literal, which includes its quotes.
 func unescape(quoted string) string {
 	var text strings.Builder
 	for rest := quoted[1 : len(quoted)-1]; rest != ""; {
-		// A pair of backslash and character at a time: what follows \\ is no escape.
+		// One pair of backslash and character at a time: \\ does not begin another escape.
 		size := 1
 		if rest[0] == '\\' && len(rest) > 1 {
 			size = 2
@@ -43,7 +43,7 @@ func unescape(quoted string) string {
 	return text.String()
 }
 
-// constant is a variable of which the name tells the value.
+// constant is a variable whose name contains its value.
 type constant struct {
 	*grammar.ExternalConstantContext
 	url string
@@ -52,7 +52,7 @@ type constant struct {
 // Accept implements antlr.ParseTree.
 func (n constant) Accept(antlr.ParseTreeVisitor) any { return types.Collection{types.NewString(n.url)} }
 
-// named is the value of %`vs-name` and %`ext-name`, "" of any other variable.
+// named returns the value of %`vs-name` and %`ext-name`, or "" for another variable.
 func named(variable string) string {
 	if name, ok := strings.CutPrefix(variable, "vs-"); ok {
 		return "http://hl7.org/fhir/ValueSet/" + name

@@ -7,18 +7,17 @@ import (
 	"github.com/gofhir/fhirpath/types"
 )
 
-// moment is a date, a dateTime or a time: a span of time, since it may name no more
-// than its year. The library compares none of them with one of another type or
-// precision.
+// moment is a date, a dateTime or a time. It is a span of time, since it may have only a
+// year. The library does not compare moments of different types or precisions.
 type moment struct {
 	start, end time.Time // the end is not within it
 	precision  types.DateTimePrecision
-	zoned      bool // tells its offset from UTC
+	zoned      bool // has an offset from UTC
 	clock      bool // a time, of no day
 	day        bool // a date, which cannot have an offset
 }
 
-// momentOf reads a temporal item. One without an offset is taken as of UTC.
+// momentOf converts a temporal item. Without an offset it is taken as UTC.
 func momentOf(item types.Value) (m moment, ok bool) {
 	switch v := item.(type) {
 	case types.Date:
@@ -49,12 +48,13 @@ func momentOf(item types.Value) (m moment, ok bool) {
 	return m, true
 }
 
-// key is the same for what is surely the same moment.
+// key returns the same text for moments that are certainly equal.
 func (m moment) key() string {
 	return fmt.Sprintf("moment %d %d %t %t", m.start.UnixMilli(), m.precision, m.zoned, m.clock)
 }
 
-// compare orders two moments; known is false where only what they leave open tells.
+// compare orders two moments. known is false if the order depends on parts that a moment
+// does not have.
 func (m moment) compare(o moment) (order int, known bool) {
 	switch {
 	case m.precision == o.precision:
@@ -67,11 +67,11 @@ func (m moment) compare(o moment) (order int, known bool) {
 	return 0, false
 }
 
-// The offsets from UTC there are reach from 12 hours before to 14 hours after it.
+// Offsets from UTC are from -12 to +14 hours.
 const farthestEast, farthestWest = 14 * time.Hour, 12 * time.Hour
 
-// equal tells whether two moments are the same; known is false where that depends
-// on what they leave open: finer parts, or the offset only one of them has.
+// equal reports whether two moments are the same. known is false if that depends on parts
+// that a moment does not have: finer ones, or the offset if only one of them has it.
 func (m moment) equal(o moment) (same, known bool) {
 	if m.clock != o.clock || m.zoned && o.day || m.day && o.zoned {
 		return false, true

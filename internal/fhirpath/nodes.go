@@ -8,12 +8,12 @@ import (
 	"github.com/gofhir/fhirpath/parser/grammar"
 )
 
-// The evaluator of the library asks each node of the tree to accept it, so a node
-// put in the place of another decides how it is evaluated. That is how its
-// operators, its literals and the arguments of its functions are corrected.
+// The evaluator of the library calls Accept of each node of the tree, so a replaced node
+// decides how it is evaluated. This package corrects operators, literals and the arguments
+// of functions that way.
 
-// correct puts other nodes in the place of those the library gets wrong. What a
-// node is put for is decided before its children are touched.
+// correct replaces the nodes that the library evaluates wrongly. It decides about a node
+// before it changes the children of the node.
 func (o Options) correct(parent antlr.Tree) {
 	children := parent.GetChildren()
 	for i, child := range children {

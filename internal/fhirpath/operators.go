@@ -10,7 +10,7 @@ import (
 	"github.com/gofhir/fhirpath/types"
 )
 
-// operation is an operator between two collections, in the place of the library's.
+// operation is an operator between two collections. It replaces that of the library.
 type operation struct {
 	grammar.IExpressionContext
 	apply func(left, right types.Collection) (types.Collection, error)
@@ -22,7 +22,7 @@ func (n operation) Accept(v antlr.ParseTreeVisitor) any {
 	if err != nil {
 		return err
 	}
-	if len(left)+len(right) > 100 { // may take its time, and stand in a where()
+	if len(left)+len(right) > 100 { // may take long, and be inside a where()
 		if ctx, err := contextOf(v); err != nil {
 			return err
 		} else if err := ctx.CheckCancellation(); err != nil {
@@ -36,7 +36,7 @@ func (n operation) Accept(v antlr.ParseTreeVisitor) any {
 	return result
 }
 
-// operator is the text between the operands of an expression.
+// operator returns the text between the operands of an expression.
 func operator(n antlr.Tree) string { return n.GetChild(1).(antlr.ParseTree).GetText() }
 
 // operands evaluates both sides of an expression.
@@ -52,7 +52,7 @@ func operands(v antlr.ParseTreeVisitor, n antlr.Tree) (left, right types.Collect
 	return left, right, err
 }
 
-// logical joins two conditions.
+// logical returns the operation that joins two conditions.
 func logical(n grammar.IExpressionContext, join func(left, right types.Collection) types.Collection) operation {
 	return operation{n, func(left, right types.Collection) (_ types.Collection, err error) {
 		if left, err = condition(left); err != nil {
@@ -65,9 +65,9 @@ func logical(n grammar.IExpressionContext, join func(left, right types.Collectio
 	}}
 }
 
-// condition is a collection taken for a condition: nothing stays nothing, a single
-// boolean is one, any other single item is true, and several items are a mistake
-// (FHIRPath, singleton evaluation of collections).
+// condition converts a collection to a condition: the empty collection and a single boolean
+// stay as they are, another single item is true, and several items are an error (FHIRPath,
+// singleton evaluation of collections).
 func condition(items types.Collection) (types.Collection, error) {
 	switch {
 	case len(items) == 0:
@@ -81,7 +81,8 @@ func condition(items types.Collection) (types.Collection, error) {
 	return types.TrueCollection, nil
 }
 
-// equality is = and !=, about two collections item by item, in order.
+// equality returns the operation of = and !=, which compares collections item by item, in
+// order.
 func equality(n grammar.IExpressionContext) operation {
 	negated := operator(n) == "!="
 	return operation{n, func(left, right types.Collection) (types.Collection, error) {
@@ -114,8 +115,7 @@ func equal(left, right types.Collection) types.Collection {
 	return types.TrueCollection
 }
 
-// equalItems tells whether two items are equal; known is false where it cannot be
-// said.
+// equalItems reports whether two items are equal. known is false if that is undefined.
 func equalItems(a, b types.Value) (same, known bool) {
 	first, isMoment := momentOf(a)
 	if second, ok := momentOf(b); ok && isMoment {
@@ -128,12 +128,12 @@ func equalItems(a, b types.Value) (same, known bool) {
 	return keyOf(a, exact) == keyOf(b, exact), true
 }
 
-// quantities reads two items as quantities where one is a literal or calculated.
-// Two objects stay what they are: they have more to tell than a quantity.
+// quantities converts two items to quantities if one is a literal or a computed quantity.
+// Two objects are not converted, since they may have more members than a quantity.
 func quantities(a, b types.Value) (p, q types.Quantity, ok bool) {
 	_, first := a.(types.Quantity)
 	_, second := b.(types.Quantity)
-	if !first && !second || manageable(a, b) != nil {
+	if !first && !second || checkDigits(a, b) != nil {
 		return p, q, false
 	}
 	p, first = quantityOf(a)
@@ -141,7 +141,7 @@ func quantities(a, b types.Value) (p, q types.Quantity, ok bool) {
 	return p, q, first && second
 }
 
-// equivalence is ~ and !~, about two collections in whatever order.
+// equivalence returns the operation of ~ and !~, which ignores the order of items.
 func equivalence(n grammar.IExpressionContext) operation {
 	negated := operator(n) == "!~"
 	return operation{n, func(left, right types.Collection) (types.Collection, error) {
@@ -171,23 +171,22 @@ func equivalent(left, right types.Collection) bool {
 	return true
 }
 
-// equivalentItems compares what is rounded or converted to be compared.
+// equivalentItems compares items that need rounding or conversion.
 func equivalentItems(a, b types.Value) (same, decided bool) {
 	if p, q, ok := quantities(a, b); ok {
 		return p.Equivalent(q), true
 	}
 	x, first := a.(types.Numeric)
 	y, second := b.(types.Numeric)
-	if first && second && manageable(a, b) == nil {
-		// As exact as the less exact of the two.
+	if first && second && checkDigits(a, b) == nil {
+		// The precision is that of the less precise number.
 		digits := int32(min(decimals(a), decimals(b)))
 		return x.ToDecimal().Value().Round(digits).Equal(y.ToDecimal().Value().Round(digits)), true
 	}
 	return false, false
 }
 
-// decimals is the number of digits a number has after its point, trailing zeros
-// aside.
+// decimals returns the number of digits after the decimal point, without trailing zeros.
 func decimals(n types.Value) int {
 	decimal, ok := n.(types.Numeric)
 	if !ok {
@@ -196,7 +195,7 @@ func decimals(n types.Value) int {
 	return max(0, -int(decimal.ToDecimal().Value().Exponent()))
 }
 
-// inequality is <, <=, > and >=.
+// inequality returns the operation of <, <=, > and >=.
 func inequality(n grammar.IExpressionContext) operation {
 	holds := map[string]func(order int) bool{
 		"<":  func(order int) bool { return order < 0 },
@@ -219,14 +218,14 @@ func inequality(n grammar.IExpressionContext) operation {
 	}}
 }
 
-// compare orders two items; known is false where it cannot be said.
+// compare orders two items. known is false if the order is undefined.
 func compare(a, b types.Value) (order int, known bool, err error) {
 	first, isMoment := momentOf(a)
 	if second, ok := momentOf(b); ok && isMoment && first.clock == second.clock {
 		order, known = first.compare(second)
 		return order, known, nil
 	}
-	if err := manageable(a, b); err != nil {
+	if err := checkDigits(a, b); err != nil {
 		return 0, false, err
 	}
 	p, isQuantity := quantityOf(a)
@@ -238,7 +237,7 @@ func compare(a, b types.Value) (order int, known bool, err error) {
 	return order, true, err
 }
 
-// membership is in and contains.
+// membership returns the operation of in and contains.
 func membership(n grammar.IExpressionContext) operation {
 	contains := operator(n) == "contains"
 	return operation{n, func(left, right types.Collection) (types.Collection, error) {
@@ -257,7 +256,7 @@ func membership(n grammar.IExpressionContext) operation {
 	}}
 }
 
-// union is |, of which each side may have an item twice.
+// union returns the operation of |. A side may have an item more than once.
 func union(n grammar.IExpressionContext) operation {
 	return operation{n, func(left, right types.Collection) (types.Collection, error) {
 		return distinct(left.Combine(right)), nil

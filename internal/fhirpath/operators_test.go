@@ -116,7 +116,7 @@ func TestEval_ComparesAndCalculatesAsFHIRPathDoes(t *testing.T) {
 			{"(1 | 2) ~ (2 | 1)", "[true]"},
 		},
 		"one item is a condition, several are none": {
-			{"(0).not()", "[false]"}, // not true, as HL7's suite has it; see causes.txt
+			{"(0).not()", "[false]"}, // not true as in HL7's suite; see causes.txt
 			{"(1).not()", "[false]"},
 			{"{}.not()", "[]"},
 			{"(1|2).not()", "not(): a condition has to be a single boolean, got 2 items"},
@@ -151,7 +151,7 @@ func TestEval_ComparesAndCalculatesAsFHIRPathDoes(t *testing.T) {
 			{"Observation.effective.extension('http://x.org/a').value", "[y]"},
 			{"extension('http://x.org/a').value", "[of all]"},
 			{"subject.extension('http://x.org/a').exists()", "[false]"},
-			{"where(status.extension.url.combine(id).count() = 3).status.extension(%resource.status.`extension`[1].url)", "[]"}, // more than one: not looked into
+			{"where(status.extension.url.combine(id).count() = 3).status.extension(%resource.status.`extension`[1].url)", "[]"}, // more than one: not corrected
 			{"`status`.extension('http://x.org/' & 'b').value", "[w]"},
 		},
 		"an argument is evaluated where its call stands": {
@@ -179,7 +179,7 @@ func TestEval_ComparesAndCalculatesAsFHIRPathDoes(t *testing.T) {
 	}
 }
 
-// onObservation is what an expression gives, or its error.
+// onObservation returns the result of an expression, or its error.
 func onObservation(t *testing.T, text string) string {
 	t.Helper()
 	expr, err := fhirpath.Compile(text, fhirpath.Options{})
@@ -193,8 +193,8 @@ func onObservation(t *testing.T, text string) string {
 	return fmt.Sprint(fhirpath.Values(result))
 }
 
-// An operator is about all items of its sides, and stands in a where() about all of
-// a resource.
+// An operator sees all items of both sides. In a where() these can be all items of a
+// resource.
 func TestEval_IsBoundedOnALargeResource(t *testing.T) {
 	t.Parallel()
 	component := `{"code": {"text": "x", "coding": [{"code": "a", "display": "%d"}]}, "valueQuantity": {"value": %d, "unit": "g"}}`
@@ -224,7 +224,7 @@ func TestEval_IsBoundedOnALargeResource(t *testing.T) {
 	}
 }
 
-// A resource may hold a number nobody can write out.
+// A resource may have a number with too many digits to write out.
 func TestEval_DoesNotWriteLongNumbersOut(t *testing.T) {
 	t.Parallel()
 	resource := []byte(`{"resourceType": "Observation", "component": [{"valueQuantity": {"value": 1E999999999}}, {"valueQuantity": {"value": 1E-999999999}}]}`)

@@ -6,9 +6,8 @@ import (
 	"github.com/gofhir/fhirpath/types"
 )
 
-// calendarUnits are the words FHIRPath has for durations. Those up to a week are
-// as long as their units of UCUM; of a month and a year that is not so, which stay
-// what they are.
+// calendarUnits has the words of FHIRPath for durations. Those up to a week have the same
+// length as their UCUM units. A month and a year do not, so they are not converted.
 var calendarUnits = map[string]string{
 	"year": "year", "month": "month", "week": "wk", "day": "d", "hour": "h", "minute": "min", "second": "s", "millisecond": "ms",
 }
@@ -18,7 +17,7 @@ func calendarUnit(unit string) (string, bool) {
 	return code, ok
 }
 
-// inUCUM is a quantity with a unit the library knows.
+// inUCUM returns a quantity with a unit that the library knows.
 func inUCUM(q types.Quantity) types.Quantity {
 	if code, ok := calendarUnit(q.Unit()); ok {
 		return types.NewQuantityFromDecimal(q.Value(), code)
@@ -26,9 +25,9 @@ func inUCUM(q types.Quantity) types.Quantity {
 	return q
 }
 
-// quantityOf is an item as a quantity: one itself, or an object that has a number
-// for its value. Of an object the code counts, and its unit, which is for people,
-// only where there is none; the library does the opposite.
+// quantityOf converts an item to a quantity: a quantity, or an object whose value is a
+// number. Of an object it uses the code, and the unit, which is for people, only if there
+// is no code. The library does the opposite.
 func quantityOf(item types.Value) (types.Quantity, bool) {
 	switch v := item.(type) {
 	case types.Quantity:
@@ -43,7 +42,7 @@ func quantityOf(item types.Value) (types.Quantity, bool) {
 	return types.Quantity{}, false
 }
 
-// quantityText writes a quantity as FHIRPath reads it.
+// quantityText returns a quantity in the syntax of FHIRPath.
 func quantityText(q types.Quantity) string {
 	if _, calendar := calendarUnit(q.Unit()); calendar || q.Unit() == "" {
 		return strings.TrimSpace(q.Value().String() + " " + q.Unit())

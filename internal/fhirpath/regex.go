@@ -10,8 +10,8 @@ import (
 	"github.com/gofhir/fhirpath/types"
 )
 
-// The bounds of a regular expression. Go's take time in proportion to their steps
-// and the text, so that the product bounds one search for a match.
+// The bounds of a regular expression. In Go, a search takes time in proportion to the steps
+// of the expression and the length of the text, so the product bounds it.
 const (
 	maxPattern  = 1000 // characters
 	maxPatterns = 500  // kept compiled
@@ -24,15 +24,15 @@ type pattern struct {
 	steps int
 }
 
-// patterns are those used so far. The library's own cache notes the time of each
-// use without holding its lock, which is a data race.
+// patterns is the cache of patterns. The cache of the library writes the time of each use
+// without its lock, which is a data race.
 var patterns = struct {
 	sync.Mutex
 	of map[string]pattern
 }{of: map[string]pattern{}}
 
-// patternOf compiles a regular expression in single-line mode, as FHIRPath has it:
-// a dot is an end of line too.
+// patternOf compiles a regular expression in the single-line mode that FHIRPath requires: a
+// dot also matches an end of line.
 func patternOf(source string) (pattern, error) {
 	patterns.Lock()
 	defer patterns.Unlock()
@@ -62,7 +62,7 @@ func patternOf(source string) (pattern, error) {
 	return made, nil
 }
 
-// ofPattern is matches() or replaceMatches().
+// ofPattern returns matches() or replaceMatches().
 func ofPattern(name string) eval.FuncImpl {
 	return func(ctx *eval.Context, input types.Collection, args []any) (types.Collection, error) {
 		text, hasText := textOf(input)
@@ -88,8 +88,7 @@ func ofPattern(name string) eval.FuncImpl {
 	}
 }
 
-// replaced replaces what matches. A first pass finds out whether there is time: it
-// asks at each match.
+// replaced replaces the matches. A first pass checks the deadline at each match.
 func (p pattern) replaced(ctx *eval.Context, text, with string) (result types.Collection, err error) {
 	type late struct{ error }
 	defer func() {
@@ -110,7 +109,7 @@ func (p pattern) replaced(ctx *eval.Context, text, with string) (result types.Co
 	return types.Collection{types.NewString(p.ReplaceAllString(text, with))}, nil
 }
 
-// textOf is a single item as text.
+// textOf returns a single item as text.
 func textOf(arg any) (string, bool) {
 	items, ok := arg.(types.Collection)
 	if !ok || len(items) != 1 {

@@ -35,9 +35,9 @@ type suite struct {
 	} `xml:"group"`
 }
 
-// HL7's own test suite for FHIRPath. What the engine gets wrong is listed in
-// testdata, so that a change for the worse fails, and one for the better shows.
-// The suite is of R4; where a resource of it differs in R5 that is listed too.
+// HL7's own test suite for FHIRPath. testdata lists the tests that fail, so that this test
+// fails for every change, also for the better. The suite is for R4; differences of its
+// resources in R5 are listed too.
 func TestSuite_OfHL7(t *testing.T) {
 	t.Parallel()
 	data, err := os.ReadFile(fhirtest.Spec(t, "fhirpath-tests", "tests-fhir-r4.xml"))
@@ -89,7 +89,7 @@ func TestSuite_OfHL7(t *testing.T) {
 	}
 }
 
-// cause is why some tests fail: those of which the names match.
+// cause is why tests fail whose names match.
 type cause struct {
 	match *regexp.Regexp
 	text  string
@@ -98,8 +98,8 @@ type cause struct {
 
 type causes []*cause
 
-// readCauses reads lines of regular expressions under lines that begin with # and
-// tell what their tests fail for.
+// readCauses reads lines of regular expressions, which follow a line that begins with # and
+// has the cause of the failures.
 func readCauses(t *testing.T) causes {
 	data, err := os.ReadFile(filepath.Join("testdata", "causes.txt"))
 	if err != nil {
@@ -124,7 +124,7 @@ func readCauses(t *testing.T) causes {
 	return all
 }
 
-// account finds the one cause of a failing test.
+// account finds the cause of a failing test; there must be exactly one.
 func (all causes) account(t *testing.T, title string) {
 	found := 0
 	for _, c := range all {
@@ -141,13 +141,13 @@ func (all causes) account(t *testing.T, title string) {
 func (all causes) checkUsed(t *testing.T) {
 	for _, c := range all {
 		if c.tests == 0 {
-			t.Errorf("causes.txt: %s fails no more", c.match)
+			t.Errorf("causes.txt: %s no longer fails", c.match)
 		}
 		t.Logf("%d: %s", c.tests, c.text)
 	}
 }
 
-// run tells what an expression gets wrong, "" for nothing.
+// run returns what is wrong with the result of an expression, or "".
 func run(input []byte, text, invalid string, predicate bool, want []string) string {
 	expr, err := fhirpath.Compile(strings.TrimSpace(text), fhirpath.Options{})
 	var got []string

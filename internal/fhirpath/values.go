@@ -11,11 +11,11 @@ import (
 	"signalfhir/internal/fhir"
 )
 
-// A key is a text that is the same for two items exactly if they are equal. The
-// library compares each item with each other one, and objects by their bytes; keys
-// make a set of any collection in one walk over it.
+// Two items have the same key exactly if they are equal. The library compares each item with
+// each other one, and objects by their bytes. With keys, one pass over a collection makes a
+// set of it.
 
-// exactness says how exactly a key tells items apart.
+// exactness says how precisely a key distinguishes items.
 type exactness bool
 
 const (
@@ -52,8 +52,8 @@ func (how exactness) text(s string) string {
 	return s
 }
 
-// appendTree writes a value of a [fhir.Object] tree with its members in an order
-// that does not depend on how it was written.
+// appendTree appends a value of a [fhir.Object] tree, with its members in an order that does
+// not depend on the source.
 func (how exactness) appendTree(to []byte, value any) []byte {
 	switch v := value.(type) {
 	case *fhir.Object:
@@ -82,8 +82,8 @@ func (how exactness) appendTree(to []byte, value any) []byte {
 	return append(to, "null"...)
 }
 
-// normalNumber writes a decimal as digits and an exponent of ten, so that 1.0, 1
-// and 10E-1 are one text. It never writes the zeros of an exponent out.
+// normalNumber returns a decimal as digits and a power of ten, so that 1.0, 1 and 10E-1 have
+// the same text. It never expands the zeros of an exponent.
 func normalNumber(text string) string {
 	digits, exponentText, _ := strings.Cut(strings.ToLower(text), "e")
 	exponent, err := strconv.Atoi(strings.TrimPrefix(exponentText, "+"))
@@ -104,7 +104,7 @@ func normalNumber(text string) string {
 	return sign + short + "e" + strconv.Itoa(exponent+len(digits)-len(short))
 }
 
-// set is what is in a collection.
+// set has the keys of the items of a collection.
 type set map[string]bool
 
 func setOf(items types.Collection) set {
@@ -115,7 +115,7 @@ func setOf(items types.Collection) set {
 	return s
 }
 
-// distinct are the items of a collection, each once, where it came first.
+// distinct returns the items of a collection without repetitions, each at its first place.
 func distinct(items types.Collection) types.Collection {
 	seen, result := set{}, types.Collection{}
 	for _, item := range items {
@@ -127,13 +127,13 @@ func distinct(items types.Collection) types.Collection {
 	return result
 }
 
-// within tells whether all of some items are in others.
+// within reports whether all items are in others.
 func within(items, others types.Collection) bool {
 	all := setOf(others)
 	return !slices.ContainsFunc(items, func(item types.Value) bool { return !all[keyOf(item, exact)] })
 }
 
-// sharing are the items of a collection that are in others, or those that are not.
+// sharing returns the items of a collection that are in others, or those that are not.
 func sharing(items, others types.Collection, in bool) types.Collection {
 	all, result := setOf(others), types.Collection{}
 	for _, item := range items {
@@ -144,7 +144,7 @@ func sharing(items, others types.Collection, in bool) types.Collection {
 	return result
 }
 
-// boolean is a collection of one boolean.
+// boolean returns a collection of one boolean.
 func boolean(b bool) types.Collection {
 	if b {
 		return types.TrueCollection
