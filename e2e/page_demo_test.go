@@ -22,20 +22,20 @@ func TestDemo_WorksAsWritten(t *testing.T) {
 	}
 
 	b.open(t, s, "/") // 1
-	b.sees(t, ".stop", "Admission")
-	b.sees(t, ".station", "No socket is open")
+	b.sees(t, ".item", "Admission")
+	b.sees(t, ".stage", "No socket is open")
 
 	b.do(t, chromedp.Click(`//nav//a[text()="Try it"]`)) // 2
 	b.press(t, "Do all of it")
 	b.press(t, "Fire an event")
 	b.sees(t, tryFrames, "#")
 	b.do(t, chromedp.Click(`//nav//a[text()="Live"]`))
-	b.sees(t, ".stop", "s1")
+	b.sees(t, ".item", "s1")
 
 	quiet(s) // the ward would hide what is looked for
 	shell(t, s, commands[1])
-	b.sees(t, ".stop", "Encounter/demo") // 3
-	b.sees(t, ".stop", "event-notification")
+	b.sees(t, ".item", "Encounter/demo") // 3
+	b.sees(t, ".item", "event-notification")
 	frames := func() int {
 		var state struct{ Totals struct{ Frames int } }
 		getJSON(t, s.URL+"/mock/state", &state)

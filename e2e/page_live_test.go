@@ -13,19 +13,19 @@ import (
 func TestPageLive_ShowsTheWayOfAnEvent(t *testing.T) {
 	t.Parallel()
 	b, s := openPage(t, "/")
-	b.sees(t, ".station", "admission-full")
-	b.sees(t, ".station", "No socket is open")
+	b.sees(t, ".stage", "admission-full")
+	b.sees(t, ".stage", "No socket is open")
 	client := listens(t, s, "admission-full")
-	b.sees(t, ".stop", "s1")
-	b.sees(t, ".stop", "handshake")
+	b.sees(t, ".item", "s1")
+	b.sees(t, ".item", "handshake")
 
-	// A click fires an event, and each station shows it.
+	// A click fires an event, and each stage shows it.
 	b.within(t, "the button", chromedp.WaitEnabled(".head button.primary", chromedp.ByQuery), chromedp.Click(".head button.primary", chromedp.ByQuery))
 	client.says("#1")
-	b.sees(t, ".stop", "triggered")
-	b.sees(t, ".stop", "event-notification")
+	b.sees(t, ".item", "triggered")
+	b.sees(t, ".item", "event-notification")
 	b.sees(t, "[data-key='sadmission-full']", "#1")
-	b.within(t, "lines to the socket", chromedp.WaitReady(".street path", chromedp.ByQuery))
+	b.within(t, "lines to the socket", chromedp.WaitReady(".pipeline path", chromedp.ByQuery))
 	b.sees(t, "table", "admission-full")
 	b.sees(t, "table", "ig")
 	b.looks(t, "live")
@@ -34,18 +34,18 @@ func TestPageLive_ShowsTheWayOfAnEvent(t *testing.T) {
 func TestPageLive_SurvivesARestart(t *testing.T) {
 	t.Parallel()
 	b, s := openPage(t, "/")
-	b.sees(t, ".station", "admission-full")
+	b.sees(t, ".stage", "admission-full")
 	b.loses(t, s)
 	restart(t, s)
 	b.live(t)
 	b.sees(t, "#notice", "restarted")
-	b.sees(t, ".station", "admission-full")
+	b.sees(t, ".stage", "admission-full")
 }
 
 func TestPageLive_IsUsedWithTheKeyboard(t *testing.T) {
 	t.Parallel()
 	b, _ := openPage(t, "/")
-	b.sees(t, ".station", "admission-full")
+	b.sees(t, ".stage", "admission-full")
 	// The first stop of the keyboard skips to the content.
 	b.do(t, chromedp.KeyEvent("\t"))
 	b.sees(t, ":focus", "Skip to content")
@@ -119,7 +119,7 @@ func TestPage_IsSmallAndTalksToNobody(t *testing.T) {
 func TestPage_LoadsItsViewOnceTheServerIsBack(t *testing.T) {
 	t.Parallel()
 	b, s := openPage(t, "/")
-	b.sees(t, ".station", "admission-full")
+	b.sees(t, ".stage", "admission-full")
 	b.loses(t, s)
 	b.do(t, chromedp.Click(`//nav//a[text()="Resources"]`))
 	b.sees(t, ".empty", "could not be loaded")

@@ -163,7 +163,7 @@ func TestPageResources_ShowsHostileContentAsText(t *testing.T) {
 	nested := strings.Repeat(`{"url":"u","extension":[`, 24) + `{"url":"end","valueString":"bottom"}` + strings.Repeat(`]}`, 24)
 	must(t, s, http.MethodPut, "Patient/huge", `{"resourceType":"Patient","id":"huge","extension":[`+nested+`],"name":[{"text":"`+strings.Repeat("wide ", 40_000)+`"}]}`)
 	b.open(t, s, "/resources/Patient/huge")
-	b.sees(t, ".one .json button", "characters more")
+	b.sees(t, ".one .json button", "more characters")
 	b.sees(t, ".rows-of-type a", "wide wide")
 	b.looks(t, "resources-huge")
 	for _, id := range []string{"evil", "huge"} {

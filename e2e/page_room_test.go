@@ -218,6 +218,6 @@ func TestPageRoom_SaysThatItIsClosed(t *testing.T) {
 	b.shot(t, "room-closed")
 	openRoom(t, s, strings.Repeat("w", 64))
 	b.live(t)
-	b.sees(t, "#notice", "The room was opened anew")
+	b.sees(t, "#notice", "The room was reopened")
 	b.sees(t, "#link", "live")
 }

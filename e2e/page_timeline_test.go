@@ -116,7 +116,7 @@ func TestPageTimeline_PausesWithoutLosing(t *testing.T) {
 
 	// Clear empties this page and nothing else.
 	b.do(t, chromedp.Click(`//button[text()="Clear"]`))
-	b.sees(t, ".list .empty", "Nothing happened since")
+	b.sees(t, ".list .empty", "Nothing has happened since")
 	s.Trigger(testkit.Trigger{Subscription: "lab-full"})
 	b.sees(t, ".row", "event #4")
 	b.evaluate(t, count, &rows)
@@ -229,7 +229,7 @@ func TestPageTimeline_ShowsHostileContentAsText(t *testing.T) {
 	s.Create(fmt.Sprintf(`{"resourceType":"Patient","extension":[%s],"name":[{"text":%q},{"text":%q}]}`, deep, hostile, strings.Repeat("long ", 8000)))
 	b.open(t, s, "/timeline")
 	b.chooses(t, "POST /fhir/R5/Patient")
-	b.sees(t, ".detail .json", "characters more")
+	b.sees(t, ".detail .json", "more characters")
 	b.sees(t, ".detail .json", "<img src=x onerror=")
 	b.do(t, chromedp.Evaluate(`(() => { for (let closed; (closed = document.querySelectorAll(".detail .json details:not([open])")).length; ) for (const d of closed) { d.open = true; d.dispatchEvent(new Event("toggle")); } })()`, nil))
 	b.sees(t, ".detail .json", `"end"`)
@@ -358,7 +358,7 @@ func TestPageTimeline_FillsOnceThereIsAConnection(t *testing.T) {
 	b.do(t, chromedp.Evaluate(`import("/ui/views/timeline.js").then(() => 0)`, nil, awaits)) // is here, as after any look at it
 	b.loses(t, s)
 	b.do(t, chromedp.Click(`nav a[href="/timeline"]`, chromedp.ByQuery))
-	b.sees(t, ".row.note", "does not answer")
+	b.sees(t, ".row.note", "does not respond")
 	restart(t, s)
 	b.sees(t, ".row", "reset")
 	var doubles int
@@ -396,7 +396,7 @@ func TestPageTimeline_OnAPhoneAnEntryCoversTheListAndGivesItBack(t *testing.T) {
 
 // A page that comes in the middle of a flow, and stays through it, has each entry
 // once. It keeps twenty thousand, and what is looked at does not move when older
-// ones are let go.
+// ones are removed.
 func TestPageTimeline_FollowsAFlowWithoutDoublesAndLetsOldEntriesGo(t *testing.T) {
 	t.Parallel()
 	b, s := startPage(t, testkit.WithArgs("--journal-size", "60000"))
@@ -426,7 +426,7 @@ func TestPageTimeline_FollowsAFlowWithoutDoublesAndLetsOldEntriesGo(t *testing.T
 		t.Errorf("the row that was looked at moved by %.0f pixels", moved)
 	}
 	b.do(t, chromedp.Focus(".rows", chromedp.ByQuery), chromedp.KeyEvent(kb.Home))
-	b.sees(t, ".row.note", "older entries were let go")
+	b.sees(t, ".row.note", "this page has removed older entries")
 }
 
 // A thousand entries a second reach the page; what is more is said and not shown.
@@ -443,7 +443,7 @@ func TestPageTimeline_StaysAliveInAFlood(t *testing.T) {
 		s.Trigger(testkit.Trigger{Subscription: "lab-full", Reference: "Observation/x", Count: 1000})
 	}
 	b.sees(t, ".row", "event #5000 ")
-	b.sees(t, "#notice", "went by too fast")
+	b.sees(t, "#notice", "came too fast")
 	b.shot(t, "timeline-flood")
 	var most, frames int
 	b.evaluate(t, "window.rowsMost", &most)

@@ -230,7 +230,7 @@ func TestPageTrigger_TellsTheEffectOfItsOwnWriteFromThatOfOthers(t *testing.T) {
 		}
 	}
 	if kinds["fired"] != 1 || kinds["event"] != 3 || kinds["not fired"] != 1 || len(lines) != 5 {
-		t.Errorf("the write set off %q, want one topic that fired, three events, one topic that did not fire", lines)
+		t.Errorf("the write caused %q, want one topic that fired, three events, one topic that did not fire", lines)
 	}
 }
 
@@ -282,7 +282,7 @@ func TestPageTrigger_LosesNothingThatWasTyped(t *testing.T) {
 	b.fill(t, writeResource, "Resource", mine)
 	b.loses(t, s)
 	b.submit(t, writeResource)
-	b.refuses(t, writeResource, "Resource", "does not answer")
+	b.refuses(t, writeResource, "Resource", "does not respond")
 	if got := b.value(t, writeResource, "Resource"); got != mine {
 		t.Errorf("without a server the editor holds\n%s", got)
 	}
@@ -308,7 +308,7 @@ func TestPageTrigger_EditorIsUsedWithTheKeyboard(t *testing.T) {
 	b.sees(t, ":focus", "Save") // the keyboard goes on where it was
 }
 
-// What a save would set off is told before it is saved.
+// The effects of a save are shown before it is saved.
 func TestPageTrigger_TellsWhatASaveWouldDo(t *testing.T) {
 	t.Parallel()
 	b, s := startPage(t)

@@ -130,7 +130,7 @@ func TestPageTry_ThreeClicksToAnEvent(t *testing.T) {
 
 	// The socket stays bound while one looks elsewhere.
 	b.do(t, chromedp.Click(`nav a[href="/"]`, chromedp.ByQuery))
-	b.sees(t, ".stop", "s1")
+	b.sees(t, ".item", "s1")
 	b.do(t, chromedp.Click(`nav a[href="/try"]`, chromedp.ByQuery))
 	b.sees(t, ".result", "bound")
 	b.sees(t, tryFrames, "#1 Encounter/")
@@ -244,7 +244,7 @@ func TestPageTry_SurvivesARestart(t *testing.T) {
 	b.loses(t, s)
 	b.sees(t, tryState, "Closed with 1001")
 	b.press(t, "Fire an event")
-	b.sees(t, ".step:nth-child(4) .error", "the server does not answer")
+	b.sees(t, ".step:nth-child(4) .error", "the server does not respond")
 	restart(t, s)
 	b.sees(t, ".gone", "The server was restarted")
 	b.sees(t, ".gone", "and its token are gone")

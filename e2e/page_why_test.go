@@ -44,7 +44,7 @@ func TestPageWhy_ShowsEachQuestionOfAChange(t *testing.T) {
 	b.do(t, chromedp.Location(&at))
 	b.open(t, s, "/timeline?text=mine&kind=decisions")
 	b.chooses(t, "mine is active") // no change, but a subscription to ask about
-	b.sees(t, ".detail .facts", "what it was notified of, and what not")
+	b.sees(t, ".detail .facts", "what it was notified of, and what it was not")
 	if want := s.URL + "/why?subscription=mine"; at != want {
 		t.Errorf("the address is %s, want %s", at, want)
 	}

@@ -1,6 +1,6 @@
-// The shell: which view an address means, and what every view has around it.
-// A view is a module with mount(root, path, query); it answers the function
-// that ends it.
+// The frame of the page: it shows the view that an address names, below the parts
+// that all views share. A view is a module with mount(root, path, query), which
+// returns the function that ends it.
 
 import { connect, on } from "./kernel/stream.js";
 import { h, fill } from "./kernel/dom.js";
@@ -22,7 +22,7 @@ let shown; // name of the view that is mounted
 let turn = 0;
 let broken = false; // a view could not be loaded
 
-/** decode reads a segment of the address, which anybody may have typed. */
+/** decode decodes a segment of the address, which a user may have typed. */
 function decode(segment) {
   try {
     return decodeURIComponent(segment);
@@ -47,7 +47,7 @@ async function show(focus) {
     view = await load();
   } catch (error) {
     if (mine === turn) fill(root, h("p.empty", null, `This view could not be loaded: ${error.message}`));
-    broken = true; // the server went away half-way; a module that failed is not fetched again
+    broken = true; // the browser never fetches a module again that failed to load; a reload does
     return;
   }
   if (mine !== turn) return;
@@ -62,7 +62,7 @@ async function show(focus) {
   shown = key;
 }
 
-/** Links within the page change the view and not the document. */
+/** A link within the page changes the view. The document is not loaded again. */
 document.addEventListener("click", (event) => {
   const a = event.target.closest("a[href]");
   if (!a || a.target || a.download || event.button || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;
@@ -92,8 +92,8 @@ function say(text) {
   clearTimeout(quiet);
   quiet = setTimeout(() => { notice.hidden = true; }, 8000);
 }
-on("restart", () => say(`The ${again}: it holds its seed again, and tokens and sockets of before are gone.`));
-on("gap", (skipped) => say(`${skipped} entries went by too fast to show here; the export of the timeline has those the journal still keeps.`));
+on("restart", () => say(`The ${again}. It holds its seed again; earlier tokens and sockets are gone.`));
+on("gap", (skipped) => say(`${skipped} entries came too fast to show here. The export of the timeline has those that the journal still keeps.`));
 
 const themes = ["system", "light", "dark"];
 const theme = document.querySelector("#theme");

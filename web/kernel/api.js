@@ -1,16 +1,16 @@
-// Requests to the server. A refusal becomes a Refusal that knows which element
-// each problem concerns.
+// Requests to the server. An error response becomes a Refusal, which names the
+// element that each problem is about.
 
 import { address, inside } from "./room.js";
 
-/** Refusal is an answer other than success. */
+/** Refusal is the error for a response that is not a success. */
 export class Refusal extends Error {
   constructor(status, body, text) {
     const issues = readIssues(body);
-    super(issues.map((issue) => issue.text).join("\n") || text || `the server answered ${status}`);
+    super(issues.map((issue) => issue.text).join("\n") || text || `the server responded with status ${status}`);
     this.status = status;
     this.body = body;
-    /** {text, code, severity, expression: [paths]} each. */
+    /** Each is {text, code, severity, expression: [paths]}. */
     this.issues = issues;
   }
 }
@@ -30,13 +30,13 @@ function readIssues(body) {
   return body?.detail ? [{ text: body.detail, code: "", severity: "error", expression: [] }] : [];
 }
 
-/** typeOf is the media type of what is sent to a path. */
+/** typeOf returns the media type of the bodies of requests to a path. */
 const typeOf = (path) => (inside(path).startsWith("/fhir/") ? "application/fhir+json" : "application/json");
 
 /**
- * request sends a request and answers {status, headers, body, text}; body is
- * the parsed JSON, or null. It throws a Refusal, or an Error where the server
- * does not answer.
+ * request sends a request and returns {status, headers, body, text}; body is
+ * the parsed JSON, or null. It throws a Refusal, or an Error if the server does
+ * not respond.
  */
 export async function request(method, path, body, headers = {}) {
   const type = typeOf(path);
@@ -49,13 +49,13 @@ export async function request(method, path, body, headers = {}) {
   try {
     response = await fetch(address(path), init);
   } catch {
-    throw new Error("the server does not answer; is it running?");
+    throw new Error("the server does not respond; is it running?");
   }
   const text = await response.text();
   let parsed = null;
   try {
     if (text) parsed = JSON.parse(text);
-  } catch { /* an answer that is no JSON is shown as text */ }
+  } catch { /* a response that is not JSON is shown as text */ }
   if (!response.ok) throw new Refusal(response.status, parsed, text);
   return { status: response.status, headers: response.headers, body: parsed, text };
 }
@@ -63,7 +63,7 @@ export async function request(method, path, body, headers = {}) {
 export const get = async (path) => (await request("GET", path)).body;
 export const post = async (path, body) => (await request("POST", path, body)).body;
 
-/** curl is the command that sends a request, ready for a shell. */
+/** curl returns the shell command that sends a request. */
 export function curl(method, path, body, headers = {}) {
   const url = new URL(address(path), location.origin).href;
   const parts = ["curl"];

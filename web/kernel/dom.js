@@ -1,14 +1,14 @@
-// Builds DOM. Text only ever becomes text nodes, so nothing a resource says can
-// become markup.
+// Builds DOM. All text becomes text nodes, so nothing in a resource can become
+// markup.
 
 import { address } from "./room.js";
 
 /**
  * h("button.primary", {type: "button", on: {click: f}}, "Save") makes an element.
  * The first argument is a tag with classes. Of the properties, `on` adds
- * listeners, `data` sets data attributes, true and false set or leave an
- * attribute; all else becomes attributes. An href that is a path leads into the
- * room. Children are nodes, texts, arrays of them, or null.
+ * listeners and `data` sets data attributes; the others become attributes. true
+ * sets an empty attribute, false sets none. An href that is a path is a path in
+ * the room. Children are nodes, texts, arrays of them, or null.
  */
 export function h(tag, props, ...children) {
   const [name, ...classes] = tag.split(".");
@@ -48,13 +48,13 @@ function flat(children) {
   return children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false);
 }
 
-/** fill replaces what an element holds. */
+/** fill replaces the children of an element. */
 export function fill(element, ...children) {
   element.replaceChildren(...flat(children));
   return element;
 }
 
-/** field is a labelled control with a place for what the server says about it. */
+/** field returns a labelled control with a place for an error text. */
 export function field(label, control, hint) {
   const id = control.id || (control.id = `f${++fields}`);
   const error = h("p.error", { id: `${id}-error`, hidden: true });
@@ -66,7 +66,7 @@ export function field(label, control, hint) {
   }
   control.setAttribute("aria-describedby", described);
   const box = h("div.field", null, parts, error);
-  /** refuse shows what is wrong with the control; without a text it is cleared. */
+  /** refuse shows what is wrong with the control. Without a text it clears the error. */
   box.refuse = (text) => {
     error.hidden = !text;
     error.textContent = text ?? "";
@@ -78,7 +78,7 @@ export function field(label, control, hint) {
 }
 let fields = 0;
 
-/** copyButton copies what text() answers. */
+/** copyButton returns a button that copies the text that text() returns. */
 export function copyButton(label, text) {
   const button = h("button.small", { type: "button" }, label);
   button.addEventListener("click", async () => {
@@ -86,7 +86,7 @@ export function copyButton(label, text) {
     try {
       await navigator.clipboard.writeText(value);
     } catch {
-      // Without a secure origin there is no clipboard API; the old way still works.
+      // Without a secure origin there is no clipboard API; execCommand still works.
       const area = h("textarea", { readonly: true, "aria-hidden": "true", class: "offscreen" });
       area.value = value;
       document.body.append(area);

@@ -1,36 +1,36 @@
-// How times, numbers and journal entries read.
+// Formats times, numbers and journal entries.
 
 import { inside } from "./room.js";
 
 const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", fractionalSecondDigits: 3, hour12: false });
 
-/** time is the time of day with milliseconds. */
+/** time returns the time of day with milliseconds. */
 export const time = (iso) => clock.format(new Date(iso));
 
 const number = new Intl.NumberFormat("en");
 /** count groups digits: 12,345. */
 export const count = (n) => number.format(n);
 
-/** bytes: 812 B, 3.4 kB. */
+/** bytes formats a size: 812 B, 3.4 kB. */
 export function bytes(n) {
   if (n < 1000) return `${n} B`;
   return n < 1e6 ? `${(n / 1000).toFixed(1)} kB` : `${(n / 1e6).toFixed(1)} MB`;
 }
 
-/** span is a length of time in few words: 850 ms, 12 s, 4 min, 2 h. */
+/** span formats a length of time: 850 ms, 12 s, 4 min, 2 h. */
 export function span(ms) {
   if (ms < 1000) return `${Math.max(0, Math.round(ms))} ms`;
   if (ms < 120e3) return `${Math.floor(ms / 1000)} s`;
   return ms < 7200e3 ? `${Math.floor(ms / 60e3)} min` : `${Math.floor(ms / 3600e3)} h`;
 }
 
-/** ago: "now", "12 s ago". */
+/** ago formats an age: "now", "12 s ago". */
 export const ago = (ms) => (ms < 1000 ? "now" : `${span(ms)} ago`);
 
-/** tail is the last part of a canonical or a path: what people call it by. */
+/** tail returns the last segment of a canonical or a path, which serves as a short name. */
 export const tail = (url) => (url ?? "").split("|")[0].split("/").at(-1);
 
-/** numbers: "#3" or "#3–5". */
+/** numbers formats a range of event numbers: "#3" or "#3–5". */
 export const numbers = (first, last) => (!first ? "" : !last || first === last ? `#${first}` : `#${first}–${last}`);
 
 const tones = {
@@ -40,7 +40,7 @@ const tones = {
   bound: "good",
 };
 
-/** tone is the colour class of an entry: in, out, good, bad or quiet. */
+/** tone returns the colour class of an entry: in, out, good, bad or quiet. */
 export function tone(entry) {
   if (entry.kind === "http") return entry.http?.status >= 400 ? "bad" : "in";
   if (entry.kind === "closed") return [1000, 1001, 1005].includes(entry.code) ? "quiet" : "bad";
@@ -51,7 +51,7 @@ export function tone(entry) {
   return tones[entry.kind] ?? "quiet";
 }
 
-/** arrow says which way an entry went: to the server, from it, or inside it. */
+/** arrow returns the direction of an entry: to the server, from it, or inside it. */
 export function arrow(entry) {
   switch (entry.kind) {
     case "http": case "received": case "opened": return "→";
@@ -60,7 +60,7 @@ export function arrow(entry) {
   }
 }
 
-/** what says in one line what an entry is about. */
+/** what describes an entry in one line. */
 export function what(entry) {
   const sub = entry.subscription ?? "";
   switch (entry.kind) {

@@ -1,12 +1,12 @@
-// Shows JSON as a tree that opens where it is clicked. Children are made when a
-// node opens, so depth and size cost nothing until somebody looks.
+// Shows JSON as a tree whose nodes open with a click. The children of a node are
+// created when it opens, so that a deep or large value costs nothing before.
 
 import { h } from "./dom.js";
 
 const long = 300; // characters of a string shown at first
 const many = 200; // members shown at first
 
-/** jsonTree shows a value, open down to the given depth. */
+/** jsonTree returns the tree of a value, open to the given depth. */
 export function jsonTree(value, open = 3) {
   return h("div.json", null, node(null, value, open));
 }
@@ -45,7 +45,7 @@ function leaf(value) {
   if (typeof value !== "string") return h("span.atom", null, String(value));
   const text = h("span.text", null, JSON.stringify(value.length > long ? value.slice(0, long) : value));
   if (value.length <= long) return text;
-  const more = h("button.small", { type: "button" }, `… ${value.length - long} characters more`);
+  const more = h("button.small", { type: "button" }, `… ${value.length - long} more characters`);
   more.addEventListener("click", () => { text.textContent = JSON.stringify(value); more.remove(); });
   return [text, more];
 }

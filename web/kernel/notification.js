@@ -1,11 +1,11 @@
-// What the first entry of a notification says, in every release.
+// Reads the first entry of a notification of any release.
 
 import { tail } from "./format.js";
 
 /**
- * readStatus reads a SubscriptionStatus, or the Parameters R4 has in its place, as
- * {type, status, total, events: [{number, focus, context}], errors}; null for
- * another resource.
+ * readStatus reads a SubscriptionStatus, or the Parameters that R4 has instead, as
+ * {type, status, total, events: [{number, focus, context}], errors}. It returns null
+ * for another resource.
  */
 export function readStatus(r) {
   if (r?.resourceType === "SubscriptionStatus") {

@@ -1,6 +1,6 @@
-// The one connection a page keeps: the stream of the journal, and the state of
-// the room, fetched anew when the stream says that something happened. Views
-// listen; nothing else in the page polls.
+// The stream of the journal, which is the only connection that the page keeps open,
+// and the state of the room, which is fetched again after entries of the stream.
+// Views listen to both; nothing in the page polls.
 
 import { get } from "./api.js";
 import { address, name } from "./room.js";
@@ -8,10 +8,11 @@ import { address, name } from "./room.js";
 const listeners = { entry: new Set(), state: new Set(), link: new Set(), gap: new Set(), restart: new Set(), closed: new Set() };
 
 /**
- * on calls f for "entry" (one journal entry), "state" (the room as it is),
+ * on calls f for "entry" (one journal entry), "state" (the state of the room),
  * "link" ("connecting", "live", "lost"), "gap" (number of entries the stream
- * skipped), "restart" (the room is another one now, of the same name) or "closed"
- * (there is none, while the link is lost). It returns the function that ends it.
+ * skipped), "restart" (a new room of the same name has replaced the room) or
+ * "closed" (the link is lost and the room no longer exists). It returns the
+ * function that stops the calls.
  */
 export function on(kind, f) {
   listeners[kind].add(f);
@@ -26,7 +27,7 @@ function tell(kind, value) {
 
 let link = "connecting";
 let instance;
-let last; // id of the last entry that came, to resume from
+let last; // id of the last entry received, to resume from
 let state;
 let source;
 let retry;
@@ -37,10 +38,10 @@ function setLink(value) {
   tell("link", value);
 }
 
-/** current is the room as last seen, or undefined. */
+/** current returns the latest state of the room, or undefined. */
 export const current = () => state;
 
-/** connect opens the stream; it opens itself again whenever it breaks. */
+/** connect opens the stream, and opens it again whenever it breaks. */
 export function connect() {
   const query = new URLSearchParams({ most: "1000" });
   if (last) query.set("last-event-id", last);
@@ -70,7 +71,7 @@ export function connect() {
   });
 }
 
-// At most one fetch of the state is under way, and at most two a second start.
+// At most one fetch of the state runs at a time, and at most two start per second.
 let wanted = false;
 let busy = false;
 
@@ -84,7 +85,7 @@ export async function refresh() {
     try {
       state = await get("/mock/state");
       tell("state", state);
-    } catch { /* the stream notices a server that is gone */ }
+    } catch { /* the stream reports that the server is gone */ }
     await new Promise((done) => setTimeout(done, 500));
   }
   busy = false;

@@ -10,7 +10,7 @@ let pause = 200; // ms before the next attempt
 
 function handle(event, how = "event") {
   const number = Number(event.eventNumber);
-  if (number <= last) return; // it came already
+  if (number <= last) return; // it was received before
   last = number;
   console.log(`${how} #${number} ${event.focus?.reference ?? ""}`);
 }
@@ -34,7 +34,7 @@ async function takeToken() {
   };
 }
 
-/** The status a notification begins with; R4 says in Parameters what later releases say in a SubscriptionStatus. */
+/** Returns the status that a notification begins with. R4 has Parameters where later releases have a SubscriptionStatus. */
 function statusOf(bundle) {
   const { resource } = bundle.entry[0];
   if (resource.resourceType !== "Parameters") return resource;
@@ -66,13 +66,13 @@ async function receive(message) {
   const total = Number(status.eventsSinceSubscriptionStart);
   if (status.type === "handshake") {
     console.log(`handshake, ${total} events so far`);
-    last ??= total; // begin here
-    if (total < last) last = 0; // the server counts anew
+    last ??= total; // start here
+    if (total < last) last = 0; // the server counts from zero again
     pause = 200;
   }
   if (status.status !== "active") console.log(`the subscription is ${status.status}`);
   const events = status.notificationEvent ?? [];
-  await recover(events.length ? Number(events[0].eventNumber) - 1 : total); // numbers have no holes
+  await recover(events.length ? Number(events[0].eventNumber) - 1 : total); // numbers have no gaps
   for (const event of events) handle(event);
 }
 
@@ -80,7 +80,7 @@ async function session() {
   const first = await takeToken();
   const socket = new WebSocket(first.url);
   let renewal, silence;
-  let work = Promise.resolve(); // one message after the other
+  let work = Promise.resolve(); // messages are handled in order
   try {
     await new Promise((_, end) => {
       const bind = ({ token, expires }) => {

@@ -1,4 +1,4 @@
-// The street as a picture: a change, the topics it fires, the subscriptions that
+// The pipeline as a picture: a change, the topics it fires, the subscriptions that
 // number an event, the frames that carry it, the sockets they go to.
 
 import { h, svg, fill } from "../kernel/dom.js";
@@ -6,10 +6,10 @@ import { on, current } from "../kernel/stream.js";
 import { post } from "../kernel/api.js";
 import { count, span, ago, tail, numbers } from "../kernel/format.js";
 
-const most = 7; // things a station shows
+const most = 7; // items that a stage shows
 
 export function mount(root) {
-  const street = new Street();
+  const pipeline = new Pipeline();
   const chart = h("figure.chart");
   const tables = h("div");
   const topic = h("select", { "aria-label": "Topic to fire" });
@@ -20,10 +20,10 @@ export function mount(root) {
     h("div.head", null,
       h("div", null,
         h("h1", null, "From a change to a socket"),
-        h("p.lede", null, "A change fires a topic, the topic finds its subscriptions, each numbers an event, and a frame goes to every socket bound with a token."),
+        h("p.lede", null, "A change fires a topic. Each subscription that the change matches numbers an event. A frame goes to every socket bound to it."),
         refusal),
       h("div.actions", null, topic, fire, h("a", { href: "/try" }, "Bind a socket"))),
-    street.element, chart, tables);
+    pipeline.element, chart, tables);
 
   const ends = [
     on("state", (state) => {
@@ -33,22 +33,22 @@ export function mount(root) {
         if (chosen) topic.value = chosen;
       }
       fire.disabled = state.topics.length === 0;
-      street.update(state);
+      pipeline.update(state);
       fill(chart, drawChart(state.rates));
       fill(tables, subscriptions(state), h("div.pair", null, sockets(state), tokens(state)));
     }),
-    on("entry", (entry) => street.note(entry)),
-    on("restart", () => street.forget()),
+    on("entry", (entry) => pipeline.note(entry)),
+    on("restart", () => pipeline.forget()),
   ];
-  // Ages and times left move without anything happening.
+  // Ages and remaining times change although nothing happens.
   const tick = setInterval(() => { for (const f of ageing(root)) f(); }, 1000);
-  const resized = new ResizeObserver(() => street.draw());
-  resized.observe(street.element);
+  const resized = new ResizeObserver(() => pipeline.draw());
+  resized.observe(pipeline.element);
   return () => {
     ends.forEach((end) => end());
     clearInterval(tick);
     resized.disconnect();
-    street.stop();
+    pipeline.stop();
   };
 }
 
@@ -61,7 +61,7 @@ async function trigger(url, refusal) {
   }
 }
 
-// An element with an age writes itself anew each second.
+// An element with an age is written again each second.
 const ages = new WeakMap();
 function aged(element, write) {
   ages.set(element, () => write(element));
@@ -71,31 +71,31 @@ function aged(element, write) {
 }
 const ageing = (root) => [...root.querySelectorAll("[data-aged]")].map((e) => ages.get(e)).filter(Boolean);
 
-const stations = [
+const stages = [
   ["changes", "Changes", "a resource is written, or an event is triggered"],
-  ["topics", "Topics", "say which changes matter"],
-  ["subscriptions", "Subscriptions", "what clients asked for; each counts its events"],
-  ["frames", "Frames", "notifications on their way"],
+  ["topics", "Topics", "define which changes matter"],
+  ["subscriptions", "Subscriptions", "made by clients; each numbers its events"],
+  ["frames", "Frames", "notifications, as they are sent"],
   ["sockets", "Sockets", "bound with a token from $get-ws-binding-token"],
 ];
 
-/** Street keeps what happened last and draws it between what there is. */
-class Street {
+/** Pipeline draws the latest changes and frames between the topics, subscriptions and sockets. */
+class Pipeline {
   constructor() {
     this.lines = svg("svg", { "aria-hidden": "true" });
-    this.stations = {};
+    this.stages = {};
     this.changes = []; // {key, seq, interaction, release, resource, fired: [topic urls]}
     this.frames = []; // {key, subscription, socket, type, first, last}
-    this.lit = new Map(); // key of a stop -> when it lit up
+    this.lit = new Map(); // key of an item -> when it was highlighted
     this.heat = new Map(); // subscription -> when it last did something
-    this.element = h("section.street.card", { "aria-label": "The way of an event" }, this.lines,
-      stations.map(([key, title, meaning]) => {
+    this.element = h("section.pipeline.card", { "aria-label": "From a change to a socket" }, this.lines,
+      stages.map(([key, title, meaning]) => {
         const total = h("span.total", null, "0");
         const rate = h("span.rate");
         const list = h("ol");
-        this.stations[key] = { total, rate, list };
-        return h("div.station", { role: "group", "aria-labelledby": `street-${key}` },
-          h("header", null, h("h2", { id: `street-${key}` }, title), h("p", null, total, rate), h("p", null, meaning)), list);
+        this.stages[key] = { total, rate, list };
+        return h("div.stage", { role: "group", "aria-labelledby": `pipeline-${key}` },
+          h("header", null, h("h2", { id: `pipeline-${key}` }, title), h("p", null, total, rate), h("p", null, meaning)), list);
       }));
   }
 
@@ -107,7 +107,7 @@ class Street {
 
   stop() { cancelAnimationFrame(this.frame); }
 
-  /** note takes an entry of the journal. */
+  /** note adds an entry of the journal. */
   note(entry) {
     switch (entry.kind) {
       case "change":
@@ -140,10 +140,10 @@ class Street {
     this.light(item.key);
   }
 
-  /** light makes a stop and its lines glow for a while. */
+  /** light highlights an item and its lines for a while. */
   light(key) { this.lit.set(key, performance.now()); }
 
-  /** changeOf finds what an event is about; a triggered one has no write behind it. */
+  /** changeOf returns the change of an event. It adds one for a triggered event, which has no write. */
   changeOf(entry) {
     const found = this.changes.find((c) => c.resource === entry.resource);
     if (found) return found;
@@ -157,8 +157,8 @@ class Street {
     const perMinute = (series) => series.slice(-60).reduce((a, b) => a + b, 0);
     const { totals, rates, counts } = state;
     const say = (key, total, rate) => {
-      this.stations[key].total.textContent = count(total);
-      this.stations[key].rate.textContent = rate;
+      this.stages[key].total.textContent = count(total);
+      this.stages[key].rate.textContent = rate;
     };
     say("changes", totals.changes, `${count(perMinute(rates.changes))} a minute`);
     say("topics", state.topics.length, `${count(totals.fired)} fired`);
@@ -168,7 +168,7 @@ class Street {
     this.render();
   }
 
-  /** render draws at most once a frame of the screen. */
+  /** render draws at most once per animation frame. */
   render() {
     if (!this.state) return;
     this.frame ||= requestAnimationFrame(() => { this.frame = 0; this.paint(); });
@@ -178,35 +178,35 @@ class Street {
     const { state } = this;
     const several = Object.keys(state.fhir).length > 1; // releases, each with changes of its own
     const busiest = [...state.subscriptions].sort((a, b) => (this.heat.get(b.id) ?? 0) - (this.heat.get(a.id) ?? 0) || b.sockets.length - a.sockets.length || b.events - a.events);
-    // The list keeps its order; which ones it has is decided by what moves.
+    // The list has the most active subscriptions, in their usual order.
     const kept = new Set(busiest.slice(0, most).map((s) => s.id));
     this.shown = state.subscriptions.filter((s) => kept.has(s.id));
     const topics = [...state.topics].sort((a, b) => b.events - a.events).slice(0, most).map((t) => t.url);
     this.shownTopics = state.topics.filter((t) => topics.includes(t.url));
-    this.put("changes", this.changes.map((c) => [c.key, h("a.stop", { href: `/why?seq=${c.seq}`, title: "Why was somebody notified, or not?", data: { key: c.key } }, h("b.cut", null, c.resource), h("small", null, h("span", null, c.interaction), several && h("span", null, c.release)))]), 0,
+    this.put("changes", this.changes.map((c) => [c.key, h("a.item", { href: `/why?seq=${c.seq}`, title: "Why was a subscription notified, or not?", data: { key: c.key } }, h("b.cut", null, c.resource), h("small", null, h("span", null, c.interaction), several && h("span", null, c.release)))]), 0,
       "Nothing was written yet. Fire an event, or start a generator under Trigger.");
-    this.put("topics", this.shownTopics.map((t) => [`t${t.url}`, h("div.stop", { data: { key: `t${t.url}` }, title: t.url }, h("b.cut", null, t.title || tail(t.url)), h("small", null, h("span.cut", null, t.resources.join(", ")), h("span", null, `${count(t.events)} fired`)))]),
+    this.put("topics", this.shownTopics.map((t) => [`t${t.url}`, h("div.item", { data: { key: `t${t.url}` }, title: t.url }, h("b.cut", null, t.title || tail(t.url)), h("small", null, h("span.cut", null, t.resources.join(", ")), h("span", null, `${count(t.events)} fired`)))]),
       state.topics.length - this.shownTopics.length, "No topic yet. Write a SubscriptionTopic under Trigger.");
-    this.put("subscriptions", this.shown.map((s) => [`s${s.id}`, h("a.stop", { href: `/timeline?subscription=${encodeURIComponent(s.id)}`, data: { key: `s${s.id}` } }, h("b.cut.state", { data: { state: s.status } }, s.id), h("small", null, h("span.cut", null, s.content), h("span", null, `#${count(s.events)}`)))]),
+    this.put("subscriptions", this.shown.map((s) => [`s${s.id}`, h("a.item", { href: `/timeline?subscription=${encodeURIComponent(s.id)}`, data: { key: `s${s.id}` } }, h("b.cut.state", { data: { state: s.status } }, s.id), h("small", null, h("span.cut", null, s.content), h("span", null, `#${count(s.events)}`)))]),
       state.subscriptions.length - this.shown.length, "Nobody subscribed yet.");
-    this.put("frames", this.frames.map((f) => [f.key, h("a.stop", { href: `/timeline/${f.seq}`, data: { key: f.key } }, h("b.cut", null, f.type), h("small", null, h("span.cut", null, f.subscription), h("span", null, numbers(f.first, f.last))))]), 0,
+    this.put("frames", this.frames.map((f) => [f.key, h("a.item", { href: `/timeline/${f.seq}`, data: { key: f.key } }, h("b.cut", null, f.type), h("small", null, h("span.cut", null, f.subscription), h("span", null, numbers(f.first, f.last))))]), 0,
       "No frame was sent. A frame needs a bound socket.");
-    this.put("sockets", state.sockets.slice(-most).map((s) => [`k${s.id}`, h("a.stop", { href: `/timeline?socket=${encodeURIComponent(s.id)}`, data: { key: `k${s.id}` } }, h("b.cut", null, s.id), h("small", null, h("span.cut", null, s.dialect || "silent"), h("span", null, s.bindings.length === 1 ? "1 binding" : `${s.bindings.length} bindings`)))]),
+    this.put("sockets", state.sockets.slice(-most).map((s) => [`k${s.id}`, h("a.item", { href: `/timeline?socket=${encodeURIComponent(s.id)}`, data: { key: `k${s.id}` } }, h("b.cut", null, s.id), h("small", null, h("span.cut", null, s.dialect || "no message yet"), h("span", null, s.bindings.length === 1 ? "1 binding" : `${s.bindings.length} bindings`)))]),
       Math.max(0, state.sockets.length - most), ["No socket is open. ", h("a", { href: "/try" }, "Bind one here"), "."]);
     this.draw();
   }
 
-  put(key, stops, more, otherwise) {
-    fill(this.stations[key].list,
-      stops.map(([id, stop]) => {
-        this.glow(stop, id, "lit");
-        return h("li", null, stop);
+  put(key, items, more, otherwise) {
+    fill(this.stages[key].list,
+      items.map(([id, item]) => {
+        this.glow(item, id, "lit");
+        return h("li", null, item);
       }),
       more > 0 && h("li.hint", null, `and ${count(more)} more`),
-      stops.length === 0 && h("li.empty", null, otherwise));
+      items.length === 0 && h("li.empty", null, otherwise));
   }
 
-  /** glow goes on with an animation where the last drawing left it. */
+  /** glow continues an animation where the last drawing left it. */
   glow(element, key, name) {
     const age = performance.now() - (this.lit.get(key) ?? -Infinity);
     if (age > 4000) return this.lit.delete(key);
@@ -214,11 +214,11 @@ class Street {
     element.style.animationDelay = `${-age}ms`;
   }
 
-  /** draw lays the lines between the stops. */
+  /** draw draws the lines between the items. */
   draw() {
     if (!this.shown) return;
     const area = this.element.getBoundingClientRect();
-    const boxes = new Map([...this.element.querySelectorAll(".stop")].map((e) => [e.dataset.key, e.getBoundingClientRect()]));
+    const boxes = new Map([...this.element.querySelectorAll(".item")].map((e) => [e.dataset.key, e.getBoundingClientRect()]));
     const paths = [];
     const line = (from, to, key) => {
       const a = boxes.get(from);
@@ -242,7 +242,7 @@ class Street {
 }
 
 function drawChart(rates) {
-  // Five seconds make a bar: fewer, wider bars read better than 300 thin ones.
+  // A bar is five seconds: fewer, wider bars are easier to read than 300 thin ones.
   const sum = (series) => {
     const out = [];
     for (let i = 0; i < series.length; i += 5) out.push(series.slice(i, i + 5).reduce((a, b) => a + b, 0));
@@ -255,7 +255,7 @@ function drawChart(rates) {
   const y = (v) => 100 - (v / top) * 96;
   return [
     h("figcaption", null, h("h2", null, "The last five minutes"), h("span.key", null, "frames sent"), h("span.key.events-key", null, "events numbered"),
-      h("span.hint", null, `most in 5 s: ${count(Math.max(...frames, ...events))}`)),
+      h("span.hint", null, `maximum in 5 s: ${count(Math.max(...frames, ...events))}`)),
     svg("svg", { viewBox: `0 0 ${frames.length * w} 100`, preserveAspectRatio: "none", role: "img", "aria-label": `${count(frames.reduce((a, b) => a + b, 0))} frames and ${count(events.reduce((a, b) => a + b, 0))} events in the last five minutes` },
       frames.map((v, i) => v > 0 && svg("rect", { class: "frames", x: i * w + 1.5, y: y(v), width: w - 3, height: 100 - y(v) })),
       svg("path", { class: "events", d: "M" + events.map((v, i) => `${i * w + w / 2} ${y(v)}`).join("L") })),
@@ -289,7 +289,7 @@ function subscriptions(state) {
 function sockets(state) {
   return table("Sockets", [["Id"], ["Dialect"], ["Bound to"], ["Open for"]], state.sockets.slice(-shownRows).map((s) => h("tr", null,
     h("td", null, h("a.mono", { href: `/timeline?socket=${encodeURIComponent(s.id)}` }, s.id)),
-    h("td", null, s.dialect || h("span.quiet", null, "nothing said yet")),
+    h("td", null, s.dialect || h("span.quiet", null, "no message yet")),
     h("td.mono", null, s.bindings.join(", ") || h("span.quiet", null, "nothing")),
     h("td", null, aged(h("span"), (e) => { e.textContent = span(Date.now() - new Date(s.opened)); })))), "No socket is open.");
 }
@@ -302,5 +302,5 @@ function tokens(state) {
       const left = new Date(t.expires) - Date.now();
       const whole = new Date(t.expires) - new Date(t.issued);
       fill(e, h("meter", { min: 0, max: whole, low: whole / 5, value: Math.max(0, left), "aria-label": "Time left" }), left > 0 ? span(left) : "expired");
-    })))), "No token is valid. A client takes one with $get-ws-binding-token.");
+    })))), "There is no valid token. A client gets one with $get-ws-binding-token.");
 }

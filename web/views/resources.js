@@ -1,5 +1,5 @@
-// What the room holds: types, resources of a type, one resource with its
-// versions. Plain and quick.
+// The resources of the room: the types, the resources of a type, one resource with
+// its versions.
 
 import { h, fill, copyButton } from "../kernel/dom.js";
 import { get, curl } from "../kernel/api.js";
@@ -10,8 +10,8 @@ import { count, ago } from "../kernel/format.js";
 
 const page = 50; // resources of a type shown at a time
 
-// Each step is a view of its own. What had the focus has it in the next one too,
-// and raw stays raw.
+// Each step is a view of its own. The next one has the focus on the same link, and
+// shows raw JSON if this one did.
 let came = "";
 let asRaw = false;
 
@@ -27,7 +27,7 @@ function show(root, path, query, newest) {
   const base = address(`/fhir/${release}`);
   const list = { find: query.get("find") ?? "", from: Number(query.get("from")) || 0 };
 
-  /** here is the address of a type, a resource or a version; the list of the type stays as it is. */
+  /** here returns the address of a type, a resource or a version. Within the type, the list keeps its search and page. */
   function here(...parts) {
     const q = new URLSearchParams();
     if (release !== newest) q.set("release", release);
@@ -35,7 +35,7 @@ function show(root, path, query, newest) {
     return `/${["resources", ...parts.map(encodeURIComponent)].join("/")}${q.size ? `?${q}` : ""}`;
   }
 
-  /** link leads to a type, a resource or a version. */
+  /** link returns a link to a type, a resource or a version. */
   const link = (parts, current, ...children) => h("a", { href: here(...parts), "aria-current": current ? "true" : null }, children);
 
   const tabs = h("div.tabs", { role: "group", "aria-label": "FHIR release" });
@@ -74,17 +74,17 @@ function show(root, path, query, newest) {
     counted = key;
     draw(tabs, releases.length > 1 && releases.map((r) => h("a.tab", { href: `/resources?release=${r}`, "aria-current": r === release ? "true" : null }, r)));
     draw(types, h("ul", null, mine.map((t) => h("li", null, link([t.type], t.type === type, h("span.cut", null, t.type), h("span.num.quiet", null, count(t.count)))))),
-      !mine.length && h("p.empty", null, "This release holds nothing yet. ", h("a", { href: "/trigger" }, "Write something"), "."));
+      !mine.length && h("p.empty", null, "This release has no resources yet. ", h("a", { href: "/trigger" }, "Write something"), "."));
   }
 
-  /** go turns to a page of the list. */
+  /** go shows a page of the list. */
   function go(from, find = list.find) {
     Object.assign(list, { from, find });
     visit(here(...path));
     showList();
   }
 
-  // The list of a type, what changed last first, also what was deleted.
+  // The list of a type, the latest change first, including deleted resources.
   let turn = 0;
   async function showList() {
     if (!type) return;
@@ -143,7 +143,7 @@ function show(root, path, query, newest) {
     ];
   }
 
-  /** linkReferences makes links of the references to this base in a tree, also in what opens later. */
+  /** linkReferences turns the references to this base in a tree into links, also in nodes that open later. */
   function linkReferences(tree) {
     const look = () => {
       for (const text of tree.querySelectorAll(".leaf .text:not([data-seen])")) {
@@ -161,7 +161,7 @@ function show(root, path, query, newest) {
     showList();
     showOne();
   }
-  // A burst of writes is one look.
+  // A burst of writes causes one refresh.
   let due = 0;
   let touched = false;
   const ends = [
@@ -189,13 +189,13 @@ function show(root, path, query, newest) {
   };
 }
 
-/** nameOf is what a link or a button is known by when its pane is drawn anew. */
+/** nameOf returns what identifies a link or a button after its pane is drawn again. */
 const nameOf = (element) => element.pathname ?? element.textContent;
 
 const since = (iso) => ago(Date.now() - new Date(iso));
 const time = (iso) => h("time.quiet", { datetime: iso, title: iso }, since(iso));
 
-/** gist is what tells one resource from another of its type. */
+/** gist returns what distinguishes a resource from others of its type. */
 function gist({ title, name, code, status }) {
   const [person] = Array.isArray(name) ? name : [];
   const called = person ? person.text ?? [person.given, person.family].flat().filter(Boolean).join(" ") : name;

@@ -1,5 +1,5 @@
-// Everything that happened, as it happens: requests and frames both ways, and
-// what the server decided between them.
+// Everything as it happens: requests, frames in both directions, and the decisions
+// of the server.
 
 import { h, fill } from "../kernel/dom.js";
 import { get } from "../kernel/api.js";
@@ -10,7 +10,7 @@ import { Rows } from "./timeline/rows.js";
 import { detail, focus } from "./timeline/detail.js";
 
 const most = 20_000; // entries kept by the page
-const surplus = 2_000; // let go at once beyond that
+const surplus = 2_000; // entries removed at once beyond that
 
 // Every entry is of one group.
 const groups = {
@@ -45,18 +45,18 @@ export function mount(root, path, query) {
     socket: query.get("socket") ?? "",
     groups: new Set(asked === null ? Object.keys(groups) : asked.split(",").filter(Boolean).map((kind) => (kind in groups ? kind : groupOf({ kind })))),
   };
-  let entries = []; // all there are, notes of the page among them
-  let life = ""; // of the server: the instance that counts
+  let entries = []; // all entries, and notes of the page
+  let instance = ""; // of the room that the entries come from
   let last = 0; // number of its newest entry here
-  let early = []; // what came on the stream before the first fill
-  let failed = false; // the first fill did
-  let waiting = null; // what comes while paused
+  let early = []; // entries of the stream before the first fill
+  let failed = false; // the first fill failed
+  let waiting = null; // entries that come while paused
   let opened = null; // the item in the panel
-  let dirty = false; // the filter changed, or entries were let go
-  let ended = false; // the view did
-  const seen = { subscription: new Set(), socket: new Set() }; // ids, also of those that are gone
+  let dirty = false; // the filter changed, or entries were removed
+  let ended = false; // the view has ended
+  const seen = { subscription: new Set(), socket: new Set() }; // ids, including those that no longer exist
 
-  // What is shown.
+  // The elements.
   const rows = new Rows(open);
   const panel = h("aside.detail", { "aria-label": "The chosen entry", hidden: true });
   const newer = h("button.small.newer", { type: "button", hidden: true, on: { click: () => { rows.toEnd(); rows.element.focus(); } } });
@@ -104,7 +104,7 @@ export function mount(root, path, query) {
     (!filter.socket || e.socket === filter.socket) &&
     (!filter.text || e.found === filter.text || says(e, filter.text.toLowerCase())));
 
-  /** changed applies a filter, and keeps it in the address. */
+  /** changed applies the filter, and stores it in the address. */
   function changed() {
     const q = new URLSearchParams();
     if (filter.text) q.set("text", filter.text);
@@ -122,7 +122,7 @@ export function mount(root, path, query) {
     search();
   }
 
-  // The list knows no frames and bodies; what says the text in there, the server finds.
+  // The entries of the list have no frames and bodies; the server searches those.
   let searched = 0; // up to this entry
   let searching = 0;
   function search() {
@@ -133,13 +133,13 @@ export function mount(root, path, query) {
       let found;
       try {
         found = text && (await get(`/mock/journal?since=${since}&text=${encodeURIComponent(text)}`));
-      } catch { /* the stream notices a server that is gone */ }
+      } catch { /* the stream reports that the server is gone */ }
       searching = 0;
       if (text !== filter.text || since !== searched) return search();
-      if (found?.instance !== life) return;
+      if (found?.instance !== instance) return;
       searched = found.last;
       const numbers = new Set(found.entries.map((e) => e.seq));
-      for (const e of waiting ? [...entries, ...waiting] : entries) if (e.life === life && numbers.has(e.seq)) e.found = text;
+      for (const e of waiting ? [...entries, ...waiting] : entries) if (e.instance === instance && numbers.has(e.seq)) e.found = text;
       dirty = true;
       draw();
       if (searched < last) search();
@@ -150,8 +150,8 @@ export function mount(root, path, query) {
     visit(`/timeline${opened?.seq ? `/${opened.seq}` : ""}${q.size ? `?${String(q).replaceAll("%2C", ",")}` : ""}`);
   }
 
-  let shown = []; // what of entries is selected
-  let judged = 0; // how many of entries were looked at
+  let shown = []; // the entries that the filter selects
+  let judged = 0; // how many entries were tested
   let drawing = 0;
   const draw = () => { drawing ||= requestAnimationFrame(update); };
   function update() {
@@ -162,11 +162,11 @@ export function mount(root, path, query) {
     rows.show(shown);
   }
 
-  /** trim lets the oldest of too many entries go, also while nothing is drawn. */
+  /** trim removes the oldest of too many entries, even while nothing is drawn. */
   function trim(list) {
     if (list.length <= most) return;
     list.splice(0, list.length - most + surplus);
-    list.unshift({ note: "older entries were let go by this page; the export has what the journal keeps" });
+    list.unshift({ note: "this page has removed older entries; the export has those that the journal keeps" });
     dirty = true;
   }
   rows.painted = () => {
@@ -174,7 +174,7 @@ export function mount(root, path, query) {
     const hidden = all - shown.filter((e) => !e.note).length;
     status.textContent = [`${count(all)} entries`, hidden > 0 && `${count(hidden)} hidden by the filter`, waiting && `${count(waiting.length)} wait while paused`].filter(Boolean).join(", ");
     empty.hidden = shown.length > 0 || early !== null;
-    empty.textContent = hidden ? "Nothing passes the filter." : "Nothing happened since. What does is shown here at once.";
+    empty.textContent = hidden ? "Nothing passes the filter." : "Nothing has happened since. New entries appear here at once.";
     newer.hidden = rows.unseen === 0;
     newer.textContent = `${count(rows.unseen)} newer`;
   };
@@ -183,14 +183,14 @@ export function mount(root, path, query) {
   function add(item) {
     if (ended) return;
     if (item.restart) {
-      if (item.restart === life) return; // the first fill was of this life already
-      life = item.restart;
+      if (item.restart === instance) return; // the first fill was from this instance already
+      instance = item.restart;
       last = searched = 0;
       item = { note: `the ${again}` };
     } else if (item.seq) {
       if (item.seq <= last) return;
       last = item.seq;
-      item.life = life;
+      item.instance = instance;
       for (const name in seen) {
         if (!item[name]) continue;
         seen[name].add(item[name]);
@@ -243,7 +243,7 @@ export function mount(root, path, query) {
   const ends = [
     on("entry", (entry) => (early ? early.push(entry) : add(entry))),
     on("link", (link) => failed && link === "live" && first()),
-    on("gap", (skipped) => early || add({ note: `${count(skipped)} entries went by too fast for this page; the export has those the journal keeps` })),
+    on("gap", (skipped) => early || add({ note: `${count(skipped)} entries came too fast for this page; the export has those that the journal keeps` })),
     on("restart", ({ instance }) => (early ? early.push({ restart: instance }) : add({ restart: instance }))),
     on("state", choices),
   ];
@@ -255,7 +255,7 @@ export function mount(root, path, query) {
   changed();
   first();
 
-  /** first fills the list with what was before the page came. */
+  /** first fills the list with the entries from before the page opened. */
   async function first() {
     failed = false;
     const seq = Number(path[0]);
@@ -264,12 +264,12 @@ export function mount(root, path, query) {
     try {
       fill = await get(`/mock/journal?limit=${most - surplus}`);
     } catch (error) {
-      failed = true; // and is tried again when there is a connection
+      failed = true; // first is called again when there is a connection
       return add({ note: error.message });
     }
     if (ended) return;
-    life = fill.instance;
-    const came = early.slice(early.findLastIndex((item) => item.restart === life) + 1);
+    instance = fill.instance;
+    const came = early.slice(early.findLastIndex((item) => item.restart === instance) + 1);
     early = null;
     [...fill.entries, ...came].forEach(add);
     update();
@@ -299,7 +299,7 @@ export function mount(root, path, query) {
 
 const says = (e, text) => [what(e), e.kind, e.type, e.subscription, e.socket, e.topic, e.resource, e.dialect, e.token, e.text].some((s) => s?.toLowerCase().includes(text));
 
-/** options offers ids, the chosen one also where it is gone. */
+/** options offers ids, and the chosen one even if it no longer exists. */
 function options(select, all, ids, chosen) {
   const list = [...new Set(chosen ? [...ids, chosen] : ids)].sort((a, b) => a.localeCompare(b, "en", { numeric: true }));
   if (select.options.length === list.length + 1 && list.every((id, i) => select.options[i + 1].value === id)) return;

@@ -1,5 +1,4 @@
-// Make something happen: synthetic events, generators, and writes, with what
-// each of them set off.
+// Synthetic events, generators, and writes, each with its effects.
 
 import { h } from "../kernel/dom.js";
 import { fireSection } from "./trigger/fire.js";
@@ -11,7 +10,7 @@ export function mount(root, path, query) {
   root.append(
     h("div.head", null, h("div", null,
       h("h1", null, "Make something happen"),
-      h("p.lede", null, "An event without a write, a ward that runs by itself, or a write of your own, with what it set off."))),
+      h("p.lede", null, "Fire an event without a write, run a generator, or write a resource and see its effects."))),
     ...sections.map((s) => s.element));
   return () => sections.forEach((s) => s.end());
 }

@@ -1,4 +1,4 @@
-// The flow in the steps a newcomer follows, with the protocol beside each.
+// The flow in steps, each with its requests and frames beside it.
 
 import { h } from "../kernel/dom.js";
 import { visit } from "../kernel/room.js";
@@ -10,17 +10,17 @@ export function mount(root, path, query) {
   const existing = query.get("subscription");
   if (existing) {
     about(() => Object.assign(flow.draft, { mode: "existing", existing }));
-    visit("/try"); // a reload keeps what was chosen since
+    visit("/try"); // so that a reload keeps what was chosen later
   }
 
   const form = subscribeStep(run);
   const receive = receiveStep(run);
   const steps = [
-    ["Subscribe", "A Subscription says which topic, which of its events, and how much of each.", form, () => flow.resource && [`${flow.resource.id}, ${flow.resource.status}`, flow.resource.status === "active"]],
-    ["Take a token", "A socket has no log-in: it is bound with a token, taken over HTTP, that expires.", tokenStep(run), () => flow.token && [left() > 0 ? `${clock(left())} left` : "expired", left() > 0]],
-    ["Bind a socket", "This page opens a WebSocket and says the token. A handshake with the number of events so far is the answer.", bindStep(run), () => (flow.bound ? ["bound", true] : flow.ended && ["closed", false])],
-    ["Receive", "Events are numbered without holes. Those that were missed are fetched with $events.", receive, () => flow.count > 0 && [`${flow.count} received, last #${flow.last}`, true]],
-    ["Take the code", "A complete client for this subscription. It renews its token, notices silence, reconnects, and fetches what it missed.", codeStep(), () => null],
+    ["Subscribe", "A Subscription names a topic, filters its events, and sets how much a notification contains.", form, () => flow.resource && [`${flow.resource.id}, ${flow.resource.status}`, flow.resource.status === "active"]],
+    ["Take a token", "A socket has no login. A client binds it with a token, which it gets over HTTP and which expires.", tokenStep(run), () => flow.token && [left() > 0 ? `${clock(left())} left` : "expired", left() > 0]],
+    ["Bind a socket", "This page opens a WebSocket and sends the token. The server responds with a handshake, which has the number of events so far.", bindStep(run), () => (flow.bound ? ["bound", true] : flow.ended && ["closed", false])],
+    ["Receive", "Event numbers have no gaps. Missed events are fetched with $events.", receive, () => flow.count > 0 && [`${flow.count} received, last #${flow.last}`, true]],
+    ["Take the code", "A complete client for this subscription. It renews its token, detects a dead connection, reconnects, and fetches missed events.", codeStep(), () => null],
   ].map(([title, lede, part, result], i) => {
     const error = h("p.error", { role: "alert" });
     const outcome = h("span.result");
@@ -40,11 +40,11 @@ export function mount(root, path, query) {
   const all = button("Do all of it", doAll, { class: "primary" });
   root.append(
     h("div.head", null,
-      h("div", null, h("h1", null, "Subscribe, bind, receive"), h("p.lede", null, "The whole flow of a client, played by this page. Go step by step, or do all of it and fire an event.")),
+      h("div", null, h("h1", null, "Subscribe, bind, receive"), h("p.lede", null, "This page acts as a client. Go step by step, or do all of it and fire an event.")),
       h("div.actions", null, all)),
     said, gone, h("ol.steps", null, steps.map((s) => s.element)));
 
-  /** run does one thing and shows a refusal where it belongs; it tells whether it was done. */
+  /** run performs an action and shows a refusal beside its step. It reports whether the action succeeded. */
   async function run(what) {
     const [at, act] = doing[what];
     const { error } = steps[at];
@@ -88,7 +88,7 @@ export function mount(root, path, query) {
   }
   watch(update);
   update();
-  const tick = setInterval(update, 1000); // times left run down
+  const tick = setInterval(update, 1000); // remaining times change
   return () => {
     watch(() => {});
     form.end();

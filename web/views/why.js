@@ -27,7 +27,7 @@ export function mount(root, path, query) {
   h("button.primary", { type: "submit" }, "Ask"), ids);
   root.append(
     h("div.head", null, h("div", null, h("h1", null, "Why?"),
-      h("p.lede", null, "Why a subscription was notified of a change, or was not: each question the server asked, with its answer. Criteria and filters are asked anew, as they are now; what became of an event is what the journal says."))),
+      h("p.lede", null, "Why a subscription was notified of a change, or was not: each question the server asked, with its answer. Criteria and filters are evaluated again, as they are now. What happened to an event comes from the journal."))),
     form, problem, answer);
 
   let turn = 0;
@@ -36,7 +36,7 @@ export function mount(root, path, query) {
     if (typed) visit(`/why${q.size ? `?${q}` : ""}`);
     const mine = ++turn;
     problem.textContent = "";
-    if (!q.size) return fill(answer, h("p.empty", null, "Name a subscription, a resource, or both. The timeline leads here from every change."));
+    if (!q.size) return fill(answer, h("p.empty", null, "Name a subscription, a resource, or both. Every change in the timeline has a link to this view."));
     try {
       const { changes } = await get(`/mock/explain?${q}`);
       if (mine !== turn) return;
@@ -49,7 +49,7 @@ export function mount(root, path, query) {
   function draw(changes) {
     const opened = new Set([...answer.querySelectorAll("details")].filter((d) => d.open !== d.defaultOpen).map((d) => d.dataset.key));
     fill(answer, changes.slice(0, most).map((c) => article(c)),
-      !changes.length && h("p.empty", null, asked.seq ? "That entry belongs to no change." : "The journal knows of no such change."),
+      !changes.length && h("p.empty", null, asked.seq ? "That entry does not belong to a change." : "The journal has no such change."),
       changes.length > most && h("p.quiet", null, `and ${changes.length - most} older ones`));
     for (const d of answer.querySelectorAll("details")) {
       d.defaultOpen = d.open;

@@ -1,4 +1,4 @@
-// One entry in full: first what it says, then the JSON it says it with.
+// One entry in full: first a summary, then the JSON.
 
 import { h, fill, copyButton } from "../../kernel/dom.js";
 import { get, curl } from "../../kernel/api.js";
@@ -8,11 +8,11 @@ import { jsonTree } from "../../kernel/json.js";
 import { time, bytes, what, numbers } from "../../kernel/format.js";
 import { readStatus } from "../../kernel/notification.js";
 
-/** detail fetches an entry and shows it; walk(step) goes to another of its subscription. */
+/** detail fetches an entry and shows it. walk(step) opens the next or previous entry of its subscription. */
 export async function detail(panel, item, { close, walk }) {
   const title = h("h2", { tabindex: "-1" }, what(item).slice(0, 300));
   const go = (step, name, arrow) => h("button.small", { type: "button", title: name, "aria-label": name, data: { step }, on: { click: () => walk(step) } }, arrow);
-  // What was there stays until there is something else: nothing flickers.
+  // The old content stays until the new one is there, so that nothing flickers.
   const body = panel.querySelector(".detail-body") ?? h("div.detail-body");
   fill(panel,
     h("header", null, title, h("div.actions", null,
@@ -24,7 +24,7 @@ export async function detail(panel, item, { close, walk }) {
   if (item.seq) {
     try {
       entry = { ...item, ...(await get(`/mock/journal/${item.seq}`)) };
-      // After a restart the same number is another entry.
+      // After a restart the same number belongs to another entry.
       if (entry.time !== item.time) throw new Error(`this was before the ${again}; its frames and bodies are gone`);
     } catch (error) {
       entry = item;
@@ -36,20 +36,20 @@ export async function detail(panel, item, { close, walk }) {
   panel.scrollTop = 0;
 }
 
-/** focus moves the keyboard into a detail: to its title, or to a step. */
+/** focus moves the focus into the panel: to its title, or to the button of a step. */
 export const focus = (panel, step) => panel.querySelector(step ? `[data-step="${step}"]` : "h2")?.focus();
 
-/** releaseOf is the FHIR release an entry is of, where it can be known. */
+/** releaseOf returns the FHIR release of an entry, if it is known. */
 const releaseOf = (e) => e.release ?? /^\/fhir\/(R\w+)/.exec(inside(e.http?.path ?? ""))?.[1] ?? current()?.subscriptions.find((s) => s.id === e.subscription)?.release;
 
-/** resource links a reference to what this server holds of it. */
+/** resource returns a link to the resource that a reference names. */
 function resource(reference, fallback) {
   const [, release = fallback, id] = /^(?:.*\/fhir\/(R\w+)\/)?([A-Z]\w*\/[\w.-]+)(?:\/_history\/.*)?$/.exec(reference) ?? [];
   if (!id) return h("span.mono", null, reference);
   return h("a.mono", { href: `/resources/${id}${release && release !== "R5" ? `?release=${release}` : ""}` }, id);
 }
 
-// What belongs to a change, of which can be asked why.
+// The kinds of entry that belong to a change, which the view Why? explains.
 const decided = new Set(["change", "fired", "not-fired", "appended", "not-sent", "sent"]);
 
 function facts(e) {
@@ -64,16 +64,16 @@ function facts(e) {
   row("Token", e.token && h("span.mono", null, e.token));
   row("Events", numbers(e.first, e.last));
   row("Close code", e.code);
-  if (e.http) row("Answered", `${e.http.status} after ${e.http.took < 10 ? e.http.took.toFixed(2) : Math.round(e.http.took)} ms`);
+  if (e.http) row("Response", `${e.http.status} after ${e.http.took < 10 ? e.http.took.toFixed(2) : Math.round(e.http.took)} ms`);
   row("Size", e.size && bytes(e.size));
   if (!e.frame) row("Says", e.text);
   if (decided.has(e.kind) && (e.resource || e.first)) row("Why?", h("a", { href: `/why?${new URLSearchParams({ seq: e.seq, ...(e.subscription && { subscription: e.subscription }) })}` }, "each question that was asked, with its answer"));
-  else if (e.subscription) row("Why?", h("a", { href: `/why?${new URLSearchParams({ subscription: e.subscription })}` }, "what it was notified of, and what not"));
+  else if (e.subscription) row("Why?", h("a", { href: `/why?${new URLSearchParams({ subscription: e.subscription })}` }, "what it was notified of, and what it was not"));
   return h("dl.facts", null, rows);
 }
 
 function content(e) {
-  if (e.dropped) return [h("p.quiet", null, "The frame or the bodies were let go to bound memory.")];
+  if (e.dropped) return [h("p.quiet", null, "The frame or the bodies were dropped to limit memory.")];
   if (e.http) return exchange(e.http);
   if (e.frame) return [payload("Frame", e.frame, releaseOf(e))];
   return [];
@@ -87,15 +87,15 @@ function exchange(http) {
     const issues = refusal.issue ?? refusal.issues ?? (refusal.detail ? [{ diagnostics: refusal.detail }] : []);
     parts.push(h("ul.issues", null, issues.map((i) => h("li", null, h("b.bad", null, i.code ?? "problem"), " ", i.diagnostics ?? i.detail ?? "", i.expression?.length ? h("span.mono.quiet", null, ` ${i.expression.join(", ")}`) : null))));
   }
-  if (http.truncated) parts.push(h("p.quiet", null, "A body was longer than what is kept of it."));
+  if (http.truncated) parts.push(h("p.quiet", null, "A body is cut: it was longer than what the journal keeps."));
   parts.push(headers("Request headers", http.requestHeaders));
   if (http.requestBody) parts.push(payload("Request body", http.requestBody));
-  parts.push(headers("Answer's headers", http.responseHeaders));
-  if (http.responseBody) parts.push(payload("Answer's body", http.responseBody, releaseOf({ http }), refused));
+  parts.push(headers("Response headers", http.responseHeaders));
+  if (http.responseBody) parts.push(payload("Response body", http.responseBody, releaseOf({ http }), refused));
   return parts;
 }
 
-/** repeated are the headers a repetition needs. */
+/** repeated returns the headers that a repetition of the request needs. */
 function repeated(all = {}) {
   return Object.fromEntries(Object.entries(all).filter(([name]) => /^(content-type|accept|prefer|if-)/i.test(name) && all[name] !== "*/*"));
 }
@@ -112,7 +112,7 @@ function parse(text) {
   }
 }
 
-/** payload shows a text that is mostly JSON: what it says, unless that was told, and a tree or raw. */
+/** payload shows a text, which is mostly JSON: a summary unless it was told before, and a tree or the raw text. */
 function payload(title, text, release, told) {
   const value = parse(text);
   const tree = value && jsonTree(value, text.length < 4000 ? 9 : 3);
@@ -129,7 +129,7 @@ function payload(title, text, release, told) {
     h("div.payload", { tabindex: "0", role: "region", "aria-label": title }, tree, raw));
 }
 
-/** pretty indents JSON and leaves every token as it is: a decimal keeps its zeros. */
+/** pretty indents JSON and changes no token: a decimal keeps its zeros. */
 function pretty(text) {
   let depth = 0;
   const line = () => `\n${"  ".repeat(depth)}`;
@@ -143,7 +143,7 @@ function pretty(text) {
   });
 }
 
-/** notification is what a notification bundle says, of any release. */
+/** notification returns the summary of a notification bundle of any release. */
 function notification(bundle, release) {
   if (bundle.resourceType === "OperationOutcome") {
     return h("ul.issues", null, bundle.issue?.map((i) => h("li", null, h("b.bad", null, i.code), " ", i.diagnostics ?? "")));

@@ -1,6 +1,5 @@
-// A list of rows of which only those in sight exist. It is a grid to a screen
-// reader, is walked with the arrow keys, and stays at its end while the reader
-// does.
+// A list of which only the visible rows exist. To a screen reader it is a grid. The
+// arrow keys move in it. While it is scrolled to its end, it follows new rows.
 
 import { h } from "../../kernel/dom.js";
 import { time, bytes, arrow, tone, what } from "../../kernel/format.js";
@@ -18,7 +17,7 @@ const columns = [
 export class Rows {
   constructor(open) {
     this.items = [];
-    this.drawn = new Map(); // the rows there are, by item
+    this.drawn = new Map(); // the existing rows by item
     this.open = open;
     this.active = null; // the item the keyboard is at
     this.follows = true;
@@ -27,7 +26,7 @@ export class Rows {
     this.space = h("div.rows-space", { role: "rowgroup" });
     this.element = h("div.rows", { role: "grid", tabindex: "0", "aria-label": "What happened, oldest first", "aria-rowcount": "1" }, this.head, this.space);
     this.element.addEventListener("scroll", () => {
-      // A list that changes its size scrolls, too, without anybody wanting to.
+      // A change of its size scrolls the list, too, which the user did not do.
       if (this.element.clientHeight === this.tall) {
         this.follows = this.element.scrollTop + this.tall >= this.element.scrollHeight - height;
       }
@@ -49,7 +48,7 @@ export class Rows {
     cancelAnimationFrame(this.frame);
   }
 
-  /** show takes the items there are now; what is in sight stays where it is. */
+  /** show sets the items. The visible rows stay where they are. */
   show(items) {
     let shift = 0;
     if (items !== this.items && !this.follows) {
@@ -66,7 +65,7 @@ export class Rows {
   /** stretch makes room for every row. */
   stretch() { this.space.style.height = `${this.items.length * height}px`; }
 
-  /** sight is which rows are in sight, and how much of them. */
+  /** sight returns which rows are visible, and the top and height of the visible area. */
   sight() {
     const top = this.element.scrollTop;
     const tall = Math.max(0, this.element.clientHeight - this.head.offsetHeight);
@@ -79,12 +78,12 @@ export class Rows {
     this.render();
   }
 
-  /** unseen is how many rows are below what is in sight. */
+  /** unseen is the number of rows below the visible ones. */
   get unseen() {
     return this.follows ? 0 : Math.max(0, this.items.length - this.sight().to);
   }
 
-  /** activate moves the keyboard to a row and brings it into sight. */
+  /** activate makes a row the active one and scrolls it into view. */
   activate(at) {
     if (this.items.length === 0) return;
     at = Math.min(Math.max(at, 0), this.items.length - 1);
@@ -117,7 +116,7 @@ export class Rows {
     event.preventDefault();
   }
 
-  /** render draws at most once a frame of the screen. */
+  /** render draws at most once per animation frame. */
   render() {
     this.frame ||= requestAnimationFrame(() => { this.frame = 0; this.paint(); });
   }
@@ -130,8 +129,8 @@ export class Rows {
     const sight = this.sight();
     const from = Math.max(0, sight.from - spare);
     const to = Math.min(items.length, sight.to + spare);
-    // A row stays the same element while it is in sight: one that is replaced
-    // between press and release is never clicked.
+    // A row stays the same element while it is visible: the browser reports no click
+    // on an element that is replaced between press and release.
     const rows = new Map();
     for (let at = from; at < to; at++) {
       const row = this.drawn.get(items[at]) ?? make(items[at]);

@@ -1,15 +1,15 @@
-// A text area for JSON: numbered lines, Tab indents.
+// A text area for JSON with line numbers, in which Tab indents.
 
 import { h, field } from "../../kernel/dom.js";
 import { problemOf } from "./scan.js";
 
 /**
- * editor is a field for JSON that says what is wrong as one types. typed is
- * called with the text. It has value(text) to fill it and go(line) to show a line.
+ * editor returns a field for JSON that shows syntax errors while the user types. It
+ * calls typed with the text. value(text) fills it, and go(line) shows a line.
  */
 export function editor(label, text, rows, typed) {
   const area = h("textarea", { rows, value: text, spellcheck: "false", wrap: "off", autocomplete: "off" });
-  const box = field(label, area, "Tab indents; Escape and then Tab leaves.");
+  const box = field(label, area, "Tab indents. To leave, press Escape and then Tab.");
   const numbers = h("pre", { "aria-hidden": "true" });
   const frame = h("div.editor");
   area.replaceWith(frame);

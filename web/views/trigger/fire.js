@@ -17,10 +17,10 @@ export function fireSection() {
   const target = select("target");
   const boxes = {
     topic: field("For", target),
-    interaction: field("As if by", select("interaction", { create: "a create", update: "an update", delete: "a delete" })),
+    interaction: field("Interaction", select("interaction", { create: "a create", update: "an update", delete: "a delete" })),
     count: field("How many", input("count", { inputmode: "numeric" })),
     interval: field("Time between", input("interval", { placeholder: "at once" }), "Such as 250ms or 2s."),
-    about: field("About", select("about", { made: "a resource the server makes up", reference: "a reference", focus: "a resource of yours" })),
+    about: field("About", select("about", { made: "a resource that the server makes", reference: "a reference", focus: "a resource that you write" })),
     reference: field("Reference", input("reference", { placeholder: "Encounter/example" }), "Stored or not."),
     focus: editor("Resource", draft.focus, 8, (text) => set("focus", text)),
   };
@@ -40,7 +40,7 @@ export function fireSection() {
     update();
   }
 
-  /** request is the body of the call; a text that is no JSON stays as it is typed. */
+  /** request returns the body of the call. A text that is not JSON stays as it was typed. */
   function request() {
     const { about, interaction, count, interval } = draft;
     const [kind, name] = draft.target.split(/ (.*)/s);
@@ -71,16 +71,16 @@ export function fireSection() {
       const { events, scheduled } = await post("/mock/trigger", request());
       const runs = Map.groupBy(events, (e) => e.subscription);
       fill(said,
-        !runs.size && h("p", null, "It concerned no subscription. ", h("a", { href: "/timeline?show=decisions" }, "Why?")),
+        !runs.size && h("p", null, "No subscription got an event. ", h("a", { href: "/timeline?show=decisions" }, "Why?")),
         h("ul.set-off", null, [...runs].map(([id, run]) => h("li", null, h("a.mono", { href: `/timeline?subscription=${encodeURIComponent(id)}` }, id), ` got event ${numbers(run[0].number, run.at(-1).number)}`))),
-        scheduled > 0 && h("p.hint", null, `${count(scheduled)} more follow in their time.`));
+        scheduled > 0 && h("p.hint", null, `${count(scheduled)} more will follow.`));
     } catch (error) {
       refuse(error.issues?.length ? error.issues : [{ text: error.message, expression: [] }]);
     }
     busy = false;
   }
 
-  /** refuse puts each problem beside the field it is about, and the rest below the request. */
+  /** refuse shows each problem beside its field, and the others below the request. */
   function refuse(issues) {
     const beside = new Map();
     for (const { text, expression: [about = ""] } of issues) {
@@ -100,7 +100,7 @@ export function fireSection() {
     const key = JSON.stringify(options);
     if (key === listed) return;
     listed = key;
-    fill(target, ["Everybody on a topic", "One subscription"].map((label, i) => h("optgroup", { label }, options[i].map((o) => new Option(...o)))));
+    fill(target, ["All subscriptions on a topic", "One subscription"].map((label, i) => h("optgroup", { label }, options[i].map((o) => new Option(...o)))));
     if (options.flat().some(([, value]) => value === draft.target)) target.value = draft.target;
     draft.target = target.value;
     update();

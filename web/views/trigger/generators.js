@@ -12,13 +12,13 @@ const times = 50 / slowest;
 const steps = 60;
 const stepOf = (rate) => Math.round((Math.log(rate / slowest) / Math.log(times)) * steps);
 
-/** rateAt is the rate of a step as the server reads it, in round numbers. */
+/** rateAt returns the rate of a step of the slider, rounded, as the server reads it. */
 function rateAt(step) {
   const rate = slowest * times ** (step / steps);
   return rate >= 1 ? `${Math.round(rate)}/s` : `${Math.round(rate * 60)}/min`;
 }
 
-/** readRate reads a rate as the server writes it, as writes a second. */
+/** readRate parses a rate of the server. It returns writes per second. */
 function readRate(text) {
   const [, n, per, unit] = /^([\d.]+)(\/?)(\w+)$/.exec(text) ?? [];
   const seconds = { ms: 0.001, s: 1, m: 60, min: 60, h: 3600 }[unit];
@@ -28,7 +28,7 @@ function readRate(text) {
 const scenarios = {
   "admission-to-discharge": "patients are admitted, get results and tasks, and are discharged",
   "lab-results": "laboratory results of outpatients arrive",
-  tasks: "work is requested, done, rejected or left",
+  tasks: "tasks are requested, completed, rejected or left open",
 };
 
 export function generatorSection() {
@@ -36,7 +36,7 @@ export function generatorSection() {
   const list = h("ul.generators");
   const rows = new Map();
   const boxes = {
-    name: field("Name", h("input", { autocomplete: "off", spellcheck: "false", placeholder: "ward2", required: true }), "Its resources have ids that begin with it."),
+    name: field("Name", h("input", { autocomplete: "off", spellcheck: "false", placeholder: "ward2", required: true }), "The ids of its resources begin with this name."),
     scenario: field("Scenario", h("select")),
   };
   const name = boxes.name.control;
@@ -62,7 +62,7 @@ export function generatorSection() {
     });
   }
 
-  /** row is one generator; update(state) shows what became of it. */
+  /** row returns the row of a generator. Its update(state) shows the present state. */
   function row(generator) {
     const { name } = generator;
     const at = `/${encodeURIComponent(name)}`;
@@ -72,7 +72,7 @@ export function generatorSection() {
     run.dataset.run = name;
     const rate = h("output");
     const slider = h("input", { type: "range", max: steps, "aria-label": `Rate of ${name}`, on: { input: slid } });
-    // The link stays the same one, so that it keeps the focus.
+    // The link stays the same element, so that it keeps the focus.
     const link = h("a.mono");
     const [many, last, failed] = [h("span"), h("span"), h("span.bad")];
     const li = h("li", { data: { generator: name } },
@@ -85,7 +85,7 @@ export function generatorSection() {
       rate.textContent = text;
       slider.setAttribute("aria-valuetext", text);
     }
-    let sending = 0; // a change that still has to be sent: the slider moves faster than requests
+    let sending = 0; // the timer of a change to send: the slider moves faster than requests
     function slid() {
       const text = rateAt(slider.value);
       show(text);

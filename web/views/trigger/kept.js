@@ -1,13 +1,13 @@
-// What was typed, kept over a reload for as long as the tab is open.
+// Drafts: what the user typed. They survive a reload, until the tab is closed.
 
 import { stored } from "../../kernel/room.js";
 
-/** kept is a draft by name: its members, and keep() to store them. */
+/** kept returns the draft of a name: its members, and keep() to store them. */
 export function kept(name, fresh) {
   let before = {};
   try {
     before = JSON.parse(sessionStorage.getItem(stored(name))) ?? {};
-  } catch { /* nothing usable was kept */ }
+  } catch { /* what is stored is not usable */ }
   const draft = { ...fresh };
   for (const key of Object.keys(fresh)) if (typeof before[key] === "string") draft[key] = before[key];
   Object.defineProperty(draft, "keep", { value: () => sessionStorage.setItem(stored(name), JSON.stringify(draft)) });

@@ -1,10 +1,10 @@
-// What a change would set off, as POST /mock/explain says it.
+// The effects that a change would have, from POST /mock/explain.
 
 import { h } from "../../kernel/dom.js";
 import { verdicts } from "../why/verdict.js";
 
-/** foretold is an explanation in words: who would get what, and why others not. */
-export function foretold(explanation) {
+/** prediction shows which subscriptions would get an event, and why others would not. */
+export function prediction(explanation) {
   const { interaction, topics, criteria = [] } = explanation;
   const getting = [...topics.flatMap((t) => t.subscriptions), ...criteria].filter((d) => d.numbered).length;
   return [

@@ -1,5 +1,5 @@
-// Where things stand in a JSON text. Browsers tell of an error in different words
-// and often without a place.
+// Finds positions in a JSON text. Browsers word syntax errors differently, and often
+// without the position.
 
 const string = /"(?:[^"\\\u0000-\u001f]+|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*"/y;
 const atom = /(?:-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?|true|false|null)(?![\w.+-])/y;
@@ -52,10 +52,10 @@ function scan(text, at) {
   };
   read(space);
   value("");
-  if (i < text.length) fail("nothing more");
+  if (i < text.length) fail("the end of the text");
 }
 
-/** problemOf says what keeps a text from being JSON and where, "" where nothing does. */
+/** problemOf returns the syntax error of a text with its position, "" if the text is JSON. */
 export function problemOf(text) {
   try {
     JSON.parse(text);
@@ -66,10 +66,10 @@ export function problemOf(text) {
   }
 }
 
-/** lineOf is the line an expression such as Encounter.class[0].code is about, or that of what would hold it; 0 where there is none. */
+/** lineOf returns the line of the element that an expression such as Encounter.class[0].code names, or of the nearest parent that is there, or 0. */
 export function lineOf(text, expression = "") {
   const places = new Map();
-  try { scan(text, (path, offset) => places.set(path, offset)); } catch { /* as far as it goes */ }
+  try { scan(text, (path, offset) => places.set(path, offset)); } catch { /* places has the members before the error */ }
   for (let path = expression.replace(/^[^.]*\.?/, ""); path; path = path.replace(/(\[\d*\]|\.?[^.[\]]*)$/, "")) {
     if (places.has(path)) return text.slice(0, places.get(path)).split("\n").length;
   }

@@ -1,4 +1,4 @@
-// A write of one's own: an editor, the request it stands for, and what it set off.
+// The section that writes a resource: an editor, its request, and the effects.
 
 import { h, fill, field, copyButton } from "../../kernel/dom.js";
 import { get, request, curl } from "../../kernel/api.js";
@@ -6,7 +6,7 @@ import { on } from "../../kernel/stream.js";
 import { address } from "../../kernel/room.js";
 import { editor } from "./editor.js";
 import { effect } from "./effect.js";
-import { foretold } from "./foretold.js";
+import { prediction } from "./prediction.js";
 import { kept } from "./kept.js";
 import { lineOf, problemOf } from "./scan.js";
 
@@ -34,7 +34,7 @@ export function writeSection(query) {
     h("form.do", { on: { submit: (event) => { event.preventDefault(); send(draft.id ? "PUT" : "POST"); } } },
       h("h2", null, "Write a resource"),
       h("div.three", null, field("Type", type), field("Id", id), releases), types, ids,
-      box, h("div.actions", null, save, remove, button("What would it do?", imagine), button("Another example", () => load(true)), note)),
+      box, h("div.actions", null, save, remove, button("What would it do?", predict), button("Another example", () => load(true)), note)),
     h("div.wire", null, h("div", { role: "alert" }, issues), setOff, line, h("div.code", null, command, copyButton("Copy", () => command.textContent)), h("div.actions", null, deletion)));
 
   const path = () => address(`/fhir/${[draft.release, draft.type, draft.id].filter(Boolean).map(encodeURIComponent).join("/")}`);
@@ -60,16 +60,16 @@ export function writeSection(query) {
     asking = setTimeout(async () => fill(ids, (await find(id.value.trim()).catch(() => [])).map((r) => new Option(r.id))), 150);
   }
 
-  /** fillIn puts a text in the editor. What was typed there and not saved can be had back. */
+  /** fillIn puts a text in the editor. The user can get an unsaved text back. */
   function fillIn(text, loaded = text) {
     const typed = draft.text !== draft.loaded && draft.text;
-    fill(note, typed && typed !== text && ["What you typed made way. ", button("Put it back", () => fillIn(typed, ""), true)]);
+    fill(note, typed && typed !== text && ["Your text was replaced. ", button("Put it back", () => fillIn(typed, ""), true)]);
     box.value(text);
     draft.loaded = loaded;
     set("text", text);
   }
 
-  /** load fills the editor: with the resource of that id, else with one like those there are. */
+  /** load fills the editor with the resource of that id, or with an example made from an existing one. */
   let turn = 0;
   async function load(another) {
     const mine = ++turn;
@@ -114,8 +114,8 @@ export function writeSection(query) {
     busy = false;
   }
 
-  /** imagine asks what a save would set off, without saving. */
-  async function imagine() {
+  /** predict shows the effects that a save would have, without saving. */
+  async function predict() {
     const { text } = draft;
     const problem = problemOf(text);
     fill(issues);
@@ -125,13 +125,13 @@ export function writeSection(query) {
     try {
       const previous = draft.id && await get(path()).catch((error) => { if (![404, 410].includes(error.status)) throw error; });
       const { body } = await request("POST", "/mock/explain", { release: draft.release, ...(previous && { previous }), current: JSON.parse(text) });
-      fill(setOff, h("h3", null, "What it would set off"), foretold(body));
+      fill(setOff, h("h3", null, "What it would cause"), prediction(body));
     } catch (error) {
       refuse(error);
     }
   }
 
-  /** refuse lists what the server refused, with the line of each where it can be found. */
+  /** refuse lists the issues of a refusal, each with its line if that can be found. */
   function refuse(error) {
     const list = error.issues ?? [];
     fill(issues, list.map(({ code, text, expression }) => {
@@ -141,7 +141,7 @@ export function writeSection(query) {
     box.refuse(!list.length ? error.message : list.length === 1 ? "The server refused it." : `The server refused it for ${list.length} reasons.`);
   }
 
-  /** start fills the editor at first: with what was typed before, what the address asks for, or an example. */
+  /** start fills the editor when the view opens: with the stored draft, the resource that the address names, or an example. */
   function start(offered) {
     fill(release, offered.map((r) => new Option(r)));
     releases.hidden = offered.length < 2;

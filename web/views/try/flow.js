@@ -1,6 +1,6 @@
-// The flow of a client as Try it plays it: what was typed, the subscription, its
-// token, the socket and what came over it. It outlives the view, so a socket
-// stays bound while somebody looks at Live, and what was typed outlives a reload.
+// The state of the view Try it, which acts as a client: the form, the subscription,
+// its token, the socket, and what came over the socket. It outlives the view, so a
+// socket stays bound while the user is in another view. The form survives a reload.
 
 import { request, get } from "../../kernel/api.js";
 import { on, current } from "../../kernel/stream.js";
@@ -9,13 +9,13 @@ import { readStatus } from "../../kernel/notification.js";
 import { written } from "./resource.js";
 
 const most = 200; // rows kept of each kind
-const patience = 5000; // ms until a bind counts as not answered
-const away = 5000; // ms a dropped socket stays away
+const patience = 5000; // ms to wait for the response to a bind
+const away = 5000; // ms until a dropped socket connects again
 
-/** What the page knows. Views write only draft, and call changed(). */
+/** The state. Views write only draft, and then call changed(). */
 export const flow = {
   draft: { mode: "new", release: "", topic: "", filters: {}, content: "id-only", heartbeatPeriod: "30", timeout: "", end: "", maxCount: "", id: "", existing: "", dialect: "ig", code: "client.mjs" },
-  created: "", // id of the subscription that was made here
+  created: "", // id of the subscription that this view created
   resource: null, // the subscription as the server has it
   token: null, // {secret, issued, expires, url, body}
   last: null, // number of the last event; null before the first handshake
@@ -24,11 +24,11 @@ export const flow = {
   opened: 0,
   bound: false,
   ended: "", // why the last socket closed
-  back: 0, // when a dropped socket comes back
-  talk: [], // what was said on the socket but events, newest first: {at, tone, kind, text, body}
+  back: 0, // when a dropped socket connects again
+  talk: [], // messages on the socket other than events, newest first: {at, tone, kind, text, body}
   frames: [], // notifications, newest first: {…, events, total, status, size}
-  busy: false, // all of it is being done
-  gone: "", // what a restart or somebody else took away
+  busy: false, // "Do all of it" is running
+  gone: "", // says what is gone after a restart, a reset or a deletion
   instance: "",
 };
 const kept = ["draft", "created", "token", "last", "instance"];
@@ -39,7 +39,7 @@ addEventListener("pagehide", save);
 
 let frame;
 let listener = () => {};
-/** changed saves, and draws at most once a frame of the screen. */
+/** changed saves the state, and draws at most once per animation frame. */
 export function changed() {
   frame ||= requestAnimationFrame(() => {
     frame = 0;
@@ -49,25 +49,25 @@ export function changed() {
 }
 export function watch(f) { listener = f; }
 
-/** subject is the id of the subscription the flow is about, "" before there is one. */
+/** subject returns the id of the subscription of the flow, "" before there is one. */
 export const subject = () => (flow.draft.mode === "new" ? flow.created : flow.draft.existing);
-/** releases are those the server offers, the newest first. */
+/** releases returns the releases that the server offers, newest first. */
 export const releases = () => Object.keys(current()?.fhir ?? {}).sort().reverse();
-/** release is that of the subscription the flow is about. */
+/** release returns the release of the subscription of the flow. */
 export const release = () => (flow.draft.mode === "existing" && current()?.subscriptions.find((s) => s.id === flow.draft.existing)?.release)
   || (releases().includes(flow.draft.release) ? flow.draft.release : releases()[0] ?? "R5");
 export const base = () => address(`/fhir/${release()}`);
 export const path = (rest = "") => `${base()}/Subscription/${encodeURIComponent(subject() || "ID")}${rest}`;
 
-let seen = ""; // id of a subscription the state has shown, so that its absence means its end
+let seen = ""; // id of the subscription if the previous state had it: a state without it means that it is gone
 on("state", (state) => {
   const id = subject();
   const there = state.subscriptions.find((s) => s.id === id);
   const restarted = flow.instance && flow.instance !== state.instance;
   flow.instance = state.instance;
   if (id && (restarted || (!there && seen === id))) {
-    flow.gone = there ? `The ${again}: the token is gone, and Subscription/${id} counts anew.`
-      : `${restarted ? `The ${again}` : "Deleted, or the room was reset"}: Subscription/${id} and its token are gone. What you typed is still here.`;
+    flow.gone = there ? `The ${again}: the token is gone, and Subscription/${id} counts from zero again.`
+      : `${restarted ? `The ${again}` : "The subscription was deleted, or the room was reset"}: Subscription/${id} and its token are gone. What you typed is still here.`;
     flow.token = flow.last = null;
     flow.count = 0;
     if (!there) flow.created = flow.resource = "";
@@ -80,12 +80,12 @@ on("state", (state) => {
 async function read(id) {
   try {
     flow.resource = await get(path());
-  } catch { /* the state will say that it is gone */ }
+  } catch { /* the next state shows that it is gone */ }
   if (id !== subject()) flow.resource = null;
   changed();
 }
 
-/** about makes another subscription the subject: token and numbers are of one. */
+/** about lets change choose another subscription. Token and event numbers belong to one subscription. */
 export function about(change) {
   const before = subject();
   change();
@@ -99,18 +99,18 @@ export function about(change) {
   changed();
 }
 
-/** draftRequest is the write the form stands for: [method, path, resource]. */
+/** draftRequest returns the write that the form describes: [method, path, resource]. */
 export function draftRequest() {
   const id = flow.draft.id.trim() || flow.created;
   return [id ? "PUT" : "POST", `${base()}/Subscription${id && `/${encodeURIComponent(id)}`}`, written(release(), id, flow.draft)];
 }
 
-/** subscribe creates the subscription, or updates the one made before. */
+/** subscribe creates the subscription, or updates the one it created before. */
 export async function subscribe() {
   const { body } = await request(...draftRequest());
   about(() => { flow.created = body.id; });
   flow.resource = body;
-  flow.gone = seen = ""; // the next state may be of before
+  flow.gone = seen = ""; // the next state may be older than the write
 }
 
 export async function takeToken() {
@@ -120,14 +120,14 @@ export async function takeToken() {
   flow.gone = "";
 }
 
-/** left is how long the token is good for, in ms. */
+/** left returns how long the token is still valid, in ms. */
 export const left = () => (flow.token ? flow.token.expires - Date.now() : 0);
 
-/** How each dialect says a verb, with a token or without. */
+/** How each dialect writes a command, with or without a token. */
 export const dialects = {
-  ig: ["Text, as the guide has it", (verb, token) => (token ? `${verb} ${token}` : verb)],
+  ig: ["Text, as in the guide", (verb, token) => (token ? `${verb} ${token}` : verb)],
   "ig-colon": ["Text with a colon", (verb, token) => (token ? `${verb}: ${token}` : verb)],
-  medplum: ["JSON, as Medplum has it", (type, token) => JSON.stringify({ type, payload: token && { token } })],
+  medplum: ["JSON, as in Medplum", (type, token) => JSON.stringify({ type, payload: token && { token } })],
 };
 
 function note(row) {
@@ -145,16 +145,16 @@ function send(verb, token) {
   note({ kind: "sent", text, tone: "in" });
 }
 
-let answered = () => {}; // ends the wait for what the server says to a bind
-/** bind opens a socket where there is none, and binds it with the token. */
+let responded = () => {}; // ends the wait for the response to a bind
+/** bind binds the socket with the token. It opens a socket if there is none. */
 export async function bind() {
   if (left() <= 0) await takeToken();
   if (!flow.socket) await open();
   flow.socket.held.push(flow.token.secret);
-  const answer = new Promise((done) => { answered = done; setTimeout(done, patience); });
+  const response = new Promise((done) => { responded = done; setTimeout(done, patience); });
   send("bind-with-token", flow.token.secret);
-  await answer;
-  if (!flow.bound) throw new Error("The socket was not bound. What the server said is on the socket.");
+  await response;
+  if (!flow.bound) throw new Error("The socket was not bound. The messages on the socket have the response of the server.");
 }
 
 async function open() {
@@ -162,7 +162,7 @@ async function open() {
   Object.assign(flow, { socket, back: 0, ended: "", opened: Date.now() });
   socket.held = []; // tokens it was bound with
   say(`opening ${flow.token.url}`);
-  let work = Promise.resolve(); // one frame after the other, also where one has to ask for $events
+  let work = Promise.resolve(); // frames are handled in order, even if one waits for $events
   socket.onmessage = ({ data }) => { work = work.then(() => receive(data)); };
   await new Promise((opened, fail) => {
     socket.onopen = opened;
@@ -179,7 +179,7 @@ export async function renew() {
   await bind();
 }
 
-/** unbind takes back every token the socket was bound with. */
+/** unbind unbinds every token that the socket was bound with. */
 export function unbind() {
   for (const secret of flow.socket.held.splice(0)) send("unbind-with-token", secret);
   flow.bound = false;
@@ -187,36 +187,36 @@ export function unbind() {
 
 export const ping = () => send("ping");
 
-// What to do about a close code, where the reason does not say.
+// What to do after a close code, if the reason does not say.
 const advice = { 1001: "connect again later", 1006: "the connection broke", 1008: "take a new token" };
 
 function closed(code, reason) {
   Object.assign(flow, { socket: null, bound: false, ended: [code, reason && `“${reason}”`, advice[code] && `(${advice[code]})`].filter(Boolean).join(" ") });
   say(`closed with ${flow.ended}`, advice[code] ? "bad" : "quiet");
-  answered();
+  responded();
 }
 
-/** leave closes the socket, and is done with it at once. */
+/** leave closes the socket. It does not wait for the close frame of the server. */
 export function leave(reason = "closed by this page", code = 1000) {
   flow.back = 0;
   flow.socket?.close(code, reason);
   if (flow.socket) closed(code, reason);
 }
 
-/** drop closes the socket and comes back a little later. */
+/** drop closes the socket and connects again a little later. */
 export function drop() {
   leave("dropped by this page", 4000);
   const back = flow.back = Date.now() + away;
   setTimeout(() => flow.back === back && bind().catch((error) => say(error.message, "bad")), away);
 }
 
-/** parse reads a frame; what is no notification is of kind "outcome" or "came". */
+/** parse reads a frame. If it is not a notification, its kind is "outcome" or "received". */
 function parse(text) {
   let body;
-  try { body = JSON.parse(text); } catch { /* a pong is no JSON */ }
+  try { body = JSON.parse(text); } catch { /* a pong is not JSON */ }
   const status = readStatus(body?.entry?.[0]?.resource);
   if (body?.resourceType === "OperationOutcome") return { kind: "outcome", tone: "bad", body, text: body.issue.map((i) => i.diagnostics ?? i.code).join("; ") };
-  if (!status) return { kind: "came", tone: "out", body, text };
+  if (!status) return { kind: "received", tone: "out", body, text };
   const events = status.events.map((e) => ({ number: Number(e.number), focus: e.focus?.split("/").slice(-2).join("/") ?? "" }));
   return { kind: status.type, tone: status.type === "heartbeat" ? "quiet" : "out", body, events, size: new Blob([text]).size, total: Number(status.total), status: status.status };
 }
@@ -238,11 +238,11 @@ async function receive(text) {
   if (got.kind === "handshake") {
     flow.bound = true;
     flow.last ??= got.total;
-    if (got.total < flow.last) flow.last = 0; // the server counts anew
+    if (got.total < flow.last) flow.last = 0; // the server counts from zero again
   }
   if (got.status === "off") flow.bound = false;
-  if (got.kind === "handshake" || got.kind === "outcome") answered();
-  // Numbers have no holes: what lies between the last one and this was missed.
+  if (got.kind === "handshake" || got.kind === "outcome") responded();
+  // Numbers have no gaps: the events between the last one and this one were missed.
   if (got.events?.length) await recover(got.events[0].number - 1);
   keep(got);
   await recover(got.total ?? 0);
@@ -256,6 +256,6 @@ async function recover(to) {
     if (flow.last < to) say(`the server no longer has the events up to #${to}`, "bad");
     flow.last = Math.max(flow.last, to);
   } catch (error) {
-    say(`events #${from} to #${to} were missed, and $events said: ${error.message}`, "bad");
+    say(`events #${from} to #${to} were missed, and $events failed: ${error.message}`, "bad");
   }
 }

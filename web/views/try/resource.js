@@ -1,15 +1,15 @@
-// The Subscription the form stands for, as each release writes it: R5 in elements,
-// R4B and R4 by the Subscriptions Backport guide, in extensions.
+// The Subscription that the form describes, in each release: R5 has elements, R4B and
+// R4 have extensions of the Subscriptions Backport guide.
 
 const backport = "http://hl7.org/fhir/uv/subscriptions-backport/StructureDefinition/backport-";
 
-// What is no number goes as it is, so that it is the server who says so.
+// A text that is not a number is sent as it is: the server refuses it.
 const whole = (text) => (/^\d+$/.test(text) ? Number(text) : text || undefined);
 
-// In the order they are written, which is how a refusal names them.
+// In the order in which they are written: a refusal names them by index.
 const onChannel = [["heartbeatPeriod", "heartbeat-period", "valueUnsignedInt"], ["timeout", "timeout", "valueUnsignedInt"], ["maxCount", "max-count", "valuePositiveInt"]];
 
-/** written is the resource of a draft in a release. */
+/** written returns the resource of a draft in a release. */
 export function written(release, id, draft) {
   const filters = draft.filters[draft.topic] ?? [];
   const head = { resourceType: "Subscription", ...(id && { id }) };
@@ -46,20 +46,20 @@ export function written(release, id, draft) {
   };
 }
 
-/** topicIn is the canonical a stored Subscription names. */
+/** topicIn returns the canonical of the topic of a stored Subscription. */
 export const topicIn = (resource) => resource?.topic ?? resource?.criteria;
 
-/** heartbeatIn is the seconds between its heartbeats, 0 for none. */
+/** heartbeatIn returns the seconds between its heartbeats, 0 for none. */
 export const heartbeatIn = (resource) => resource?.heartbeatPeriod ?? resource?.channel?.extension?.find((e) => e.url === `${backport}heartbeat-period`)?.valueUnsignedInt ?? 0;
 
-/** filtersIn are its filters that ask for plain equality, [name, value] each. */
+/** filtersIn returns its filters without modifier and comparator, each as [name, value]. */
 export function filtersIn(resource) {
   const plain = (resource?.filterBy ?? []).filter((f) => !f.modifier && !f.comparator).map((f) => [f.filterParameter, f.value]);
   const criteria = (resource?._criteria?.extension ?? []).map((e) => /^(?:\w+\?)?([\w.-]+)=(.*)$/.exec(e.valueString ?? "")).filter(Boolean);
   return [...plain, ...criteria.map(([, name, value]) => [name, value])];
 }
 
-/** fieldOf is the field of the form an element belongs to: {name, index, member}. */
+/** fieldOf returns the field of the form for an element: {name, index, member}. */
 export function fieldOf(expression = "", draft) {
   const [, name, index, member] = /^Subscription\.(\w+)(?:\[(\d+)\])?\.?(\w+)?/.exec(expression) ?? [];
   const filter = /^Subscription\.criteria\.extension\[(\d+)\]/.exec(expression);

@@ -1,15 +1,15 @@
-// Steps 2 to 5: the token, the socket, what comes over it, and code that does it.
+// Steps 2 to 5: the token, the socket, the notifications, and the code of a client.
 
 import { h, fill, copyButton } from "../../kernel/dom.js";
 import { request, curl } from "../../kernel/api.js";
 import { jsonTree } from "../../kernel/json.js";
 import { time, span, numbers, bytes, count } from "../../kernel/format.js";
 import { flow, base, path, release, subject, left, dialects, changed } from "./flow.js";
-import { topicOf, answer, button, choices, toggles } from "./subscribe.js";
+import { topicOf, response, button, choices, toggles } from "./subscribe.js";
 import { example } from "./write.js";
 import { topicIn, heartbeatIn } from "./resource.js";
 
-/** clock is a time left to the second: 29:59. */
+/** clock formats the time left, in minutes and seconds: 29:59. */
 export function clock(ms) {
   const s = Math.max(0, Math.ceil(ms / 1000));
   return `${Math.floor(s / 60)}:${String(s % 60).padStart(2, "0")}`;
@@ -30,7 +30,7 @@ export function tokenStep(run) {
   const has = h("div.token", null, secret, h("p.hint", null, meter, rest));
   const line = h("h3");
   const command = code();
-  const got = answer("200 OK", 3);
+  const got = response("200 OK", 3);
   function update() {
     const { token } = flow;
     const address = path("/$get-ws-binding-token");
@@ -44,20 +44,20 @@ export function tokenStep(run) {
     meter.max = token.expires - token.issued;
     meter.low = meter.max / 5;
     meter.value = Math.max(0, left());
-    rest.textContent = left() > 0 ? `good for ${clock(left())}` : "expired: take another";
+    rest.textContent = left() > 0 ? `valid for ${clock(left())}` : "expired: take another";
   }
   return { left: [h("div.actions", null, take), has], right: [line, command, got], update };
 }
 
 export function bindStep(run) {
   const open = button("", () => run(flow.bound ? "renew" : "bind"));
-  // Most of these vanish when they are pressed; the focus must not.
+  // Most of these buttons disappear when they are pressed; the focus must not.
   const other = (name, what) => button(name, () => { open.focus(); run(what); });
   const ping = button("Ping", () => run("ping"));
   const unbind = other("Unbind", "unbind");
   const ends = [other("Drop for 5 s", "drop"), other("Close", "leave")];
   const state = h("p.state");
-  const talk = h("ol.frames", { "aria-label": "What was said on the socket, the newest first", data: { empty: "Nothing was said yet." } });
+  const talk = h("ol.frames", { "aria-label": "Messages on the socket, newest first", data: { empty: "There are no messages yet." } });
   function update() {
     const { socket, bound, back, ended } = flow;
     const isOpen = socket?.readyState === WebSocket.OPEN;
@@ -68,12 +68,12 @@ export function bindStep(run) {
     state.dataset.state = bound ? "active" : ended ? "error" : "";
     state.textContent = bound ? `Bound to ${subject()}, open for ${span(Date.now() - flow.opened)}.`
       : socket ? (isOpen ? "Open, not bound." : "Opening.")
-        : back ? `Dropped, back in ${clock(back - Date.now())}. What happens until then is missed.`
+        : back ? `Dropped, back in ${clock(back - Date.now())}. Events until then are missed.`
           : ended ? `Closed with ${ended}.` : "No socket is open.";
     draw(talk, flow.talk);
   }
   const says = Object.entries(dialects).map(([key, [name, say]]) => [key, [name, h("code", null, say("bind-with-token", "TOKEN"))]]);
-  return { left: [choices("Say it as", "dialect", Object.fromEntries(says)), h("div.actions", null, open, ping, unbind, ends), state], right: [h("h3", null, "On the socket"), talk], update };
+  return { left: [choices("Dialect", "dialect", Object.fromEntries(says)), h("div.actions", null, open, ping, unbind, ends), state], right: [h("h3", null, "On the socket"), talk], update };
 }
 
 export function receiveStep(run) {
@@ -85,18 +85,18 @@ export function receiveStep(run) {
   const written = h("p.hint", { role: "status" });
   const act = (main, req, ...below) => h("div", null, h("div.actions", null, main, copyButton("Copy as curl", () => curl(...req()))), below);
   const write = act(button("Do it with a write", () => run("write")), writing, what, written);
-  const list = h("ol.frames", { "aria-label": "Notifications, the newest first", data: { empty: "Nothing came yet. Bind a socket, then fire an event." } });
+  const list = h("ol.frames", { "aria-label": "Notifications, newest first", data: { empty: "There are no notifications yet. Bind a socket, then fire an event." } });
   function update() {
     const resource = made();
     fire.disabled = !subject() || flow.busy;
     fire.className = flow.bound ? "primary" : "";
     write.hidden = !resource;
-    if (resource) what.textContent = `Creates a resource the topic waits for: ${[resource.resourceType, resource.status].filter(Boolean).join(", ")}.`;
+    if (resource) what.textContent = `Creates a resource that fires the topic: ${[resource.resourceType, resource.status].filter(Boolean).join(", ")}.`;
     draw(list, flow.frames);
   }
   return {
-    left: [act(fire, firing, h("p.hint", null, "A notification about a resource that is made up. Nothing is stored.")), write],
-    right: [h("h3", null, "Notifications, the newest first"), list],
+    left: [act(fire, firing, h("p.hint", null, "A notification about a sample resource. Nothing is stored.")), write],
+    right: [h("h3", null, "Notifications, newest first"), list],
     update, button: fire,
     fire: () => request(...firing()),
     async write() {
@@ -107,7 +107,7 @@ export function receiveStep(run) {
   };
 }
 
-/** draw puts new rows on top and drops old ones; what was opened stays open. */
+/** draw adds new rows at the top and removes old ones. Open rows stay open. */
 function draw(list, rows) {
   const at = rows.indexOf(list.newest);
   list.prepend(...rows.slice(0, at < 0 ? rows.length : at).map(line));

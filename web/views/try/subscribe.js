@@ -1,4 +1,4 @@
-// Step 1: the form that stands for a Subscription, with what it stands for beside it.
+// Step 1: the form for a Subscription, with the resource beside it.
 
 import { h, fill, field, copyButton } from "../../kernel/dom.js";
 import { get, curl } from "../../kernel/api.js";
@@ -9,16 +9,16 @@ import { flow, releases, release, path, about, changed, draftRequest } from "./f
 import { fieldOf } from "./resource.js";
 
 const contents = {
-  empty: ["empty", "Only the number: something happened. What it was, the client asks."],
-  "id-only": ["id-only", "The number and a reference. The client reads the resource under its own rights."],
-  "full-resource": ["full-resource", "The resource itself, and those the topic sends along."],
+  empty: ["empty", "Only the event number. The client asks the server what happened."],
+  "id-only": ["id-only", "The number and a reference. The client reads the resource with its own permissions."],
+  "full-resource": ["full-resource", "The resource, and those that the topic includes."],
 };
 const inputs = {
-  heartbeatPeriod: "Seconds of silence until a heartbeat; 0 for none.",
+  heartbeatPeriod: "Seconds without a notification until a heartbeat; 0 for none.",
   timeout: "Seconds to deliver one notification.",
   end: "When it ends, such as 2030-01-01T00:00:00Z.",
-  maxCount: "Most events in one notification.",
-  id: "With an id this is a PUT; without, the server chooses one.",
+  maxCount: "Maximum number of events in a notification.",
+  id: "With an id, this is a PUT. Without one, the server chooses the id.",
 };
 const hints = { patient: "Patient/example", subject: "Patient/example", owner: "Practitioner/example-nurse" };
 
@@ -27,7 +27,7 @@ export const topicOf = (canonical) => topics.find((t) => t.url === canonical?.sp
 
 export const button = (name, click, props) => h("button", { type: "button", on: { click }, ...props }, name);
 
-/** choices is a group of radio buttons, {value: [title, explanation]}. */
+/** choices returns a group of radio buttons for {value: [title, explanation]}. */
 export function choices(legend, name, options) {
   const error = h("p.error", { hidden: true });
   const box = h("fieldset.choices", null, h("legend", null, legend), Object.entries(options).map(([value, [title, meaning]]) => h("label", null,
@@ -37,15 +37,15 @@ export function choices(legend, name, options) {
   return box;
 }
 
-/** toggles is a row of buttons, {key: [name]}, of which one is pressed; update() presses it. */
+/** toggles returns a row of buttons for {key: [name]}. update() marks the current one as pressed. */
 export function toggles(label, options, current, choose) {
   const box = h("div.tabs", { role: "group", "aria-label": label }, Object.entries(options).map(([key, [name]]) => button(name, () => choose(key), { class: "small", data: { key } })));
   box.update = () => { for (const b of box.children) b.setAttribute("aria-pressed", b.dataset.key === current()); };
   return box;
 }
 
-/** answer shows what the server answered, drawn anew when it is another. */
-export function answer(title, open) {
+/** response shows the body of a response. It draws again only for another body. */
+export function response(title, open) {
   const box = h("div");
   let shown;
   box.show = (body) => {
@@ -81,7 +81,7 @@ export function subscribeStep(run) {
     const offered = offers();
     rows = mine().map((f, i) => row(f, i, offered));
     fill(filters, h("legend", null, "Only events where"), rows,
-      rows.length === 0 && h("p.hint", null, offered.length ? `No filter: every event comes. The topic offers ${offered.map(label).join(", ")}.` : "The topic offers no filter: every event comes."),
+      rows.length === 0 && h("p.hint", null, offered.length ? `No filter: all events are sent. The topic offers ${offered.map(label).join(", ")}.` : "The topic has no filters: all events are sent."),
       offered.length > 0 && button("Add a filter", () => {
         mine().push({ ...offered[0], value: "" });
         draw();
@@ -107,8 +107,8 @@ export function subscribeStep(run) {
     };
     return box;
   }
-  // A topic is described where its release has such a resource; the state says on
-  // which releases it is offered.
+  // Topics are described by SubscriptionTopic resources, which R4 does not have. The
+  // state says on which releases a topic is offered.
   async function load() {
     try {
       const described = releases().filter((r) => r !== "R4").map((r) => get(`/fhir/${r}/SubscriptionTopic?_count=500`));
@@ -124,16 +124,16 @@ export function subscribeStep(run) {
   }
 
   const versions = h("div.tabs", { role: "group", "aria-label": "FHIR release" });
-  const mode = toggles("Which subscription", { new: ["A new one"], existing: ["One there is"] }, () => draft.mode, (key) => about(() => { draft.mode = key; }));
+  const mode = toggles("Which subscription", { new: ["A new one"], existing: ["An existing one"] }, () => draft.mode, (key) => about(() => { draft.mode = key; }));
   const create = h("button", { type: "submit" });
-  const another = button("Begin another", () => { create.focus(); about(() => { flow.created = ""; }); });
+  const another = button("Start another", () => { create.focus(); about(() => { flow.created = ""; }); });
   const form = h("form", { novalidate: true, on: { submit: (event) => { event.preventDefault(); run("subscribe"); } } }, boxes.topic, filters, boxes.content, more, h("div.actions", null, create, another));
 
   let as = "json";
   let lines;
   const shown = h("pre", { tabindex: "0" });
   const line = h("h3");
-  const stored = answer("Stored as", 1);
+  const stored = response("Stored as", 1);
   const views = toggles("Show as", { json: ["JSON"], curl: ["curl"] }, () => as, (key) => { as = key; lines = null; changed(); });
 
   function update() {
@@ -151,13 +151,13 @@ export function subscribeStep(run) {
     stored.show(making && flow.resource);
     const now = as === "curl" ? curl(method, address, making && resource) : resource ? JSON.stringify(resource, null, 2) : "Nothing is chosen yet.";
     if (now === shown.textContent) return;
-    // What a keystroke changed lights up.
+    // Highlight the lines that a keystroke changed.
     const before = lines && new Set(lines);
     lines = now.split("\n");
     fill(shown, lines.map((l, i) => [i ? "\n" : "", before && !before.has(l) ? h("mark", null, l) : l]));
   }
 
-  /** refuse shows each problem beside its field, and answers those that fit none. */
+  /** refuse shows each problem beside its field. It returns the texts of the others. */
   function refuse(issues = []) {
     const said = new Map();
     for (const box of [...Object.values(boxes), ...rows]) box.refuse();
@@ -181,7 +181,7 @@ export function subscribeStep(run) {
         versions.dataset.of = all.join();
         fill(versions, all.map((r) => button(r, () => about(() => {
           Object.assign(draft, { release: r });
-          flow.created = ""; // it is one of the other release
+          flow.created = ""; // it belongs to the other release
           load();
         }), { class: "small", data: { key: r } })));
         changed();

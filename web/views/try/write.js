@@ -1,12 +1,12 @@
-// A write that fires a topic: the resource its trigger waits for, such that the
-// filters of the subscription let it pass.
+// A write that fires a topic: a resource that matches the trigger of the topic and
+// passes the filters of the subscription.
 
 import { filtersIn } from "./resource.js";
 
 const who = (v) => ({ reference: v.patient ?? v.subject ?? "Patient/example" });
 const coded = (text) => ({ coding: [{ system: text.split("|").at(-2) || undefined, code: text.split("|").at(-1) }] });
 
-// A resource of each type, given values of its search parameters.
+// An example of each type, made from values of its search parameters.
 const examples = {
   Patient: () => ({ active: true, name: [{ family: "Example" }] }),
   Encounter: (v, release) => ({ status: v.status ?? "in-progress", ...(release !== "R5" && { class: { system: "http://terminology.hl7.org/CodeSystem/v3-ActCode", code: "IMP" } }), subject: who(v) }),
@@ -14,7 +14,7 @@ const examples = {
   Task: (v) => ({ status: v.status ?? "requested", intent: "order", for: who(v), owner: v.owner && { reference: v.owner } }),
 };
 
-/** example is a resource whose creation fires the topic for a subscription, or null. */
+/** example returns a resource whose creation fires the topic for a subscription, or null. */
 export function example(topic, subscription, release) {
   for (const trigger of topic?.resourceTrigger ?? []) {
     const type = trigger.resource.split("/").at(-1);
