@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Manual is a clock that stands still until it is moved. Moving it runs the calls that
+// Manual is a clock that does not move until it is told to. Moving it runs the calls that
 // become due, one at a time and in order of time, on the goroutine that moves it. When
 // Advance returns, all of them have run. It is safe for concurrent use.
 type Manual struct {

@@ -1,6 +1,6 @@
-// Package httpedge is what every request passes on its way to a handler: the form
-// of its path, the room it is in, the guards of Host and Origin, limits, the log and
-// the journal. On the way back it turns errors into answers.
+// Package httpedge does what every request needs before its handler runs: it gives the path
+// one form, enters the room, checks Host and Origin, applies limits, and writes the log and
+// the journal. Afterwards it turns errors into responses.
 //
 // A route says what it needs with [Needs]. The edge reads those of the route that
 // the router found, so nothing here knows an address.
@@ -201,8 +201,7 @@ func writeRelease(r *http.Request, route string) {
 	}
 }
 
-// segment returns the segment of a path that stands in the place of a parameter of
-// its route. It returns false if the route has no such parameter.
+// segment returns the segment of a path at the position of a parameter of its route. It returns false if the route has no such parameter.
 func segment(route, path, parameter string) (string, bool) {
 	at := slices.Index(strings.Split(route, "/"), parameter)
 	segments := strings.Split(path, "/")

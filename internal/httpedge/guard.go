@@ -55,7 +55,7 @@ func isLoopback(name string) bool {
 	return ip != nil && ip.IsLoopback()
 }
 
-// CORS lets the pages of allowed origins read answers.
+// CORS lets the pages of allowed origins read responses.
 func (e *Edge) CORS() echo.MiddlewareFunc {
 	return middleware.CORSWithConfig(middleware.CORSConfig{
 		AllowOriginFunc:  func(origin string) (bool, error) { return e.allowsOrigin(origin), nil },

@@ -12,9 +12,9 @@ import (
 	"signalfhir/internal/token"
 )
 
-// Log counts requests, writes a line for each, and has errors answered. It leaves out
-// sockets, which log for themselves: their request ends with the socket. A refused upgrade
-// is a request like others.
+// Log counts requests, writes a line for each, and has the error handler write the response
+// to an error. It leaves out sockets, which log for themselves: their request ends with the
+// socket. A refused upgrade is logged like any request.
 func (e *Edge) Log() echo.MiddlewareFunc {
 	return middleware.RequestLoggerWithConfig(middleware.RequestLoggerConfig{
 		LogStatus:   true,

@@ -38,7 +38,7 @@ func (e *Edge) endsInSlash(path string) bool {
 	return strings.HasSuffix(c.Path(), "/")
 }
 
-// headWriter writes the answer to a GET without its body.
+// headWriter writes the response to a GET without its body.
 type headWriter struct{ http.ResponseWriter }
 
 func (w headWriter) Write(b []byte) (int, error) { return len(b), nil }

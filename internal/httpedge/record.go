@@ -32,8 +32,8 @@ func (e *Edge) Record(next echo.HandlerFunc) echo.HandlerFunc {
 		start, begun := time.Now(), room.Clock().Now()
 		r := c.Request()
 		method := r.Method
-		// The place in the journal is taken when the request is there as a whole. A
-		// client that is slow to send it holds up nobody who reads the journal.
+		// Reserve the place in the journal when the whole request has arrived, so that a
+		// slow client does not delay the readers of the journal.
 		place := sync.OnceValue(room.Journal().Reserve)
 		in := &recordedBody{ReadCloser: r.Body, size: r.ContentLength, read: func() { place() }}
 		switch {
@@ -195,7 +195,7 @@ func (b *recordedBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// recordedWriter keeps what is written as the answer.
+// recordedWriter keeps a copy of the response.
 type recordedWriter struct {
 	http.ResponseWriter
 	kept

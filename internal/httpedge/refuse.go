@@ -10,8 +10,8 @@ import (
 	"signalfhir/internal/fhir"
 )
 
-// HandleError writes the answer to a request that failed: problem details where the
-// route needs them, an OperationOutcome elsewhere.
+// HandleError writes the response to a request that failed: problem details if the route
+// needs them, and an OperationOutcome otherwise.
 func (e *Edge) HandleError(err error, c echo.Context) {
 	if c.Response().Committed {
 		return

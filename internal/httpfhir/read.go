@@ -67,7 +67,7 @@ func setVersion(h http.Header, res *fhir.Resource) {
 
 func etag(version string) string { return `W/"` + version + `"` }
 
-// checkID refuses what stands in the place of an id and is not one.
+// checkID refuses an id in the path that is not valid.
 func checkID(r *Request) error {
 	switch {
 	case strings.HasPrefix(r.ID, "$"):

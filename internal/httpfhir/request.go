@@ -72,7 +72,7 @@ type Request struct {
 	place    string        // in a bundle, "Bundle.entry[2]"
 }
 
-// Response is the answer to a request that succeeded.
+// Response is the response to a request that succeeded.
 type Response struct {
 	Status int
 	Body   []byte // a resource; nil if there is none
@@ -166,7 +166,7 @@ func acceptable(r *Request) error {
 }
 
 func acceptableFormat(format string) error {
-	// A + in a query is a space unless it was escaped; nobody means a space.
+	// A + in a query is a space unless it was escaped, but no format contains a space.
 	if isJSON(strings.ReplaceAll(format, " ", "+")) {
 		return nil
 	}

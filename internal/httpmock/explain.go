@@ -13,7 +13,7 @@ import (
 
 // "Why was I not notified?"
 
-// Explain serves POST /mock/explain: what a change would do. Nothing is stored.
+// Explain serves POST /mock/explain: the effects that a change would have. It stores nothing.
 func (m *Mock) Explain(c echo.Context) error {
 	var in struct {
 		Release      string          `json:"release"`
@@ -57,7 +57,7 @@ func (m *Mock) Explain(c echo.Context) error {
 	return writeJSON(c, explanation)
 }
 
-// wantsText reports whether the response is to be read in a terminal.
+// wantsText reports whether the response is text for a terminal.
 func wantsText(c echo.Context) (bool, error) {
 	switch format := c.QueryParam("format"); format {
 	case "", "json":
@@ -77,9 +77,9 @@ func orText(c echo.Context, err error, text string) error {
 	return c.String(http.StatusOK, text)
 }
 
-// Explained serves GET /mock/explain: what the changes and triggers of a
-// resource led to, or of every resource, for a subscription or all of them, or the
-// one a journal entry belongs to; as far as the journal goes back, the newest last.
+// Explained serves GET /mock/explain: the effects of changes and triggers that the journal
+// still has, the newest last. The parameters select those of a resource, those for a
+// subscription, or the one that a journal entry belongs to.
 func (m *Mock) Explained(c echo.Context) error {
 	if err := checkNoBody(c, "resource", "subscription", "seq", "format"); err != nil {
 		return err

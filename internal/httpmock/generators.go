@@ -36,7 +36,7 @@ func (m *Mock) AddGenerator(c echo.Context) error {
 	return m.generator(c, http.StatusCreated, spec.Name)
 }
 
-// ChangeGenerator serves PATCH /mock/generators/[name] with another rate.
+// ChangeGenerator serves PATCH /mock/generators/[name], which changes the rate.
 func (m *Mock) ChangeGenerator(c echo.Context) error {
 	if err := checkQuery(c); err != nil {
 		return err
@@ -86,7 +86,7 @@ func (m *Mock) StopGenerator(c echo.Context) error {
 	return m.generator(c, http.StatusOK, c.Param("name"))
 }
 
-// StepGenerator serves POST /mock/generators/[name]/step: some writes at once.
+// StepGenerator serves POST /mock/generators/[name]/step, which makes some writes at once.
 func (m *Mock) StepGenerator(c echo.Context) error {
 	if err := checkQuery(c); err != nil {
 		return err

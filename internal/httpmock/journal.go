@@ -16,7 +16,7 @@ import (
 	"signalfhir/internal/journal"
 )
 
-// Journal serves GET /mock/journal: what is kept and selected, oldest first.
+// Journal serves GET /mock/journal: the entries that are kept and selected, oldest first.
 func (m *Mock) Journal(c echo.Context) error {
 	if err := checkNoBody(c, append(selecting, "limit", "bodies", "format")...); err != nil {
 		return err
@@ -34,7 +34,7 @@ func (m *Mock) Journal(c echo.Context) error {
 		format = "ndjson"
 	}
 	j := httpedge.Room(c).Journal()
-	// Whoever saw what an exchange caused finds the exchange, too.
+	// A client that saw the effects of an exchange must find the exchange, too.
 	j.Settle(c.Request().Context())
 	first, last := j.Range()
 	f.Upto = last
@@ -47,7 +47,7 @@ func (m *Mock) Journal(c echo.Context) error {
 		}
 		return writeJSON(c, struct {
 			Instance string            `json:"instance"`
-			First    uint64            `json:"first"` // the oldest one kept
+			First    uint64            `json:"first"` // the oldest entry kept
 			Last     uint64            `json:"last"`
 			Entries  []json.RawMessage `json:"entries"`
 		}{httpedge.Room(c).Instance(), first, last, list})
@@ -71,7 +71,7 @@ func download(c echo.Context, kind, name string, data []byte) error {
 	return c.Blob(http.StatusOK, kind, data)
 }
 
-// JournalEntry serves GET /mock/journal/[seq] with frame, headers and bodies.
+// JournalEntry serves GET /mock/journal/[seq]: an entry with frame, headers and bodies.
 func (m *Mock) JournalEntry(c echo.Context) error {
 	if err := checkNoBody(c); err != nil {
 		return err
@@ -91,10 +91,10 @@ func (m *Mock) JournalEntry(c echo.Context) error {
 // maxLimit bounds the limit of a request for entries.
 const maxLimit = 1_000_000
 
-// selecting are the parameters that say which entries are wanted.
+// selecting lists the parameters that select entries.
 var selecting = []string{"kind", "subscription", "socket", "text", "since"}
 
-// journalFilter reads which entries are wanted.
+// journalFilter reads the parameters that select entries.
 func journalFilter(c echo.Context) (journal.Filter, error) {
 	f := journal.Filter{Subscription: c.QueryParam("subscription"), Socket: c.QueryParam("socket"), Text: c.QueryParam("text")}
 	for _, list := range c.QueryParams()["kind"] {
@@ -118,7 +118,7 @@ func journalFilter(c echo.Context) (journal.Filter, error) {
 		}
 	}
 	var err error
-	f.Limit, err = whole(c, "limit", 1, maxLimit, 0)
+	f.Limit, err = wholeNumber(c, "limit", 1, maxLimit, 0)
 	return f, err
 }
 

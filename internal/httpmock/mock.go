@@ -1,5 +1,5 @@
-// Package httpmock serves the control routes below /mock: what a test or a demo steers
-// and watches a room with. They speak plain JSON and refuse with problem details (RFC
+// Package httpmock serves the control routes below /mock, with which a test or a demo
+// controls and observes a room. Bodies are plain JSON, refusals are problem details (RFC
 // 9457).
 package httpmock
 
@@ -103,7 +103,7 @@ const (
 // not sent to sockets.
 var awaited = []fhir.NotificationType{fhir.Handshake, fhir.Heartbeat, fhir.EventNotification}
 
-// seen is what an await found.
+// seen is the tally that an await saw last.
 type seen struct {
 	Bound int            `json:"bound"`
 	Sent  map[string]int `json:"sent"`
@@ -199,7 +199,7 @@ func (m *Mock) Await(c echo.Context) error {
 	}{true, found})
 }
 
-// Reset serves POST /mock/reset: back to the seed.
+// Reset serves POST /mock/reset, which takes the room back to its seed.
 func (m *Mock) Reset(c echo.Context) error {
 	if err := checkNoBody(c); err != nil {
 		return err

@@ -12,8 +12,7 @@ import (
 	"signalfhir/internal/httpedge"
 )
 
-// duration reads a time such as "250ms" or "5s", the value of a member; "" is
-// none.
+// duration parses the value of a member, a time such as "250ms" or "5s". It returns 0 for "".
 func duration(member, text string) (time.Duration, error) {
 	if text == "" {
 		return 0, nil
@@ -62,14 +61,14 @@ func isSet(c echo.Context, name string) (bool, error) {
 	}
 }
 
-// The largest numbers that are accepted where nothing else bounds them.
+// The largest numbers that are accepted, unless a route has a smaller limit.
 const (
 	maxCount = math.MaxInt32
 	maxSeq   = 1<<53 - 1 // of a journal entry; JSON numbers beyond are not exact everywhere
 )
 
-// whole reads a parameter that is a whole number from least to most.
-func whole(c echo.Context, name string, least, most, fallback int) (int, error) {
+// wholeNumber reads a parameter that is a whole number from least to most.
+func wholeNumber(c echo.Context, name string, least, most, fallback int) (int, error) {
 	text := c.QueryParam(name)
 	if text == "" {
 		return fallback, nil
@@ -81,7 +80,7 @@ func whole(c echo.Context, name string, least, most, fallback int) (int, error) 
 	return n, nil
 }
 
-// checkCount refuses a member that is not a count.
+// checkCount refuses a number that is not a count.
 func checkCount(member string, n int) error {
 	if n < 0 || n > maxCount {
 		return fhir.Refuse(http.StatusBadRequest, fhir.CodeValue, "got %d, expected a whole number from 0 to %d", n, maxCount).At(member)

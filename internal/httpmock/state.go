@@ -13,7 +13,7 @@ import (
 	"signalfhir/internal/socket"
 )
 
-// State serves GET /mock/state: everything the page shows of the room.
+// State serves GET /mock/state: the state of the room, as the page shows it.
 func (m *Mock) State(c echo.Context) error {
 	if err := checkNoBody(c); err != nil {
 		return err
@@ -47,8 +47,8 @@ func (m *Mock) Sockets(c echo.Context) error {
 	}{m.options.Sockets(httpedge.Room(c))})
 }
 
-// Subscriptions serves GET /mock/subscriptions: what the server knows of each
-// beyond its resource.
+// Subscriptions serves GET /mock/subscriptions: the state of each subscription that is not
+// in its resource.
 func (m *Mock) Subscriptions(c echo.Context) error {
 	if err := checkNoBody(c); err != nil {
 		return err
@@ -58,8 +58,8 @@ func (m *Mock) Subscriptions(c echo.Context) error {
 	}{httpedge.Room(c).Subscriptions()})
 }
 
-// Tokens serves GET /mock/tokens (OPW-18). Showing secrets is what a mock is
-// for; the routes are closed to foreign pages.
+// Tokens serves GET /mock/tokens (OPW-18). A development server may show secrets; pages of
+// other origins may not use these routes.
 func (m *Mock) Tokens(c echo.Context) error {
 	if err := checkNoBody(c); err != nil {
 		return err
@@ -80,11 +80,11 @@ func (m *Mock) RevokeToken(c echo.Context) error {
 	return c.NoContent(http.StatusNoContent)
 }
 
-// maxFound bounds the resources of one answer of GET /mock/resources.
+// maxFound bounds the resources of a response to GET /mock/resources.
 const maxFound = 1000
 
-// Resources serves GET /mock/resources: those of a type, also the deleted ones,
-// what changed last first.
+// Resources serves GET /mock/resources: the resources of a type, including deleted ones, the
+// latest change first.
 func (m *Mock) Resources(c echo.Context) error {
 	if err := checkNoBody(c, "release", "type", "text", "offset", "limit"); err != nil {
 		return err
@@ -103,11 +103,11 @@ func (m *Mock) Resources(c echo.Context) error {
 	if err := b.Stores(typ); err != nil {
 		return err
 	}
-	offset, err := whole(c, "offset", 0, maxCount, 0)
+	offset, err := wholeNumber(c, "offset", 0, maxCount, 0)
 	if err != nil {
 		return err
 	}
-	limit, err := whole(c, "limit", 1, maxFound, 50)
+	limit, err := wholeNumber(c, "limit", 1, maxFound, 50)
 	if err != nil {
 		return err
 	}

@@ -16,16 +16,16 @@ import (
 	"signalfhir/internal/journal"
 )
 
-// How the stream paces itself: a batch goes out at once and then not more often
-// than this, and a comment now and then keeps proxies from closing it.
+// The stream sends a batch at most once per streamPace. If it is silent for streamAlive, it
+// sends a comment, so that proxies do not close it.
 const (
 	streamPace  = 100 * time.Millisecond
 	streamAlive = 15 * time.Second
 	maxPace     = 1_000_000 // entries a second, the bound of the parameter most
 )
 
-// JournalStream serves GET /mock/journal/stream: a server-sent event for each entry, from
-// where the client left off. An event "gap" says how many entries were skipped.
+// JournalStream serves GET /mock/journal/stream: a server-sent event for each entry after the
+// last one that the client has seen. An event "gap" has the number of skipped entries.
 func (m *Mock) JournalStream(c echo.Context) error {
 	if err := checkNoBody(c, append(selecting, "most", "last-event-id")...); err != nil {
 		return err
@@ -34,7 +34,7 @@ func (m *Mock) JournalStream(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	most, err := whole(c, "most", 1, maxPace, 1000)
+	most, err := wholeNumber(c, "most", 1, maxPace, 1000)
 	if err != nil {
 		return err
 	}
@@ -161,7 +161,7 @@ func (s *eventStream) write(format string, args ...any) {
 	}
 }
 
-// whileOpen returns a context that ends with the request, or with its room.
+// whileOpen returns a context that ends with the request or with its room.
 func whileOpen(c echo.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(c.Request().Context())
 	stop := context.AfterFunc(httpedge.Room(c).Context(), cancel)

@@ -19,7 +19,7 @@ import (
 	"signalfhir/internal/room"
 )
 
-// The page runs nothing but its own files and talks to nobody but this server.
+// The page runs only its own files and connects only to this server.
 const contentSecurityPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self' ws: wss:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
 // Page serves the files of the page. It is safe for concurrent use.

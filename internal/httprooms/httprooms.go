@@ -20,7 +20,7 @@ type Options struct {
 	Rooms   *room.Rooms
 	Root    func(echo.Context) string // URL of the server, no trailing slash
 	Builtin func() (*seed.Seed, error)
-	Default *seed.Seed // what a room holds whose body names no seed; nil: nothing
+	Default *seed.Seed // content of a room whose body names no seed; nil: none
 	// Open makes a room. path is that of its addresses, random seeds its random source
 	// unless it is nil.
 	Open func(path string, content *seed.Seed, random *uint64) (*room.Room, error)
@@ -28,7 +28,7 @@ type Options struct {
 	Ready func(root string) Ready
 }
 
-// Ready is what a client needs to know to use a room, or a server's default room.
+// Ready has the addresses that a client needs to use a room, or the default room.
 type Ready struct {
 	Name    string            `json:"name,omitempty"` // of a room
 	URL     string            `json:"url"`
@@ -63,7 +63,7 @@ func (r *Rooms) Put(c echo.Context) error {
 	if string(in.Seed) == "null" {
 		in.Seed = nil
 	}
-	canonical, err := json.Marshal(in) // compact; members of the seed in the order they came
+	canonical, err := json.Marshal(in) // compact; the members of the seed keep their order
 	if err != nil {
 		return err
 	}
@@ -85,7 +85,7 @@ func (r *Rooms) Put(c echo.Context) error {
 	return httpedge.WriteJSON(c, status, "application/json", r.ready(c, info))
 }
 
-// seed returns what a room holds when it opens.
+// seed returns the content of a room when it opens.
 func (r *Rooms) seed(body json.RawMessage) (*seed.Seed, error) {
 	switch string(bytes.TrimSpace(body)) {
 	case "":
@@ -140,7 +140,7 @@ func (r *Rooms) List(c echo.Context) error {
 	list := []one{}
 	for _, info := range r.options.Rooms.List() {
 		o := one{Ready: r.ready(c, info)}
-		if info.Name != room.DefaultName { // which is always open, and not counted
+		if info.Name != room.DefaultName { // it is always open and not counted
 			o.Opened, o.Busy = &info.Opened, &info.Busy
 		}
 		list = append(list, o)

@@ -9,7 +9,7 @@ import (
 )
 
 // native lists rules evaluated in Go, by expression: if a release changes the text of a
-// rule, the engine evaluates it until somebody reads the new text.
+// rule, the engine evaluates it until this table is updated.
 //
 // There are two reasons for evaluating a rule here. A Reference, Period, Quantity or
 // ContactPoint is in nearly every write, several times; walking members costs a

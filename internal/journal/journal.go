@@ -93,7 +93,7 @@ func (j *Journal) recordLocked(e *Entry) {
 	j.wakeLocked()
 }
 
-// wakeLocked tells those who follow the journal to look again.
+// wakeLocked wakes the readers that wait for an entry.
 func (j *Journal) wakeLocked() {
 	if j.changed != nil {
 		close(j.changed)

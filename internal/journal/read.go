@@ -68,7 +68,7 @@ func (j *Journal) Entries(f Filter) []Entry {
 		entries, skipped := j.copyLocked(seq, last, atOnce)
 		j.mu.Unlock()
 		if skipped > 0 {
-			found = found[:0] // older than what was let go meanwhile
+			found = found[:0] // older than entries that were dropped meanwhile
 		}
 		seq += skipped + uint64(len(entries))
 		for i := range entries {

@@ -29,7 +29,7 @@ type Gauges struct {
 func New(g Gauges) *Metrics {
 	m := &Metrics{
 		registry: prometheus.NewRegistry(),
-		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "signalfhir_http_requests_total", Help: "HTTP requests answered, by method and status."}, []string{"method", "status"}),
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "signalfhir_http_requests_total", Help: "HTTP requests served, by method and status."}, []string{"method", "status"}),
 		in:       prometheus.NewCounter(prometheus.CounterOpts{Name: "signalfhir_frames_received_total", Help: "WebSocket messages received."}),
 		out:      prometheus.NewCounter(prometheus.CounterOpts{Name: "signalfhir_frames_sent_total", Help: "WebSocket messages queued for sockets."}),
 		opened:   prometheus.NewCounter(prometheus.CounterOpts{Name: "signalfhir_sockets_opened_total", Help: "Sockets opened."}),

@@ -150,12 +150,12 @@ func (r *Room) checkOpen() error {
 	return nil
 }
 
-// Context ends when the room closes. Whoever waits for something in the room waits no
-// longer.
+// Context returns a context that ends when the room closes, and with it every wait in the
+// room.
 func (r *Room) Context() context.Context { return r.open }
 
-// Instance names this room. Another one, even one with the same name and settings, has
-// another instance, and the numbers of its journal start anew.
+// Instance returns a name that no other room has, not even a later one with the same name
+// and settings. The numbers of its journal start at 1.
 func (r *Room) Instance() string { return r.instance }
 
 // Journal returns the journal of the room.

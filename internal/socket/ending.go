@@ -89,8 +89,8 @@ func (e Ending) payload() []byte {
 	return melody.FormatCloseMessage(e.Code, strings.ToValidUTF8(e.Reason[:min(len(e.Reason), maxReason)], ""))
 }
 
-// endingOf returns the ending that an error of a connection stands for. It
-// reports false if another error says more.
+// endingOf returns the ending that an error of a connection means. It returns false if
+// another error is more precise.
 func (o *Options) endingOf(err error) (Ending, bool) {
 	var closed *websocket.CloseError
 	var network net.Error
@@ -103,7 +103,7 @@ func (o *Options) endingOf(err error) (Ending, bool) {
 		switch {
 		case !network.Timeout():
 			return Ending{}, false
-		case strings.HasPrefix(err.Error(), "write "): // only the text tells the deadlines apart
+		case strings.HasPrefix(err.Error(), "write "): // only the text distinguishes the deadlines
 			return WriteTimeout.With(o.WriteWait), true
 		}
 		return NoPong.With(o.PongWait), true

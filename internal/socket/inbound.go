@@ -29,7 +29,7 @@ func (s *Socket) Receive(data []byte, binary bool) {
 	commands := dialect.Parse(string(data))
 	shown := s.recordReceived(string(data), commands)
 	for i, command := range commands {
-		if !s.obey(command, shown[i]) {
+		if !s.execute(command, shown[i]) {
 			return
 		}
 	}
@@ -64,11 +64,11 @@ func (s *Socket) recordReceived(frame string, commands []dialect.Command) (shown
 	return shown
 }
 
-// obey carries out one command; journal and log show it as shown. It reports
-// whether the socket goes on.
-func (s *Socket) obey(command, shown dialect.Command) bool {
+// execute executes one command; journal and log show it as shown. It reports whether the
+// socket stays open.
+func (s *Socket) execute(command, shown dialect.Command) bool {
 	if command.Problem == nil {
-		s.speaks(command)
+		s.noteDialect(command)
 	}
 	done := true
 	switch command.Verb {
@@ -102,8 +102,9 @@ func (s *Socket) obey(command, shown dialect.Command) bool {
 	return false
 }
 
-// speaks notes the dialect of a command. A ping says little about it.
-func (s *Socket) speaks(command dialect.Command) {
+// noteDialect stores the dialect of a command. A ping does not replace it, since dialects
+// share their pings.
+func (s *Socket) noteDialect(command dialect.Command) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if command.Verb != dialect.Ping || s.dialect == "" {
@@ -122,7 +123,7 @@ func (s *Socket) pong(ping dialect.Command) {
 // whether anything was bound.
 func (s *Socket) bind(command dialect.Command) bool {
 	bound, refused := s.room.Bind(s, command.Token, command.Dialect)
-	s.speaks(command)
+	s.noteDialect(command)
 	for _, err := range refused {
 		s.refuse(err)
 	}

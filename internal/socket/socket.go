@@ -73,7 +73,7 @@ type Options struct {
 
 // Socket is one WebSocket. It implements [subscription.Socket].
 //
-// Its life: New, then Writer and Keys for the upgrade, Open once it is upgraded,
+// The order of calls: New, then Writer and Keys for the upgrade, Open once it is upgraded,
 // Ended once the connection has ended. Close and Cut may be called at any time.
 type Socket struct {
 	id      string

@@ -71,7 +71,7 @@ func New(release fhir.Release, c clock.Clock, r *random.Source, o Options) *Stor
 	o.MaxDeleted = orDefault(o.MaxDeleted, 10_000)
 	o.MaxBytes = orDefault(o.MaxBytes, 512<<20)
 	s := &Store{release: release, clock: c, random: r, options: o}
-	s.resetLocked() // nobody else has it yet
+	s.resetLocked() // no other goroutine has the store yet
 	return s
 }
 

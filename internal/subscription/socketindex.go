@@ -8,8 +8,8 @@ import (
 )
 
 // socketIndex finds the bindings of a socket. It changes in step with the bindings
-// of each subscription, under the lock of that subscription. So a socket that
-// closes, and whoever asks what it is bound to, need not walk all subscriptions.
+// of each subscription, under the lock of that subscription. So the
+// bindings of a socket are found without a walk over all subscriptions.
 type socketIndex struct {
 	mu       sync.Mutex // guards bySocket; only a socket is called under it
 	bySocket map[Socket]map[*subscription]struct{}

@@ -1,5 +1,5 @@
-// Package synth makes a room look alive: generators write realistic, valid and
-// varied resources at a rate, so that a client has something to listen to.
+// Package synth has the generators of a room. They write realistic, valid and varied
+// resources at a rate, so that clients get events.
 //
 // A scenario tells a story about a pool of invented patients as a sequence of
 // writes: one is admitted, results arrive, a task moves on, the patient is

@@ -1,8 +1,8 @@
 // Package token holds the binding tokens of a room: expiring secrets, each valid
 // for a fixed list of subscriptions.
 //
-// Only the room's clock decides whether a token is valid, so a manual clock keeps
-// a token valid while it stands still and ends it when it is moved. go-cache is
+// Only the room's clock decides whether a token is valid, so with a
+// manual clock a token is valid until the clock is moved. go-cache is
 // the container. Its own expiry runs on the wall clock and only frees memory: it
 // forgets ended tokens after a while. Until then a late client gets "expired"
 // and not "unknown".
