@@ -74,18 +74,18 @@ func TestProgram_RefusesWithOneClearLine(t *testing.T) {
 		code int
 		says string
 	}{
-		"port taken":           {args: []string{"--listen", taken.Addr().String()}, code: 1, says: "--listen"},
-		"address that is none": {args: []string{"--listen", "here"}, code: 2, says: "HOST:PORT"},
-		"unknown option":       {args: []string{"--sed", "x"}, code: 2, says: "--sed"},
-		"bad duration":         {args: []string{"--token-ttl", "soon"}, code: 2, says: "token-ttl"},
-		"negative duration":    {args: []string{"--token-ttl=-1s"}, code: 2, says: "above zero"},
-		"bad log level":        {args: []string{"--log-level", "loud"}, code: 2, says: "log-level"},
-		"bad public URL":       {args: []string{"--public-url", "fhir.example.org"}, code: 2, says: "absolute"},
-		"unknown variable":     {env: []string{"SIGNALFHIR_TOKENTTL=5m"}, code: 2, says: "SIGNALFHIR_TOKEN_TTL"},
-		"seed missing":         {args: []string{free, "--seed", "/nowhere.json"}, code: 1, says: "/nowhere.json"},
-		"seed not JSON":        {args: []string{free, "--seed", seed("a.json", "hello")}, code: 1, says: "line 1"},
-		"seed with a typo":     {args: []string{free, "--seed", seed("b.json", `{"resource":[]}`)}, code: 1, says: "resource"},
-		"seed refused":         {args: []string{free, "--seed", seed("c.json", `{"resources":[{"resourceType":"Encounter","id":"e"}]}`)}, code: 1, says: "status"},
+		"port taken":        {args: []string{"--listen", taken.Addr().String()}, code: 1, says: "--listen"},
+		"bad address":       {args: []string{"--listen", "here"}, code: 2, says: "HOST:PORT"},
+		"unknown option":    {args: []string{"--sed", "x"}, code: 2, says: "--sed"},
+		"bad duration":      {args: []string{"--token-ttl", "soon"}, code: 2, says: "token-ttl"},
+		"negative duration": {args: []string{"--token-ttl=-1s"}, code: 2, says: "above zero"},
+		"bad log level":     {args: []string{"--log-level", "loud"}, code: 2, says: "log-level"},
+		"bad public URL":    {args: []string{"--public-url", "fhir.example.org"}, code: 2, says: "absolute"},
+		"unknown variable":  {env: []string{"SIGNALFHIR_TOKENTTL=5m"}, code: 2, says: "unknown variable SIGNALFHIR_TOKENTTL; did you mean SIGNALFHIR_TOKEN_TTL?"},
+		"seed missing":      {args: []string{free, "--seed", "/nowhere.json"}, code: 1, says: "/nowhere.json"},
+		"seed not JSON":     {args: []string{free, "--seed", seed("a.json", "hello")}, code: 1, says: "line 1"},
+		"seed with a typo":  {args: []string{free, "--seed", seed("b.json", `{"resource":[]}`)}, code: 1, says: "resource"},
+		"seed refused":      {args: []string{free, "--seed", seed("c.json", `{"resources":[{"resourceType":"Encounter","id":"e"}]}`)}, code: 1, says: "status"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -111,7 +111,7 @@ func TestProgram_PrintsItsVersionAndHelp(t *testing.T) {
 	}
 }
 
-// started is a run of the program that goes on.
+// started is a run of the program that has not ended.
 type started struct {
 	command *exec.Cmd
 	stdin   io.WriteCloser
@@ -144,7 +144,7 @@ func startProgram(t *testing.T, args ...string) *started {
 	return p
 }
 
-func TestProgram_StopsInGoodOrder(t *testing.T) {
+func TestProgram_StopsGracefully(t *testing.T) {
 	t.Parallel()
 	for name, stop := range map[string]func(*started){
 		"SIGTERM":     func(p *started) { _ = p.command.Process.Signal(syscall.SIGTERM) },
@@ -154,7 +154,7 @@ func TestProgram_StopsInGoodOrder(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			p := startProgram(t, "--listen", "127.0.0.1:0", "--exit-on-stdin-close")
-			// A long poll must not hold the stop up.
+			// A long poll must not delay the stop.
 			polling := make(chan struct{})
 			go func() {
 				defer close(polling)
@@ -170,7 +170,7 @@ func TestProgram_StopsInGoodOrder(t *testing.T) {
 			if err != nil {
 				t.Errorf("ended with %v, want exit 0\n%s", err, p.stderr)
 			}
-			// Two seconds are promised; a loaded machine gets some more.
+			// The limit is two seconds; a loaded machine gets some more.
 			if took := time.Since(before); took > 5*time.Second {
 				t.Errorf("the stop took %s", took)
 			}

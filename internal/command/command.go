@@ -23,6 +23,7 @@ import (
 	"signalfhir/internal/clock"
 	"signalfhir/internal/fhir"
 	"signalfhir/internal/listen"
+	"signalfhir/internal/suggest"
 )
 
 // options are the commands of the program. Every flag of serve is also a variable
@@ -175,6 +176,7 @@ func Parse(args, environ []string, stdout io.Writer) (command any, err error) {
 var testVariables = []string{"SIGNALFHIR_BIN", "SIGNALFHIR_SPEC", "SIGNALFHIR_SPEC_REQUIRED", "SIGNALFHIR_BROWSER_REQUIRED", "SIGNALFHIR_SHOTS"}
 
 func checkEnviron(model *kong.Application, environ []string) error {
+	const prefix = "SIGNALFHIR_"
 	known := slices.Clone(testVariables)
 	for _, node := range append([]*kong.Node{model.Node}, model.Children...) {
 		for _, flag := range node.Flags {
@@ -183,9 +185,16 @@ func checkEnviron(model *kong.Application, environ []string) error {
 	}
 	for _, pair := range environ {
 		name, _, _ := strings.Cut(pair, "=")
-		if strings.HasPrefix(name, "SIGNALFHIR_") && !slices.Contains(known, name) {
+		if strings.HasPrefix(name, prefix) && !slices.Contains(known, name) {
 			slices.Sort(known)
-			return fmt.Errorf("the variable %s means nothing here; known are %s", name, strings.Join(known, ", "))
+			var rests []string // the prefix would make all names near to each other
+			for _, k := range known {
+				rests = append(rests, strings.TrimPrefix(k, prefix))
+			}
+			if nearest := suggest.Nearest(strings.TrimPrefix(name, prefix), rests); nearest != "" {
+				return fmt.Errorf("unknown variable %s; did you mean %s%s?", name, prefix, nearest)
+			}
+			return fmt.Errorf("unknown variable %s; known are %s", name, strings.Join(known, ", "))
 		}
 	}
 	return nil

@@ -71,7 +71,7 @@ func (r *Request) form() (url.Values, error) {
 // SearchAll refuses GET [base], a search over all types.
 func (f *FHIR) SearchAll(r *Request) (*Response, error) {
 	r.Out.Set("Allow", "POST, OPTIONS")
-	return nil, fhir.Refuse(http.StatusMethodNotAllowed, fhir.CodeNotSupported, "a search is about one type, as in %s/Patient?name=x; the base itself takes a Bundle by POST, and %s/metadata tells what there is", r.URL, r.URL)
+	return nil, fhir.Refuse(http.StatusMethodNotAllowed, fhir.CodeNotSupported, "a search is about one type, as in %s/Patient?name=x; the base itself takes a Bundle by POST, and %s/metadata lists what the server supports", r.URL, r.URL)
 }
 
 // Link returns an address with a query.

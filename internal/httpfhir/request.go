@@ -134,7 +134,7 @@ func serve(r *Request, handle HandlerFunc) (*Response, error) {
 	var err error
 	// net/http leaves out what it cannot decode: a search would lose a condition.
 	if r.Query, err = url.ParseQuery(r.rawQuery); err != nil {
-		return nil, fhir.Refuse(http.StatusBadRequest, fhir.CodeStructure, "the query ?%s cannot be read: %v; a %% that is meant is written %%25", r.rawQuery, err)
+		return nil, fhir.Refuse(http.StatusBadRequest, fhir.CodeStructure, "the query ?%s cannot be read: %v; write a literal %% as %%25", r.rawQuery, err)
 	}
 	if err := acceptable(r); err != nil {
 		return nil, err
