@@ -115,7 +115,7 @@ func BenchmarkBind(b *testing.B) {
 	})
 }
 
-// stop keeps the seeded generator from adding events of its own.
+// stop stops the seeded generator, so that it adds no events.
 func stop(b *testing.B, s *testkit.Server) {
 	b.Helper()
 	res, err := http.Post(s.URL+"/mock/generators/ward/stop", "application/json", nil)

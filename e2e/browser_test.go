@@ -20,8 +20,8 @@ import (
 	"signalfhir/testkit"
 )
 
-// browser is a headless Chromium with one page. Errors the page reports, and
-// violations of its Content-Security-Policy, fail the test.
+// browser is a headless Chromium with one page. Errors that the page reports and violations
+// of its Content-Security-Policy fail the test.
 type browser struct {
 	ctx context.Context
 
@@ -30,7 +30,7 @@ type browser struct {
 	tolerated []string
 }
 
-// missing ends a test that needs a tool this machine lacks.
+// missing ends a test that needs a tool that this machine does not have.
 func missing(t *testing.T, what string) {
 	t.Helper()
 	if os.Getenv("SIGNALFHIR_BROWSER_REQUIRED") == "1" {
@@ -48,8 +48,8 @@ func startBrowser(t *testing.T) *browser {
 	if err != nil {
 		missing(t, "chromium is not installed; on Debian: apt-get install chromium")
 	}
-	// A browser uses a core and more. Too many at once starve each other, and the
-	// page misses what lasts for seconds only.
+	// A browser uses more than one core. With too many at once, a page is too slow
+	// to show states that last only seconds.
 	browsers <- struct{}{}
 	t.Cleanup(func() { <-browsers })
 	options := append(chromedp.DefaultExecAllocatorOptions[:],
@@ -115,7 +115,7 @@ func (b *browser) do(t *testing.T, actions ...chromedp.Action) {
 	}
 	for _, action := range actions {
 		err := chromedp.Run(b.ctx, action)
-		// The page drew anew between finding an element and acting on it: nothing was done.
+		// The page drew the element again before the action could happen, so nothing was done.
 		for err != nil && strings.Contains(err.Error(), "Could not find node with given id") {
 			err = chromedp.Run(b.ctx, action)
 		}
@@ -129,7 +129,7 @@ func (b *browser) do(t *testing.T, actions ...chromedp.Action) {
 // the page needs: a machine may be busy with other tests.
 const patience = time.Minute
 
-// within runs actions that wait, and says what was waited for in vain.
+// within runs actions that wait. If they fail, it reports what the test waited for.
 func (b *browser) within(t *testing.T, what string, actions ...chromedp.Action) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(b.ctx, patience)
@@ -148,7 +148,7 @@ func (b *browser) evaluate(t *testing.T, expression string, into any) {
 	b.do(t, chromedp.Evaluate(expression, into, awaits))
 }
 
-// awaits waits for the promise an expression answers.
+// awaits waits for the promise that an expression returns.
 func awaits(p *runtime.EvaluateParams) *runtime.EvaluateParams { return p.WithAwaitPromise(true) }
 
 // size makes the page as large as a screen; a mobile one has touch and no
@@ -171,7 +171,7 @@ func (b *browser) dark(t *testing.T, dark bool) {
 	}))
 }
 
-// shot writes a picture of the page to the folder SIGNALFHIR_SHOTS names.
+// shot writes a picture of the page to the folder that SIGNALFHIR_SHOTS names.
 func (b *browser) shot(t *testing.T, name string) {
 	t.Helper()
 	folder := os.Getenv("SIGNALFHIR_SHOTS")
@@ -185,9 +185,8 @@ func (b *browser) shot(t *testing.T, name string) {
 	}
 }
 
-// accessible fails the test for every violation axe-core finds in the page as it
-// is, and for a page that is wider than its screen. Without axe-core, only the
-// width is checked.
+// accessible fails the test for every violation that axe-core finds in the page, and if the
+// page is wider than its screen. Without axe-core it checks only the width.
 func (b *browser) accessible(t *testing.T) {
 	t.Helper()
 	var wide int
@@ -220,8 +219,8 @@ func (b *browser) accessible(t *testing.T) {
 	}
 }
 
-// startPage starts a server and a browser to look at it. The ward of the server is
-// stopped, so that the events are the test's.
+// startPage starts a server and a browser. It stops the ward of the server, so that only the
+// test makes events.
 func startPage(t *testing.T, options ...testkit.ProcessOption) (*browser, *testkit.Server) {
 	t.Helper()
 	b := startBrowser(t)
@@ -238,7 +237,7 @@ func openPage(t *testing.T, path string, options ...testkit.ProcessOption) (*bro
 	return b, s
 }
 
-// restart starts a server where one was stopped.
+// restart starts a server at the address of a stopped one.
 func restart(t *testing.T, stopped *testkit.Server) *testkit.Server {
 	t.Helper()
 	s := testkit.StartProcess(t, testkit.WithArgs("--listen", stopped.URL[len("http://"):]))
@@ -262,7 +261,7 @@ func (b *browser) live(t *testing.T) {
 	b.within(t, "the page to be live", isLive)
 }
 
-// loses stops the server and waits until the page knows.
+// loses stops the server and waits until the page shows that.
 func (b *browser) loses(t *testing.T, s *testkit.Server) {
 	t.Helper()
 	b.tolerate("net::ERR_")
@@ -270,15 +269,15 @@ func (b *browser) loses(t *testing.T, s *testkit.Server) {
 	b.within(t, "the lost connection", chromedp.WaitVisible("#link[data-state=lost]", chromedp.ByQuery))
 }
 
-// sees waits until an element holds a text.
+// sees waits until an element contains a text.
 func (b *browser) sees(t *testing.T, selector, text string) {
 	t.Helper()
 	b.within(t, selector+" to show "+text, chromedp.PollFunction(`(selector, text) => [...document.querySelectorAll(selector)].some((e) => e.textContent.includes(text))`, nil,
 		chromedp.WithPollingArgs(selector, text)))
 }
 
-// looks runs a check of the view at phone and desktop size, light and dark, and
-// leaves a picture of each.
+// looks checks the view at phone and desktop size, light and dark, and takes a picture of
+// each.
 func (b *browser) looks(t *testing.T, name string) {
 	t.Helper()
 	for _, screen := range []struct {
@@ -298,8 +297,8 @@ func (b *browser) looks(t *testing.T, name string) {
 	b.dark(t, false)
 }
 
-// press presses the button of the view with this text, once it can be pressed, and has
-// stood still and in sight for a frame: the click goes to where the button was.
+// press presses the button of the view with this text, once it is enabled and has been
+// visible at the same place for a frame: the click goes to where the button was.
 func (b *browser) press(t *testing.T, text string) {
 	t.Helper()
 	button := fmt.Sprintf(`//main//button[normalize-space()=%q and not(@disabled)]`, text)
@@ -316,7 +315,7 @@ func (b *browser) press(t *testing.T, text string) {
 	}`, nil, chromedp.WithPollingArgs(button)), chromedp.Click(button, chromedp.NodeVisible))
 }
 
-// fieldOf is the selector of the control with this label.
+// fieldOf returns the selector of the control with this label.
 func (b *browser) fieldOf(t *testing.T, label string) string {
 	t.Helper()
 	b.sees(t, "main label", label)
@@ -338,19 +337,19 @@ func (b *browser) choose(t *testing.T, selector, option string) {
 	}`, nil, chromedp.WithPollingArgs(selector, option)))
 }
 
-// shows waits until an element shows nothing but a text.
+// shows waits until an element contains exactly a text.
 func (b *browser) shows(t *testing.T, selector, text string) {
 	t.Helper()
 	b.within(t, selector+" to show only "+text, chromedp.PollFunction(`(selector, text) => document.querySelector(selector)?.textContent === text`, nil, chromedp.WithPollingArgs(selector, text)))
 }
 
-// harmless fails the test if what a resource or a client says became markup.
+// harmless fails the test if content of a resource or a client became markup.
 func (b *browser) harmless(t *testing.T) {
 	t.Helper()
 	var owned bool
 	b.evaluate(t, `window.owned === 1 || document.querySelector("main img, main script, main a[href^='javascript']") !== null`, &owned)
 	if owned {
-		t.Error("the page executed what a resource holds")
+		t.Error("the page executed content of a resource")
 	}
 }
 
@@ -383,7 +382,7 @@ func TestQuickstart_BrowserSnippetWorks(t *testing.T) {
 		if time.Now().After(deadline) {
 			t.Fatalf("the console shows %q, want the handshake and event 1", said)
 		}
-		// A turn through the page lets its events come in.
+		// A call into the page lets its events arrive.
 		b.do(t, chromedp.Evaluate("new Promise(requestAnimationFrame)", nil, awaits))
 	}
 }

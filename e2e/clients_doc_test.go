@@ -8,8 +8,8 @@ import (
 	"signalfhir/testkit"
 )
 
-// TestClientsDoc_SignInWorks runs the commands of docs/clients.md. Its programs
-// are run by e2e/clients, which has the clients they are about.
+// TestClientsDoc_SignInWorks runs the commands of docs/clients.md. The tests of e2e/clients,
+// which have the clients, run its programs.
 func TestClientsDoc_SignInWorks(t *testing.T) {
 	t.Parallel()
 	if _, err := exec.LookPath("curl"); err != nil {
@@ -23,7 +23,7 @@ func TestClientsDoc_SignInWorks(t *testing.T) {
 	}
 	for _, want := range []string{`"access_token":"`, `"reference":"Practitioner/dev"`, `"websocket-subscriptions"`} {
 		if !strings.Contains(said.String(), want) {
-			t.Errorf("nothing answered with %s", want)
+			t.Errorf("no response contains %s", want)
 		}
 	}
 }

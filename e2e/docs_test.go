@@ -10,7 +10,7 @@ import (
 	"signalfhir/testkit"
 )
 
-// blocks answers the code blocks of a document in a language, in order.
+// blocks returns the code blocks of a document in a language, in order.
 func blocks(t *testing.T, document, language string) []string {
 	t.Helper()
 	data, err := os.ReadFile(document)
@@ -59,13 +59,13 @@ func TestQuickstart_WorksAsWritten(t *testing.T) {
 	}
 	for _, want := range []string{`"status":"active"`, `"websocket-url"`, `"type":"query-status"`, `"type":"query-event"`, `"entries"`} {
 		if !strings.Contains(said.String(), want) {
-			t.Errorf("nothing answered with %s", want)
+			t.Errorf("no response contains %s", want)
 		}
 	}
 	client.says("#4") // one of the write, three of the trigger
 }
 
-// TestReadme_CommandsWork runs what the README shows for a second terminal.
+// TestReadme_CommandsWork runs the commands of the README for a second terminal.
 func TestReadme_CommandsWork(t *testing.T) {
 	t.Parallel()
 	if _, err := exec.LookPath("curl"); err != nil {

@@ -24,7 +24,7 @@ type listening struct {
 	changed chan struct{} // closed when text grows
 }
 
-// listen starts the client in the binary; the test ends it.
+// listen starts the client in the binary. It ends with the test.
 func listen(t *testing.T, server string, args ...string) *listening {
 	t.Helper()
 	l := &listening{t: t, changed: make(chan struct{})}
@@ -58,7 +58,7 @@ func (l *listening) String() string {
 	return l.text.String()
 }
 
-// says waits until the client has said a text.
+// says waits until the client has printed a text.
 func (l *listening) says(text string) {
 	l.t.Helper()
 	timeout := time.After(20 * time.Second)
@@ -72,7 +72,7 @@ func (l *listening) says(text string) {
 		select {
 		case <-changed:
 		case <-timeout:
-			l.t.Fatalf("the client did not say %q; it said\n%s", text, l)
+			l.t.Fatalf("the client did not print %q; it printed\n%s", text, l)
 		}
 	}
 }
@@ -85,7 +85,7 @@ func listens(t *testing.T, s *testkit.Server, subscription string) *listening {
 	return l
 }
 
-// quiet stops the ward of a server, so that the events are the test's.
+// quiet stops the ward of a server, so that only the test makes events.
 func quiet(s *testkit.Server) {
 	res, err := http.Post(s.URL+"/mock/generators/ward/stop", "application/json", nil)
 	if err == nil {
@@ -172,7 +172,7 @@ func TestListen_SurvivesARestartOfTheServer(t *testing.T) {
 	byTopic.says("#1")
 }
 
-// proxy stands between client and server, where connections can be cut.
+// proxy is a proxy between client and server that can cut connections.
 type proxy struct {
 	url string
 

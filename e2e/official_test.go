@@ -19,7 +19,7 @@ import (
 	"signalfhir/testkit"
 )
 
-// send sends a resource and answers status and body.
+// send sends a resource and returns status and body.
 func send(t *testing.T, method, url string, body []byte) (int, map[string]any) {
 	t.Helper()
 	req, err := http.NewRequest(method, url, bytes.NewReader(body))
@@ -85,15 +85,15 @@ func put(t *testing.T, s *testkit.Server, resource map[string]any) (int, map[str
 	return send(t, http.MethodPut, s.FHIR.R5+"/"+resource["resourceType"].(string)+"/"+resource["id"].(string), data)
 }
 
-// refusedExamples are the official examples a server is right to refuse, with
-// what it says of each.
+// refusedExamples lists the official examples that the server must refuse, each with a part
+// of the refusal.
 var refusedExamples = map[string]string{
-	"subscription-admission.json":     "topic", // a topic that is none of the examples, rest-hook, and an end long past
+	"subscription-admission.json":     "topic", // a topic that is not an example, rest-hook, and an end in the past
 	"subscription-example.json":       "rest-hook",
 	"subscriptionstatus-example.json": "never stored",
 }
 
-func TestOfficialExamples_AreAcceptedOrRefusedForATrueReason(t *testing.T) {
+func TestOfficialExamples_AreAcceptedOrRefusedForTheRightReason(t *testing.T) {
 	t.Parallel()
 	s := testkit.Start(t, testkit.WithoutSeed())
 	fhirtest.Spec(t)
@@ -119,8 +119,8 @@ func text(outcome map[string]any) string {
 	return string(data)
 }
 
-// TestOfficialTopics runs the whole flow on HL7's own resources: both topics,
-// both subscriptions made websocket ones, and the Encounter examples.
+// TestOfficialTopics_NotifyOfOfficialEncounters runs the whole flow on HL7's own resources:
+// both topics, both subscriptions with a websocket channel, and the Encounter examples.
 func TestOfficialTopics_NotifyOfOfficialEncounters(t *testing.T) {
 	t.Parallel()
 	s := testkit.Start(t, testkit.WithoutSeed())
@@ -155,8 +155,8 @@ func TestOfficialTopics_NotifyOfOfficialEncounters(t *testing.T) {
 	notifyOfMoves(t, s, socket, "admission", "example")
 }
 
-// TestTopics_NotifyOfEncounters runs the same flow on resources of our own, with
-// the criteria of HL7's topics.
+// TestTopics_NotifyOfEncounters runs the same flow on our own resources, with the criteria of
+// HL7's topics.
 func TestTopics_NotifyOfEncounters(t *testing.T) {
 	t.Parallel()
 	s := testkit.Start(t, testkit.WithoutSeed())
@@ -186,7 +186,7 @@ func TestTopics_NotifyOfEncounters(t *testing.T) {
 		}
 	}
 	socket := open(t, s, "moves-in", "ends")
-	for _, status := range []string{"in-progress", "completed"} { // new ones, which neither tells of
+	for _, status := range []string{"in-progress", "completed"} { // new ones, of which neither topic notifies
 		if code, answer := put(t, s, map[string]any{"resourceType": "Encounter", "id": status, "status": status}); code != http.StatusCreated {
 			t.Fatalf("got %d %v", code, answer)
 		}
@@ -194,13 +194,13 @@ func TestTopics_NotifyOfEncounters(t *testing.T) {
 	notifyOfMoves(t, s, socket, "moves-in", "ends")
 }
 
-// notifyOfMoves moves an encounter on to its end. The first subscription is told
-// that it begins, the second that it is over; nothing before was told to either.
+// notifyOfMoves moves an encounter to its end. The first subscription is notified of the
+// beginning and the second of the end; neither was notified of anything before.
 func notifyOfMoves(t *testing.T, s *testkit.Server, socket *websocket.Conn, subscriptions ...string) {
 	t.Helper()
 	// The admission topic compares with the previous state, so it fires on the
-	// way from planned to in-progress, not on create (TOP-12). The other one
-	// unites conditions where it means or, and is read so (TOP-11).
+	// change from planned to in-progress, not on create (TOP-12). The other one has
+	// | between conditions, which is read as or (TOP-11).
 	encounter := map[string]any{"resourceType": "Encounter", "id": "moves", "status": "planned"}
 	for _, status := range []string{"planned", "in-progress", "completed"} {
 		encounter["status"] = status
@@ -243,7 +243,7 @@ func open(t *testing.T, s *testkit.Server, ids ...string) *websocket.Conn {
 	return socket
 }
 
-// last is the number of the last event a notification carries.
+// last returns the number of the last event in a notification.
 func last(status *fhirtest.Status) int64 {
 	if len(status.NotificationEvent) == 0 {
 		return 0
@@ -271,7 +271,7 @@ func TestFrames_OfEveryKindAreValid(t *testing.T) {
 		socket := open(t, s, id)
 		for _, interaction := range []string{"create", "update", "delete"} {
 			for _, event := range s.Trigger(testkit.Trigger{Subscription: id, Interaction: interaction}) {
-				// The seeded generator may have been at it in between.
+				// The seeded generator may have made events in between.
 				for {
 					status := fhirtest.CheckNotification(t, fhir.R5, next(t, socket))
 					if status.Type == "event-notification" && last(status) >= event.Number {

@@ -9,8 +9,8 @@ import (
 	"signalfhir/testkit"
 )
 
-// TestDemo_WorksAsWritten walks docs/demo.md: its commands as they stand, and
-// what it says to press and to see.
+// TestDemo_WorksAsWritten follows docs/demo.md: it runs the commands, presses the buttons
+// that the document names, and checks what should be visible.
 func TestDemo_WorksAsWritten(t *testing.T) {
 	t.Parallel()
 	b := startBrowser(t)
@@ -32,7 +32,7 @@ func TestDemo_WorksAsWritten(t *testing.T) {
 	b.do(t, chromedp.Click(`//nav//a[text()="Live"]`))
 	b.sees(t, ".item", "s1")
 
-	quiet(s) // the ward would hide what is looked for
+	quiet(s) // the ward would push the expected items out of view
 	shell(t, s, commands[1])
 	b.sees(t, ".item", "Encounter/demo") // 3
 	b.sees(t, ".item", "event-notification")

@@ -10,7 +10,7 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-func TestPageLive_ShowsTheWayOfAnEvent(t *testing.T) {
+func TestPageLive_ShowsThePathOfAnEvent(t *testing.T) {
 	t.Parallel()
 	b, s := openPage(t, "/")
 	b.sees(t, ".stage", "admission-full")
@@ -46,17 +46,17 @@ func TestPageLive_IsUsedWithTheKeyboard(t *testing.T) {
 	t.Parallel()
 	b, _ := openPage(t, "/")
 	b.sees(t, ".stage", "admission-full")
-	// The first stop of the keyboard skips to the content.
+	// The first Tab goes to the link that skips to the content.
 	b.do(t, chromedp.KeyEvent("\t"))
 	b.sees(t, ":focus", "Skip to content")
 	b.do(t, chromedp.Focus(".head button.primary", chromedp.ByQuery), chromedp.KeyEvent("\r"))
 	b.sees(t, "[data-key='sadmission-full']", "#1")
 }
 
-func TestPage_IsSmallAndTalksToNobody(t *testing.T) {
+func TestPage_IsSmallAndConnectsOnlyToItsServer(t *testing.T) {
 	t.Parallel()
 	b, s := startPage(t)
-	// What goes over the wire, samples and all.
+	// The size of all responses, including the samples.
 	whole := 0
 	err := filepath.WalkDir("../web", func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
@@ -114,8 +114,7 @@ func TestPage_IsSmallAndTalksToNobody(t *testing.T) {
 	}
 }
 
-// A server that goes away while a view is being fetched is as good as one that
-// goes away later.
+// It does not matter whether the server goes away while the page fetches a view, or later.
 func TestPage_LoadsItsViewOnceTheServerIsBack(t *testing.T) {
 	t.Parallel()
 	b, s := openPage(t, "/")
@@ -124,6 +123,6 @@ func TestPage_LoadsItsViewOnceTheServerIsBack(t *testing.T) {
 	b.do(t, chromedp.Click(`//nav//a[text()="Resources"]`))
 	b.sees(t, ".empty", "could not be loaded")
 	restart(t, s)
-	// The page loads itself anew, which a poll does not survive.
+	// The page reloads itself, which ends a poll with an error.
 	b.within(t, "the view", chromedp.WaitVisible(`//nav[@aria-label="Types"]//a[contains(., "Patient")]`))
 }

@@ -27,12 +27,12 @@ func TestPageResources_GoesFromTypeToVersion(t *testing.T) {
 	b.sees(t, ".versions a", "version 1")
 	b.looks(t, "resources-one")
 
-	// A reference leads to what it names.
+	// A reference is a link to its target.
 	b.do(t, chromedp.Click(`//section[@class="one"]//a[contains(., "Patient/mateo")]`))
 	b.sees(t, ".lede", "Patient/mateo")
 	b.sees(t, ".one .json", "Mateo")
 
-	// A write elsewhere shows by itself, and the version before stays.
+	// A write by another client appears by itself, and the previous version stays.
 	must(t, s, http.MethodPut, "Patient/mateo", `{"resourceType":"Patient","id":"mateo","name":[{"text":"Mateo Anew"}]}`)
 	b.sees(t, ".versions a", "version 2")
 	b.sees(t, ".one .json", "Mateo Anew")
@@ -45,7 +45,7 @@ func TestPageResources_GoesFromTypeToVersion(t *testing.T) {
 	}
 }
 
-func TestPageResources_FindsByAPartOfTheIDAndTellsWhatIsDeleted(t *testing.T) {
+func TestPageResources_FindsByAPartOfTheIDAndMarksWhatIsDeleted(t *testing.T) {
 	t.Parallel()
 	b, s := openPage(t, "/resources/Patient")
 	b.sees(t, ".rows-of-type a", "ingrid")
@@ -91,7 +91,7 @@ func TestPageResources_TurnsThePagesOfALargeType(t *testing.T) {
 	b.sees(t, ":focus", "Older")
 	b.looks(t, "resources-large")
 
-	// The page of the list stays while one looks at a resource of it, and after a reload.
+	// The list stays on its page while a resource of it is open, and after a reload.
 	b.do(t, chromedp.Click(".rows-of-type li:nth-child(3) a", chromedp.ByQuery))
 	b.sees(t, ".one .json", "Number")
 	b.sees(t, ".ids .hint", "51 to 100 of 20,000")
@@ -110,7 +110,7 @@ func TestPageResources_IsUsedWithTheKeyboard(t *testing.T) {
 	b.sees(t, ".rows-of-type a", "mei")
 	b.do(t, chromedp.Focus(".rows-of-type a", chromedp.ByQuery), chromedp.KeyEvent(kb.Enter))
 	b.sees(t, ".one .json", "Encounter")
-	// The keyboard goes on in the list where it was, also when the list changes.
+	// The focus stays in the list where it was, even if the list changes.
 	focused := func(what, expression string) {
 		t.Helper()
 		b.within(t, what, chromedp.Poll(expression, nil))
@@ -154,7 +154,7 @@ func TestPageResources_ShowsHostileContentAsText(t *testing.T) {
 	var links []string
 	b.evaluate(t, `[...document.querySelectorAll(".one .json a")].map((a) => a.pathname)`, &links)
 	if len(links) != 1 || links[0] != "/resources/Practitioner/lin" {
-		t.Errorf("got links to %v, want only to what is of this server", links)
+		t.Errorf("got links to %v, want only links to this server", links)
 	}
 	b.do(t, chromedp.Click(`//button[text()="Raw"]`))
 	b.sees(t, ".one pre", "<img src=x")

@@ -14,8 +14,8 @@ import (
 	"signalfhir/testkit"
 )
 
-// openRoom opens a room of a server, with its ward stopped. The room is used as a
-// server is, but for Stop.
+// openRoom opens a room of a server and stops its ward. A room is used like a server, except
+// for Stop.
 func openRoom(t *testing.T, s *testkit.Server, name string) *testkit.Server {
 	t.Helper()
 	status, answer := send(t, http.MethodPut, s.URL+"/rooms/"+name, nil)
@@ -30,7 +30,7 @@ func openRoom(t *testing.T, s *testkit.Server, name string) *testkit.Server {
 	return &room
 }
 
-// asked records every address the page asks for from now on.
+// asked records every address that the page requests from now on.
 func (b *browser) asked(t *testing.T) func() []string {
 	t.Helper()
 	var mu sync.Mutex
@@ -76,13 +76,13 @@ func (b *browser) staysIn(t *testing.T, room *testkit.Server) {
 	}
 }
 
-// TestPageRoom_LeadsNowhereElse uses every view in a room. Each shows that room
-// alone, and nothing the browser asks for or can be clicked on lies elsewhere.
+// TestPageRoom_LeadsNowhereElse uses every view in a room. Each shows only that room, and
+// every request and link stays in the room.
 func TestPageRoom_LeadsNowhereElse(t *testing.T) {
 	t.Parallel()
 	b, s := startPage(t)
 	room := openRoom(t, s, "demo")
-	// The same tab was on the default room before, with a token and a text.
+	// The same tab showed the default room before, with a token and a text.
 	s.Trigger(testkit.Trigger{Subscription: "lab-full", Count: 7})
 	b.open(t, s, "/try")
 	b.press(t, "Do all of it")
@@ -200,7 +200,7 @@ func TestPageRoom_IsNotInTheDefaultRoom(t *testing.T) {
 	b.sees(t, ".row.quiet", "the room demo was closed")
 }
 
-// A page of a room says when the room closes, and goes on when it is there again.
+// A page of a room shows when the room closes, and continues when it is open again.
 func TestPageRoom_SaysThatItIsClosed(t *testing.T) {
 	t.Parallel()
 	b, s := startPage(t)

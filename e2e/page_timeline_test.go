@@ -14,7 +14,7 @@ import (
 	"signalfhir/testkit"
 )
 
-// chooses clicks on the newest row in sight that says something.
+// chooses clicks on the newest visible row that contains a text.
 func (b *browser) chooses(t *testing.T, text string) {
 	t.Helper()
 	b.within(t, "a row to choose that says "+text, chromedp.PollFunction(`(text) => {
@@ -24,7 +24,7 @@ func (b *browser) chooses(t *testing.T, text string) {
 	}`, nil, chromedp.WithPollingArgs(text)))
 }
 
-// copies presses a copy button of the chosen entry and answers what it copied.
+// copies presses a copy button of the chosen entry and returns the copied text.
 func (b *browser) copies(t *testing.T, button, part string) string {
 	t.Helper()
 	var copied string
@@ -186,14 +186,14 @@ func TestPageTimeline_TakesTenThousandRows(t *testing.T) {
 	}
 	b.do(t, chromedp.Focus(".rows", chromedp.ByQuery), chromedp.KeyEvent(kb.Home))
 	b.within(t, "the first row", chromedp.WaitReady("#row-0[aria-selected=true]", chromedp.ByQuery))
-	// A row in sight stays the same element while others come: a click in between is not lost.
+	// A visible row stays the same element while others come, so that a click is not lost.
 	b.do(t, chromedp.Evaluate(`window.kept = document.querySelector("#row-0"); 0`, nil))
 	s.Trigger(testkit.Trigger{Subscription: "lab-full", Reference: "Observation/x"})
 	b.sees(t, ".newer", "newer")
 	var kept bool
 	b.evaluate(t, `window.kept === document.querySelector("#row-0")`, &kept)
 	if !kept {
-		t.Error("the rows in sight are made anew for an entry beyond them")
+		t.Error("the visible rows were replaced because of an entry beyond them")
 	}
 	b.do(t, chromedp.Click(".newer", chromedp.ByQuery))
 	b.sees(t, ".row", "#6001")
@@ -250,7 +250,7 @@ func TestPageTimeline_ShowsHostileContentAsText(t *testing.T) {
 	}
 	b.harmless(t)
 
-	// What a client says is shown where it says it, too.
+	// The text of a client's message is shown, too.
 	b.do(t, chromedp.Evaluate(fmt.Sprintf(`{ const socket = new WebSocket(%q); socket.onopen = () => socket.send(%q); window.socket = socket; } 0`, s.WS, hostile), nil))
 	b.chooses(t, "<img src=x")
 	b.sees(t, ".detail h2", "<img src=x")
@@ -279,12 +279,12 @@ func TestPageTimeline_CopiesWhatRepeatsIt(t *testing.T) {
 	out, err := exec.CommandContext(t.Context(), "sh", "-c", command).Output()
 	var created struct{ ResourceType, ID string }
 	if err != nil || json.Unmarshal(out, &created) != nil || created.ResourceType != "Observation" || created.ID == "" {
-		t.Errorf("%s\nanswers %v %s", command, err, out)
+		t.Errorf("%s\nreturned %v %s", command, err, out)
 	}
 	b.sees(t, ".row", "create Observation/"+created.ID)
 }
 
-func TestPageTimeline_SaysWhatARefusalSays(t *testing.T) {
+func TestPageTimeline_ShowsTheIssuesOfARefusal(t *testing.T) {
 	t.Parallel()
 	b, s := startPage(t)
 	res, err := http.Post(s.FHIR.R5+"/Patient", "application/fhir+json", strings.NewReader(`{"resourceType":"Patient","birthDate":7}`))
@@ -298,8 +298,8 @@ func TestPageTimeline_SaysWhatARefusalSays(t *testing.T) {
 	b.looks(t, "timeline-refusal")
 }
 
-// What stands in a frame or a body is found, what comes later as well, and the
-// export has the same.
+// A text in a frame or a body is found, also in later entries, and the export has the same
+// entries.
 func TestPageTimeline_FindsTextInFramesAndBodies(t *testing.T) {
 	t.Parallel()
 	b, s := startPage(t)
@@ -345,13 +345,13 @@ func TestPageTimeline_FiltersBySubscriptionAndSocket(t *testing.T) {
 	if !strings.HasSuffix(at, "/timeline?subscription=lab-full&socket=s1") {
 		t.Errorf("the address is %s", at)
 	}
-	// An address may name what is gone, or never was, and still filters.
+	// An address that names something that no longer exists, or never did, still filters.
 	b.open(t, s, "/timeline?socket=s99&kind=frames")
 	b.sees(t, ".list .empty", "Nothing passes the filter")
 	b.sees(t, "option:checked", "s99")
 }
 
-// A page whose first look at the journal fails says so and looks again.
+// If the first request for the journal fails, the page shows that and tries again.
 func TestPageTimeline_FillsOnceThereIsAConnection(t *testing.T) {
 	t.Parallel()
 	b, s := openPage(t, "/resources")
@@ -377,7 +377,7 @@ func TestPageTimeline_SaysThatAnEntryIsGone(t *testing.T) {
 	b.within(t, "no entry to be open", chromedp.WaitNotVisible(".detail", chromedp.ByQuery))
 }
 
-func TestPageTimeline_OnAPhoneAnEntryCoversTheListAndGivesItBack(t *testing.T) {
+func TestPageTimeline_OnAPhoneAnEntryCoversTheListUntilItIsClosed(t *testing.T) {
 	t.Parallel()
 	b, s := startPage(t)
 	s.Trigger(testkit.Trigger{Subscription: "lab-full", Count: 100})
@@ -394,10 +394,9 @@ func TestPageTimeline_OnAPhoneAnEntryCoversTheListAndGivesItBack(t *testing.T) {
 	b.sees(t, ".row[aria-selected=true]", "event #20")
 }
 
-// A page that comes in the middle of a flow, and stays through it, has each entry
-// once. It keeps twenty thousand, and what is looked at does not move when older
-// ones are removed.
-func TestPageTimeline_FollowsAFlowWithoutDoublesAndLetsOldEntriesGo(t *testing.T) {
+// A page that opens in the middle of a flow has each entry once. It keeps twenty thousand,
+// and the visible rows do not move when older ones are removed.
+func TestPageTimeline_FollowsAFlowWithoutDuplicatesAndRemovesOldEntries(t *testing.T) {
 	t.Parallel()
 	b, s := startPage(t, testkit.WithArgs("--journal-size", "60000"))
 	flow := func(count int) { // two entries each: the event, and that it was not sent
@@ -429,7 +428,7 @@ func TestPageTimeline_FollowsAFlowWithoutDoublesAndLetsOldEntriesGo(t *testing.T
 	b.sees(t, ".row.note", "this page has removed older entries")
 }
 
-// A thousand entries a second reach the page; what is more is said and not shown.
+// The page gets a thousand entries per second. It shows the number of the others.
 func TestPageTimeline_StaysAliveInAFlood(t *testing.T) {
 	t.Parallel()
 	b, s := openPage(t, "/timeline")

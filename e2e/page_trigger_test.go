@@ -27,7 +27,7 @@ func (b *browser) fill(t *testing.T, section, label, text string) {
 	})()`, section+" .field", label, text), nil))
 }
 
-// value is what the control with a label holds.
+// value returns the text of the control with a label.
 func (b *browser) value(t *testing.T, section, label string) string {
 	t.Helper()
 	var text string
@@ -38,7 +38,7 @@ func (b *browser) value(t *testing.T, section, label string) string {
 // The editor, in the page.
 const editor = `document.querySelector("[aria-label='Write a resource'] textarea")`
 
-// holds waits until the editor holds a text.
+// holds waits until the editor contains a text.
 func (b *browser) holds(t *testing.T, text string) {
 	t.Helper()
 	b.within(t, "the editor to hold "+text, chromedp.PollFunction(`(text) => `+editor+`?.value.includes(text)`, nil, chromedp.WithPollingArgs(text)))
@@ -56,7 +56,7 @@ func (b *browser) submit(t *testing.T, section string) {
 	b.do(t, chromedp.Click(section+" button[type=submit]", chromedp.ByQuery))
 }
 
-// refuses waits until the control with a label is marked and says what is wrong.
+// refuses waits until the control with a label is marked and shows what is wrong.
 func (b *browser) refuses(t *testing.T, section, label, text string) {
 	t.Helper()
 	b.within(t, label+" to be refused with "+text, chromedp.PollFunction(`(selector, label, text) => {
@@ -65,7 +65,7 @@ func (b *browser) refuses(t *testing.T, section, label, text string) {
 	}`, nil, chromedp.WithPollingArgs(section+" .field", label, text)))
 }
 
-func TestPageTrigger_FiresAndTellsWhoGotIt(t *testing.T) {
+func TestPageTrigger_FiresAndShowsWhichSubscriptionsGotTheEvent(t *testing.T) {
 	t.Parallel()
 	b, _ := openPage(t, "/trigger")
 	b.sees(t, "option", "Admission")
@@ -74,7 +74,7 @@ func TestPageTrigger_FiresAndTellsWhoGotIt(t *testing.T) {
 	b.submit(t, fireEvents)
 	b.sees(t, ".set-off", "admission-id-only got event #1")
 
-	// One subscription, several events, a resource of one's own.
+	// One subscription, several events, a given resource.
 	b.fill(t, fireEvents, "For", "subscription admission-full")
 	b.fill(t, fireEvents, "How many", "3")
 	b.fill(t, fireEvents, "About", "focus")
@@ -134,7 +134,7 @@ func TestPageTrigger_RunsGeneratorsByKeyboard(t *testing.T) {
 	if got := rate(); got != "50/s" {
 		t.Errorf("the generator runs at %s, want 50/s", got)
 	}
-	// What is written meanwhile takes the focus from nothing.
+	// Writes in between do not move the focus.
 	b.do(t, chromedp.Focus("[data-generator=ward] > .hint a", chromedp.ByQuery))
 	b.within(t, "another write", chromedp.Poll(`(() => { const n = Number(document.querySelector("[data-generator=ward] > .hint").textContent.replaceAll(",", "").split(" ")[0]); window.seen ??= n; return n > window.seen; })()`, nil))
 	b.within(t, "the link to keep the focus", chromedp.Poll(`document.activeElement.matches("[data-generator=ward] > .hint a")`, nil))
@@ -153,7 +153,7 @@ func TestPageTrigger_RunsGeneratorsByKeyboard(t *testing.T) {
 	b.refuses(t, ".more-generators", "Name", "hyphens")
 }
 
-func TestPageTrigger_WritesAndShowsWhatItSetOff(t *testing.T) {
+func TestPageTrigger_WritesAndShowsTheEffects(t *testing.T) {
 	t.Parallel()
 	b, s := startPage(t)
 	client := listens(t, s, "admission-full")
@@ -187,7 +187,7 @@ func TestPageTrigger_WritesAndShowsWhatItSetOff(t *testing.T) {
 	client.says("#1")
 	b.looks(t, "trigger-saved")
 
-	// A write elsewhere is not taken for this one's.
+	// The effects of the write of another client are not shown.
 	must(t, s, http.MethodPut, "Encounter/mateo", `{"resourceType":"Encounter","id":"mateo","status":"completed"}`)
 	b.open(t, s, "/trigger?type=Patient&id=mateo")
 	b.holds(t, `"Patient"`)
@@ -199,14 +199,14 @@ func TestPageTrigger_WritesAndShowsWhatItSetOff(t *testing.T) {
 	b.do(t, chromedp.Click(`//button[text()="Delete"]`))
 	b.sees(t, ".effect", "Nothing changed")
 	if status, _ := send(t, http.MethodGet, s.FHIR.R5+"/Patient/mateo", nil); status != http.StatusGone {
-		t.Errorf("the resource answers %d after its deletion, want 410", status)
+		t.Errorf("reading the deleted resource returned %d, want 410", status)
 	}
 	// What was deleted is still in the editor and can be written again.
 	b.submit(t, writeResource)
 	b.sees(t, ".effect", "Created Patient/mateo as version 4")
 }
 
-func TestPageTrigger_TellsTheEffectOfItsOwnWriteFromThatOfOthers(t *testing.T) {
+func TestPageTrigger_ShowsOnlyTheEffectsOfItsOwnWrite(t *testing.T) {
 	t.Parallel()
 	b, s := openPage(t, "/trigger?type=Encounter&id=mateo")
 	b.holds(t, `"planned"`)
@@ -248,7 +248,7 @@ func TestPageTrigger_CreatesFromAnExample(t *testing.T) {
 	b.sees(t, writeResource+" .wire pre", "-X POST")
 	b.submit(t, writeResource)
 	b.sees(t, ".effect", "Created Observation/")
-	// Ids there are, are offered.
+	// The field offers the existing ids.
 	b.fill(t, writeResource, "Type", "Patient")
 	b.do(t, chromedp.Focus("[list=ids-held]", chromedp.ByQuery))
 	b.within(t, "ids to choose from", chromedp.Poll(`[...document.querySelectorAll("#ids-held option")].some((o) => o.value === "mateo")`, nil))
@@ -276,7 +276,7 @@ func TestPageTrigger_LosesNothingThatWasTyped(t *testing.T) {
 		t.Errorf("what was typed came back as\n%s\nwant\n%s", got, mine)
 	}
 
-	// The server goes away while one writes.
+	// The server goes away while the user writes.
 	b.fill(t, writeResource, "Type", "Encounter")
 	b.holds(t, `"planned"`)
 	b.fill(t, writeResource, "Resource", mine)
@@ -309,7 +309,7 @@ func TestPageTrigger_EditorIsUsedWithTheKeyboard(t *testing.T) {
 }
 
 // The effects of a save are shown before it is saved.
-func TestPageTrigger_TellsWhatASaveWouldDo(t *testing.T) {
+func TestPageTrigger_ShowsTheEffectsOfASaveBefore(t *testing.T) {
 	t.Parallel()
 	b, s := startPage(t)
 	client := listens(t, s, "admission-full")

@@ -26,7 +26,7 @@ func TestPageTry_FromTheFormToAReceivedEvent(t *testing.T) {
 	t.Parallel()
 	b, s := openPage(t, "/try")
 
-	// The form, and what it stands for beside it.
+	// The form, with the resource beside it.
 	b.choose(t, b.fieldOf(t, "Topic"), "New laboratory result")
 	b.sees(t, ".field .hint", "A laboratory result is there or was corrected")
 	b.press(t, "Add a filter")
@@ -63,7 +63,7 @@ func TestPageTry_FromTheFormToAReceivedEvent(t *testing.T) {
 	b.press(t, "Renew the token")
 	s.AwaitSent("mine", "handshake", 2)
 
-	// What happens while the socket is away is fetched when it is back.
+	// Events that occur while the socket is away are fetched when it is back.
 	b.press(t, "Drop for 5 s")
 	b.sees(t, tryState, "Dropped, back in")
 	s.AwaitBound("mine", 0)
@@ -81,9 +81,9 @@ func TestPageTry_FromTheFormToAReceivedEvent(t *testing.T) {
 	b.sees(t, tryState, "Closed with 1000")
 }
 
-// R4B and R4 by the backport guide: the form stands for extensions, refusals find
+// R4B and R4 by the backport guide: the form makes extensions, refusals are shown beside
 // their fields, and the flow is the same.
-func TestPageTry_SpeaksEveryRelease(t *testing.T) {
+func TestPageTry_SupportsEveryRelease(t *testing.T) {
 	t.Parallel()
 	b, s := startPage(t)
 	b.tolerate("400 (Bad Request)")
@@ -111,7 +111,7 @@ func TestPageTry_SpeaksEveryRelease(t *testing.T) {
 		}
 		b.press(t, "Remove")
 	}
-	// What the server refuses stands beside the field, though the element is an extension.
+	// A refusal is shown beside its field, although the element is an extension.
 	b.press(t, "R4")
 	b.do(t, chromedp.Click(`.step details summary`, chromedp.ByQuery))
 	b.do(t, chromedp.SetValue(b.fieldOf(t, "maxCount"), "0", chromedp.ByQuery), chromedp.SendKeys(b.fieldOf(t, "maxCount"), "0", chromedp.ByQuery))
@@ -128,7 +128,7 @@ func TestPageTry_ThreeClicksToAnEvent(t *testing.T) {
 	b.press(t, "Fire an event")
 	b.sees(t, tryFrames, "#1 Encounter/")
 
-	// The socket stays bound while one looks elsewhere.
+	// The socket stays bound while the user is in another view.
 	b.do(t, chromedp.Click(`nav a[href="/"]`, chromedp.ByQuery))
 	b.sees(t, ".item", "s1")
 	b.do(t, chromedp.Click(`nav a[href="/try"]`, chromedp.ByQuery))
@@ -138,7 +138,7 @@ func TestPageTry_ThreeClicksToAnEvent(t *testing.T) {
 	b.sees(t, tryFrames, "#2 Encounter/")
 }
 
-func TestPageTry_SpeaksEachDialect(t *testing.T) {
+func TestPageTry_SupportsEachDialect(t *testing.T) {
 	t.Parallel()
 	b, s := openPage(t, "/try?subscription=task-id-only")
 	for _, dialect := range []string{"ig", "ig-colon", "medplum"} {
@@ -149,7 +149,7 @@ func TestPageTry_SpeaksEachDialect(t *testing.T) {
 		var state struct{ Sockets []struct{ Dialect string } }
 		getJSON(t, s.URL+"/mock/sockets", &state)
 		if got := state.Sockets[len(state.Sockets)-1].Dialect; got != dialect {
-			t.Errorf("the server heard %s, want %s", got, dialect)
+			t.Errorf("the server got the dialect %s, want %s", got, dialect)
 		}
 		b.press(t, "Unbind")
 		s.AwaitBound("task-id-only", 0)
@@ -181,7 +181,7 @@ func TestPageTry_ShowsRefusalsBesideTheirFields(t *testing.T) {
 	b.press(t, "Do all of it")
 	b.sees(t, ".filter .error", "does not offer the comparator gt")
 
-	// Nothing typed is lost, and what is in the disclosure is shown.
+	// No typed text is lost, and the closed part opens if it has a refused field.
 	b.do(t, chromedp.Click(".step details > summary", chromedp.ByQuery))
 	heartbeat, end := b.fieldOf(t, "heartbeatPeriod"), b.fieldOf(t, "end")
 	b.do(t, chromedp.SendKeys(heartbeat, "often", chromedp.ByQuery), chromedp.SendKeys(end, "soon", chromedp.ByQuery), chromedp.Click(".step details > summary", chromedp.ByQuery))
@@ -212,7 +212,7 @@ func TestPageTry_KeepsWhatWasTypedAndTheTokenOverAReload(t *testing.T) {
 	b.sees(t, tryJSON, `"value": "completed"`)
 	b.sees(t, ".result", "active")
 	b.sees(t, ".result", "left")
-	// The reload cost the socket, and the event behind it is not lost.
+	// The reload closed the socket, but the event that came after that is not lost.
 	b.press(t, "Fire an event")
 	b.press(t, "Open a socket and bind")
 	b.sees(t, tryRestored, "#2 Task/")
@@ -261,7 +261,7 @@ func TestPageTry_IsUsedWithTheKeyboard(t *testing.T) {
 	t.Parallel()
 	b, _ := openPage(t, "/try")
 	b.sees(t, tryJSON, "admission")
-	// to goes on with Tab until something has the focus.
+	// to presses Tab until an element has the focus.
 	to := func(what string) {
 		t.Helper()
 		for range 60 {
@@ -301,8 +301,8 @@ func TestPageTry_IsUsedWithTheKeyboard(t *testing.T) {
 	b.sees(t, trySample, "from websockets")
 }
 
-// TestPageTry_ShowsTheSamplesThatAreTested compares what one copies from the
-// page with what samples_test.go runs.
+// TestPageTry_ShowsTheSamplesThatAreTested compares the samples on the page with those that
+// samples_test.go runs.
 func TestPageTry_ShowsTheSamplesThatAreTested(t *testing.T) {
 	t.Parallel()
 	b, s := openPage(t, "/try?subscription=lab-full")

@@ -8,8 +8,8 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// From an entry of the timeline to each question that was asked about its change,
-// and from there to what another subscription made of it.
+// From an entry of the timeline to the questions about its change, and from there to those
+// about another subscription.
 func TestPageWhy_ShowsEachQuestionOfAChange(t *testing.T) {
 	t.Parallel()
 	b, s := startPage(t)
@@ -35,7 +35,7 @@ func TestPageWhy_ShowsEachQuestionOfAChange(t *testing.T) {
 	b.sees(t, ".answers .verdict[open] .steps-asked", "Filter no")
 	b.sees(t, ".answers .steps-asked [data-ok=false]", "filter patient=Patient/nobody compared with Patient/example")
 
-	// It is live: what happens next is there without asking again.
+	// The view is live: it shows the next change by itself.
 	must(t, s, http.MethodPut, "Encounter/why", `{"resourceType":"Encounter","id":"why","status":"completed","class":[{"coding":[{"code":"IMP"}]}],"subject":{"reference":"Patient/example"}}`)
 	b.sees(t, ".answers h2", "update Encounter/why version 2")
 	b.looks(t, "why-one")
@@ -43,7 +43,7 @@ func TestPageWhy_ShowsEachQuestionOfAChange(t *testing.T) {
 	var at string
 	b.do(t, chromedp.Location(&at))
 	b.open(t, s, "/timeline?text=mine&kind=decisions")
-	b.chooses(t, "mine is active") // no change, but a subscription to ask about
+	b.chooses(t, "mine is active") // not a change, but it has a subscription
 	b.sees(t, ".detail .facts", "what it was notified of, and what it was not")
 	if want := s.URL + "/why?subscription=mine"; at != want {
 		t.Errorf("the address is %s, want %s", at, want)
@@ -55,7 +55,7 @@ func TestPageWhy_ShowsEachQuestionOfAChange(t *testing.T) {
 	b.sees(t, ".answers h2", "update Encounter/why version 2")
 }
 
-// subscriptionFor is one on the admissions of a patient.
+// subscriptionFor returns a subscription on the admissions of a patient.
 func subscriptionFor(id, patient string) string {
 	return fmt.Sprintf(`{"resourceType":"Subscription","id":%q,"status":"requested","topic":"http://example.org/FHIR/R5/SubscriptionTopic/admission",
 		"channelType":{"system":"http://terminology.hl7.org/CodeSystem/subscription-channel-type","code":"websocket"},"content":"id-only",

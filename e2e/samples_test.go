@@ -16,7 +16,7 @@ import (
 	"signalfhir/testkit"
 )
 
-// samples are the clients Try it shows, and how somebody who copied one runs it.
+// samples lists the clients that Try it shows, and how a user runs each.
 var samples = map[string]struct {
 	file string
 	run  func(t *testing.T, folder, source string) *exec.Cmd
@@ -141,7 +141,7 @@ func startSample(t *testing.T, c *exec.Cmd) *listening {
 	return l
 }
 
-// revokeAll revokes every token, which closes the sockets that rest on one.
+// revokeAll revokes every token, which closes the sockets that are bound with one.
 func revokeAll(t *testing.T, s *testkit.Server) {
 	t.Helper()
 	res, err := http.Get(s.URL + "/mock/tokens")
@@ -172,7 +172,7 @@ func remove(t *testing.T, url string) {
 	}
 	res.Body.Close()
 	if res.StatusCode != http.StatusNoContent {
-		t.Fatalf("DELETE %s answered %s", url, res.Status)
+		t.Fatalf("DELETE %s returned %s", url, res.Status)
 	}
 }
 
@@ -190,7 +190,7 @@ func TestSamples_MissNothing(t *testing.T) {
 			s.Trigger(testkit.Trigger{Subscription: id})
 			l.says("event #1 " + s.URL)
 
-			// The connection breaks, and something happens meanwhile.
+			// The connection breaks, and an event occurs meanwhile.
 			p.cut()
 			s.AwaitBound(id, 0)
 			s.Trigger(testkit.Trigger{Subscription: id, Count: 3})
@@ -199,13 +199,13 @@ func TestSamples_MissNothing(t *testing.T) {
 			l.says("recovered #4 ")
 			s.AwaitBound(id, 1)
 
-			// The server takes the token away and closes the socket.
+			// The server revokes the token and closes the socket.
 			revokeAll(t, s)
 			s.AwaitSent(id, "handshake", 3)
 			s.Trigger(testkit.Trigger{Subscription: id})
 			l.says("event #5 ")
 
-			// A subscription that is gone is not asked for for ever.
+			// The client does not retry forever if its subscription is gone.
 			remove(t, s.FHIR.R5+"/Subscription/"+id)
 			revokeAll(t, s)
 			ended := make(chan struct{})
@@ -231,7 +231,7 @@ func TestSamples_MissNothing(t *testing.T) {
 }
 
 // The same clients on R4, whose notifications begin with Parameters.
-func TestSamples_SpeakR4(t *testing.T) {
+func TestSamples_SupportR4(t *testing.T) {
 	t.Parallel()
 	for name, sample := range samples {
 		t.Run(name, func(t *testing.T) {
@@ -254,7 +254,7 @@ func TestSamples_SpeakR4(t *testing.T) {
 	}
 }
 
-func TestSamples_RenewTheirTokenAndNoticeSilence(t *testing.T) {
+func TestSamples_RenewTheirTokenAndDetectSilence(t *testing.T) {
 	t.Parallel()
 	for name, sample := range samples {
 		t.Run(name, func(t *testing.T) {
@@ -267,8 +267,8 @@ func TestSamples_RenewTheirTokenAndNoticeSilence(t *testing.T) {
 			if text := l.String(); strings.Contains(text, "trying again") {
 				t.Errorf("the client had to reconnect:\n%s", text)
 			}
-			// Nothing comes for this one: it has no heartbeats, and the client
-			// believes that there is one each second. Renewals would be heard.
+			// This subscription has no heartbeats, but the client expects one each
+			// second. Renewals would break the silence.
 			s2 := testkit.Start(t)
 			quiet(s2)
 			silent := startSample(t, sample.run(t, t.TempDir(), fetchSample(t, s2.URL, sample.file, s2.FHIR.R5, "task-id-only", 1)))

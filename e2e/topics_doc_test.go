@@ -14,8 +14,8 @@ import (
 
 var update = flag.Bool("update", false, "write what the server says into the document")
 
-// The commands of docs/topics.md, run in order on a server that holds nothing, say
-// what the document says they do.
+// The commands of docs/topics.md, run in order on an empty server, print what the document
+// shows.
 func TestTopicsDocument_IsTrue(t *testing.T) {
 	t.Parallel()
 	if _, err := exec.LookPath("curl"); err != nil {
@@ -29,7 +29,7 @@ func TestTopicsDocument_IsTrue(t *testing.T) {
 	s := testkit.Start(t, testkit.WithoutSeed())
 	var now strings.Builder
 	said, outputs := "", 0
-	abbreviations := "" // which hold for all that follows
+	abbreviations := "" // which apply to all later outputs
 	for i, part := range strings.Split(string(data), "```") {
 		if i > 0 {
 			now.WriteString("```")

@@ -1,4 +1,4 @@
 package testkit
 
-// Find finds the program anew.
+// Find finds the program without the cache of [Program].
 var Find = find

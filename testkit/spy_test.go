@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// spy is a test that notes its failure instead of having it.
+// spy is a test that records its failure instead of failing.
 type spy struct {
 	testing.TB
 	failed   bool
@@ -34,7 +34,7 @@ func (s *spy) Fatalf(format string, args ...any) {
 	runtime.Goexit()
 }
 
-// spyOn runs a test to its end, with what it left to clean up.
+// spyOn runs a test to its end, including its cleanups.
 func spyOn(t *testing.T, test func(t testing.TB)) *spy {
 	t.Helper()
 	s := &spy{TB: t}

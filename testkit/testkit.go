@@ -60,7 +60,7 @@ const (
 	R4  Release = "R4"
 )
 
-// life is what every view of a server shares.
+// life is the state that all copies of a server share, see [Server.On].
 type life struct {
 	process *process
 	shared  bool         // process belongs to other tests too: only the room ends

@@ -101,7 +101,7 @@ func TestStart_TwoHundredRooms(t *testing.T) {
 	}
 }
 
-// use is a test as a client has it.
+// use does what the test of a client does.
 func use(t testing.TB) {
 	const id = "admission-id-only"
 	s := testkit.Start(t)
@@ -290,7 +290,7 @@ func TestServer_Explains(t *testing.T) {
 		t.Errorf("got release %q", four.Release)
 	}
 	if _, ok := four.For("nothing"); ok {
-		t.Error("got a verdict about a subscription that is not there")
+		t.Error("got a verdict about a subscription that does not exist")
 	}
 }
 

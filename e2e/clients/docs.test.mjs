@@ -1,5 +1,5 @@
 // Runs the programs of docs/clients.md, each as a process of its own, and compares
-// what they print with what the page says they do.
+// their output with the output on the page.
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
@@ -27,7 +27,7 @@ for (const { name, code, prints } of programs) {
       let program = code.replaceAll("127.0.0.1:8080", new URL(server.url).host);
       for (const [from, to] of Object.entries(replaced)) program = program.replaceAll(`"${from}"`, `"${to}"`);
 
-      // From standard input modules are looked up where the process runs: here.
+      // A program from standard input finds modules in the folder where the process runs.
       const surroundings = inPage ? ["--import", "./dom.mjs"] : ["--experimental-websocket"];
       const node = spawn(process.execPath, [...surroundings, "--input-type=module", "-"], { cwd: new URL(".", import.meta.url) });
       t.after(() => node.kill());
@@ -45,7 +45,7 @@ for (const { name, code, prints } of programs) {
         });
         await request("POST", `${server.bases.R4}/Communication`, communication());
         await until("the page to show it", () => bare(printed) === prints || Promise.reject(new Error(printed)));
-        return; // a page stays
+        return; // a page does not end by itself
       }
       const [exit] = await once(node, "exit");
       assert.equal(bare(printed), prints, failed);

@@ -1,10 +1,10 @@
-// A page for programs that want one, with an element to put things into. What it
-// shows is printed.
+// A page for programs that need one, with an element for their content. It prints what
+// the page shows.
 import { JSDOM } from "jsdom";
 import WebSocket from "ws";
 
 const { window } = new JSDOM('<div id="root"></div>', { url: "http://localhost:3000/" });
-Object.assign(window, { TextDecoder, TextEncoder }); // what browsers have and jsdom has not
+Object.assign(window, { TextDecoder, TextEncoder }); // which jsdom does not have
 globalThis.window = window;
 globalThis.document = window.document;
 globalThis.navigator ??= window.navigator;

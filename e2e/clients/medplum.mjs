@@ -1,11 +1,11 @@
-// What both major versions of @medplum/core are walked through. The packages are
-// used as published. Two things around them are shortened: the first delay before
-// it connects again is the least it may choose (1 s of 1 to 5), and where a test
-// lets time pass, setInterval and Date are node:test's.
+// The tests for both major versions of @medplum/core. The packages are used as
+// published. Two waits are shortened: the first delay before the client connects again
+// is the shortest possible (1 s of 1 to 5), and if a test lets time pass, setInterval
+// and Date are those of node:test.
 import assert from "node:assert/strict";
 import { cuttable, queue, request, serverFor, testOn, until } from "./support.mjs";
 
-// load imports a version. It draws its delay at that moment.
+// load imports a version, which chooses its delay at that moment.
 export async function load(name) {
   const random = Math.random;
   Math.random = () => 0;
@@ -19,7 +19,7 @@ export async function load(name) {
 export const communication = (status = "completed") => ({ resourceType: "Communication", status });
 const CRITERIA = "Communication?status=completed";
 
-// signIn makes a client of somebody signed in.
+// signIn returns a client of a signed-in user.
 export async function signIn(t, core, url) {
   const medplum = new core.MedplumClient({ baseUrl: url });
   t.after(() => medplum.getSubscriptionManager().closeWebSocket());
@@ -28,8 +28,8 @@ export async function signIn(t, core, url) {
   return medplum;
 }
 
-// follow subscribes and puts what the emitter says into queues. Errors fail the
-// test unless it takes them.
+// follow subscribes and puts the events of the emitter into queues. An error that the
+// test does not take from its queue fails the test.
 function follow(medplum, criteria = CRITERIA) {
   const emitter = medplum.subscribeToCriteria(criteria);
   const events = {};
@@ -40,22 +40,22 @@ function follow(medplum, criteria = CRITERIA) {
   return {
     ...events,
     connected: async () => (await events.connect.next()).subscriptionId,
-    // resource is the one the next notification carries.
+    // resource returns the resource of the next notification.
     resource: async () => (await events.message.next()).entry[1].resource,
   };
 }
 
 const subscriptions = async (base) => ((await request("GET", `${base}/Subscription`)).entry ?? []).map((e) => e.resource.id);
 
-// only waits until the server holds these subscriptions and no others.
+// only waits until the server has exactly these subscriptions.
 const only = (base, ...ids) =>
   until(`Subscription to be ${ids.join() || "empty"}`, async () => {
     const found = await subscriptions(base);
     return found.join() === ids.join() || Promise.reject(new Error(found.join()));
   });
 
-// pass lets time pass for the client, every five seconds of which it pings. It
-// ends early when the client closes its socket.
+// pass lets time pass for the client, which pings every five seconds. It returns early
+// if the client closes its socket.
 export async function pass(t, medplum, seconds) {
   const ws = medplum.getSubscriptionManager().getWebSocket();
   const answered = queue("a pong");
@@ -136,7 +136,7 @@ export function walk(version, core, { graceful, renews }) {
 
   testOn("R4", named("outlives its token"), async (t) => {
     if (renews) t.mock.timers.enable({ apis: ["setInterval", "Date"], now: Date.now() });
-    // Shorter than the five minutes it wants left: it renews every minute.
+    // With less than five minutes left, the client renews every minute.
     const { server, base, medplum } = await start(t, "--token-ttl", renews ? "4m" : "4s");
     const followed = follow(medplum);
     const id = await followed.connected();
@@ -148,15 +148,15 @@ export function walk(version, core, { graceful, renews }) {
       assert.deepEqual(sockets.map((s) => s.bindings), [[id]]);
       await only(base, id);
     } else {
-      // Version 4 never renews. The server closes the socket, it connects again.
+      // Version 4 never renews. The server closes the socket, and the client connects again.
       const next = await followed.connected();
       assert.notEqual(next, id);
       await only(base, next);
     }
-    // Once each, whatever it is bound through.
+    // Each event arrives once, whichever token keeps the binding.
     const written = [await medplum.createResource(communication()), await medplum.createResource(communication())];
     assert.deepEqual([await followed.resource(), await followed.resource()], written);
-    // Version 4 stumbles over the OperationOutcome that says why a binding ends.
+    // Version 4 fails on the OperationOutcome that says why a binding ended.
     if (renews) assert.deepEqual(followed.error.rest(), []);
   });
 

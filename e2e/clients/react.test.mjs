@@ -39,7 +39,7 @@ testOn("R4", "@medplum/react-hooks 5: a component is notified, and gives up when
   const second = await medplum.createResource(communication("in-progress"));
   await until("the component to show the other", () => root.textContent === second.id);
 
-  // It waits three seconds after it was taken away, then ten for the socket.
+  // The hook waits three seconds after it was unmounted, then ten for the socket.
   show(null);
   await until("nobody to be subscribed", () => medplum.getSubscriptionManager().getCriteriaCount() === 0);
   await pass(t, medplum, 15);

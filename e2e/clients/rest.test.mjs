@@ -1,5 +1,5 @@
-// The FHIR clients for JavaScript that know nothing of sockets, on every
-// release: they create, take tokens, ask for status and events, and patch.
+// The FHIR clients for JavaScript without sockets, on every release: they create, take
+// tokens, request status and events, and patch.
 import assert from "node:assert/strict";
 import fhirclient from "fhirclient";
 import { Client } from "fhir-kit-client";
@@ -20,7 +20,7 @@ for (const [release, shape] of Object.entries(releases)) {
     assert.match(response.headers.get("location"), new RegExp(`/fhir/${release}/Subscription/${subscription.id}/_history/`));
     const operation = (name, more) => client.operation({ resourceType: "Subscription", id: subscription.id, name, ...more });
 
-    // Its default is a POST with an empty body; then the other ways to ask.
+    // The default is a POST with an empty body; then the other forms of the request.
     const parameters = await operation("$get-ws-binding-token");
     const wanted = { resourceType: "Parameters", parameter: [{ name: "id", valueId: subscription.id }] };
     for (const other of [
@@ -59,7 +59,7 @@ for (const [release, shape] of Object.entries(releases)) {
     const server = await serverFor(t);
     const client = new fhirclient.FhirClient(server.bases[release]);
     assert.match(await client.getFhirVersion(), { R5: /^5\.0\.0$/, R4B: /^4\.3\.0$/, R4: /^4\.0\.1$/ }[release]);
-    assert.equal(await client.getFhirRelease(), { R5: 0, R4B: 0, R4: 4 }[release]); // 0: it knows no later one
+    assert.equal(await client.getFhirRelease(), { R5: 0, R4B: 0, R4: 4 }[release]); // 0: it does not know later releases
 
     const subscription = await client.create(shape.subscription("full-resource", "Patient/smart"));
     const at = `Subscription/${subscription.id}`;

@@ -29,7 +29,7 @@ for (const [release, shape] of Object.entries(releases)) {
     assert.deepEqual(bundle.entry[1].resource, encounter);
     assert.equal(bundle.entry[1].fullUrl, `${base}/Encounter/${encounter.id}`);
 
-    // One socket carries more than one subscription, and gives one up again.
+    // One socket is bound to several subscriptions, and is unbound from one again.
     const other = await request("POST", `${base}/Subscription`, shape.subscription("id-only", "Patient/ws"));
     const second = await request("GET", `${base}/Subscription/${other.id}/$get-ws-binding-token`);
     ws.send(`bind-with-token: ${value(second, "token")}`);
@@ -65,8 +65,8 @@ for (const path of ["/ws", "/websocket"]) {
     await request("PUT", `${base}/Observation/${created.id}`, { ...created, status: "final" });
     assert.equal(await ws.text(), `ping ${subscription.id}`);
 
-    // A wrong id is told and the socket stays of use. The write before it would
-    // have pinged first, had it matched.
+    // A wrong id is refused and the socket stays open. If the write before it had matched,
+    // its ping would have come first.
     await request("POST", `${base}/Observation`, observation);
     ws.send("bind nobody");
     assert.equal((await ws.next()).resourceType, "OperationOutcome");

@@ -1,6 +1,5 @@
-// What the tests of this folder share: servers, the three releases' way to write
-// a topic subscription and to read its notifications, and a connection that can
-// be cut.
+// Shared by the tests of this folder: servers, topic subscriptions and notifications in
+// the three releases, and a connection that can be cut.
 import { once } from "node:events";
 import net from "node:net";
 import { test } from "node:test";
@@ -9,14 +8,14 @@ import { startServer } from "../recipes/node/signalfhir.mjs";
 
 export const TOPIC = "http://example.org/FHIR/R5/SubscriptionTopic/admission";
 
-// How long to wait for what must come, in ms; reached only by a failure.
+// How long a test waits, in ms. Only a failure takes that long.
 const PATIENCE = 10_000;
 
-// Node 22 has a WebSocket of its own, Node 20 takes that of npm ws. Medplum's
+// Node 22 has a WebSocket; on Node 20, that of npm ws is used. Medplum's
 // client looks for a global one.
 globalThis.WebSocket ??= WebSocket;
 
-// serverFor runs a server until the tests t belongs to are over.
+// serverFor runs a server until the tests that t belongs to have ended.
 export async function serverFor(t, ...options) {
   const server = await startServer(...options);
   t.after(() => server.stop());
@@ -29,14 +28,13 @@ const offered = await (async () => {
   return server.bases;
 })();
 
-// testOn is test for what needs a release. It is skipped where the server does
-// not offer that release.
+// testOn declares a test that needs a release. It is skipped if the server does not
+// offer that release.
 export function testOn(release, name, body) {
   test(name, { timeout: 30_000}, body);
 }
 
-// until waits for a condition that no event tells of. The last error or value
-// is in the failure.
+// until polls for a condition. Its failure has the last error or value.
 export async function until(what, condition, patience = PATIENCE) {
   const end = performance.now() + patience;
   for (;;) {
@@ -52,8 +50,8 @@ export async function until(what, condition, patience = PATIENCE) {
   }
 }
 
-// queue collects values and hands them out in order: next() waits for one, and
-// says what it waited for when none comes.
+// queue collects values and returns them in order: next() waits for one. If none comes, the
+// failure says what it waited for.
 export function queue(what) {
   const kept = [];
   const waiting = [];
@@ -71,12 +69,12 @@ export function queue(what) {
       });
       return Promise.race([new Promise((resolve) => waiting.push(resolve)), late]).finally(() => clearTimeout(timer));
     },
-    // rest is what came and nobody took.
+    // rest returns the values that were not taken.
     rest: () => kept.splice(0),
   };
 }
 
-// open opens a socket with npm ws; frames come out of next() as text.
+// open opens a socket with npm ws; next() returns a frame as text.
 export async function open(t, url) {
   const socket = new WebSocket(url);
   const frames = queue("a frame");
@@ -86,7 +84,7 @@ export async function open(t, url) {
   return { socket, send: (text) => socket.send(text), text: frames.next, next: async () => JSON.parse(await frames.next()) };
 }
 
-// request is fetch for FHIR; it throws what the server refused.
+// request is fetch for FHIR; it throws a refusal as an error.
 export async function request(method, url, body) {
   const response = await fetch(url, {
     method,
@@ -105,8 +103,8 @@ export const value = (parameters, name) => {
 
 const backport = "http://hl7.org/fhir/uv/subscriptions-backport/StructureDefinition/";
 
-// The releases: how each writes a subscription on a topic, the resource that
-// makes its event, and what of a notification says what happened.
+// For each release: a subscription on a topic, a resource that causes an event, and how to
+// read a notification.
 const topicSubscription4 = (content, patient) => ({
   resourceType: "Subscription",
   meta: { profile: [`${backport}backport-subscription`] },
@@ -162,9 +160,8 @@ export const releases = {
   R4: { bundleType: "history", subscription: topicSubscription4, encounter: encounter4, statusType: "Parameters", status: statusParameters },
 };
 
-// cuttable forwards a port of its own to that of a server, until cut() breaks
-// every WebSocket the way a lost network does: without a word. Requests are left
-// alone, since a client that lost one would owe nothing to the server.
+// cuttable forwards a port to that of a server. cut() breaks every WebSocket as a lost
+// network does, without a close frame. It does not break requests.
 export async function cuttable(t, url) {
   const target = new URL(url);
   const open = new Set();

@@ -1,6 +1,6 @@
-// Package differential_test compares what internal/fhirpath makes of HL7's search
-// parameters on HL7's examples with what HL7's own engine, the npm package
-// fhirpath, makes of them.
+// Package differential_test evaluates HL7's search parameters on HL7's examples with
+// internal/fhirpath and with HL7's own engine, the npm package fhirpath, and compares the
+// results.
 package differential_test
 
 import (
@@ -31,8 +31,8 @@ type evaluation struct {
 	Error      string       `json:"error"`
 }
 
-// fewest is how many pairs of each release are compared at least, and how many of
-// them have values: the examples are those that were expected.
+// fewest has the least number of pairs per release, and of those with values. It shows that
+// the expected examples are there.
 var fewest = map[fhir.Release][2]int{fhir.R4: {1600, 800}, fhir.R4B: {1900, 900}, fhir.R5: {2800, 1100}}
 
 func TestEngine_AgreesWithHL7s(t *testing.T) {
@@ -79,7 +79,7 @@ func TestEngine_AgreesWithHL7s(t *testing.T) {
 	}
 }
 
-// evaluations is what HL7's engine makes of every parameter and example.
+// evaluations returns the results of HL7's engine for every parameter and example.
 func evaluations(t *testing.T) map[fhir.Release][]evaluation {
 	spec := fhirtest.Spec(t)
 	if _, err := os.Stat(filepath.Join("node_modules", "fhirpath")); err != nil {
@@ -108,7 +108,7 @@ func evaluations(t *testing.T) map[fhir.Release][]evaluation {
 	}
 }
 
-// reader reads the resources evaluations name, each file once.
+// reader reads the resources that evaluations name, each file once.
 type reader map[string]*fhir.Object
 
 func (r reader) read(t *testing.T, e evaluation) []byte {
@@ -131,8 +131,8 @@ func (r reader) read(t *testing.T, e evaluation) []byte {
 	return o.AppendJSON(nil)
 }
 
-// canonical is values as JSON that is the same for the same value, in an order of
-// its own: a union has none.
+// canonical returns values as JSON that is the same for equal values, in a fixed order: a
+// union has none.
 func canonical(t *testing.T, values []any) []string {
 	texts := []string{}
 	for _, v := range values {
@@ -155,7 +155,7 @@ func canonical(t *testing.T, values []any) []string {
 	return texts
 }
 
-// byValue writes every number in a value as a fraction: 1.0 and 1 are one.
+// byValue replaces every number in a value by a fraction, so that 1.0 and 1 are equal.
 func byValue(v any) any {
 	switch v := v.(type) {
 	case json.Number:

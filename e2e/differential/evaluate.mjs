@@ -16,9 +16,9 @@ const models = { R4: r4, R4B: r4, R5: r5 };
 const folder = process.argv[2];
 const read = (...path) => JSON.parse(readFileSync(join(folder, ...path), "utf8"));
 
-// resolve answers what a reference tells of its target, or the contained resource,
-// and asks no server. The engine's own would, and there is none. A bare object has
-// no FHIR type, so that "is" would not know it: each becomes a node of its own.
+// resolve returns the type and id that a reference contains, or the contained resource.
+// It does not use a server, as that of the engine does. A plain object has no FHIR type,
+// which "is" needs, so each becomes a node of the engine.
 function resolve(references) {
   const root = this.dataRoot[0].data;
   return references.flatMap((node) => {
@@ -41,7 +41,7 @@ function resolve(references) {
 
 const options = { userInvocationTable: { resolve: { fn: resolve, arity: { 0: [] }, internalStructures: true } } };
 
-// Of these the search parameters of every type are parameters too.
+// The search parameters of these apply to every type.
 const bases = ({ resourceType }) =>
   ["Bundle", "Binary", "Parameters"].includes(resourceType) ? [resourceType, "Resource"] : [resourceType, "Resource", "DomainResource"];
 
@@ -59,7 +59,7 @@ for (const [release, model] of Object.entries(models)) {
         const line = { release, file, entry, url, code, expression };
         try {
           if (!compiled.has(expression)) compiled.set(expression, fhirpath.compile(expression, model, options));
-          // The engine writes what it finds out into the resource it is given.
+          // The engine modifies the resource that it gets.
           line.values = compiled.get(expression)(structuredClone(resource));
         } catch (error) {
           line.error = String(error?.message ?? error);

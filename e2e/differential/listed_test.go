@@ -11,16 +11,16 @@ import (
 	"signalfhir/internal/fhir"
 )
 
-// known is a difference that is listed, and why there is one.
+// known is a listed difference and its cause.
 type known struct {
 	pairs int
 	cause string
 }
 
-// list is the known differences by "<release> <url> <kind>".
+// list has the known differences by "<release> <url> <kind>".
 type list map[string]known
 
-// of is the part of a list that is about a release.
+// of returns the part of a list for a release.
 func (l list) of(r fhir.Release) list {
 	part := list{}
 	for key, one := range l {
@@ -32,7 +32,7 @@ func (l list) of(r fhir.Release) list {
 }
 
 // listed reads a list of differences: lines of "<release> <url> <kind> <pairs>"
-// under lines that begin with # and tell their cause.
+// under lines that begin with # and have their cause.
 func listed(t *testing.T, path string) list {
 	data, err := os.ReadFile(path)
 	if err != nil {
@@ -66,8 +66,8 @@ func listed(t *testing.T, path string) list {
 	return all
 }
 
-// compare fails t for what is found and not listed, and for what is listed and
-// found no more. It logs how many pairs each cause accounts for.
+// compare fails t for differences that are found and not listed, and for those that are listed
+// and no longer found. It logs how many pairs each cause accounts for.
 func (d differences) compare(t *testing.T, list list) {
 	byCause := map[string]int{}
 	for _, key := range slices.Sorted(maps.Keys(d)) {
@@ -79,7 +79,7 @@ func (d differences) compare(t *testing.T, list list) {
 	}
 	for _, key := range slices.Sorted(maps.Keys(list)) {
 		if d[key] == nil {
-			t.Errorf("%s is listed, and is no difference any more", key)
+			t.Errorf("%s is listed, but is no longer a difference", key)
 		}
 	}
 	for cause, pairs := range byCause {

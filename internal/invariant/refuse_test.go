@@ -154,8 +154,8 @@ var brokenCases = []struct {
 		question + `{"linkId":"1","type":"string","initial":[{"valueString":"a"},{"valueString":"b"}]}]}`},
 }
 
-// A disabled check fails on the broken resource, and one that refuses everything on
-// the sound one.
+// A disabled check fails for the broken resource, and one that refuses everything fails for
+// the correct one.
 func TestCheck_NamesWhatIsBroken(t *testing.T) {
 	t.Parallel()
 	for _, c := range brokenCases {

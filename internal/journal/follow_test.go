@@ -13,7 +13,7 @@ import (
 	"signalfhir/internal/journal"
 )
 
-func TestFollow_GoesOnWhereItLeftOff(t *testing.T) {
+func TestFollow_ContinuesWhereItStopped(t *testing.T) {
 	t.Parallel()
 	j, _ := newJournal(5)
 	for range 4 {
@@ -71,7 +71,7 @@ func TestFollow_OfAnEmptyRingReportsWhatItSkips(t *testing.T) {
 
 // Several readers and writers: each reader sees every number once and in order,
 // or learns that it was skipped.
-func TestFollow_NothingIsLostOrDoubled(t *testing.T) {
+func TestFollow_LosesAndRepeatsNothing(t *testing.T) {
 	t.Parallel()
 	j, _ := newJournal(50)
 	const writers, each = 4, 500

@@ -50,7 +50,7 @@ func TestReserve_ComesBeforeWhatItCaused(t *testing.T) {
 	}
 }
 
-func TestReserve_WakesWhoWaits(t *testing.T) {
+func TestReserve_WakesReaders(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		j := journal.New(clock.Real(), journal.Options{Size: 5})
@@ -85,7 +85,7 @@ func TestReserve_WakesWhoWaits(t *testing.T) {
 	})
 }
 
-// An entry that is not kept any more holds up nobody and is not completed.
+// An entry that is no longer kept does not delay readers and is not completed.
 func TestReserve_IsDroppedLikeAnyEntry(t *testing.T) {
 	t.Parallel()
 	j, _ := newJournal(3)
@@ -130,7 +130,7 @@ func TestReserve_CountsItsPayload(t *testing.T) {
 	}
 }
 
-func TestReserve_BesideOthers(t *testing.T) {
+func TestReserve_ConcurrentUse(t *testing.T) {
 	t.Parallel()
 	const writers, each = 4, 300
 	j, _ := newJournal(writers * each * 2)

@@ -93,7 +93,7 @@ func TestListener_Transcripts(t *testing.T) {
 			var log eventLog
 			l := &listener{
 				options: scenario.options,
-				server:  answers(func(r *http.Request) (int, string) { return log.answer(r) }).server(),
+				server:  fakeServer(func(r *http.Request) (int, string) { return log.respond(r) }).server(),
 				print:   seen.printer(scenario.options.JSON),
 				id:      "abc",
 			}
@@ -162,7 +162,7 @@ func TestListener_RecoverTakesOnlyMissedEvents(t *testing.T) {
 	t.Parallel()
 	var seen transcript
 	l := &listener{
-		server: answers(func(*http.Request) (int, string) {
+		server: fakeServer(func(*http.Request) (int, string) {
 			return http.StatusOK, string(bundle("query-event", 9, 9, 6, 5, 6, 3, 8))
 		}).server(),
 		print: seen.printer(false), id: "abc", track: tracker{last: 4, known: true},
@@ -195,11 +195,11 @@ func TestListener_ANewSubscriptionIsCountedFromItsStart(t *testing.T) {
 		var seen transcript
 		l := &listener{
 			options: Options{Topic: "http://example.org/topic"},
-			server: answers(func(r *http.Request) (int, string) {
+			server: fakeServer(func(r *http.Request) (int, string) {
 				if r.Method == http.MethodPost && r.URL.Path == "/fhir/R5/Subscription" {
 					return http.StatusCreated, `{"resourceType":"Subscription","id":"abc"}`
 				}
-				return log.answer(r)
+				return log.respond(r)
 			}).server(),
 			print: seen.printer(false), track: before,
 		}

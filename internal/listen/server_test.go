@@ -19,13 +19,13 @@ func TestServer_ErrorsAreGoneRefusedOrNeither(t *testing.T) {
 		400: {false, true}, 403: {false, true}, 404: {true, true}, 410: {true, true}, 422: {false, true},
 		429: {false, false}, 500: {false, false}, 503: {false, false}, 304: {false, false},
 	} {
-		s := answers(func(*http.Request) (int, string) { return status, "" }).server()
+		s := fakeServer(func(*http.Request) (int, string) { return status, "" }).server()
 		err := fmt.Errorf("wrapped: %w", s.delete(context.Background(), "abc"))
 		if gone(err) != want.gone || refused(err) != want.refused {
 			t.Errorf("%d: gone %v, refused %v, want %+v", status, gone(err), refused(err), want)
 		}
 	}
-	s := answers(func(*http.Request) (int, string) { return 204, "" }).server()
+	s := fakeServer(func(*http.Request) (int, string) { return 204, "" }).server()
 	if err := s.delete(context.Background(), "abc"); err != nil || gone(err) || refused(err) {
 		t.Errorf("204: got %v", err)
 	}
@@ -40,7 +40,7 @@ func TestServer_ErrorsSayWhatTheOutcomeSays(t *testing.T) {
 		`{"resourceType":"Bundle","issue":[{"diagnostics":"one"}]}`:                                    "POST Subscription returned 422 Unprocessable Entity",
 		"Unprocessable": "POST Subscription returned 422 Unprocessable Entity",
 	} {
-		s := answers(func(*http.Request) (int, string) { return 422, body }).server()
+		s := fakeServer(func(*http.Request) (int, string) { return 422, body }).server()
 		if _, err := s.subscribe(context.Background(), map[string]any{}); err == nil || err.Error() != want {
 			t.Errorf("%s: got %v, want %s", body, err, want)
 		}
@@ -72,7 +72,7 @@ func TestServer_BindingToken(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
 			var asked string
-			s := answers(func(r *http.Request) (int, string) { asked = r.Method + " " + r.URL.String(); return 200, row.body }).server()
+			s := fakeServer(func(r *http.Request) (int, string) { asked = r.Method + " " + r.URL.String(); return 200, row.body }).server()
 			got, err := s.bindingToken(context.Background(), "a b/c")
 			if want := "POST http://test/fhir/R5/Subscription/a%20b%2Fc/$get-ws-binding-token"; asked != want {
 				t.Errorf("asked %s, want %s", asked, want)
@@ -90,7 +90,7 @@ func TestServer_BindingToken(t *testing.T) {
 // A user who names nothing gets a list of what there is.
 func TestRun_ExplainsWhatThereIsToListenTo(t *testing.T) {
 	t.Parallel()
-	s := answers(func(r *http.Request) (int, string) {
+	s := fakeServer(func(r *http.Request) (int, string) {
 		if strings.HasSuffix(r.URL.Path, "/SubscriptionTopic") {
 			return 200, `{"resourceType":"Bundle","entry":[{"resource":{"resourceType":"SubscriptionTopic","id":"t","url":"http://a"}},{"resource":{"url":"http://b"}}]}`
 		}

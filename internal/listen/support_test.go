@@ -11,11 +11,11 @@ import (
 	"time"
 )
 
-// answers is a fake of the server behind the HTTP client.
-type answers func(*http.Request) (status int, body string)
+// fakeServer is a fake of the server behind the HTTP client.
+type fakeServer func(*http.Request) (status int, body string)
 
-func (a answers) RoundTrip(r *http.Request) (*http.Response, error) {
-	status, body := a(r)
+func (f fakeServer) RoundTrip(r *http.Request) (*http.Response, error) {
+	status, body := f(r)
 	return &http.Response{
 		StatusCode: status,
 		Status:     strconv.Itoa(status) + " " + http.StatusText(status),
@@ -25,12 +25,12 @@ func (a answers) RoundTrip(r *http.Request) (*http.Response, error) {
 	}, nil
 }
 
-func (a answers) server() *server {
-	return &server{base: "http://test/fhir/R5", client: &http.Client{Transport: a}}
+func (f fakeServer) server() *server {
+	return &server{base: "http://test/fhir/R5", client: &http.Client{Transport: f}}
 }
 
 // silent is a server that must not get a request.
-func silent(t testing.TB) answers {
+func silent(t testing.TB) fakeServer {
 	return func(r *http.Request) (int, string) {
 		t.Errorf("unexpected request for %s", r.URL)
 		return http.StatusInternalServerError, ""
@@ -105,7 +105,7 @@ type eventLog struct {
 	down  bool           // every response is 503
 }
 
-func (l *eventLog) answer(r *http.Request) (int, string) {
+func (l *eventLog) respond(r *http.Request) (int, string) {
 	if l.down {
 		return http.StatusServiceUnavailable, ""
 	}

@@ -178,7 +178,7 @@ func TestListener_ShowsEveryEventOnceOrReportsItLost(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		log := &eventLog{lost: map[int64]bool{}}
 		var seen transcript
-		l := &listener{server: answers(log.answer).server(), print: seen.printer(false), id: "abc"}
+		l := &listener{server: fakeServer(log.respond).server(), print: seen.printer(false), id: "abc"}
 		var (
 			started bool
 			next    int64 // the number to account for next

@@ -24,7 +24,7 @@ func newBase(t testing.TB) *room.Base {
 }
 
 // Of many requests for the same conditional create, one creates the resource and the
-// others find it, whatever the condition looks at.
+// others find it, whatever the condition is.
 func TestConditionalCreate_CreatesOne(t *testing.T) {
 	t.Parallel()
 	for name, create := range map[string]struct{ members, condition string }{
@@ -71,8 +71,8 @@ func TestConditionalCreate_CreatesOne(t *testing.T) {
 	}
 }
 
-// conditional are conditions on Patient/a, each with a resource that makes it hold and
-// one in its place that does not.
+// conditional lists conditions on Patient/a, each with a resource for which it holds and one
+// for which it does not.
 var conditional = map[string]struct{ condition, typ, id, open, closed string }{
 	"plain":    {"name=Open", "Patient", "a", `"name":[{"text":"Open"}]`, `"name":[{"text":"Closed"}]`},
 	"chained":  {"organization.name=Open", "Organization", "o", `"name":"Open"`, `"name":"Closed"`},
@@ -80,7 +80,7 @@ var conditional = map[string]struct{ condition, typ, id, open, closed string }{
 	"list":     {"_list=l", "List", "l", `"status":"current","mode":"working","entry":[{"item":{"reference":"Patient/a"}}]`, `"status":"current","mode":"working"`},
 }
 
-// conditionally are the interactions on the Patient that a search selects. A write sets
+// conditionally lists the interactions on the Patient that a search selects. A write sets
 // the gender.
 func conditionally(t testing.TB, search string) map[string]room.Operation {
 	return map[string]room.Operation{
@@ -90,8 +90,8 @@ func conditionally(t testing.TB, search string) map[string]room.Operation {
 	}
 }
 
-// A conditional interaction beside a write after which its search does not match any
-// more comes before that write, or does nothing.
+// If a concurrent write makes the search of a conditional interaction match no longer, the
+// interaction comes before that write or does nothing.
 func TestConditions_HoldWhenTheWriteHappens(t *testing.T) {
 	t.Parallel()
 	for name, c := range conditional {
@@ -132,8 +132,8 @@ func TestConditions_HoldWhenTheWriteHappens(t *testing.T) {
 	}
 }
 
-// A conditional reference is resolved among what is stored when the transaction is:
-// also one that a patch adds.
+// A conditional reference is resolved among the resources that are stored when the
+// transaction is stored, even one that a patch adds.
 func TestConditionalReferences_ResolveBesideWrites(t *testing.T) {
 	t.Parallel()
 	on := newBase(t)

@@ -78,7 +78,7 @@ func TestBuiltin_ReferencesResolve(t *testing.T) {
 	}
 }
 
-// What the documentation promises a newcomer: what to try, and under which ids.
+// The seed has what the documentation mentions, under the same ids.
 func TestBuiltin_HasWhatIsPromised(t *testing.T) {
 	t.Parallel()
 	s := builtin(t)
@@ -216,7 +216,7 @@ func concerns(note string) string {
 	return ""
 }
 
-// A newcomer sees each kind of event within the first minute.
+// Each kind of event occurs within the first minute.
 func TestBuiltin_ShowsEveryKindOfEventSoon(t *testing.T) {
 	t.Parallel()
 	c := clock.NewManual(time.Date(2026, 1, 12, 12, 0, 0, 0, time.UTC))

@@ -11,7 +11,7 @@ import (
 	"signalfhir/internal/subscription"
 )
 
-// sink is a socket that takes everything and keeps nothing.
+// sink is a socket that accepts all frames and drops them.
 type sink struct{ id string }
 
 func (s *sink) ID() string                                                     { return s.id }

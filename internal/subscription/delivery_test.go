@@ -38,7 +38,7 @@ func TestAppend_SendsTheSameBytesToEachSocket(t *testing.T) {
 }
 
 // Vector 8: one token for two subscriptions gives two handshakes (WS-21).
-func TestBind_EachSubscriptionOfATokenShakesHands(t *testing.T) {
+func TestBind_EachSubscriptionOfATokenGetsAHandshake(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	r.Put(spec("s1"))

@@ -94,8 +94,8 @@ func TestClose_IsForGood(t *testing.T) {
 	}
 }
 
-// A subscription that is off does not explain its filters, and it cannot fall
-// into error.
+// A subscription that is off does not explain its filters, and it cannot get the status
+// error.
 func TestSetError_LeavesWhatIsOff(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -125,7 +125,7 @@ func TestBatch_IsNoLongerThanTheLog(t *testing.T) {
 
 // A socket that closes while a batch waits misses it. That is reported, and the
 // other sockets get the batch on time.
-func TestGone_TellsWhatWasStillWaiting(t *testing.T) {
+func TestGone_ReportsPendingEvents(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, batched(time.Second))
 	r.Put(spec("s"))
@@ -224,7 +224,7 @@ func TestHeartbeat_OnTheRealClock(t *testing.T) { // NB-21, WS-33, LC-11
 
 // A subscription that moves to another topic judges a concurrent event by its
 // spec when the event arrives, never by half of the old and half of the new one.
-func TestPut_IsOneStepToAnEventOnItsWay(t *testing.T) { // LC-12
+func TestPut_IsOneStepToAConcurrentEvent(t *testing.T) { // LC-12
 	t.Parallel()
 	r := newRig(t)
 	r.Put(spec("first", func(s *subscription.Spec) {

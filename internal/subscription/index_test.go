@@ -13,8 +13,8 @@ import (
 	"signalfhir/internal/subscription"
 )
 
-// looking is a filter by any of some values of one of two members. Without values
-// it lets everything pass and is not indexed.
+// looking is a filter by one of several values of one of two members. Without values,
+// everything passes it and it is not indexed.
 type looking struct {
 	member string
 	values []string
@@ -110,15 +110,15 @@ func list(values []string) []any {
 	return all
 }
 
-// slow is a filter that does something while it is asked.
+// slow is a filter that calls a function while it is evaluated.
 type slow struct{ meanwhile func() }
 
 func (f slow) Match(*fhir.Resource) (bool, []string)       { f.meanwhile(); return true, []string{"slow"} }
 func (f slow) Index() (string, []string)                   { return "", nil }
 func (f slow) Values(*fhir.Resource) (v []string, ok bool) { return nil, false }
 
-// While the filters of a subscription are asked how it stands, it takes events.
-func TestStands_DoNotHoldUpEvents(t *testing.T) {
+// A subscription takes events while its filters are evaluated for an assessment.
+func TestAssess_DoesNotDelayEvents(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, silent)
 	asked := 0
@@ -149,7 +149,7 @@ func TestStands_DoNotHoldUpEvents(t *testing.T) {
 	}
 }
 
-func TestStands_CountsThoseItLeavesOut(t *testing.T) {
+func TestAssess_CountsThoseItLeavesOut(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, silent)
 	for i := range 5 {

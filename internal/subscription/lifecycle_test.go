@@ -41,7 +41,7 @@ func TestPut_OffEndsTheBindingsWithAHeartbeat(t *testing.T) {
 }
 
 // Counter and log survive off and on again (LC-13).
-func TestPut_OnAgainGoesOnCounting(t *testing.T) {
+func TestPut_OnAgainContinuesToCount(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	r.Put(spec("s"))
@@ -253,7 +253,7 @@ func TestRemove_EndsEverything(t *testing.T) { // LC-14, LC-13
 	}
 }
 
-func TestReset_TellsEverySocket(t *testing.T) {
+func TestReset_NotifiesEverySocket(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	r.Put(spec("s1"))

@@ -155,7 +155,7 @@ func (m *machine) check() {
 	}
 }
 
-// settled checks that no event is owed when none is pending.
+// settled checks that no event is due when none is pending.
 func (m *machine) settled(id string, s *modelled) {
 	for n, sockets := range s.owed {
 		if len(sockets) > 0 && !s.reported[n] {

@@ -18,7 +18,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // WS-22: sockets bind while events occur. Whatever the timing, each stream begins
 // with a handshake and then has every event after the handshake's total, in order
 // and without a gap, to the last.
-func TestBind_HandshakePrecedesEventsWhichFollowWithoutHole(t *testing.T) {
+func TestBind_HandshakePrecedesEventsWhichFollowWithoutGap(t *testing.T) {
 	t.Parallel()
 	const appenders, binders, socketsEach, afterwards = 3, 3, 10, 20
 	for _, window := range []time.Duration{0, time.Second} {

@@ -127,7 +127,7 @@ func TestGenerator_RepeatsToTheByte(t *testing.T) {
 	}
 }
 
-func TestGenerator_StopsAndGoesOnWhereItStopped(t *testing.T) {
+func TestGenerator_StopsAndContinuesWhereItStopped(t *testing.T) {
 	t.Parallel()
 	c, w, s := world(t)
 	must(t, s.Add(ward("1/s", false)))

@@ -137,7 +137,7 @@ func TestRevoke_StaysForbiddenAfterItsTime(t *testing.T) {
 	wantCode(t, s, issued.Secret, http.StatusForbidden, "forbidden")
 }
 
-// The bubble's clock plays the wall clock that go-cache uses.
+// The clock of the bubble is the wall clock that go-cache uses.
 func TestStore_WallTimeDoesNotExpireTokensWhileTheRoomsClockStandsStill(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -1,5 +1,5 @@
 // Starts a signalfhir server for a test and stops it again. Needs the program:
-// the path in SIGNALFHIR_BIN, else "signalfhir" on the PATH.
+// the path in SIGNALFHIR_BIN, or "signalfhir" on the PATH.
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { createInterface } from "node:readline";
@@ -21,10 +21,10 @@ export async function startServer(...options) {
   return {
     url: ready.url,
     fhir: ready.fhir.R5,
-    bases: ready.fhir, // of every release the server offers
+    bases: ready.fhir, // of every release that the server offers
     ws: ready.ws,
     log: () => log,
-    // mock steers the server: reset, trigger, await.
+    // mock calls the control API: reset, trigger, await.
     async mock(route, body = {}) {
       const response = await fetch(`${ready.url}/mock/${route}`, {
         method: "POST",

@@ -10,7 +10,7 @@ from websocket import WebSocket
 
 
 class Server:
-    """Runs the program of SIGNALFHIR_BIN, else "signalfhir" on the PATH."""
+    """Runs the program of SIGNALFHIR_BIN, or "signalfhir" on the PATH."""
 
     def __init__(self, *options):
         program = os.environ.get("SIGNALFHIR_BIN", "signalfhir")

@@ -1,4 +1,4 @@
-"""As much of RFC 6455 as a test needs, with the standard library only."""
+"""The part of RFC 6455 that a test needs, with the standard library only."""
 
 import base64
 import os
@@ -37,7 +37,7 @@ class WebSocket:
         self.sock.sendall(head + mask + bytes(b ^ mask[i % 4] for i, b in enumerate(data)))
 
     def receive(self):
-        """Answers the next text, or the close code as an int."""
+        """Returns the next text, or the close code as an int."""
         while True:
             first, second = self.file.read(2)
             size = second & 127
