@@ -20,8 +20,8 @@ import (
 )
 
 // hub accepts sockets and hands them to their rooms. It knows which sockets are
-// open in which room and closes them with the room or the server. What happens
-// on one socket is the matter of package socket.
+// open in which room and closes them with the room or the server. Package socket
+// handles what happens on one socket.
 //
 // LOCKS. hub.mu is held for memory work only: no method of a socket or of a room
 // is called under it.

@@ -107,7 +107,7 @@ func localAddress(addr net.Addr) string {
 	return net.JoinHostPort(host, port)
 }
 
-// serve serves requests on l until ctx ends, then stops in good order: no new
+// serve serves requests on l until ctx ends, then stops gracefully: no new
 // requests, sockets closed with 1001, every goroutine ended. ready is called
 // once requests are served.
 func (s *server) serve(ctx context.Context, l net.Listener, ready func()) error {
@@ -122,7 +122,7 @@ func (s *server) serve(ctx context.Context, l net.Listener, ready func()) error 
 	case err = <-failed:
 	}
 	s.live.Store(false)
-	s.rooms.End() // requests that wait for something wait no longer
+	s.rooms.End() // ends the requests that wait
 	requests, cancel := context.WithTimeout(context.Background(), stopRequests)
 	defer cancel()
 	if srv.Shutdown(requests) != nil {
@@ -143,7 +143,7 @@ func (s *server) ready(root string) httprooms.Ready {
 	return httprooms.Ready{URL: root, FHIR: httpedge.Bases(root, s.options.Releases()), WS: httpedge.SocketURL(root), PID: os.Getpid(), Version: command.Version()}
 }
 
-// banner greets a newcomer.
+// banner prints the addresses and the first steps.
 func (s *server) banner(w io.Writer) {
 	root := s.root()
 	fmt.Fprintf(w, "signalfhir %s\n  page    %s/\n", command.Version(), root)
@@ -152,7 +152,7 @@ func (s *server) banner(w io.Writer) {
 	}
 	fmt.Fprintf(w, "  socket  %s\n", httpedge.SocketURL(root))
 	for _, sub := range s.rooms.Default().Subscriptions() {
-		if sub.Content == string(fhir.IDOnly) { // a first step that shows something
+		if sub.Content == string(fhir.IDOnly) { // a first step with a visible result
 			fmt.Fprintf(w, "  start   curl -X POST '%s/fhir/%s/Subscription/%s/$get-ws-binding-token'\n", root, sub.Release, sub.ID)
 			fmt.Fprintf(w, "  watch   signalfhir listen --server %s/fhir/%s --subscription %s\n", root, sub.Release, sub.ID)
 			break
@@ -160,7 +160,7 @@ func (s *server) banner(w io.Writer) {
 	}
 }
 
-// root returns the URL of the server where no request says it.
+// root returns the URL of the server if there is no request that says it.
 func (s *server) root() string {
 	if s.options.PublicURL != "" {
 		return s.options.PublicURL

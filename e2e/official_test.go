@@ -50,15 +50,15 @@ func getJSON(t *testing.T, url string, into any) {
 	}
 	defer res.Body.Close()
 	if err := json.NewDecoder(res.Body).Decode(into); err != nil {
-		t.Fatalf("%s answered %s: %v", url, res.Status, err)
+		t.Fatalf("%s returned %s: %v", url, res.Status, err)
 	}
 }
 
 // must sends a request to the FHIR base of a server, which has to succeed.
 func must(t *testing.T, s *testkit.Server, method, path, body string) {
 	t.Helper()
-	if status, answer := send(t, method, s.FHIR.R5+"/"+path, []byte(body)); status >= 300 {
-		t.Fatalf("%s %s: got %d %v", method, path, status, answer)
+	if status, response := send(t, method, s.FHIR.R5+"/"+path, []byte(body)); status >= 300 {
+		t.Fatalf("%s %s: got %d %v", method, path, status, response)
 	}
 }
 
@@ -100,13 +100,13 @@ func TestOfficialExamples_AreAcceptedOrRefusedForTheRightReason(t *testing.T) {
 	files, accepted := fhirtest.Examples(t, fhir.R5), 0
 	for _, file := range files {
 		name := filepath.Base(file)
-		status, answer := put(t, s, example(t, name))
+		status, response := put(t, s, example(t, name))
 		reason, refused := refusedExamples[name]
 		switch {
 		case !refused && status != http.StatusCreated:
-			t.Errorf("%s: got %d %v", name, status, answer)
-		case refused && (status < 400 || status >= 500 || !strings.Contains(text(answer), reason)):
-			t.Errorf("%s: got %d %s, want a refusal that says %q", name, status, text(answer), reason)
+			t.Errorf("%s: got %d %v", name, status, response)
+		case refused && (status < 400 || status >= 500 || !strings.Contains(text(response), reason)):
+			t.Errorf("%s: got %d %s, want a refusal that says %q", name, status, text(response), reason)
 		case !refused:
 			accepted++
 		}
@@ -125,8 +125,8 @@ func TestOfficialTopics_NotifyOfOfficialEncounters(t *testing.T) {
 	t.Parallel()
 	s := testkit.Start(t, testkit.WithoutSeed())
 	for _, name := range []string{"subscriptiontopic-example-admission.json", "subscriptiontopic-example.json"} {
-		if status, answer := put(t, s, example(t, name)); status != http.StatusCreated {
-			t.Fatalf("%s: got %d %v", name, status, answer)
+		if status, response := put(t, s, example(t, name)); status != http.StatusCreated {
+			t.Fatalf("%s: got %d %v", name, status, response)
 		}
 	}
 	subscriptions := map[string]string{
@@ -141,15 +141,15 @@ func TestOfficialTopics_NotifyOfOfficialEncounters(t *testing.T) {
 		delete(sub, "end")
 		delete(sub, "filterBy")
 		delete(sub, "heartbeatPeriod")
-		if status, answer := put(t, s, sub); status != http.StatusCreated || answer["status"] != "active" {
-			t.Fatalf("%s: got %d %v", name, status, answer)
+		if status, response := put(t, s, sub); status != http.StatusCreated || response["status"] != "active" {
+			t.Fatalf("%s: got %d %v", name, status, response)
 		}
 	}
 	socket := open(t, s, "admission", "example")
 
 	for _, name := range []string{"encounter-example.json", "encounter-example-emerg.json", "encounter-example-f003-abscess.json", "encounter-example-f203-20130311.json", "Encounter-denovoEncounter.json"} {
-		if status, answer := put(t, s, example(t, name)); status != http.StatusCreated {
-			t.Fatalf("%s: got %d %v", name, status, answer)
+		if status, response := put(t, s, example(t, name)); status != http.StatusCreated {
+			t.Fatalf("%s: got %d %v", name, status, response)
 		}
 	}
 	notifyOfMoves(t, s, socket, "admission", "example")
@@ -180,15 +180,15 @@ func TestTopics_NotifyOfEncounters(t *testing.T) {
 			{"resourceType": "SubscriptionTopic", "id": id, "url": url, "status": "active", "resourceTrigger": []any{trigger}},
 			{"resourceType": "Subscription", "id": id, "status": "requested", "topic": url, "channelType": map[string]any{"code": "websocket"}, "content": "id-only"},
 		} {
-			if status, answer := put(t, s, resource); status != http.StatusCreated {
-				t.Fatalf("%s: got %d %v", id, status, answer)
+			if status, response := put(t, s, resource); status != http.StatusCreated {
+				t.Fatalf("%s: got %d %v", id, status, response)
 			}
 		}
 	}
 	socket := open(t, s, "moves-in", "ends")
 	for _, status := range []string{"in-progress", "completed"} { // new ones, of which neither topic notifies
-		if code, answer := put(t, s, map[string]any{"resourceType": "Encounter", "id": status, "status": status}); code != http.StatusCreated {
-			t.Fatalf("got %d %v", code, answer)
+		if code, response := put(t, s, map[string]any{"resourceType": "Encounter", "id": status, "status": status}); code != http.StatusCreated {
+			t.Fatalf("got %d %v", code, response)
 		}
 	}
 	notifyOfMoves(t, s, socket, "moves-in", "ends")
@@ -204,8 +204,8 @@ func notifyOfMoves(t *testing.T, s *testkit.Server, socket *websocket.Conn, subs
 	encounter := map[string]any{"resourceType": "Encounter", "id": "moves", "status": "planned"}
 	for _, status := range []string{"planned", "in-progress", "completed"} {
 		encounter["status"] = status
-		if code, answer := put(t, s, encounter); code >= 300 {
-			t.Fatalf("got %d %v", code, answer)
+		if code, response := put(t, s, encounter); code >= 300 {
+			t.Fatalf("got %d %v", code, response)
 		}
 	}
 	for _, want := range subscriptions {
@@ -225,9 +225,9 @@ func open(t *testing.T, s *testkit.Server, ids ...string) *websocket.Conn {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { socket.Close() })
-	_, answer := send(t, http.MethodPost, s.FHIR.R5+"/Subscription/$get-ws-binding-token?id="+strings.Join(ids, "&id="), nil)
+	_, response := send(t, http.MethodPost, s.FHIR.R5+"/Subscription/$get-ws-binding-token?id="+strings.Join(ids, "&id="), nil)
 	token := ""
-	for _, p := range answer["parameter"].([]any) {
+	for _, p := range response["parameter"].([]any) {
 		if parameter := p.(map[string]any); parameter["name"] == "token" {
 			token = parameter["valueString"].(string)
 		}

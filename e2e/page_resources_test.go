@@ -183,8 +183,8 @@ func TestPageResources_HasATabForEachRelease(t *testing.T) {
 	b.sees(t, ".types a", "SubscriptionTopic")
 	b.do(t, chromedp.Click(`//div[@aria-label="FHIR release"]//a[text()="R4"]`))
 	b.sees(t, ".lede", "/fhir/R4")
-	if status, answer := send(t, http.MethodPut, s.URL+"/fhir/R4/Patient/four", []byte(`{"resourceType":"Patient","id":"four","name":[{"text":"Four"}],"generalPractitioner":[{"reference":"Practitioner/lin"}]}`)); status != http.StatusCreated {
-		t.Fatalf("got %d %v", status, answer)
+	if status, response := send(t, http.MethodPut, s.URL+"/fhir/R4/Patient/four", []byte(`{"resourceType":"Patient","id":"four","name":[{"text":"Four"}],"generalPractitioner":[{"reference":"Practitioner/lin"}]}`)); status != http.StatusCreated {
+		t.Fatalf("got %d %v", status, response)
 	}
 	b.do(t, chromedp.Click(`//nav[@aria-label="Types"]//a[contains(., "Patient")]`))
 	b.do(t, chromedp.Click(`//ul[contains(@class, "rows-of-type")]//a[contains(., "four")]`))

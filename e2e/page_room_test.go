@@ -18,9 +18,9 @@ import (
 // for Stop.
 func openRoom(t *testing.T, s *testkit.Server, name string) *testkit.Server {
 	t.Helper()
-	status, answer := send(t, http.MethodPut, s.URL+"/rooms/"+name, nil)
+	status, response := send(t, http.MethodPut, s.URL+"/rooms/"+name, nil)
 	if status != http.StatusCreated {
-		t.Fatalf("opening the room: got %d %v", status, answer)
+		t.Fatalf("opening the room: got %d %v", status, response)
 	}
 	room := *s
 	path := "/rooms/" + name

@@ -210,8 +210,8 @@ func TestPageTrigger_ShowsOnlyTheEffectsOfItsOwnWrite(t *testing.T) {
 	t.Parallel()
 	b, s := openPage(t, "/trigger?type=Encounter&id=mateo")
 	b.holds(t, `"planned"`)
-	var answer any
-	s.Post(s.URL+"/mock/generators", `{"name":"busy","scenario":"admission-to-discharge","rate":"100/s","patients":8,"running":true}`, &answer)
+	var response any
+	s.Post(s.URL+"/mock/generators", `{"name":"busy","scenario":"admission-to-discharge","rate":"100/s","patients":8,"running":true}`, &response)
 	b.sees(t, "[data-generator=busy]", "writes")
 	b.fill(t, writeResource, "Resource", strings.Replace(b.value(t, writeResource, "Resource"), "planned", "in-progress", 1))
 	b.submit(t, writeResource)

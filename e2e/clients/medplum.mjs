@@ -58,14 +58,14 @@ const only = (base, ...ids) =>
 // if the client closes its socket.
 export async function pass(t, medplum, seconds) {
   const ws = medplum.getSubscriptionManager().getWebSocket();
-  const answered = queue("a pong");
-  const heard = (event) => JSON.parse(event.data).type === "pong" && answered.put("pong");
-  const closed = () => answered.put("close");
+  const received = queue("a pong");
+  const heard = (event) => JSON.parse(event.data).type === "pong" && received.put("pong");
+  const closed = () => received.put("close");
   ws.addEventListener("message", heard);
   ws.addEventListener("close", closed);
   for (let s = 0; s < seconds; s += 5) {
     t.mock.timers.tick(5000);
-    if ((await answered.next()) === "close") break;
+    if ((await received.next()) === "close") break;
   }
   ws.removeEventListener("message", heard);
   ws.removeEventListener("close", closed);
