@@ -223,7 +223,7 @@ func TestExplain_JudgesWhatHappenedStepByStep(t *testing.T) {
 				"trigger",
 			},
 			"resource=Encounter/f&subscription=late": {
-				"create v1: topic yes; type yes; interaction yes; criteria yes | filter yes; subscription yes; delivery no: it got no event then, though it would now: the subscription or its topic came or changed since",
+				"create v1: topic yes; type yes; interaction yes; criteria yes | filter yes; subscription yes; delivery no: it got no event then, though it would now: the subscription or its topic was created or changed since",
 				"trigger",
 			},
 		} {

@@ -127,7 +127,7 @@ func (changes Happenings) String() string {
 		}
 	}
 	if len(changes) == 0 {
-		return "the journal has no such change\n"
+		return "the journal knows of no such change\n"
 	}
 	return text.String()
 }
@@ -138,23 +138,23 @@ func judge(r *room.Room, h *Happening, subscription string, statuses statuses) {
 	base := r.Base(release)
 	switch {
 	case h.triggered:
-		h.Note = "it was triggered by /mock/trigger, so no criteria were evaluated"
+		h.Note = "it was triggered by /mock/trigger, so no criteria were asked"
 	case h.Version == "" || base == nil:
-		h.Note = "the journal no longer goes back to the change itself, so the criteria cannot be evaluated again"
+		h.Note = "the journal no longer goes back to the change itself, so the criteria cannot be asked again"
 	case h.former:
-		h.Note = "the room was reset since then and this is another resource, so the criteria cannot be evaluated again"
+		h.Note = "the room was reset since and the resource is another, so the criteria cannot be asked again"
 	case subscription != "" && !exists(r, subscription):
-		h.Note = "the subscription was deleted since then, so its filters cannot be evaluated again"
+		h.Note = "the subscription was deleted since, so its filters cannot be asked again"
 	default:
 		if h.Verdict = version(base, h.Resource, h.Version, subscription); h.Verdict == nil {
-			h.Note = "the versions before and after it are no longer kept, so the criteria cannot be evaluated again"
+			h.Note = "the versions before and after it are no longer kept, so the criteria cannot be asked again"
 			return
 		}
 		for _, v := range h.verdicts() {
 			h.settle(v, statuses)
 		}
 		if len(h.unlisted()) > 0 {
-			h.Note = "it had more consequences, for subscriptions that were deleted since then or are no longer on these topics"
+			h.Note = "it led to more, for subscriptions that were deleted since or are no longer on these topics"
 		}
 	}
 }
