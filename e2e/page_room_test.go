@@ -141,7 +141,7 @@ func TestPageRoom_LeadsNowhereElse(t *testing.T) {
 		t.Errorf("the command leads out of the room: %s", command)
 	}
 	b.staysIn(t, room)
-	b.within(t, "the entry anew", chromedp.Reload(), isLive)
+	b.within(t, "the entry after a reload", chromedp.Reload(), isLive)
 	b.sees(t, ".detail", "Request body")
 	b.chooses(t, "create Encounter/")
 	b.within(t, "the resource", chromedp.Click(`.detail .facts a[href^="/rooms/demo/resources/"]`, chromedp.ByQuery))

@@ -207,7 +207,7 @@ func TestPageTry_KeepsWhatWasTypedAndTheTokenOverAReload(t *testing.T) {
 	b.press(t, "Do all of it")
 	b.press(t, "Fire an event")
 	b.sees(t, tryFrames, "#1 Task/")
-	b.within(t, "the page anew", chromedp.Reload(), isLive)
+	b.within(t, "the page after a reload", chromedp.Reload(), isLive)
 	b.sees(t, tryJSON, `"modifier": "not"`)
 	b.sees(t, tryJSON, `"value": "completed"`)
 	b.sees(t, ".result", "active")

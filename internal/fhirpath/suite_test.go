@@ -17,7 +17,7 @@ import (
 	"signalfhir/internal/fhirpath"
 )
 
-var update = flag.Bool("update", false, "write the golden files anew")
+var update = flag.Bool("update", false, "write the golden files")
 
 type suite struct {
 	Groups []struct {

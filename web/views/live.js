@@ -20,7 +20,7 @@ export function mount(root) {
     h("div.head", null,
       h("div", null,
         h("h1", null, "From a change to a socket"),
-        h("p.lede", null, "A change fires a topic. Each subscription that the change matches numbers an event. A frame goes to every socket bound to it."),
+        h("p.lede", null, "A change fires a topic. Each subscription that the change matches numbers an event. A frame goes to every socket that is bound to the subscription."),
         refusal),
       h("div.actions", null, topic, fire, h("a", { href: "/try" }, "Bind a socket"))),
     pipeline.element, chart, tables);

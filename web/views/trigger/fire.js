@@ -17,7 +17,7 @@ export function fireSection() {
   const target = select("target");
   const boxes = {
     topic: field("For", target),
-    interaction: field("Interaction", select("interaction", { create: "a create", update: "an update", delete: "a delete" })),
+    interaction: field("Interaction", select("interaction", { create: "create", update: "update", delete: "delete" })),
     count: field("How many", input("count", { inputmode: "numeric" })),
     interval: field("Time between", input("interval", { placeholder: "at once" }), "Such as 250ms or 2s."),
     about: field("About", select("about", { made: "a resource that the server makes", reference: "a reference", focus: "a resource that you write" })),
