@@ -143,7 +143,7 @@ func (s *server) ready(root string) httprooms.Ready {
 	return httprooms.Ready{URL: root, FHIR: httpedge.Bases(root, s.options.Releases()), WS: httpedge.SocketURL(root), PID: os.Getpid(), Version: command.Version()}
 }
 
-// banner prints the addresses and the first steps.
+// banner greets a newcomer.
 func (s *server) banner(w io.Writer) {
 	root := s.root()
 	fmt.Fprintf(w, "signalfhir %s\n  page    %s/\n", command.Version(), root)
