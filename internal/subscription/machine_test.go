@@ -88,6 +88,8 @@ func (s *machineSocket) Send(f subscription.Frame, sent func(string, subscriptio
 	return true
 }
 
+func (*machineSocket) Ready() <-chan struct{} { return nil }
+
 func (s *machineSocket) Unbound(string, subscription.Reason, int) {}
 
 func (m *machine) observer() subscription.Observer {
