@@ -17,72 +17,118 @@ const Buffer = passedAtMost + 1
 // passedAtMost is how many frames of an outbox are in melody's buffer at most. It is
 // small, because melody allocates the whole buffer for every socket, and large enough
 // that its writer has the next frame at once.
-const passedAtMost = 16
+const passedAtMost = 32
 
-// frameOverhead is what a waiting frame costs besides its bytes.
+// frameOverhead is about what a waiting frame costs besides its bytes.
 const frameOverhead = 128
 
 // outbox holds the frames that wait for a socket, the oldest first. It grows as it
 // must. The first frames of it are in melody's buffer too, which drops frames
 // silently when it is full; an outbox passes on only what fits.
 //
-// The outbox is a leaf below Socket.mu. Under its lock nothing is called but melody's
-// queueing, which does not block.
+// Its lock is a leaf below Socket.mu. Under it nothing is called but melody's queueing,
+// which does not block. The writer of the connection takes the lock only when it has
+// something to do: frames that are written stay in the outbox until somebody settles
+// them.
 type outbox struct {
 	socket *Socket
 
-	bytes atomic.Int64 // that wait; written under mu
-	still atomic.Int32 // checks in a row that found no frame gone; written under mu
+	written atomic.Uint64 // frames that melody has written, ever
+	wake    atomic.Uint64 // the value of written at which the writer looks after the outbox
+	bytes   atomic.Int64  // of the frames not settled; changed under mu
+	still   atomic.Int32  // checks in a row that found no frame gone; changed under mu
 
-	mu     sync.Mutex // guards all below
-	frames []subscription.Frame
-	head   int           // where the oldest waiting frame is in frames
-	passed int           // frames that melody has
-	gone   uint64        // frames that were written, ever
-	seen   uint64        // gone at the last check
-	check  *time.Timer   // looks for progress; nil while melody has all frames
-	last   []byte        // payload of the close frame that follows the frames; nil before the close
-	ended  bool          // melody has the close frame, or the connection ended
-	ready  chan struct{} // closed when few frames wait; nil if nobody waits for that
+	mu      sync.Mutex // guards all below
+	frames  []waiting
+	head    int           // where the oldest frame that is not settled is in frames
+	settled uint64        // frames taken out, ever
+	passed  uint64        // frames given to melody, ever
+	seen    uint64        // written at the last check
+	check   *time.Timer   // looks for progress; nil while melody has all frames
+	last    []byte        // payload of the close frame that follows the frames; nil before the close
+	ended   bool          // melody has the close frame, or the connection ended
+	ready   chan struct{} // closed when few frames wait; nil if nobody waits for that
 }
 
-func (o *outbox) waitingLocked() int { return len(o.frames) - o.head }
+// waiting is what an outbox keeps of a frame.
+type waiting struct {
+	bytes        []byte
+	shared       *atomic.Int32 // see [subscription.Frame]
+	timeout      time.Duration
+	subscription string // "": not a notification
+	first, last  int64
+}
+
+func (w *waiting) weight() int64 { return int64(len(w.bytes)) + frameOverhead }
 
 // push adds a frame. It reports whether the outboxes now hold too much in all.
 func (o *outbox) push(f subscription.Frame) (tooMuch bool) {
+	w := waiting{f.Bytes, f.Waiting, f.Timeout, f.Subscription, f.First, f.Last}
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	o.settleLocked()
 	if o.head > 0 && len(o.frames) == cap(o.frames) { // reuse the room of what is gone
 		n := copy(o.frames, o.frames[o.head:])
 		clear(o.frames[n:])
 		o.frames, o.head = o.frames[:n], 0
 	}
-	o.frames = append(o.frames, f)
+	o.frames = append(o.frames, w)
 	o.socket.queued.Add(1)
-	o.bytes.Add(weight(f))
-	tooMuch = o.socket.options.Pool.add(f)
+	o.bytes.Add(w.weight())
+	tooMuch = o.socket.options.Pool.add(&w)
 	o.passLocked()
-	if o.check == nil && o.waitingLocked() > o.passed && !o.ended {
+	if o.check == nil && o.behindLocked() && !o.ended {
 		o.still.Store(0)
-		o.seen = o.gone
+		o.seen = o.written.Load()
 		o.check = time.AfterFunc(o.socket.options.SlowAfter/checks, o.lookForProgress)
 		o.socket.options.Pool.join(o)
 	}
 	return tooMuch
 }
 
-func weight(f subscription.Frame) int64 { return int64(len(f.Bytes)) + frameOverhead }
+// pushed returns how many frames were pushed, ever.
+func (o *outbox) pushedLocked() uint64 { return o.settled + uint64(len(o.frames)-o.head) }
+
+// behindLocked reports whether frames wait that melody does not have.
+func (o *outbox) behindLocked() bool { return o.passed < o.pushedLocked() }
+
+// settleLocked takes out the frames that are written.
+func (o *outbox) settleLocked() {
+	for written := min(o.written.Load(), o.passed); o.settled < written; o.settled++ {
+		w := &o.frames[o.head]
+		o.forgetLocked(w)
+		*w = waiting{}
+		o.head++
+	}
+	if o.head == len(o.frames) {
+		o.frames, o.head = o.frames[:0], 0
+	}
+}
+
+// forgetLocked takes a frame out of the account.
+func (o *outbox) forgetLocked(w *waiting) {
+	o.bytes.Add(-w.weight())
+	o.socket.options.Pool.remove(w)
+}
 
 // passLocked gives melody what fits into its buffer, and the close frame once no frame
-// is left to pass.
+// is left to pass. It sets when the writer looks after the outbox next: when half of
+// melody's buffer is free if more frames wait, and when all are written otherwise. The
+// writer looks after it at the latest when it has written all that was passed, so no
+// frame is left behind.
 func (o *outbox) passLocked() {
-	for ; o.passed < passedAtMost && o.passed < o.waitingLocked() && !o.ended; o.passed++ {
-		f := &o.frames[o.head+o.passed]
-		if o.socket.session.WriteWithDeadline(f.Bytes, f.Timeout) != nil {
+	for o.passed-o.settled < passedAtMost && o.behindLocked() && !o.ended {
+		w := &o.frames[o.head+int(o.passed-o.settled)]
+		o.passed++
+		o.wake.Store(o.passed)
+		if o.socket.session.WriteWithDeadline(w.bytes, w.timeout) != nil {
 			o.ended = true // the connection has ended; Socket.Ended empties the outbox
 		}
 	}
-	if o.last != nil && o.passed == o.waitingLocked() && !o.ended {
+	if o.behindLocked() {
+		o.wake.Store(o.passed - passedAtMost/2)
+	}
+	if o.last != nil && !o.behindLocked() && !o.ended {
 		// If the client does not read it, the write deadline of melody's writer ends the
 		// connection.
 		_ = o.socket.session.CloseWithMsg(o.last)
@@ -90,16 +136,19 @@ func (o *outbox) passLocked() {
 	}
 }
 
-// written notes that melody has written the oldest frame.
-func (o *outbox) written() {
+// Written notes that the oldest queued frame was written to the connection.
+func (s *Socket) Written() {
+	s.queued.Add(-1)
+	if o := &s.out; o.written.Add(1) >= o.wake.Load() {
+		o.lookAfter()
+	}
+}
+
+// lookAfter takes out what is written and passes on what waits.
+func (o *outbox) lookAfter() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.passed == 0 {
-		return // emptied when the connection ended
-	}
-	o.passed--
-	o.gone++
-	o.takeLocked()
+	o.settleLocked()
 	o.passLocked()
 	if o.ready != nil && o.isReadyLocked() {
 		close(o.ready)
@@ -107,61 +156,45 @@ func (o *outbox) written() {
 	}
 }
 
-// takeLocked removes the oldest frame.
-func (o *outbox) takeLocked() (f subscription.Frame) {
-	f, o.frames[o.head] = o.frames[o.head], f
-	o.head++
-	o.forgetLocked(f)
-	if o.waitingLocked() == 0 {
-		o.frames, o.head = o.frames[:0], 0
-		if cap(o.frames) > 4*passedAtMost {
-			o.frames = nil // the burst is over
-		}
-	}
-	return f
-}
-
-// forgetLocked takes a frame out of the account.
-func (o *outbox) forgetLocked(f subscription.Frame) {
-	o.socket.queued.Add(-1)
-	o.bytes.Add(-weight(f))
-	o.socket.options.Pool.remove(f)
-}
-
 // close makes the payload of a close frame follow what waits.
 func (o *outbox) close(payload []byte) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	o.settleLocked()
 	o.last = payload
 	o.passLocked()
 }
 
 // drop removes what melody does not have, and returns it. What is left can be
 // followed by a close frame at once.
-func (o *outbox) drop() []subscription.Frame {
+func (o *outbox) drop() []waiting {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.dropLocked(o.passed)
+	o.settleLocked()
+	return o.dropLocked()
 }
 
 // end empties the outbox of a connection that ended, and returns what was in it.
-func (o *outbox) end() []subscription.Frame {
+func (o *outbox) end() []waiting {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	o.settleLocked()
 	o.ended = true
-	o.passed = 0
-	return o.dropLocked(0)
+	o.passed = o.settled
+	return o.dropLocked()
 }
 
-// dropLocked removes all frames but the first keep of those that wait.
-func (o *outbox) dropLocked(keep int) []subscription.Frame {
-	from := o.head + keep
-	dropped := append([]subscription.Frame(nil), o.frames[from:]...)
+// dropLocked removes all frames that were not passed on.
+func (o *outbox) dropLocked() []waiting {
+	from := o.head + int(o.passed-o.settled)
+	dropped := append([]waiting(nil), o.frames[from:]...)
 	clear(o.frames[from:])
 	o.frames = o.frames[:from]
-	for _, f := range dropped {
-		o.forgetLocked(f)
+	for i := range dropped {
+		o.forgetLocked(&dropped[i])
 	}
+	o.socket.queued.Add(-int64(len(dropped)))
+	o.wake.Store(o.passed)
 	if o.check != nil {
 		o.check.Stop()
 		o.restLocked()
@@ -173,11 +206,14 @@ func (o *outbox) dropLocked(keep int) []subscription.Frame {
 	return dropped
 }
 
-// restLocked ends the checks.
+// restLocked ends the checks and frees the memory of a burst.
 func (o *outbox) restLocked() {
 	o.check = nil
 	o.still.Store(0)
 	o.socket.options.Pool.leave(o)
+	if o.head > 0 || cap(o.frames) > 2*passedAtMost {
+		o.frames, o.head = append([]waiting(nil), o.frames[o.head:]...), 0
+	}
 }
 
 // checks is how often an outbox is looked at in the time after which its socket is
@@ -196,23 +232,24 @@ func (o *outbox) lookForProgress() {
 		o.mu.Unlock()
 		return // stopped while the timer fired
 	}
-	waiting := o.waitingLocked()
-	if waiting <= o.passed {
+	o.settleLocked()
+	if !o.behindLocked() {
 		o.restLocked()
 		o.mu.Unlock()
 		return
 	}
-	if o.gone == o.seen {
+	if written := o.written.Load(); written == o.seen {
 		o.still.Add(1)
 	} else {
-		o.seen = o.gone
+		o.seen = written
 		o.still.Store(0)
 	}
 	slow := o.still.Load() >= checks
+	wait := o.pushedLocked() - o.settled
 	o.check.Reset(o.socket.options.SlowAfter / checks)
 	o.mu.Unlock()
 	if slow {
-		o.socket.tooSlow(Stalled.With(waiting, o.socket.options.SlowAfter))
+		o.socket.tooSlow(Stalled.With(wait, o.socket.options.SlowAfter))
 	}
 }
 
@@ -223,7 +260,7 @@ const (
 )
 
 func (o *outbox) isReadyLocked() bool {
-	return o.ended || o.waitingLocked() <= fewFrames && o.bytes.Load() <= fewBytes
+	return o.ended || o.pushedLocked()-o.settled <= fewFrames && o.bytes.Load() <= fewBytes
 }
 
 // Ready implements [subscription.Socket].
@@ -231,6 +268,7 @@ func (s *Socket) Ready() <-chan struct{} {
 	o := &s.out
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	o.settleLocked()
 	if o.ready == nil && !o.isReadyLocked() {
 		o.ready = make(chan struct{})
 	}
@@ -255,11 +293,24 @@ func (s *Socket) takesLocked(f subscription.Frame) bool {
 	if s.closing || s.session.IsClosed() {
 		return false
 	}
-	if waiting := s.out.bytes.Load(); waiting > 0 && waiting+weight(f) > s.options.QueueBytes {
+	if s.out.isFull(int64(len(f.Bytes)) + frameOverhead) {
 		s.tooSlowLocked(QueueFull.With(s.options.QueueBytes))
 		return false
 	}
 	return true
+}
+
+// isFull reports whether a frame of this weight does not fit. An outbox in which nothing
+// waits takes any.
+func (o *outbox) isFull(weight int64) bool {
+	most := o.socket.options.QueueBytes - weight
+	if o.bytes.Load() <= max(most, 0) {
+		return false
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.settleLocked()
+	return o.bytes.Load() > max(most, 0)
 }
 
 // pushLocked queues a frame. If all outboxes together then hold too much, the one that
@@ -293,9 +344,6 @@ func (s *Socket) sayLocked(kind string, data, kept []byte) {
 		s.pushLocked(f)
 	}
 }
-
-// Written notes that the oldest queued frame was written to the connection.
-func (s *Socket) Written() { s.out.written() }
 
 // Unbound implements [subscription.Socket].
 func (s *Socket) Unbound(id string, why subscription.Reason, left int) {
@@ -359,20 +407,20 @@ func (s *Socket) tooSlowLocked(e Ending) {
 }
 
 // notSent writes to the journal which events waited for the socket in vain.
-func (s *Socket) notSent(frames []subscription.Frame, why string) {
+func (s *Socket) notSent(frames []waiting, why string) {
 	var lost []*journal.Entry // one for each subscription, in the order of their first frame
 	of := map[string]*journal.Entry{}
-	for _, f := range frames {
-		if f.First == 0 {
-			continue // not a notification of an event
+	for _, w := range frames {
+		if w.first == 0 {
+			continue // without an event
 		}
-		e := of[f.Subscription]
+		e := of[w.subscription]
 		if e == nil {
-			e = &journal.Entry{Kind: journal.NotSent, Subscription: f.Subscription, Socket: s.id, First: f.First, Text: "socket " + s.id + " ended before they were written: " + why + "; $events has them"}
-			of[f.Subscription] = e
+			e = &journal.Entry{Kind: journal.NotSent, Subscription: w.subscription, Socket: s.id, First: w.first, Text: "socket " + s.id + " ended before they were written: " + why + "; $events has them"}
+			of[w.subscription] = e
 			lost = append(lost, e)
 		}
-		e.First, e.Last = min(e.First, f.First), max(e.Last, f.Last)
+		e.First, e.Last = min(e.First, w.first), max(e.Last, w.last)
 	}
 	for _, e := range lost {
 		s.room.Record(*e)

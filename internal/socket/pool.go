@@ -3,8 +3,6 @@ package socket
 import (
 	"sync"
 	"sync/atomic"
-
-	"signalfhir/internal/subscription"
 )
 
 // Pool bounds the bytes that wait in the outboxes of all sockets together. Frames that
@@ -25,17 +23,17 @@ func NewPool(limit int64) *Pool { return &Pool{limit: limit, behind: map[*outbox
 func (p *Pool) Used() int64 { return p.used.Load() }
 
 // add counts a frame. It reports whether more bytes wait than may.
-func (p *Pool) add(f subscription.Frame) (tooMuch bool) {
-	n := weight(f)
-	if f.Waiting != nil && f.Waiting.Add(1) > 1 {
+func (p *Pool) add(w *waiting) (tooMuch bool) {
+	n := w.weight()
+	if w.shared != nil && w.shared.Add(1) > 1 {
 		n = frameOverhead
 	}
 	return p.used.Add(n) > p.limit
 }
 
-func (p *Pool) remove(f subscription.Frame) {
-	n := weight(f)
-	if f.Waiting != nil && f.Waiting.Add(-1) > 0 {
+func (p *Pool) remove(w *waiting) {
+	n := w.weight()
+	if w.shared != nil && w.shared.Add(-1) > 0 {
 		n = frameOverhead
 	}
 	p.used.Add(-n)
