@@ -29,7 +29,7 @@ import (
 
 func TestHub_SlowSocketIsClosedWith1013AndLosesNothing(t *testing.T) {
 	t.Parallel()
-	s := vectorServer(t, fhir.R5, func(o *command.Serve) { o.QueueBytes = 2 << 20 })
+	s := vectorServer(t, fhir.R5, func(o *command.Serve) { o.QueueBytes, o.SlowAfter = 2<<20, time.Hour })
 	s.must(201, "PUT", "Subscription/full", websocketSubscription("full", admissionURL, "content", "full-resource"))
 	slow, quick := s.dialSlow(), s.bind("full")
 	slow.send("bind-with-token " + s.token("full"))

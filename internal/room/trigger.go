@@ -76,7 +76,7 @@ func (r *Room) Trigger(ctx context.Context, t Trigger) (fired []Fired, scheduled
 	if err != nil {
 		return nil, 0, err
 	}
-	if fired, err = r.fireLocked(t, on, method); err != nil {
+	if fired, _, err = r.fireLocked(t, on, method); err != nil {
 		return nil, 0, err
 	}
 	if t.Count > 1 {
@@ -127,9 +127,12 @@ func subscriptionsOf(fired []Fired) []string {
 	return slices.Compact(ids)
 }
 
-// roundEvents is how many events a round of a trigger makes, or a few more if one
-// occurrence concerns many subscriptions.
-const roundEvents = 64
+// A round of a trigger ends when it has made this many events, or events with this many
+// bytes.
+const (
+	roundEvents = 64
+	roundBytes  = 1 << 20
+)
 
 // fireRound fires the next events of a trigger, of which done have been fired, and
 // appends them to fired. It returns how many occurrences it made. states keeps the focus
@@ -153,11 +156,14 @@ func (r *Room) fireRound(ctx context.Context, t Trigger, method string, p *pendi
 	for i := range on {
 		on[i].states = states
 	}
-	for before := len(*fired); done+n < t.Count && n < roundEvents && len(*fired)-before < roundEvents; n++ {
-		more, err := r.fireLocked(t, on, method)
+	before, bytes := len(*fired), int64(0)
+	for done+n < t.Count && n < roundEvents && len(*fired)-before < roundEvents && bytes < roundBytes {
+		more, size, err := r.fireLocked(t, on, method)
 		if err != nil {
 			return n, err
 		}
+		n++
+		bytes += size
 		*fired = append(*fired, more...)
 	}
 	return n, nil
@@ -256,8 +262,8 @@ func (b *Base) checkFocusLocked(t Trigger, typ string) error {
 }
 
 // fireLocked appends one synthetic occurrence, the same one on every target, in the form
-// of its release.
-func (r *Room) fireLocked(t Trigger, targets []target, method string) ([]Fired, error) {
+// of its release. It returns the events and the size of the occurrence in bytes.
+func (r *Room) fireLocked(t Trigger, targets []target, method string) (fired []Fired, size int64, err error) {
 	now := r.clock.Now()
 	made := t.Focus
 	if made == nil && t.Reference == "" {
@@ -270,7 +276,7 @@ func (r *Room) fireLocked(t Trigger, targets []target, method string) ([]Fired, 
 		made = made.Clone()
 		made.Set("id", r.random.ID())
 	}
-	fired := []Fired{}
+	fired = []Fired{}
 	for _, on := range targets {
 		state := on.focusLocked(t, made, now)
 		focus := &fhir.Entry{Type: state.Type, ID: state.ID, Method: method, Resource: state}
@@ -278,6 +284,7 @@ func (r *Room) fireLocked(t Trigger, targets []target, method string) ([]Fired, 
 			focus.Resource = nil
 		}
 		occurrence := on.base.occurrence(on.topic, focus, state, now)
+		size += occurrence.Size()
 		fires := journal.Entry{Kind: journal.Fired, Type: "trigger", Subscription: t.Subscription, Resource: state.Reference(), Release: string(on.base.release), Interaction: cmp.Or(t.Interaction, "create")}
 		if on.topic != nil {
 			fires.Topic = on.topic.URL()
@@ -286,13 +293,13 @@ func (r *Room) fireLocked(t Trigger, targets []target, method string) ([]Fired, 
 		if t.Subscription != "" {
 			number, err := r.subscriptions.AppendTo(t.Subscription, occurrence)
 			if err != nil {
-				return nil, err
+				return nil, 0, err
 			}
-			return []Fired{{t.Subscription, number}}, nil
+			return []Fired{{t.Subscription, number}}, size, nil
 		}
 		fired = append(fired, on.base.appendLocked(on.topic, occurrence, state)...)
 	}
-	return fired, nil
+	return fired, size, nil
 }
 
 // focusLocked returns the focus of a synthetic event. A resource that the trigger names
@@ -341,7 +348,7 @@ func (r *Room) scheduleLocked(t Trigger, on []target, method string, left int) {
 			return
 		}
 		left--
-		if _, err := r.fireLocked(t, on, method); err != nil || left == 0 {
+		if _, _, err := r.fireLocked(t, on, method); err != nil || left == 0 {
 			delete(r.pending, p)
 			return
 		}
@@ -361,7 +368,7 @@ func stopped(ctx context.Context) error {
 	if cause := context.Cause(ctx); fhir.AsError(cause) != nil {
 		return cause
 	}
-	return fhir.Refuse(http.StatusServiceUnavailable, fhir.CodeTransient, "the request was cancelled")
+	return fhir.Refuse(http.StatusRequestTimeout, fhir.CodeTimeout, "the request was cancelled")
 }
 
 // occurrence returns an occurrence with the resources that the topic's shape adds.

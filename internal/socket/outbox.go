@@ -253,14 +253,15 @@ func (o *outbox) lookForProgress() {
 	}
 }
 
-// Few frames wait if they are at most this many, and have at most this many bytes.
+// Few frames wait if they are at most this many, and have at most this many bytes or a
+// quarter of what may wait.
 const (
 	fewFrames = 512
 	fewBytes  = 1 << 20
 )
 
 func (o *outbox) isReadyLocked() bool {
-	return o.ended || o.pushedLocked()-o.settled <= fewFrames && o.bytes.Load() <= fewBytes
+	return o.ended || o.pushedLocked()-o.settled <= fewFrames && o.bytes.Load() <= min(fewBytes, o.socket.options.QueueBytes/4)
 }
 
 // Ready implements [subscription.Socket].
