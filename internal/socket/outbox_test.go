@@ -38,11 +38,11 @@ type record struct {
 }
 
 func (r *record) Bind(subscription.Socket, string, string) (int, []error) { return 0, nil }
-func (r *record) Unbind(subscription.Socket, string)                     {}
-func (r *record) BindLegacy(subscription.Socket, string) error           { return nil }
-func (r *record) UnbindLegacy(subscription.Socket, string)               {}
-func (r *record) Bindings(subscription.Socket) []string                  { return nil }
-func (r *record) Gone(subscription.Socket)                               {}
+func (r *record) Unbind(subscription.Socket, string)                      {}
+func (r *record) BindLegacy(subscription.Socket, string) error            { return nil }
+func (r *record) UnbindLegacy(subscription.Socket, string)                {}
+func (r *record) Bindings(subscription.Socket) []string                   { return nil }
+func (r *record) Gone(subscription.Socket)                                {}
 func (r *record) Record(e journal.Entry) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
