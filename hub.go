@@ -46,10 +46,12 @@ type roomSockets struct {
 
 // hubOptions are the settings of a hub; zero means the default.
 type hubOptions struct {
-	QueueSize   int           // frames that may wait for one socket; 256
+	SlowAfter   time.Duration // a socket that takes no frame for so long, while many wait, is closed; 5 s
+	QueueBytes  int64         // bytes that may wait for one socket; 64 MiB
+	QueueTotal  int64         // bytes that may wait for all sockets; 512 MiB
 	MaxMessage  int64         // bytes of an inbound frame; 64 KiB (WS-14)
 	PingPeriod  time.Duration // 30 s; a socket that misses two is dead (WS-13)
-	WriteWait   time.Duration // for a frame whose subscription has no timeout; 10 s (SUB-9)
+	WriteWait   time.Duration // for a frame whose subscription has no timeout; 10 s, or 5 s more than SlowAfter (SUB-9)
 	MaxErrors   int           // refused messages in a row before the socket is closed; 10 (WS-31)
 	Strict      bool          // refuse binary frames
 	CheckOrigin func(*http.Request) bool
@@ -66,10 +68,13 @@ func (unobserved) FrameIn()         {}
 func (unobserved) FrameOut()        {}
 
 func newHub(o hubOptions) *hub {
-	o.QueueSize = cmp.Or(o.QueueSize, 256)
+	o.SlowAfter = cmp.Or(o.SlowAfter, 5*time.Second)
+	o.QueueBytes = cmp.Or(o.QueueBytes, 64<<20)
+	o.QueueTotal = cmp.Or(o.QueueTotal, 512<<20)
 	o.MaxMessage = cmp.Or(o.MaxMessage, 64<<10)
 	o.PingPeriod = cmp.Or(o.PingPeriod, 30*time.Second)
-	o.WriteWait = cmp.Or(o.WriteWait, 10*time.Second)
+	// A client that is too slow gets a close frame. It needs time to read it.
+	o.WriteWait = cmp.Or(o.WriteWait, max(10*time.Second, o.SlowAfter+5*time.Second))
 	o.MaxErrors = cmp.Or(o.MaxErrors, 10)
 	if o.Observer == nil {
 		o.Observer = unobserved{}
@@ -80,12 +85,13 @@ func newHub(o hubOptions) *hub {
 		melody:  melody.New(),
 		rooms:   map[socket.Room]*roomSockets{},
 		shared: &socket.Options{
-			QueueSize: o.QueueSize, MaxMessage: o.MaxMessage, PongWait: pongWait, WriteWait: o.WriteWait,
+			SlowAfter: o.SlowAfter, QueueBytes: o.QueueBytes, Pool: socket.NewPool(o.QueueTotal),
+			MaxMessage: o.MaxMessage, PongWait: pongWait, WriteWait: o.WriteWait,
 			MaxErrors: o.MaxErrors, Strict: o.Strict, Logger: o.Logger, Observer: o.Observer,
 		},
 	}
 	m := h.melody
-	m.Config.MessageBufferSize = o.QueueSize + socket.Headroom
+	m.Config.MessageBufferSize = socket.Buffer
 	m.Config.MaxMessageSize = o.MaxMessage
 	m.Config.PingPeriod = o.PingPeriod
 	m.Config.PongWait = pongWait

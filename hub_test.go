@@ -29,7 +29,7 @@ import (
 
 func TestHub_SlowSocketIsClosedWith1013AndLosesNothing(t *testing.T) {
 	t.Parallel()
-	s := vectorServer(t, fhir.R5, func(o *command.Serve) { o.QueueFrames = 8 })
+	s := vectorServer(t, fhir.R5, func(o *command.Serve) { o.QueueBytes, o.SlowAfter = 2<<20, time.Hour })
 	s.must(201, "PUT", "Subscription/full", websocketSubscription("full", admissionURL, "content", "full-resource"))
 	slow, quick := s.dialSlow(), s.bind("full")
 	slow.send("bind-with-token " + s.token("full"))
@@ -107,7 +107,7 @@ func TestHub_BurstArrivesWholeAndInOrder(t *testing.T) {
 	// The test reads nothing while a burst is made, so one has to fit what the
 	// system buffers, however slow the machine.
 	const events, burst = 20_000, 2_000
-	s := vectorServer(t, fhir.R5, func(o *command.Serve) { o.QueueFrames = events })
+	s := vectorServer(t, fhir.R5)
 	ws := s.bind("abc")
 	for n := 0; n < events; n += burst {
 		s.must(200, "POST", "/mock/trigger", map[string]any{"subscription": "abc", "count": burst})
@@ -309,7 +309,7 @@ func TestHub_CloseRoomClosesItsSocketsOnly(t *testing.T) {
 
 func TestHub_CloseRoomCutsWhoDoesNotRead(t *testing.T) {
 	t.Parallel()
-	h := newHub(hubOptions{WriteWait: time.Hour, QueueSize: 16, Logger: slog.New(slog.DiscardHandler)})
+	h := newHub(hubOptions{WriteWait: time.Hour, QueueBytes: 16 << 20, Logger: slog.New(slog.DiscardHandler)})
 	sockets := make(chan subscription.Socket, 1)
 	room := benchRoom(sockets)
 	ctx, cancel := context.WithTimeout(context.Background(), patience)

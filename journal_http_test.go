@@ -200,7 +200,7 @@ func (r *recordingRoom) Record(e journal.Entry) {
 func TestJournal_TellsThatASocketWasNotRead(t *testing.T) {
 	t.Parallel()
 	room := &recordingRoom{sockets: make(chan subscription.Socket, 1), closed: make(chan journal.Entry, 1)}
-	h := newHub(hubOptions{WriteWait: 50 * time.Millisecond, QueueSize: 1000, Logger: slog.New(slog.DiscardHandler)})
+	h := newHub(hubOptions{WriteWait: 50 * time.Millisecond, Logger: slog.New(slog.DiscardHandler)})
 	conn, _, err := websocket.DefaultDialer.Dial(serveRoom(t, h, room)+"?token=t", nil)
 	if err != nil {
 		t.Fatal(err)
@@ -405,7 +405,7 @@ func TestJournal_StreamLetsABurstPass(t *testing.T) {
 func TestJournal_StreamEndsWithItsClient(t *testing.T) {
 	t.Parallel()
 	for _, stops := range []bool{false, true} {
-		o := &command.Serve{Listen: "127.0.0.1:0", Seed: "none", TokenTTL: time.Hour, QueueFrames: 10, JournalSize: 10, MaxBodyBytes: 1000}
+		o := &command.Serve{Listen: "127.0.0.1:0", Seed: "none", TokenTTL: time.Hour, JournalSize: 10, MaxBodyBytes: 1000}
 		s, err := newServer(o, &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)}, slog.New(slog.DiscardHandler))
 		if err != nil {
 			t.Fatal(err)

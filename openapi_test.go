@@ -111,7 +111,7 @@ func (d *description) route(t *testing.T, id string) *routers.Route {
 
 func TestOpenAPI_DescribesTheTableOfRoutes(t *testing.T) {
 	t.Parallel()
-	s, err := newServer(&command.Serve{Listen: "127.0.0.1:0", Seed: "none", TokenTTL: time.Hour, QueueFrames: 10, JournalSize: 10, MaxBodyBytes: 1000}, &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)}, slog.New(slog.DiscardHandler))
+	s, err := newServer(&command.Serve{Listen: "127.0.0.1:0", Seed: "none", TokenTTL: time.Hour, JournalSize: 10, MaxBodyBytes: 1000}, &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -185,7 +185,7 @@ func newServer(o *command.Serve, addr net.Addr, log *slog.Logger) (*server, erro
 		Resources:     func() int { return s.rooms.Counts().Resources },
 	})
 	s.hub = newHub(hubOptions{
-		QueueSize: o.QueueFrames, Strict: o.Strict, Logger: log, Observer: s.metrics,
+		SlowAfter: o.SlowAfter, QueueBytes: o.QueueBytes, QueueTotal: o.QueueTotal, Strict: o.Strict, Logger: log, Observer: s.metrics,
 		CheckOrigin: func(r *http.Request) bool { return s.edge.OriginAllowed(r) },
 	})
 	var err error
@@ -242,7 +242,7 @@ func (s *server) openRoom(path string, content *seed.Seed, seeded *uint64) (*roo
 	o := s.options
 	r, refused := room.New(room.Options{
 		Clock: s.clock(), Random: source, TokenTTL: o.TokenTTL, BatchWindow: o.BatchWindow, Strict: o.Strict, SkipInvariants: o.SkipInvariants,
-		KeepExpired: o.KeepExpired, PreferQuery: o.PreferQuery, AnyFilter: o.AnyFilter, JournalSize: cmp.Or(o.JournalSize, -1),
+		LogBytes: o.EventLogBytes, KeepExpired: o.KeepExpired, PreferQuery: o.PreferQuery, AnyFilter: o.AnyFilter, JournalSize: cmp.Or(o.JournalSize, -1),
 		Releases: o.Releases(), URL: s.root() + path, Seed: content,
 	})
 	if refused != nil {

@@ -43,7 +43,7 @@ func BenchmarkStream(b *testing.B) {
 		received.wait(int64(b.N))
 	})
 	b.Run("hub", func(b *testing.B) {
-		h := newHub(hubOptions{QueueSize: 4096, Logger: slog.New(slog.DiscardHandler)})
+		h := newHub(hubOptions{Logger: slog.New(slog.DiscardHandler)})
 		sockets := make(chan subscription.Socket, 1)
 		received := drain(b, serveRoom(b, h, benchRoom(sockets))+"?token=t")
 		socket := <-sockets

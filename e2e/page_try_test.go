@@ -356,7 +356,7 @@ func TestPageTry_ShowsHostileContentAsText(t *testing.T) {
 // TestPageTry_TakesABurst proves that the list stays bounded and the numbers right.
 func TestPageTry_TakesABurst(t *testing.T) {
 	t.Parallel()
-	b, s := openPage(t, "/try?subscription=task-id-only", testkit.WithArgs("--queue-frames", "4096"))
+	b, s := openPage(t, "/try?subscription=task-id-only")
 	b.press(t, "Do all of it")
 	b.sees(t, ".result", "bound")
 	before := time.Now()

@@ -48,7 +48,10 @@ type Serve struct {
 	PreferQuery      bool          `name:"prefer-query" env:"SIGNALFHIR_PREFER_QUERY" help:"Where a topic's trigger has queryCriteria and fhirPathCriteria, let the former decide."`
 	AnyFilter        bool          `name:"any-filter" env:"SIGNALFHIR_ANY_FILTER" help:"Take every search parameter of a type for a filter, also those the topic does not offer."`
 	BatchWindow      time.Duration `name:"batch-window" default:"0s" env:"SIGNALFHIR_BATCH_WINDOW" help:"How long events wait to share a notification, up to a subscription's maxCount (${default}: one event each, at once)."`
-	QueueFrames      int           `name:"queue-frames" default:"256" env:"SIGNALFHIR_QUEUE_FRAMES" help:"Frames that may wait for a slow socket before it is closed with 1013 (${default})."`
+	SlowAfter        time.Duration `name:"slow-after" default:"5s" env:"SIGNALFHIR_SLOW_AFTER" help:"Close a socket with 1013 that takes no frame for this time while many wait (${default})."`
+	QueueBytes       int64         `name:"queue-bytes" default:"67108864" env:"SIGNALFHIR_QUEUE_BYTES" help:"Bytes that may wait for one socket before it is closed with 1013 (${default})."`
+	QueueTotal       int64         `name:"queue-bytes-total" default:"536870912" env:"SIGNALFHIR_QUEUE_BYTES_TOTAL" help:"Bytes that may wait for all sockets before the slowest is closed with 1013 (${default})."`
+	EventLogBytes    int64         `name:"event-log-bytes" default:"67108864" env:"SIGNALFHIR_EVENT_LOG_BYTES" help:"Bytes of events a room keeps for $$events beyond the last 1000 of each subscription (${default})."`
 	JournalSize      int           `name:"journal-size" default:"10000" env:"SIGNALFHIR_JOURNAL_SIZE" help:"Entries the journal keeps; 0 keeps none and only counts (${default})."`
 	RoomTTL          time.Duration `name:"room-ttl" default:"10m" env:"SIGNALFHIR_ROOM_TTL" help:"Close a room below /rooms after this time without a request and a socket (${default})."`
 	MaxRooms         int           `name:"max-rooms" default:"1000" env:"SIGNALFHIR_MAX_ROOMS" help:"Rooms that may be open below /rooms (${default})."`
@@ -61,6 +64,9 @@ type Serve struct {
 
 	Clock clock.Clock `kong:"-"` // nil: the machine's; tests set their own
 }
+
+// maxBytes is the largest limit of a number of bytes: 1 TiB.
+const maxBytes = 1 << 40
 
 // Validate reports every problem of the options at once. It drops trailing
 // slashes of PublicURL.
@@ -80,8 +86,16 @@ func (o *Serve) Validate() error {
 	if o.BatchWindow < 0 {
 		problems = append(problems, fmt.Errorf("--batch-window %s: expected zero or more", o.BatchWindow))
 	}
-	if o.QueueFrames < 1 {
-		problems = append(problems, fmt.Errorf("--queue-frames %d: expected at least 1", o.QueueFrames))
+	if o.SlowAfter < time.Millisecond {
+		problems = append(problems, fmt.Errorf("--slow-after %s: expected a duration of at least 1ms such as 5s", o.SlowAfter))
+	}
+	for _, limit := range []struct {
+		flag  string
+		bytes int64
+	}{{"--queue-bytes", o.QueueBytes}, {"--queue-bytes-total", o.QueueTotal}, {"--event-log-bytes", o.EventLogBytes}} {
+		if limit.bytes < 1 || limit.bytes > maxBytes {
+			problems = append(problems, fmt.Errorf("%s %d: expected 1 to %d bytes", limit.flag, limit.bytes, int64(maxBytes)))
+		}
 	}
 	if o.JournalSize < 0 {
 		problems = append(problems, fmt.Errorf("--journal-size %d: expected zero or more", o.JournalSize))

@@ -20,6 +20,8 @@ type Occurrence struct {
 	Focus     *Entry    // nil if the event names no resource
 	Context   []Entry
 
+	holders int32 // see Hold
+
 	mu      sync.Mutex           // guards encoded
 	encoded []*encodedOccurrence // one for each release and base it was sent under: usually one
 }
@@ -28,6 +30,41 @@ type Occurrence struct {
 func NewOccurrence(at time.Time, focus *Entry, context []Entry) *Occurrence {
 	return &Occurrence{Timestamp: at, Focus: focus, Context: context}
 }
+
+// Hold counts one more holder of the occurrence. It reports whether it is the first.
+// Unlike other methods, Hold and [Occurrence.Release] must not run concurrently.
+func (o *Occurrence) Hold() (first bool) {
+	o.holders++
+	return o.holders == 1
+}
+
+// Release counts one holder less. It reports whether that was the last.
+func (o *Occurrence) Release() (last bool) {
+	o.holders--
+	return o.holders == 0
+}
+
+// Size returns about how many bytes the occurrence holds. It does not change.
+func (o *Occurrence) Size() int64 {
+	n := int64(0)
+	add := func(e *Entry) {
+		n += entryOverhead
+		if e.Resource != nil {
+			n += int64(len(e.Resource.JSON))
+		}
+	}
+	if o.Focus != nil {
+		add(o.Focus)
+	}
+	for i := range o.Context {
+		add(&o.Context[i])
+	}
+	return n
+}
+
+// entryOverhead is about what an entry of an occurrence costs besides the resource,
+// with its parts once they are encoded.
+const entryOverhead = 1 << 10
 
 // encodedOccurrence is an occurrence encoded for one release under one base. It
 // serves every payload level: the levels differ in which parts are written, not

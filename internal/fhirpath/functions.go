@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/gofhir/fhirpath/eval"
@@ -107,6 +108,12 @@ func bound(name string, fn eval.FuncImpl) eval.FuncImpl {
 				return nil, fmt.Errorf("round() keeps at most 99 digits, got %s", digits[0])
 			}
 		}
+		if (name == "lowBoundary" || name == "highBoundary") && len(args) == 1 {
+			// The library counts to the precision, and takes one below zero for none.
+			if p, ok := args[0].(types.Collection); ok && len(p) == 1 && !isPrecision(p[0].String()) {
+				return types.Collection{}, nil
+			}
+		}
 		result, err := fn(ctx, input, args)
 		if err != nil {
 			return nil, err
@@ -116,6 +123,14 @@ func bound(name string, fn eval.FuncImpl) eval.FuncImpl {
 		}
 		return result, ctx.CheckCollectionSize(result)
 	}
+}
+
+// isPrecision reports whether a number is a precision that lowBoundary and highBoundary
+// know. For others, FHIRPath has them return nothing.
+func isPrecision(number string) bool {
+	const most = 31
+	n, err := strconv.Atoi(number)
+	return err == nil && 0 <= n && n <= most
 }
 
 // ofOne lists the functions for a single item whose arguments are single items. The library

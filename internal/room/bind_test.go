@@ -23,6 +23,8 @@ func (r *revoker) Send(f subscription.Frame, _ func(string, subscription.Frame))
 	return true
 }
 
+func (*revoker) Ready() <-chan struct{} { return nil }
+
 func (r *revoker) Unbound(id string, why subscription.Reason, _ int) {
 	r.ended = append(r.ended, id+": "+string(why))
 }

@@ -16,7 +16,9 @@ type client struct{}
 
 func (client) ID() string                                                     { return "s1" }
 func (client) Send(subscription.Frame, func(string, subscription.Frame)) bool { return true }
-func (client) Unbound(string, subscription.Reason, int)                       {}
+func (client) Ready() <-chan struct{}                                         { return nil }
+
+func (client) Unbound(string, subscription.Reason, int) {}
 
 // During a write, here one that applies a patch, everything can be read and sockets can
 // bind.

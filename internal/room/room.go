@@ -34,7 +34,8 @@ type Options struct {
 	MaxTokens        int            // valid tokens; 2 million
 	MaxSubscriptions int            // 100 000
 	BatchWindow      time.Duration  // how long an event may wait to share a bundle with others; 0: not at all (NB-16)
-	LogSize          int            // events kept per subscription for $events; 1000 (OPE-2)
+	LogSize          int            // events that every subscription keeps for $events; 1000 (OPE-2)
+	LogBytes         int64          // bytes up to which the room keeps more than that; 64 MiB
 	JournalSize      int            // journal entries kept; 10 000. Below zero: entries are only counted
 	Strict           bool           // warnings become errors
 	KeepExpired      bool           // a binding does not end when its token expires (WS-33)
@@ -112,6 +113,7 @@ func New(o Options) (*Room, error) {
 		Random:      o.Random,
 		BatchWindow: o.BatchWindow,
 		LogSize:     o.LogSize,
+		LogBytes:    o.LogBytes,
 		KeepExpired: o.KeepExpired,
 		Observer:    r.observer(),
 		OnEnd:       r.subscriptionEnded,
@@ -136,7 +138,7 @@ func (r *Room) Close() {
 	r.end()
 	r.generators.Close()
 	r.write.Lock()
-	r.stopTriggersLocked()
+	r.stopTriggersLocked(r.checkOpen())
 	r.write.Unlock()
 	r.subscriptions.Close()
 	r.tokens.Reset()

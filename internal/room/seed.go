@@ -99,7 +99,7 @@ func (r *Room) Reset() error {
 	}()
 	r.generators.Close()
 	r.write.Lock()
-	r.stopTriggersLocked()
+	r.stopTriggersLocked(fhir.Refuse(http.StatusConflict, fhir.CodeConflict, "the room was reset"))
 	r.subscriptions.Reset()
 	r.generations.Clear()
 	for _, b := range r.bases {

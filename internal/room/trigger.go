@@ -2,7 +2,9 @@ package room
 
 import (
 	"cmp"
+	"context"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -36,11 +38,15 @@ type Fired struct {
 const maxTriggers = 100_000
 
 // pendingTrigger is a trigger that still has events to fire.
-type pendingTrigger struct{ timer clock.Timer }
+type pendingTrigger struct{ stop func(why error) }
 
 // Trigger fires the events of t. Without an interval, all events are appended when it
-// returns. With one, only the first is, and the others follow on the room's clock.
-func (r *Room) Trigger(t Trigger) (fired []Fired, scheduled int, err error) {
+// returns. It makes them as fast as the bound sockets take them, and other writes can
+// come between. It stops early when ctx ends, the room is reset or closes, and when the
+// subscription or topic goes away; then it returns an error and what it has fired. With
+// an interval, only the first event is appended when Trigger returns, and the others
+// follow on the room's clock.
+func (r *Room) Trigger(ctx context.Context, t Trigger) (fired []Fired, scheduled int, err error) {
 	if t.Count == 0 {
 		t.Count = 1
 	}
@@ -57,6 +63,10 @@ func (r *Room) Trigger(t Trigger) (fired []Fired, scheduled int, err error) {
 		return nil, 0, fhir.Refuse(http.StatusBadRequest, fhir.CodeCodeInvalid, "interaction: got %q, expected create, update or delete", t.Interaction)
 	}
 
+	if t.Interval == 0 {
+		fired, err = r.fireAll(ctx, t, method)
+		return fired, 0, err
+	}
 	r.write.Lock()
 	defer r.write.Unlock()
 	if err := r.checkOpen(); err != nil {
@@ -66,18 +76,7 @@ func (r *Room) Trigger(t Trigger) (fired []Fired, scheduled int, err error) {
 	if err != nil {
 		return nil, 0, err
 	}
-	if t.Interval == 0 {
-		fired = []Fired{} // not nil, which is null as JSON
-		for range t.Count {
-			more, err := r.fireLocked(t, on, method)
-			if err != nil {
-				return fired, 0, err
-			}
-			fired = append(fired, more...)
-		}
-		return fired, 0, nil
-	}
-	if fired, err = r.fireLocked(t, on, method); err != nil {
+	if fired, _, err = r.fireLocked(t, on, method); err != nil {
 		return nil, 0, err
 	}
 	if t.Count > 1 {
@@ -86,11 +85,97 @@ func (r *Room) Trigger(t Trigger) (fired []Fired, scheduled int, err error) {
 	return fired, t.Count - 1, nil
 }
 
+// fireAll fires all events of a trigger, in rounds. After each round it waits until few
+// frames wait for the sockets that got events, so that a large trigger neither fills
+// their queues nor holds the write lock for long.
+func (r *Room) fireAll(ctx context.Context, t Trigger, method string) ([]Fired, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	p := &pendingTrigger{stop: cancel}
+	defer func() {
+		r.write.Lock()
+		defer r.write.Unlock()
+		delete(r.pending, p)
+	}()
+	fired := []Fired{} // not nil, which is null as JSON
+	states := map[*Base]*fhir.Resource{}
+	for done := 0; ; {
+		before := len(fired)
+		n, err := r.fireRound(ctx, t, method, p, states, done, &fired)
+		if done += n; err == nil && done == t.Count {
+			return fired, nil
+		}
+		if err == nil && !r.subscriptions.AwaitReaders(ctx, subscriptionsOf(fired[before:])) {
+			err = stopped(ctx)
+		}
+		if err != nil && done > 0 {
+			err = fhir.Refuse(fhir.StatusOf(err), fhir.CodeOf(err), "the trigger stopped after %d of %d events: %v", done, t.Count, err)
+		}
+		if err != nil {
+			return fired, err
+		}
+	}
+}
+
+// subscriptionsOf returns the subscriptions that got events, each once.
+func subscriptionsOf(fired []Fired) []string {
+	ids := make([]string, len(fired))
+	for i, f := range fired {
+		ids[i] = f.Subscription
+	}
+	slices.Sort(ids)
+	return slices.Compact(ids)
+}
+
+// A round of a trigger ends when it has made this many events, or events with this many
+// bytes.
+const (
+	roundEvents = 64
+	roundBytes  = 1 << 20
+)
+
+// fireRound fires the next events of a trigger, of which done have been fired, and
+// appends them to fired. It returns how many occurrences it made. states keeps the focus
+// of each base: the events of a trigger share its bytes.
+func (r *Room) fireRound(ctx context.Context, t Trigger, method string, p *pendingTrigger, states map[*Base]*fhir.Resource, done int, fired *[]Fired) (n int, err error) {
+	r.write.Lock()
+	defer r.write.Unlock()
+	if err := r.checkOpen(); err != nil {
+		return 0, err
+	}
+	if done == 0 {
+		r.pending[p] = struct{}{}
+	}
+	if ctx.Err() != nil {
+		return 0, stopped(ctx)
+	}
+	on, err := r.targetsLocked(t)
+	if err != nil {
+		return 0, err
+	}
+	for i := range on {
+		on[i].states = states
+	}
+	before, bytes := len(*fired), int64(0)
+	for done+n < t.Count && n < roundEvents && len(*fired)-before < roundEvents && bytes < roundBytes {
+		more, size, err := r.fireLocked(t, on, method)
+		if err != nil {
+			return n, err
+		}
+		n++
+		bytes += size
+		*fired = append(*fired, more...)
+	}
+	return n, nil
+}
+
 // target is a base on which the events of a trigger happen.
 type target struct {
 	base  *Base
 	topic *topic.Topic // nil if the subscription has none, or it was deleted
 	typ   string       // of an example resource
+
+	states map[*Base]*fhir.Resource // the focus in the form of a base, once it is made; nil: make it each time
 }
 
 // targetsLocked returns where the events of t happen: on the base of its subscription,
@@ -113,7 +198,7 @@ func (r *Room) targetsLocked(t Trigger) ([]target, error) {
 		if c := b.classic.find(t.Subscription); c != nil {
 			typ = c.Type
 		}
-		return []target{{b, on, typ}}, b.checkFocusLocked(t, typ)
+		return []target{{base: b, topic: on, typ: typ}}, b.checkFocusLocked(t, typ)
 	}
 	var targets []target
 	var refused error
@@ -131,7 +216,7 @@ func (r *Room) targetsLocked(t Trigger) ([]target, error) {
 			}
 			continue // another release may know the focus
 		}
-		targets = append(targets, target{b, on, focusType(on)})
+		targets = append(targets, target{base: b, topic: on, typ: focusType(on)})
 	}
 	switch {
 	case len(targets) > 0:
@@ -177,8 +262,8 @@ func (b *Base) checkFocusLocked(t Trigger, typ string) error {
 }
 
 // fireLocked appends one synthetic occurrence, the same one on every target, in the form
-// of its release.
-func (r *Room) fireLocked(t Trigger, targets []target, method string) ([]Fired, error) {
+// of its release. It returns the events and the size of the occurrence in bytes.
+func (r *Room) fireLocked(t Trigger, targets []target, method string) (fired []Fired, size int64, err error) {
 	now := r.clock.Now()
 	made := t.Focus
 	if made == nil && t.Reference == "" {
@@ -191,14 +276,15 @@ func (r *Room) fireLocked(t Trigger, targets []target, method string) ([]Fired, 
 		made = made.Clone()
 		made.Set("id", r.random.ID())
 	}
-	fired := []Fired{}
+	fired = []Fired{}
 	for _, on := range targets {
-		state := on.base.focusLocked(t, made, now)
+		state := on.focusLocked(t, made, now)
 		focus := &fhir.Entry{Type: state.Type, ID: state.ID, Method: method, Resource: state}
 		if t.Interaction == "delete" || state.Object == nil {
 			focus.Resource = nil
 		}
 		occurrence := on.base.occurrence(on.topic, focus, state, now)
+		size += occurrence.Size()
 		fires := journal.Entry{Kind: journal.Fired, Type: "trigger", Subscription: t.Subscription, Resource: state.Reference(), Release: string(on.base.release), Interaction: cmp.Or(t.Interaction, "create")}
 		if on.topic != nil {
 			fires.Topic = on.topic.URL()
@@ -207,13 +293,27 @@ func (r *Room) fireLocked(t Trigger, targets []target, method string) ([]Fired, 
 		if t.Subscription != "" {
 			number, err := r.subscriptions.AppendTo(t.Subscription, occurrence)
 			if err != nil {
-				return nil, err
+				return nil, 0, err
 			}
-			return []Fired{{t.Subscription, number}}, nil
+			return []Fired{{t.Subscription, number}}, size, nil
 		}
 		fired = append(fired, on.base.appendLocked(on.topic, occurrence, state)...)
 	}
-	return fired, nil
+	return fired, size, nil
+}
+
+// focusLocked returns the focus of a synthetic event. A resource that the trigger names
+// is the same for all its events.
+func (on *target) focusLocked(t Trigger, made *fhir.Object, now time.Time) *fhir.Resource {
+	if on.states == nil || t.Focus == nil || t.Focus.Text("id") == "" {
+		return on.base.focusLocked(t, made, now)
+	}
+	state := on.states[on.base]
+	if state == nil {
+		state = on.base.focusLocked(t, made, now)
+		on.states[on.base] = state
+	}
+	return state
 }
 
 // focusLocked returns the focus of a synthetic event in the form of the base: the given
@@ -238,28 +338,37 @@ func (b *Base) focusLocked(t Trigger, made *fhir.Object, now time.Time) *fhir.Re
 
 // scheduleLocked fires the remaining events of a trigger, one per interval.
 func (r *Room) scheduleLocked(t Trigger, on []target, method string, left int) {
-	p := &pendingTrigger{}
+	var timer clock.Timer
+	p := &pendingTrigger{stop: func(error) { timer.Stop() }}
 	r.pending[p] = struct{}{}
-	p.timer = r.clock.AfterFunc(t.Interval, func() {
+	timer = r.clock.AfterFunc(t.Interval, func() {
 		r.write.Lock()
 		defer r.write.Unlock()
 		if _, running := r.pending[p]; !running {
 			return
 		}
 		left--
-		if _, err := r.fireLocked(t, on, method); err != nil || left == 0 {
+		if _, _, err := r.fireLocked(t, on, method); err != nil || left == 0 {
 			delete(r.pending, p)
 			return
 		}
-		p.timer.Reset(t.Interval)
+		timer.Reset(t.Interval)
 	})
 }
 
-func (r *Room) stopTriggersLocked() {
+func (r *Room) stopTriggersLocked(why error) {
 	for p := range r.pending {
-		p.timer.Stop()
+		p.stop(why)
 		delete(r.pending, p)
 	}
+}
+
+// stopped returns why a context ended, as a refusal.
+func stopped(ctx context.Context) error {
+	if cause := context.Cause(ctx); fhir.AsError(cause) != nil {
+		return cause
+	}
+	return fhir.Refuse(http.StatusRequestTimeout, fhir.CodeTimeout, "the request was cancelled")
 }
 
 // occurrence returns an occurrence with the resources that the topic's shape adds.

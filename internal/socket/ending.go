@@ -42,7 +42,11 @@ var (
 	URLToken      = CloseReason{websocket.ClosePolicyViolation, "token in the URL", "the token in the URL was refused; the OperationOutcome sent before says why", byServer} // WS-10
 
 	ServerFailed = CloseReason{websocket.CloseInternalServerErr, "server failed", "the server failed; please report this", byServer}
-	QueueFull    = CloseReason{websocket.CloseTryAgainLater, "queue full", "queue of %d frames is full: read faster, then recover with $events", byServer}
+
+	// A client that does not keep up. These reasons name the option that sets the limit.
+	Stalled       = CloseReason{websocket.CloseTryAgainLater, "stalled", "%d frames wait and none left for %s (--slow-after): read faster, then recover with $events", byServer}
+	QueueFull     = CloseReason{websocket.CloseTryAgainLater, "queue full", "%d bytes wait at most (--queue-bytes): read faster, then recover with $events", byServer}
+	AllQueuesFull = CloseReason{websocket.CloseTryAgainLater, "all queues full", "%d bytes wait at most on all sockets (--queue-bytes-total): read faster, then use $events", byServer}
 )
 
 const (
@@ -62,7 +66,7 @@ func CloseReasons() []CloseReason {
 		NoBindingLeft, TooManyErrors, URLToken,
 		FrameTooBig,
 		ServerFailed,
-		QueueFull,
+		Stalled, QueueFull, AllQueuesFull,
 	}
 }
 

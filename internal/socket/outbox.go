@@ -1,6 +1,8 @@
 package socket
 
 import (
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"signalfhir/internal/fhir"
@@ -8,63 +10,341 @@ import (
 	"signalfhir/internal/subscription"
 )
 
-// The outbox: frames on their way to the client. melody's buffer holds them, but
-// melody drops frames silently when its buffer is full. So the outbox counts the
-// frames that wait and closes the socket before that happens.
+// Buffer is how large melody's buffer must be: the frames that an outbox passes on,
+// and the close frame.
+const Buffer = passedAtMost + 1
 
-// Headroom is how much larger than QueueSize melody's buffer must be: there has
-// to be room for the close frame.
-const Headroom = 8
+// passedAtMost is how many frames of an outbox are in melody's buffer at most. It is
+// small, because melody allocates the whole buffer for every socket, and large enough
+// that its writer has the next frame at once.
+const passedAtMost = 32
+
+// frameOverhead is about what a waiting frame costs besides its bytes.
+const frameOverhead = 128
+
+// outbox holds the frames that wait for a socket, the oldest first. It grows as it
+// must. The first frames of it are in melody's buffer too, which drops frames
+// silently when it is full; an outbox passes on only what fits.
+//
+// Its lock is a leaf below Socket.mu. Under it nothing is called but melody's queueing,
+// which does not block. The writer of the connection takes the lock only when it has
+// something to do: frames that are written stay in the outbox until somebody settles
+// them.
+type outbox struct {
+	socket *Socket
+
+	written atomic.Uint64 // frames that melody has written, ever
+	wake    atomic.Uint64 // the value of written at which the writer looks after the outbox
+	bytes   atomic.Int64  // of the frames not settled; changed under mu
+	still   atomic.Int32  // checks in a row that found no frame gone; changed under mu
+
+	mu      sync.Mutex // guards all below
+	frames  []waiting
+	head    int           // where the oldest frame that is not settled is in frames
+	settled uint64        // frames taken out, ever
+	passed  uint64        // frames given to melody, ever
+	seen    uint64        // written at the last check
+	check   *time.Timer   // looks for progress; nil while melody has all frames
+	last    []byte        // payload of the close frame that follows the frames; nil before the close
+	ended   bool          // melody has the close frame, or the connection ended
+	ready   chan struct{} // closed when few frames wait; nil if nobody waits for that
+}
+
+// waiting is what an outbox keeps of a frame.
+type waiting struct {
+	bytes        []byte
+	shared       *atomic.Int32 // see [subscription.Frame]
+	timeout      time.Duration
+	subscription string // "": not a notification
+	first, last  int64
+}
+
+func (w *waiting) weight() int64 { return int64(len(w.bytes)) + frameOverhead }
+
+// push adds a frame. It reports whether the outboxes now hold too much in all.
+func (o *outbox) push(f subscription.Frame) (tooMuch bool) {
+	w := waiting{f.Bytes, f.Waiting, f.Timeout, f.Subscription, f.First, f.Last}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.settleLocked()
+	if o.head > 0 && len(o.frames) == cap(o.frames) { // reuse the room of what is gone
+		n := copy(o.frames, o.frames[o.head:])
+		clear(o.frames[n:])
+		o.frames, o.head = o.frames[:n], 0
+	}
+	o.frames = append(o.frames, w)
+	o.socket.queued.Add(1)
+	o.bytes.Add(w.weight())
+	tooMuch = o.socket.options.Pool.add(&w)
+	o.passLocked()
+	if o.check == nil && o.behindLocked() && !o.ended {
+		o.still.Store(0)
+		o.seen = o.written.Load()
+		o.check = time.AfterFunc(o.socket.options.SlowAfter/checks, o.lookForProgress)
+		o.socket.options.Pool.join(o)
+	}
+	return tooMuch
+}
+
+// pushed returns how many frames were pushed, ever.
+func (o *outbox) pushedLocked() uint64 { return o.settled + uint64(len(o.frames)-o.head) }
+
+// behindLocked reports whether frames wait that melody does not have.
+func (o *outbox) behindLocked() bool { return o.passed < o.pushedLocked() }
+
+// settleLocked takes out the frames that are written.
+func (o *outbox) settleLocked() {
+	for written := min(o.written.Load(), o.passed); o.settled < written; o.settled++ {
+		w := &o.frames[o.head]
+		o.forgetLocked(w)
+		*w = waiting{}
+		o.head++
+	}
+	if o.head == len(o.frames) {
+		o.frames, o.head = o.frames[:0], 0
+	}
+}
+
+// forgetLocked takes a frame out of the account.
+func (o *outbox) forgetLocked(w *waiting) {
+	o.bytes.Add(-w.weight())
+	o.socket.options.Pool.remove(w)
+}
+
+// passLocked gives melody what fits into its buffer, and the close frame once no frame
+// is left to pass. It sets when the writer looks after the outbox next: when half of
+// melody's buffer is free if more frames wait, and when all are written otherwise. The
+// writer looks after it at the latest when it has written all that was passed, so no
+// frame is left behind.
+func (o *outbox) passLocked() {
+	for o.passed-o.settled < passedAtMost && o.behindLocked() && !o.ended {
+		w := &o.frames[o.head+int(o.passed-o.settled)]
+		o.passed++
+		o.wake.Store(o.passed)
+		if o.socket.session.WriteWithDeadline(w.bytes, w.timeout) != nil {
+			o.ended = true // the connection has ended; Socket.Ended empties the outbox
+		}
+	}
+	if o.behindLocked() {
+		o.wake.Store(o.passed - passedAtMost/2)
+	}
+	if o.last != nil && !o.behindLocked() && !o.ended {
+		// If the client does not read it, the write deadline of melody's writer ends the
+		// connection.
+		_ = o.socket.session.CloseWithMsg(o.last)
+		o.ended = true
+	}
+}
+
+// Written notes that the oldest queued frame was written to the connection.
+func (s *Socket) Written() {
+	s.queued.Add(-1)
+	if o := &s.out; o.written.Add(1) >= o.wake.Load() {
+		o.lookAfter()
+	}
+}
+
+// lookAfter takes out what is written and passes on what waits.
+func (o *outbox) lookAfter() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.settleLocked()
+	o.passLocked()
+	if o.ready != nil && o.isReadyLocked() {
+		close(o.ready)
+		o.ready = nil
+	}
+}
+
+// close makes the payload of a close frame follow what waits.
+func (o *outbox) close(payload []byte) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.settleLocked()
+	o.last = payload
+	o.passLocked()
+}
+
+// drop removes what melody does not have, and returns it. What is left can be
+// followed by a close frame at once.
+func (o *outbox) drop() []waiting {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.settleLocked()
+	return o.dropLocked()
+}
+
+// end empties the outbox of a connection that ended, and returns what was in it.
+func (o *outbox) end() []waiting {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.settleLocked()
+	o.ended = true
+	o.passed = o.settled
+	return o.dropLocked()
+}
+
+// dropLocked removes all frames that were not passed on.
+func (o *outbox) dropLocked() []waiting {
+	from := o.head + int(o.passed-o.settled)
+	dropped := append([]waiting(nil), o.frames[from:]...)
+	clear(o.frames[from:])
+	o.frames = o.frames[:from]
+	for i := range dropped {
+		o.forgetLocked(&dropped[i])
+	}
+	o.socket.queued.Add(-int64(len(dropped)))
+	o.wake.Store(o.passed)
+	if o.check != nil {
+		o.check.Stop()
+		o.restLocked()
+	}
+	if o.ready != nil {
+		close(o.ready)
+		o.ready = nil
+	}
+	return dropped
+}
+
+// restLocked ends the checks and frees the memory of a burst.
+func (o *outbox) restLocked() {
+	o.check = nil
+	o.still.Store(0)
+	o.socket.options.Pool.leave(o)
+	if o.head > 0 || cap(o.frames) > 2*passedAtMost {
+		o.frames, o.head = append([]waiting(nil), o.frames[o.head:]...), 0
+	}
+}
+
+// checks is how often an outbox is looked at in the time after which its socket is
+// slow.
+const checks = 4
+
+// lookForProgress closes the socket if no frame has left for SlowAfter although some
+// wait. It runs only while frames wait that melody has no room for, so the way of a
+// frame to a client that keeps up has no timer.
+//
+// The time counts from when a frame became the oldest, not from when it was queued:
+// the last frame of a large burst waits long, however fast the client reads.
+func (o *outbox) lookForProgress() {
+	o.mu.Lock()
+	if o.check == nil {
+		o.mu.Unlock()
+		return // stopped while the timer fired
+	}
+	o.settleLocked()
+	if !o.behindLocked() {
+		o.restLocked()
+		o.mu.Unlock()
+		return
+	}
+	if written := o.written.Load(); written == o.seen {
+		o.still.Add(1)
+	} else {
+		o.seen = written
+		o.still.Store(0)
+	}
+	slow := o.still.Load() >= checks
+	wait := o.pushedLocked() - o.settled
+	o.check.Reset(o.socket.options.SlowAfter / checks)
+	o.mu.Unlock()
+	if slow {
+		o.socket.tooSlow(Stalled.With(wait, o.socket.options.SlowAfter))
+	}
+}
+
+// Few frames wait if they are at most this many, and have at most this many bytes or a
+// quarter of what may wait.
+const (
+	fewFrames = 512
+	fewBytes  = 1 << 20
+)
+
+func (o *outbox) isReadyLocked() bool {
+	return o.ended || o.pushedLocked()-o.settled <= fewFrames && o.bytes.Load() <= min(fewBytes, o.socket.options.QueueBytes/4)
+}
+
+// Ready implements [subscription.Socket].
+func (s *Socket) Ready() <-chan struct{} {
+	o := &s.out
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.settleLocked()
+	if o.ready == nil && !o.isReadyLocked() {
+		o.ready = make(chan struct{})
+	}
+	return o.ready
+}
 
 // Send implements [subscription.Socket].
 func (s *Socket) Send(f subscription.Frame, sent func(socket string, f subscription.Frame)) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.takesLocked() {
+	if !s.takesLocked(f) {
 		return false
 	}
 	sent(s.id, f)
-	return s.queueLocked(f.Bytes, f.Timeout)
+	s.pushLocked(f)
+	return true
 }
 
-// takesLocked reports whether the socket takes another frame. If too many frames wait,
+// takesLocked reports whether the socket takes another frame. If too many bytes wait,
 // it closes the socket.
-func (s *Socket) takesLocked() bool {
+func (s *Socket) takesLocked(f subscription.Frame) bool {
 	if s.closing || s.session.IsClosed() {
 		return false
 	}
-	if s.queued.Load() >= int64(s.options.QueueSize) {
-		full := QueueFull.With(s.options.QueueSize)
-		s.room.Record(journal.Entry{Kind: journal.Overflow, Socket: s.id, Text: full.Reason})
-		s.closeLocked(full)
+	if s.out.isFull(int64(len(f.Bytes)) + frameOverhead) {
+		s.tooSlowLocked(QueueFull.With(s.options.QueueBytes))
 		return false
 	}
 	return true
 }
 
-// queueLocked queues a text frame. It fails only if the connection ended since
-// takesLocked.
-func (s *Socket) queueLocked(data []byte, timeout time.Duration) bool {
-	s.queued.Add(1)
-	if s.session.WriteWithDeadline(data, timeout) != nil {
-		s.queued.Add(-1)
+// isFull reports whether a frame of this weight does not fit. An outbox in which nothing
+// waits takes any.
+func (o *outbox) isFull(weight int64) bool {
+	most := o.socket.options.QueueBytes - weight
+	if o.bytes.Load() <= max(most, 0) {
 		return false
 	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.settleLocked()
+	return o.bytes.Load() > max(most, 0)
+}
+
+// pushLocked queues a frame. If all outboxes together then hold too much, the one that
+// has been still for longest pays.
+func (s *Socket) pushLocked(f subscription.Frame) {
+	tooMuch := s.out.push(f)
 	s.options.Observer.FrameOut()
-	return true
+	if !tooMuch {
+		return
+	}
+	p := s.options.Pool
+	full := AllQueuesFull.With(p.limit)
+	switch slowest := p.slowest(); {
+	case slowest == nil: // what waits is in melody's buffers
+	case slowest.socket == s:
+		s.tooSlowLocked(full)
+	case p.relieving.CompareAndSwap(false, true): // its lock cannot be taken under that of s
+		go func() {
+			defer p.relieving.Store(false)
+			slowest.socket.tooSlow(full)
+		}()
+	}
 }
 
 // sayLocked queues a frame that is not a notification. The journal shows it as
 // kept.
 func (s *Socket) sayLocked(kind string, data, kept []byte) {
-	if s.takesLocked() {
+	f := subscription.Frame{Bytes: data}
+	if s.takesLocked(f) {
 		s.room.Record(journal.Entry{Kind: journal.Sent, Socket: s.id, Type: kind, Frame: kept})
-		s.queueLocked(data, 0)
+		s.pushLocked(f)
 	}
 }
-
-// Written notes that a queued frame was written to the connection.
-func (s *Socket) Written() { s.queued.Add(-1) }
 
 // Unbound implements [subscription.Socket].
 func (s *Socket) Unbound(id string, why subscription.Reason, left int) {
@@ -104,13 +384,49 @@ func (s *Socket) closeLocked(e Ending) {
 	s.closing = true
 	s.end.CompareAndSwap(nil, &e)
 	if s.session != nil {
-		s.queueCloseLocked()
+		s.out.close(s.end.Load().payload())
 	}
 }
 
-// queueCloseLocked queues the close frame. If the client does not read it, the
-// write deadline of melody's writer ends the connection.
-func (s *Socket) queueCloseLocked() { _ = s.session.CloseWithMsg(s.end.Load().payload()) }
+// tooSlow closes a socket that does not keep up. What waits in its outbox is not sent:
+// the journal says so, and $events has it. A socket that is closing already gets its
+// close frame now.
+func (s *Socket) tooSlow(e Ending) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tooSlowLocked(e)
+}
+
+func (s *Socket) tooSlowLocked(e Ending) {
+	s.room.Record(journal.Entry{Kind: journal.Overflow, Socket: s.id, Text: e.Reason})
+	s.notSent(s.out.drop(), e.Reason)
+	if s.closing {
+		s.out.close(s.end.Load().payload())
+		return
+	}
+	s.closeLocked(e)
+}
+
+// notSent writes to the journal which events waited for the socket in vain.
+func (s *Socket) notSent(frames []waiting, why string) {
+	var lost []*journal.Entry // one for each subscription, in the order of their first frame
+	of := map[string]*journal.Entry{}
+	for _, w := range frames {
+		if w.first == 0 {
+			continue // without an event
+		}
+		e := of[w.subscription]
+		if e == nil {
+			e = &journal.Entry{Kind: journal.NotSent, Subscription: w.subscription, Socket: s.id, First: w.first, Text: "socket " + s.id + " ended before they were written: " + why + "; $events has them"}
+			of[w.subscription] = e
+			lost = append(lost, e)
+		}
+		e.First, e.Last = min(e.First, w.first), max(e.Last, w.last)
+	}
+	for _, e := range lost {
+		s.room.Record(*e)
+	}
+}
 
 // Cut ends the connection without a close frame.
 func (s *Socket) Cut() {

@@ -6,12 +6,11 @@
 // bundles: it moves notifications as bytes.
 //
 //	client ─▶ Receive ─▶ commands ─▶ Room
-//	Send ─▶ outbox (melody's buffer) ─▶ connection that coalesces ─▶ client
+//	Send ─▶ outbox ─▶ melody's buffer ─▶ connection that coalesces ─▶ client
 //
-// LOCKS. Socket.mu is a leaf. It is taken under the lock of a subscription (Send,
-// Unbound), and under it nothing is called but melody's queueing, which does not
-// block, and the journal of the room. melody calls HandleError inside that
-// queueing, so Fail touches atomics only.
+// LOCKS. Socket.mu is taken under the lock of a subscription (Send, Unbound). Under it
+// nothing is called but the outbox, which has a lock of its own, and the journal of the
+// room. melody calls HandleError inside its queueing, so Fail touches atomics only.
 package socket
 
 import (
@@ -61,7 +60,9 @@ type Observer interface {
 // Options are what the sockets of a hub have in common. All are required but
 // Strict.
 type Options struct {
-	QueueSize  int           // frames that may wait for one socket
+	SlowAfter  time.Duration // a socket that takes no frame for so long, while some wait, is closed
+	QueueBytes int64         // bytes that may wait for one socket
+	Pool       *Pool         // bounds what waits for all of them
 	MaxMessage int64         // bytes of an inbound frame, as the hub told melody
 	PongWait   time.Duration // as the hub told melody
 	WriteWait  time.Duration // as the hub told melody
@@ -89,16 +90,17 @@ type Socket struct {
 	cutting atomic.Bool          // the connection ends without a close frame
 	end     atomic.Pointer[Ending]
 	refused int // messages refused in a row; only the reader touches it
+	out     outbox
 
-	mu      sync.Mutex      // guards all below; a leaf
-	session *melody.Session // nil before Open
+	mu      sync.Mutex      // guards all below
+	session *melody.Session // nil before Open; the outbox, which is used after, reads it without mu
 	closing bool            // nothing more is queued
 	dialect string
 }
 
 // New returns the socket of a request that asks for an upgrade.
 func New(id string, room Room, r *http.Request, o *Options) *Socket {
-	return &Socket{
+	s := &Socket{
 		id:      id,
 		options: o,
 		room:    room,
@@ -107,6 +109,8 @@ func New(id string, room Room, r *http.Request, o *Options) *Socket {
 		token:   r.URL.Query().Get("token"),
 		opened:  time.Now(),
 	}
+	s.out.socket = s
+	return s
 }
 
 // shownPath returns the address of a socket without a secret.
@@ -153,7 +157,7 @@ func (s *Socket) attach(session *melody.Session) (closing bool) {
 	defer s.mu.Unlock()
 	s.session = session
 	if s.closing {
-		s.queueCloseLocked()
+		s.out.close(s.end.Load().payload())
 	}
 	return s.closing
 }
@@ -175,6 +179,7 @@ func (s *Socket) Ended() {
 	broke := ConnectionBroke.With()
 	s.end.CompareAndSwap(nil, &broke)
 	end := s.end.Load()
+	s.notSent(s.out.end(), end.Reason)
 	s.options.Observer.SocketClosed(end.Code)
 	s.room.Record(journal.Entry{Kind: journal.Closed, Socket: s.id, Code: end.Code, Text: end.Reason + " (by " + end.By + ")"})
 	s.options.Logger.Info("socket closed", "socket", s.id, "code", end.Code, "reason", end.Reason, "by", end.By)

@@ -16,7 +16,9 @@ type sink struct{ id string }
 
 func (s *sink) ID() string                                                     { return s.id }
 func (s *sink) Send(subscription.Frame, func(string, subscription.Frame)) bool { return true }
-func (s *sink) Unbound(string, subscription.Reason, int)                       {}
+func (*sink) Ready() <-chan struct{}                                           { return nil }
+
+func (s *sink) Unbound(string, subscription.Reason, int) {}
 
 // The cost of an event must not grow with subscriptions on other topics.
 func BenchmarkAppend_OtherTopics(b *testing.B) {

@@ -17,8 +17,20 @@ type binding struct {
 	format fhir.FrameFormat
 	tokens map[string]time.Time // expiry of each token that keeps the binding, by token key
 	used   string               // key of the token it was bound or renewed with last
-	expiry clock.Timer          // ends the binding with its last token; nil if it outlives its tokens
+	until  time.Time            // when its last token expires; zero if it outlives its tokens
+	expiry clock.Timer          // ends the binding then; nil if it outlives its tokens
 	due    time.Time            // when its next heartbeat is due, if heartbeats are on
+}
+
+// boundSockets returns the sockets that are bound, in order of binding.
+func (s *subscription) boundSockets() []Socket {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	sockets := make([]Socket, len(s.bindings))
+	for i, b := range s.bindings {
+		sockets[i] = b.socket
+	}
+	return sockets
 }
 
 // bind registers a binding and sends its handshake in one step (WS-22).
@@ -80,6 +92,7 @@ func (s *subscription) armExpiryLocked(b *binding) {
 			last = expires
 		}
 	}
+	b.until = last
 	b.expiry = s.options.Clock.AfterFunc(last.Sub(s.options.Clock.Now()), func() { s.expire(b) })
 }
 
@@ -87,6 +100,29 @@ func (s *subscription) armExpiryLocked(b *binding) {
 func (s *subscription) expire(b *binding) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.expireLocked(b)
+}
+
+// expireBindingsLocked ends the bindings whose tokens have all expired. Timers do that,
+// but on a busy machine a timer can be late, and nothing may be delivered after the
+// expiry (WS-33).
+func (s *subscription) expireBindingsLocked() {
+	if s.options.KeepExpired || len(s.bindings) == 0 {
+		return
+	}
+	now := s.options.Clock.Now()
+	expired := func(b *binding) bool { return !now.Before(b.until) }
+	if !slices.ContainsFunc(s.bindings, expired) {
+		return
+	}
+	for _, b := range slices.Clone(s.bindings) {
+		if expired(b) {
+			s.expireLocked(b)
+		}
+	}
+}
+
+func (s *subscription) expireLocked(b *binding) {
 	if s.bound[b.socket] != b {
 		return
 	}
@@ -206,6 +242,9 @@ func (s *subscription) sendHeartbeats() {
 	defer s.mu.Unlock()
 	if s.beat == nil {
 		return // stopped while the timer fired
+	}
+	if s.expireBindingsLocked(); s.beat == nil {
+		return // no binding is left
 	}
 	now := s.options.Clock.Now()
 	var silent []*binding

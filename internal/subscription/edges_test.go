@@ -244,3 +244,39 @@ func TestPut_IsOneStepToAConcurrentEvent(t *testing.T) { // LC-12
 		t.Errorf("second, which is on topic u, has %d events of topic t", got)
 	}
 }
+
+// lateClock is a clock whose timers never fire: a busy machine, taken to the extreme.
+type lateClock struct{ *clock.Manual }
+
+func (c lateClock) AfterFunc(d time.Duration, _ func()) clock.Timer {
+	return c.Manual.AfterFunc(d, func() {})
+}
+
+// Nothing is delivered after the expiry, even if the timer of the binding is late (WS-33).
+func TestExpiry_IsCheckedByDeliveryItself(t *testing.T) {
+	t.Parallel()
+	c := clock.NewManual(start)
+	r := subscription.New(subscription.Options{Clock: lateClock{c}, Random: random.Seeded(1)})
+	defer r.Close()
+	r.Put(spec("s"))
+	short, long := newSocket("short"), newSocket("long")
+	for socket, until := range map[*socket]time.Duration{short: time.Minute, long: time.Hour} {
+		if err := r.Bind("s", socket, "k", start.Add(until)); err != nil {
+			t.Fatal(err)
+		}
+		socket.take()
+	}
+	c.Advance(time.Minute - 1)
+	r.Append("t", occurrence(), state)
+	short.want(t, "event-notification active 1 [1]")
+	c.Advance(1)
+	r.Append("t", occurrence(), state)
+	short.want(t)
+	short.wantEnded(t, "s: token expired")
+	long.want(t, "event-notification active 1 [1]", "event-notification active 2 [2]")
+	c.Advance(time.Hour)
+	if _, sockets, err := r.Resend("s", func(*fhir.Event) bool { return true }); err != nil || sockets != 0 {
+		t.Errorf("resent to %d sockets (%v), want none", sockets, err)
+	}
+	long.want(t)
+}

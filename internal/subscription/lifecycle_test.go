@@ -7,7 +7,11 @@ import (
 	"testing"
 	"time"
 
+	"pgregory.net/rapid"
+
+	"signalfhir/internal/clock"
 	"signalfhir/internal/fhir"
+	"signalfhir/internal/random"
 	"signalfhir/internal/subscription"
 )
 
@@ -295,7 +299,7 @@ func TestEnd_CallsOnEndAtItsTime(t *testing.T) { // LC-11
 
 func TestLog_KeepsTheLast(t *testing.T) { // OPE-2, OPE-3
 	t.Parallel()
-	r := newRig(t, func(o *subscription.Options) { o.LogSize = 10 })
+	r := newRig(t, func(o *subscription.Options) { o.LogSize, o.LogBytes = 10, 1 })
 	r.Put(spec("s"))
 	if s, _ := r.State("s"); s.FirstKept != 0 {
 		t.Errorf("an empty log keeps from %d, want 0", s.FirstKept)
@@ -307,6 +311,83 @@ func TestLog_KeepsTheLast(t *testing.T) { // OPE-2, OPE-3
 	n, _ := r.Events("s", 0, -1, "")
 	if len(n.Events) != 10 || n.Events[0].Number != 16 || n.Events[9].Number != 25 || n.EventsSinceStart != 25 {
 		t.Errorf("$events: %d events of %d", len(n.Events), n.EventsSinceStart)
+	}
+}
+
+// The logs of a room keep more than the least while they are small together, and what
+// one subscription gives up is what is oldest.
+func TestLog_KeepsMoreWhileThereIsRoom(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		const least, limit = 5, 200_000
+		r := subscription.New(subscription.Options{Clock: clock.NewManual(start), Random: random.Seeded(1), LogSize: least, LogBytes: limit})
+		defer r.Close()
+		sizes := map[string][]int{} // of the events of each subscription
+		total := func() (bytes int) {
+			for id, all := range sizes {
+				state, _ := r.State(id)
+				for _, size := range all[max(0, state.FirstKept-1):] {
+					bytes += size
+				}
+			}
+			return bytes
+		}
+		for range rapid.IntRange(1, 12).Draw(t, "steps") {
+			id := rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "subscription")
+			if sizes[id] == nil {
+				r.Put(spec(id))
+			}
+			size := rapid.SampledFrom([]int{0, 1000, 30_000}).Draw(t, "size")
+			for range rapid.IntRange(1, 40).Draw(t, "events") {
+				resource := fhir.NewResource(fhir.R5, fhir.NewObject("resourceType", "Encounter", "id", "2", "x", strings.Repeat("x", size)))
+				if _, err := r.AppendTo(id, fhir.NewOccurrence(start, &fhir.Entry{Type: "Encounter", ID: "2", Method: "POST", Resource: resource}, nil)); err != nil {
+					t.Fatal(err)
+				}
+				sizes[id] = append(sizes[id], size)
+			}
+			kept := 0
+			for id, all := range sizes {
+				n, err := r.Events(id, 0, -1, "")
+				if err != nil || len(n.Events) < min(least, len(all)) {
+					t.Fatalf("%s keeps %d of %d events (%v), want at least %d", id, len(n.Events), len(all), err, least)
+				}
+				for i, e := range n.Events {
+					if want := int64(len(all) - len(n.Events) + i + 1); e.Number != want {
+						t.Fatalf("%s: event %d of the log has the number %d, want %d", id, i, e.Number, want)
+					}
+				}
+				kept += max(0, len(n.Events)-least)
+			}
+			if bytes := total(); bytes > limit && kept > 0 {
+				t.Fatalf("%d bytes are kept, of them %d events beyond the least; want at most %d", bytes, kept, limit)
+			}
+			if rapid.IntRange(0, 9).Draw(t, "removed") == 0 {
+				r.Remove(id)
+				delete(sizes, id)
+			}
+		}
+		for id := range sizes {
+			r.Remove(id)
+		}
+		r.Put(spec("last")) // has all the room
+		for range 10 * least {
+			if _, err := r.AppendTo("last", occurrence()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if s, _ := r.State("last"); s.FirstKept != 1 {
+			t.Fatalf("kept from %d, want all, since the other logs are gone", s.FirstKept)
+		}
+	})
+}
+
+func TestLog_KeepsABurst(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, silent)
+	r.Put(spec("s"))
+	r.happen(20_000)
+	if s, _ := r.State("s"); s.FirstKept != 1 {
+		t.Errorf("kept from %d, want all of 20000 small events", s.FirstKept)
 	}
 }
 

@@ -88,6 +88,8 @@ func (s *machineSocket) Send(f subscription.Frame, sent func(string, subscriptio
 	return true
 }
 
+func (*machineSocket) Ready() <-chan struct{} { return nil }
+
 func (s *machineSocket) Unbound(string, subscription.Reason, int) {}
 
 func (m *machine) observer() subscription.Observer {
@@ -173,7 +175,7 @@ func TestRegistry_AnySequenceKeepsThePromises(t *testing.T) {
 		m := &machine{t: t, clock: clock.NewManual(start), subs: map[string]*modelled{}, sockets: map[string]*machineSocket{}}
 		window := rapid.SampledFrom([]time.Duration{0, 3 * time.Second}).Draw(t, "window")
 		m.reg = subscription.New(subscription.Options{
-			Clock: m.clock, Random: random.Seeded(1), BatchWindow: window, LogSize: 5,
+			Clock: m.clock, Random: random.Seeded(1), BatchWindow: window, LogSize: 5, LogBytes: 1,
 			Observer: m.observer(), OnEnd: func(string) { m.ends++ },
 		})
 		ids, names, keys := []string{"s1", "s2"}, []string{"a", "b", "c"}, []string{"k1", "k2"}

@@ -13,7 +13,8 @@ type Options struct {
 	Clock       clock.Clock
 	Random      *random.Source
 	BatchWindow time.Duration // how long events wait to share a bundle; 0: each goes at once (NB-16)
-	LogSize     int           // events kept per subscription; 0 means 1000 (OPE-2)
+	LogSize     int           // events that every subscription keeps; 0 means 1000 (OPE-2)
+	LogBytes    int64         // bytes up to which the room keeps more than that; 0 means 64 MiB
 	KeepExpired bool          // a binding outlives its tokens (WS-33); otherwise it ends with its last one
 	Observer    Observer
 	// OnEnd is called when the end of a subscription has come (LC-11). It is
@@ -22,7 +23,10 @@ type Options struct {
 	OnEnd func(id string)
 }
 
-const defaultLogSize = 1000
+const (
+	defaultLogSize  = 1000
+	defaultLogBytes = 64 << 20
+)
 
 // Observer receives what happens; nil functions are skipped. They are called
 // while the lock of a subscription is held, so they see things in the order they

@@ -83,6 +83,7 @@ func (r *Registry) Resend(id string, selects func(*fhir.Event) bool) (events, so
 	if s.status != fhir.StatusActive {
 		return 0, 0, fhir.Refuse(http.StatusUnprocessableEntity, fhir.CodeBusinessRule, "Subscription/%s is %s, so nothing is delivered; $events has its events", id, s.status)
 	}
+	s.expireBindingsLocked()
 	s.flushLocked()
 	var again []fhir.Event
 	for _, e := range s.log.between(0, -1) {

@@ -16,7 +16,8 @@
 // An event of a subscription with no bound socket is numbered and logged, but
 // not kept for delivery (WS-29); $events has it.
 //
-// Locks are taken in the order registry, subscription, socketIndex, socket. The
+// Locks are taken in the order registry, subscription, socketIndex, socket; that of the
+// event logs is a leaf. The
 // lock of a subscription guards its counter, log, bindings and timers together. So
 // events see the registering of a binding and the sending of its handshake as one
 // step (WS-22), numbers are contiguous, and the order on a socket is that of the
@@ -24,6 +25,7 @@
 package subscription
 
 import (
+	"context"
 	"maps"
 	"net/http"
 	"slices"
@@ -44,6 +46,7 @@ type Registry struct {
 	closed  bool
 
 	sockets socketIndex // has a lock of its own
+	logs    eventLogs   // likewise
 }
 
 // New returns an empty registry.
@@ -51,8 +54,11 @@ func New(o Options) *Registry {
 	if o.LogSize <= 0 {
 		o.LogSize = defaultLogSize
 	}
+	if o.LogBytes <= 0 {
+		o.LogBytes = defaultLogBytes
+	}
 	o.Observer = o.Observer.complete()
-	r := &Registry{options: o}
+	r := &Registry{options: o, logs: eventLogs{least: o.LogSize, limit: o.LogBytes, all: map[*eventLog]struct{}{}}}
 	r.clearLocked()
 	return r
 }
@@ -274,6 +280,30 @@ func (r *Registry) Bindings(of Socket) []string {
 		ids = append(ids, s.id)
 	}
 	return ids
+}
+
+// AwaitReaders waits until few frames wait for every socket that is bound to one of the
+// subscriptions, or takes no more. It reports false if ctx ended before. A socket that
+// stays behind is closed by itself, so waiting has an end.
+func (r *Registry) AwaitReaders(ctx context.Context, ids []string) bool {
+	for _, id := range ids {
+		s := r.get(id)
+		if s == nil {
+			continue
+		}
+		for _, socket := range s.boundSockets() {
+			ready := socket.Ready()
+			if ready == nil {
+				continue
+			}
+			select {
+			case <-ready:
+			case <-ctx.Done():
+				return false
+			}
+		}
+	}
+	return ctx.Err() == nil
 }
 
 // Revoke ends every binding that only this token keeps (WS-35).

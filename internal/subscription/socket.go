@@ -1,6 +1,7 @@
 package subscription
 
 import (
+	"sync/atomic"
 	"time"
 
 	"signalfhir/internal/fhir"
@@ -15,6 +16,7 @@ type Frame struct {
 	First, Last  int64         // event numbers it carries; 0 if it carries none
 	At           time.Time     // when it was queued
 	Timeout      time.Duration // longest the write may take; 0: the socket's default (NB-25)
+	Waiting      *atomic.Int32 // for sockets that share Bytes to count how many of them hold it; nil if only one gets it
 }
 
 // Socket is a connected client. The hub implements it with a pointer type,
@@ -30,6 +32,9 @@ type Socket interface {
 	// [Registry.Gone] is called, Send always returns false, so a concurrent bind
 	// cannot outlive its socket.
 	Send(f Frame, sent func(socket string, f Frame)) bool
+	// Ready returns nil if few frames wait for the client, and otherwise a channel that
+	// is closed once that is so, or once the socket takes no more.
+	Ready() <-chan struct{}
 	// Unbound reports that the server ended the binding to a subscription, and how
 	// many bindings the socket has left.
 	Unbound(subscription string, why Reason, left int)

@@ -51,6 +51,8 @@ type lefts struct {
 	left []int
 }
 
+func (*lefts) Ready() <-chan struct{} { return nil }
+
 func (l *lefts) Unbound(_ string, _ subscription.Reason, left int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"signalfhir/internal/clock"
@@ -27,7 +28,7 @@ type subscription struct {
 	status   string
 	errors   []fhir.SubscriptionError // replaced, never modified
 	counter  int64                    // number of the last event; never goes back (LC-13)
-	log      eventLog
+	log      *eventLog
 	pending  []fhir.Event // waiting to share a bundle; empty without a binding
 	spare    []fhir.Event // the previous array of pending, for reuse
 	batch    clock.Timer  // flushes pending; nil while nothing is pending
@@ -40,7 +41,7 @@ type subscription struct {
 }
 
 func newSubscription(r *Registry, id string) *subscription {
-	return &subscription{registry: r, options: &r.options, id: id, bound: map[Socket]*binding{}}
+	return &subscription{registry: r, options: &r.options, id: id, log: r.logs.newLog(), bound: map[Socket]*binding{}}
 }
 
 // dormant reports whether events are neither counted nor logged in a status.
@@ -98,7 +99,7 @@ func (s *subscription) stop(why Reason) {
 	s.flushLocked()
 	s.stopped = true
 	stopTimer(&s.end)
-	s.log = eventLog{}
+	s.log.close()
 	s.endBindingsLocked(why)
 }
 
@@ -173,9 +174,10 @@ func (s *subscription) appendTo(o *fhir.Occurrence) (int64, error) {
 }
 
 func (s *subscription) appendLocked(o *fhir.Occurrence) int64 {
+	s.expireBindingsLocked()
 	s.counter++
 	event := fhir.Event{Number: s.counter, Occurrence: o}
-	s.log.add(event, s.options.LogSize)
+	s.log.add(event)
 	s.options.Observer.Appended(s.id, event)
 	s.deliverLocked(event)
 	return event.Number
@@ -233,28 +235,37 @@ func (s *subscription) flushLocked() {
 type outgoing struct {
 	notification *fhir.Notification
 	release      fhir.Release
-	frame        Frame                       // in the standard format, once it has bytes
-	formats      map[fhir.FrameFormat][]byte // encoded in other formats; nil if a format cannot express it
+	shared       bool                       // by several bindings
+	frame        Frame                      // in the standard format, once it has bytes
+	formats      map[fhir.FrameFormat]Frame // in other formats; without bytes if a format cannot express it
 }
 
 // in returns the frame in a frame format.
 func (w *outgoing) in(format fhir.FrameFormat) Frame {
 	if format == fhir.StandardFormat {
 		if w.frame.Bytes == nil {
-			w.frame.Bytes = w.release.EncodeNotification(w.notification)
+			w.frame = w.with(w.release.EncodeNotification(w.notification))
 		}
 		return w.frame
 	}
-	bytes, encoded := w.formats[format]
+	f, encoded := w.formats[format]
 	if !encoded {
-		bytes = w.release.EncodeFor(format, w.notification)
+		f = w.with(w.release.EncodeFor(format, w.notification))
 		if w.formats == nil {
-			w.formats = map[fhir.FrameFormat][]byte{}
+			w.formats = map[fhir.FrameFormat]Frame{}
 		}
-		w.formats[format] = bytes
+		w.formats[format] = f
 	}
+	return f
+}
+
+// with returns the frame with these bytes.
+func (w *outgoing) with(bytes []byte) Frame {
 	f := w.frame
 	f.Bytes = bytes
+	if w.shared {
+		f.Waiting = new(atomic.Int32)
+	}
 	return f
 }
 
@@ -278,6 +289,7 @@ func (s *subscription) outgoingLocked(kind fhir.NotificationType, events []fhir.
 func (s *subscription) sendLocked(to []*binding, w *outgoing) {
 	now := s.options.Clock.Now()
 	w.frame.At = now
+	w.shared = len(to) > 1
 	var lost []*binding
 	for _, b := range to {
 		f := w.in(b.format)

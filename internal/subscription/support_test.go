@@ -99,6 +99,8 @@ func (s *socket) Send(f subscription.Frame, sent func(string, subscription.Frame
 	return true
 }
 
+func (*socket) Ready() <-chan struct{} { return nil }
+
 func (s *socket) Unbound(id string, why subscription.Reason, _ int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

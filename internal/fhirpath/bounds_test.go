@@ -1,0 +1,64 @@
+package fhirpath
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/gofhir/fhirpath/funcs"
+
+	"signalfhir/internal/fhir"
+)
+
+// An evaluation ends, whatever number a function is given. The lock of a room is held
+// meanwhile, so one that does not end stops every write.
+func TestEval_EndsWithAnyNumber(t *testing.T) {
+	t.Parallel()
+	numbers := []string{"2147483647", "(-2147483648)", "-1", "999999999999999999999999.9", "(1.0e-10)"}
+	for _, name := range slices.Sorted(slices.Values(funcs.List())) {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ended, now := make(chan struct{}), make(chan string, 1)
+			go func() {
+				defer close(ended)
+				for _, on := range []string{"1", "1.5", "(-0.001)", "1.5 'cm'", "'text'", "@2014", "@2014-01-01T08", "@T10:30", "(1 | 2 | 3)", "{}", numbers[0], numbers[3]} {
+					for _, n := range numbers {
+						for _, call := range []string{"(%s)", "(%s, %[1]s)", "('a', %s)"} {
+							source := on + "." + name + fmt.Sprintf(call, n)
+							select {
+							case now <- source:
+							case <-now:
+								now <- source
+							}
+							if e, err := Compile(source, Options{}); err == nil {
+								_, _ = e.Eval(fhir.R5, []byte(`{"resourceType":"Patient"}`), nil)
+							}
+						}
+					}
+				}
+			}()
+			select {
+			case <-ended:
+			case <-time.After(2 * time.Minute): // reached only by a failure
+				t.Fatalf("%s does not end", <-now)
+			}
+		})
+	}
+}
+
+func TestEval_BoundaryOfAPrecisionThereIsNot(t *testing.T) {
+	t.Parallel()
+	for source, want := range map[string]int{
+		"1.587.lowBoundary(32)": 0, "1.587.lowBoundary(-1)": 0, "1.587.highBoundary(2147483647)": 0,
+		"1.587.lowBoundary(31)": 1, "1.587.highBoundary(0)": 1, "1.587.lowBoundary()": 1,
+	} {
+		e, err := Compile(source, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := e.Eval(fhir.R5, []byte(`{"resourceType":"Patient"}`), nil); err != nil || len(got) != want {
+			t.Errorf("%s: got %v (%v), want %d values", source, got, err, want)
+		}
+	}
+}
