@@ -23,8 +23,8 @@ import (
 // open in which room and closes them with the room or the server. What happens
 // on one socket is the matter of package socket.
 //
-// LOCKS. hub.mu is held for memory work only: no method of a socket or of a room
-// is called under it.
+// LOCKS. hub.mu is held for memory work only: under it no method of a room is called,
+// and of a socket only Queued, which takes no lock.
 type hub struct {
 	options hubOptions
 	shared  *socket.Options
@@ -301,14 +301,20 @@ func (h *hub) open(room socket.Room) (open []*socket.Socket) {
 }
 
 // count returns the number of open sockets in all rooms.
-func (h *hub) count() int {
+func (h *hub) count() int { return h.sum(func(*socket.Socket) int { return 1 }) }
+
+// queued returns the number of frames that wait for the open sockets in all rooms.
+func (h *hub) queued() int { return h.sum((*socket.Socket).Queued) }
+
+// sum adds up f, which is to be cheap, over the open sockets in all rooms.
+func (h *hub) sum(f func(*socket.Socket) int) int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	n := 0
 	for _, in := range h.rooms {
-		for _, is := range in.serving {
-			if is {
-				n++
+		for s, open := range in.serving {
+			if open {
+				n += f(s)
 			}
 		}
 	}

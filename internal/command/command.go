@@ -58,7 +58,8 @@ type Serve struct {
 	LogLevel         slog.Level    `name:"log-level" default:"info" env:"SIGNALFHIR_LOG_LEVEL" help:"debug, info, warn or error (${default})."`
 	ExitOnStdinClose bool          `name:"exit-on-stdin-close" env:"SIGNALFHIR_EXIT_ON_STDIN_CLOSE" help:"Stop when standard input closes, so that a test's server ends with the test."`
 
-	Clock clock.Clock `kong:"-"` // nil: the machine's; tests set their own
+	Clock      clock.Clock   `kong:"-"` // nil: the machine's; tests set their own
+	LogDropped func() uint64 `kong:"-"` // returns how many lines the log has lost; nil: none
 }
 
 // Validate reports every problem of the options at once. It drops trailing
@@ -236,12 +237,17 @@ func (o *Serve) SeedData() (name string, data []byte, err error) {
 	return o.Seed, data, nil
 }
 
-// Logger returns the log of the process, written to w.
+// Logger returns the log of the process, written to w. It is in color if w, or what w
+// wraps, is a terminal.
 func (o *Serve) Logger(w io.Writer) *slog.Logger {
 	if o.LogFormat == "json" {
 		return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: o.LogLevel}))
 	}
-	f, isFile := w.(*os.File)
+	last := w
+	if wraps, is := w.(interface{ Unwrap() io.Writer }); is {
+		last = wraps.Unwrap()
+	}
+	f, isFile := last.(*os.File)
 	noColor := !isFile || os.Getenv("NO_COLOR") != ""
 	if isFile {
 		stat, err := f.Stat()

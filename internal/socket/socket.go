@@ -201,5 +201,5 @@ func (s *Socket) State() State {
 	bindings := s.room.Bindings(s) // before s.mu, which is a leaf
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return State{ID: s.id, Remote: s.remote, Opened: s.opened, Dialect: s.dialect, Bindings: bindings, Queued: int(s.queued.Load())}
+	return State{ID: s.id, Remote: s.remote, Opened: s.opened, Dialect: s.dialect, Bindings: bindings, Queued: s.Queued()}
 }
