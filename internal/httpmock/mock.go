@@ -82,7 +82,7 @@ func (m *Mock) Trigger(c echo.Context) error {
 		}
 		t.Focus = focus
 	}
-	fired, scheduled, refused := httpedge.Room(c).Trigger(t)
+	fired, scheduled, refused := httpedge.Room(c).Trigger(c.Request().Context(), t)
 	if refused != nil {
 		return refused
 	}

@@ -2,6 +2,7 @@ package room
 
 import (
 	"cmp"
+	"context"
 	"net/http"
 	"strings"
 	"time"
@@ -39,8 +40,9 @@ const maxTriggers = 100_000
 type pendingTrigger struct{ timer clock.Timer }
 
 // Trigger fires the events of t. Without an interval, all events are appended when it
-// returns. With one, only the first is, and the others follow on the room's clock.
-func (r *Room) Trigger(t Trigger) (fired []Fired, scheduled int, err error) {
+// returns. With one, only the first is, and the others follow on the room's clock. If ctx
+// ends or the room closes, Trigger fires no more and refuses.
+func (r *Room) Trigger(ctx context.Context, t Trigger) (fired []Fired, scheduled int, err error) {
 	if t.Count == 0 {
 		t.Count = 1
 	}
@@ -68,7 +70,10 @@ func (r *Room) Trigger(t Trigger) (fired []Fired, scheduled int, err error) {
 	}
 	if t.Interval == 0 {
 		fired = []Fired{} // not nil, which is null as JSON
-		for range t.Count {
+		for n := range t.Count {
+			if ctx.Err() != nil || r.open.Err() != nil {
+				return fired, 0, fhir.Refuse(http.StatusServiceUnavailable, fhir.CodeTransient, "the trigger stopped after %d of %d events: the request was given up, or the room closes", n, t.Count)
+			}
 			more, err := r.fireLocked(t, on, method)
 			if err != nil {
 				return fired, 0, err
