@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"log/slog"
 	"maps"
 	"net/http"
@@ -119,7 +120,7 @@ func (h *hub) guard(f func(*socket.Socket, *melody.Session)) func(*melody.Sessio
 		s := socket.Of(session)
 		defer func() {
 			if r := recover(); r != nil {
-				h.options.Logger.Error("a socket callback panicked", "socket", s.ID(), "panic", r)
+				h.options.Logger.Error("a socket callback panicked", "socket", s.ID(), "panic", s.Room().Redact(fmt.Sprint(r)))
 				s.Close(socket.ServerFailed.With())
 			}
 		}()
