@@ -25,6 +25,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
@@ -101,6 +102,9 @@ func serveAndStop(ctx context.Context, o *command.Serve, stdin io.Reader, stdout
 		return line.Bytes()
 	})
 	o.LogDropped = log.Dropped
+	if len(o.Ignored) > 0 {
+		logger.Info("variables that Kubernetes sets for a service are not options, so they are ignored", "variables", strings.Join(o.Ignored, ", "))
+	}
 	if o.ExitOnStdinClose {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithCancel(ctx)

@@ -245,3 +245,16 @@ func TestMetrics_HaveTheStateOfTheProcess(t *testing.T) {
 		}
 	}
 }
+
+// A pod has variables for each service, and our prefix may be the name of one.
+func TestProgram_StartsInAPodBesideAServiceOfItsName(t *testing.T) {
+	t.Setenv("SIGNALFHIR_SERVICE_HOST", "10.0.0.11")
+	t.Setenv("SIGNALFHIR_PORT", "tcp://10.0.0.11:8080")
+	p := startPiped(t)
+	log := p.drain()
+	_ = p.command.Process.Signal(syscall.SIGTERM)
+	p.ends()
+	if text := log(); strings.Count(text, "Kubernetes") != 1 || !strings.Contains(text, "SIGNALFHIR_SERVICE_HOST, SIGNALFHIR_PORT") {
+		t.Errorf("want one line with the variables that are ignored, got\n%s", text)
+	}
+}

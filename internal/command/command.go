@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"regexp"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -23,6 +24,7 @@ import (
 	"signalfhir/internal/clock"
 	"signalfhir/internal/fhir"
 	"signalfhir/internal/listen"
+	"signalfhir/internal/token"
 )
 
 // options are the commands of the program. Every flag of serve is also a variable
@@ -39,7 +41,7 @@ type Serve struct {
 	ReadyJSON        bool          `name:"ready-json" env:"SIGNALFHIR_READY_JSON" help:"Print one JSON line with the addresses to stdout once requests are served."`
 	Seed             string        `env:"SIGNALFHIR_SEED" placeholder:"FILE" help:"What the room holds at the start: a seed file, or \"none\" (default: the built-in seed.json)."`
 	Release          []string      `env:"SIGNALFHIR_RELEASE" placeholder:"RELEASE" help:"Offer only these FHIR releases, such as R5,R4; all if none is named."`
-	TokenTTL         time.Duration `name:"token-ttl" default:"30m" env:"SIGNALFHIR_TOKEN_TTL" help:"Lifetime of binding tokens (${default})."`
+	TokenTTL         time.Duration `name:"token-ttl" default:"30m" env:"SIGNALFHIR_TOKEN_TTL" help:"Lifetime of binding tokens, 8784h at most (${default})."`
 	KeepExpired      bool          `name:"keep-expired" env:"SIGNALFHIR_KEEP_EXPIRED" help:"Let bindings outlive the tokens they were made with."`
 	PublicURL        string        `name:"public-url" env:"SIGNALFHIR_PUBLIC_URL" placeholder:"URL" help:"Root URL clients reach the server at, if it differs from the address (behind a proxy)."`
 	Strict           bool          `env:"SIGNALFHIR_STRICT" help:"Refuse what is otherwise accepted with a warning."`
@@ -47,7 +49,7 @@ type Serve struct {
 	PreferQuery      bool          `name:"prefer-query" env:"SIGNALFHIR_PREFER_QUERY" help:"Where a topic's trigger has queryCriteria and fhirPathCriteria, let the former decide."`
 	AnyFilter        bool          `name:"any-filter" env:"SIGNALFHIR_ANY_FILTER" help:"Take every search parameter of a type for a filter, also those the topic does not offer."`
 	BatchWindow      time.Duration `name:"batch-window" default:"0s" env:"SIGNALFHIR_BATCH_WINDOW" help:"How long events wait to share a notification, up to a subscription's maxCount (${default}: one event each, at once)."`
-	QueueFrames      int           `name:"queue-frames" default:"256" env:"SIGNALFHIR_QUEUE_FRAMES" help:"Frames that may wait for a slow socket before it is closed with 1013 (${default})."`
+	QueueFrames      int           `name:"queue-frames" default:"256" env:"SIGNALFHIR_QUEUE_FRAMES" help:"Frames that may wait for a slow socket before it is closed with 1013, 65536 at most (${default})."`
 	JournalSize      int           `name:"journal-size" default:"10000" env:"SIGNALFHIR_JOURNAL_SIZE" help:"Entries the journal keeps; 0 keeps none and only counts (${default})."`
 	RoomTTL          time.Duration `name:"room-ttl" default:"10m" env:"SIGNALFHIR_ROOM_TTL" help:"Close a room below /rooms after this time without a request and a socket (${default})."`
 	MaxRooms         int           `name:"max-rooms" default:"1000" env:"SIGNALFHIR_MAX_ROOMS" help:"Rooms that may be open below /rooms (${default})."`
@@ -60,7 +62,12 @@ type Serve struct {
 
 	Clock      clock.Clock   `kong:"-"` // nil: the machine's; tests set their own
 	LogDropped func() uint64 `kong:"-"` // returns how many lines the log has lost; nil: none
+	Ignored    []string      `kong:"-"` // names of variables of Kubernetes, for the log
 }
+
+// maxQueueFrames is the largest number of frames that may wait for a socket. Each socket
+// has the slots of its queue from the beginning: 3 MB with that many.
+const maxQueueFrames = 1 << 16
 
 // Validate reports every problem of the options at once. It drops trailing
 // slashes of PublicURL.
@@ -74,14 +81,14 @@ func (o *Serve) Validate() error {
 			problems = append(problems, fmt.Errorf("--release %s: expected one of %v", name, fhir.Releases))
 		}
 	}
-	if o.TokenTTL <= 0 {
-		problems = append(problems, fmt.Errorf("--token-ttl %s: expected a duration above zero such as 30m", o.TokenTTL))
+	if o.TokenTTL <= 0 || o.TokenTTL > token.MaxTTL {
+		problems = append(problems, fmt.Errorf("--token-ttl %s: expected a duration above zero, such as 30m, and at most %s, which are 366 days", o.TokenTTL, token.MaxTTL))
 	}
 	if o.BatchWindow < 0 {
 		problems = append(problems, fmt.Errorf("--batch-window %s: expected zero or more", o.BatchWindow))
 	}
-	if o.QueueFrames < 1 {
-		problems = append(problems, fmt.Errorf("--queue-frames %d: expected at least 1", o.QueueFrames))
+	if o.QueueFrames < 1 || o.QueueFrames > maxQueueFrames {
+		problems = append(problems, fmt.Errorf("--queue-frames %d: expected 1 to %d; each socket has memory for as many", o.QueueFrames, maxQueueFrames))
 	}
 	if o.JournalSize < 0 {
 		problems = append(problems, fmt.Errorf("--journal-size %d: expected zero or more", o.JournalSize))
@@ -135,7 +142,7 @@ var ErrDone = errors.New("nothing is left to run")
 // Parse reads the arguments and the SIGNALFHIR_* variables. It returns a *[Serve]
 // or a *[Listen]. It prints help and version to stdout and then returns
 // [ErrDone]. It refuses an unknown variable with the prefix, which is most likely
-// a misspelt one.
+// a misspelt one, unless Kubernetes has set it.
 func Parse(args, environ []string, stdout io.Writer) (command any, err error) {
 	var o options
 	// kong ends the process after --help and --version. Panicking instead
@@ -159,7 +166,7 @@ func Parse(args, environ []string, stdout io.Writer) (command any, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := checkEnviron(parser.Model, environ); err != nil {
+	if o.Serve.Ignored, err = checkEnviron(parser.Model, environ); err != nil {
 		return nil, err
 	}
 	parsed, err := parser.Parse(args)
@@ -175,7 +182,16 @@ func Parse(args, environ []string, stdout io.Writer) (command any, err error) {
 // testVariables are read by the tests around the program, not by the program.
 var testVariables = []string{"SIGNALFHIR_BIN", "SIGNALFHIR_SPEC", "SIGNALFHIR_SPEC_REQUIRED", "SIGNALFHIR_BROWSER_REQUIRED", "SIGNALFHIR_SHOTS"}
 
-func checkEnviron(model *kong.Application, environ []string) error {
+// A pod has variables for each service of its namespace. Those for one that is named
+// signalfhir, or signalfhir-something, have the prefix of ours.
+var (
+	kubernetesName = regexp.MustCompile(`^SIGNALFHIR(_[A-Z0-9_]+)?_(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)$`)
+	kubernetesPort = regexp.MustCompile(`^SIGNALFHIR(_[A-Z0-9_]+)?_PORT=(tcp|udp|sctp)://`) // a mere number is of somebody who means --listen
+)
+
+// checkEnviron refuses unknown variables. It returns the names of those that Kubernetes
+// has set.
+func checkEnviron(model *kong.Application, environ []string) (ignored []string, err error) {
 	known := slices.Clone(testVariables)
 	for _, node := range append([]*kong.Node{model.Node}, model.Children...) {
 		for _, flag := range node.Flags {
@@ -184,12 +200,16 @@ func checkEnviron(model *kong.Application, environ []string) error {
 	}
 	for _, pair := range environ {
 		name, _, _ := strings.Cut(pair, "=")
-		if strings.HasPrefix(name, "SIGNALFHIR_") && !slices.Contains(known, name) {
+		switch {
+		case !strings.HasPrefix(name, "SIGNALFHIR_") || slices.Contains(known, name):
+		case kubernetesName.MatchString(name) || kubernetesPort.MatchString(pair):
+			ignored = append(ignored, name)
+		default:
 			slices.Sort(known)
-			return fmt.Errorf("the variable %s means nothing here; known are %s", name, strings.Join(known, ", "))
+			return nil, fmt.Errorf("the variable %s means nothing here; known are %s", name, strings.Join(known, ", "))
 		}
 	}
-	return nil
+	return ignored, nil
 }
 
 // Run prints notifications until ctx ends, Count events have arrived or Timeout
