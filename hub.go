@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"log/slog"
 	"maps"
 	"net/http"
@@ -23,8 +24,8 @@ import (
 // open in which room and closes them with the room or the server. Package socket
 // handles what happens on one socket.
 //
-// LOCKS. hub.mu is held for memory work only: no method of a socket or of a room
-// is called under it.
+// LOCKS. hub.mu is held for memory work only: under it no method of a room is called,
+// and of a socket only Queued, which takes no lock.
 type hub struct {
 	options hubOptions
 	shared  *socket.Options
@@ -125,7 +126,7 @@ func (h *hub) guard(f func(*socket.Socket, *melody.Session)) func(*melody.Sessio
 		s := socket.Of(session)
 		defer func() {
 			if r := recover(); r != nil {
-				h.options.Logger.Error("a socket callback panicked", "socket", s.ID(), "panic", r)
+				h.options.Logger.Error("a socket callback panicked", "socket", s.ID(), "panic", s.Room().Redact(fmt.Sprint(r)))
 				s.Close(socket.ServerFailed.With())
 			}
 		}()
@@ -307,14 +308,20 @@ func (h *hub) open(room socket.Room) (open []*socket.Socket) {
 }
 
 // count returns the number of open sockets in all rooms.
-func (h *hub) count() int {
+func (h *hub) count() int { return h.sum(func(*socket.Socket) int { return 1 }) }
+
+// queued returns the number of frames that wait for the open sockets in all rooms.
+func (h *hub) queued() int { return h.sum((*socket.Socket).Queued) }
+
+// sum adds up f, which is to be cheap, over the open sockets in all rooms.
+func (h *hub) sum(f func(*socket.Socket) int) int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	n := 0
 	for _, in := range h.rooms {
-		for _, is := range in.serving {
-			if is {
-				n++
+		for s, open := range in.serving {
+			if open {
+				n += f(s)
 			}
 		}
 	}

@@ -200,7 +200,7 @@ func (r *recordingRoom) Record(e journal.Entry) {
 func TestJournal_TellsThatASocketWasNotRead(t *testing.T) {
 	t.Parallel()
 	room := &recordingRoom{sockets: make(chan subscription.Socket, 1), closed: make(chan journal.Entry, 1)}
-	h := newHub(hubOptions{WriteWait: 50 * time.Millisecond, Logger: slog.New(slog.DiscardHandler)})
+	h := newHub(hubOptions{WriteWait: 50 * time.Millisecond, QueueBytes: 1 << 30, Logger: slog.New(slog.DiscardHandler)})
 	conn, _, err := websocket.DefaultDialer.Dial(serveRoom(t, h, room)+"?token=t", nil)
 	if err != nil {
 		t.Fatal(err)

@@ -14,6 +14,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -24,6 +25,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
@@ -31,55 +33,77 @@ import (
 	"signalfhir/internal/fhir"
 	"signalfhir/internal/httpedge"
 	"signalfhir/internal/httprooms"
+	"signalfhir/internal/logwriter"
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
+	ctx, stop := context.WithCancel(context.Background())
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		<-signals
+		stop()
+		second := <-signals // whoever sends it does not want to wait
+		os.Exit(exitOfSignal + int(second.(syscall.Signal)))
+	}()
 	os.Exit(run(ctx, os.Args[1:], os.Environ(), os.Stdin, os.Stdout, os.Stderr))
 }
+
+// exitOfSignal is added to the number of a signal that ends the process, as shells do.
+const exitOfSignal = 128
 
 // run is the whole program with its surroundings passed in. It returns the exit
 // code: 0 after a normal stop, 1 after a failure, 2 if the arguments are wrong.
 func run(ctx context.Context, args, environ []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	log := logwriter.New(stderr, logwriter.DefaultSize)
+	defer log.Close(stopLog)
 	parsed, err := command.Parse(args, environ, stdout)
 	switch {
 	case errors.Is(err, command.ErrDone):
 		return 0
 	case err != nil:
-		fmt.Fprintf(stderr, "signalfhir: %v\n", err)
+		fmt.Fprintf(log, "signalfhir: %v\n", err)
 		return 2
 	}
 	switch c := parsed.(type) {
 	case *command.Serve:
-		err = listenAndServe(ctx, c, stdin, stdout, stderr)
+		// Who started the server may close its output. The server is not there to fill
+		// that, so it goes on.
+		signal.Ignore(syscall.SIGPIPE)
+		err = serveAndStop(ctx, c, stdin, stdout, log)
 	case *command.Listen:
-		err = c.Run(ctx, stdout, stderr)
+		err = c.Run(ctx, stdout, log)
 	}
 	if err != nil {
-		fmt.Fprintf(stderr, "signalfhir: %v\n", err)
+		fmt.Fprintf(log, "signalfhir: %v\n", err)
 		return 1
 	}
 	return 0
 }
 
-// How long a stop may take. It takes two seconds at most in all.
+// How long a stop may take. It takes two seconds at most in all: stopAll, which has the
+// two before it, and stopLog.
 const (
 	stopRequests = 500 * time.Millisecond
 	stopSockets  = time.Second
+	stopAll      = 1750 * time.Millisecond
+	stopLog      = 200 * time.Millisecond // to write what is left of the log
 )
 
-// listenAndServe runs a server until ctx ends or, if the options say so, standard
-// input closes.
-func listenAndServe(ctx context.Context, o *command.Serve, stdin io.Reader, stdout, stderr io.Writer) error {
-	listener, err := net.Listen("tcp", o.Listen)
-	if err != nil {
-		return fmt.Errorf("cannot listen on %s (%w); choose another address with --listen, 127.0.0.1:0 takes a free port", o.Listen, err)
-	}
-	s, err := newServer(o, listener.Addr(), o.Logger(stderr))
-	if err != nil {
-		listener.Close()
-		return err
+// serveAndStop runs a server until ctx ends or, if the options say so, standard input
+// closes. It then waits for the server to stop in good order, but not for long: the
+// server holds nothing that would have to be saved, and whoever stops it waits for it.
+func serveAndStop(ctx context.Context, o *command.Serve, stdin io.Reader, stdout io.Writer, log *logwriter.Writer) error {
+	logger := o.Logger(log)
+	slog.SetDefault(logger) // of packages that know no other
+	log.SetNote(func(dropped uint64) []byte {
+		var line bytes.Buffer
+		o.Logger(&line).Warn(logwriter.Note(dropped))
+		return line.Bytes()
+	})
+	o.LogDropped = log.Dropped
+	if len(o.Ignored) > 0 {
+		logger.Info("variables that Kubernetes sets for a service are not options, so they are ignored", "variables", strings.Join(o.Ignored, ", "))
 	}
 	if o.ExitOnStdinClose {
 		var cancel context.CancelFunc
@@ -89,6 +113,33 @@ func listenAndServe(ctx context.Context, o *command.Serve, stdin io.Reader, stdo
 			_, _ = io.Copy(io.Discard, stdin)
 			cancel()
 		}()
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- listenAndServe(ctx, o, stdout, log, logger) }()
+	select {
+	case err := <-ended:
+		return err
+	case <-ctx.Done():
+	}
+	select {
+	case err := <-ended:
+		return err
+	case <-time.After(stopAll):
+		logger.Warn("the server ends although something still runs in it: a long request, or a socket or standard output that nobody reads", "waited", stopAll)
+		return nil
+	}
+}
+
+// listenAndServe runs a server until ctx ends.
+func listenAndServe(ctx context.Context, o *command.Serve, stdout, stderr io.Writer, logger *slog.Logger) error {
+	listener, err := net.Listen("tcp", o.Listen)
+	if err != nil {
+		return fmt.Errorf("cannot listen on %s (%w); choose another address with --listen, 127.0.0.1:0 takes a free port", o.Listen, err)
+	}
+	s, err := newServer(o, listener.Addr(), logger)
+	if err != nil {
+		listener.Close()
+		return err
 	}
 	return s.serve(ctx, listener, func() {
 		s.banner(stderr)

@@ -177,12 +177,17 @@ func (s *server) routes() []route {
 // newServer wires everything up. Nothing runs but what the seed starts.
 func newServer(o *command.Serve, addr net.Addr, log *slog.Logger) (*server, error) {
 	s := &server{options: o, log: log, address: "http://" + localAddress(addr), echo: echo.New()}
+	if o.LogDropped == nil {
+		o.LogDropped = func() uint64 { return 0 }
+	}
 	s.metrics = metrics.New(metrics.Gauges{
 		Rooms:         func() int { return len(s.rooms.List()) },
 		Sockets:       func() int { return s.hub.count() },
 		Subscriptions: func() int { return s.rooms.Counts().Subscriptions },
 		Tokens:        func() int { return s.rooms.Counts().Tokens },
 		Resources:     func() int { return s.rooms.Counts().Resources },
+		Queued:        func() int { return s.hub.queued() },
+		LogDropped:    func() uint64 { return o.LogDropped() },
 	})
 	s.hub = newHub(hubOptions{
 		SlowAfter: o.SlowAfter, QueueBytes: o.QueueBytes, QueueTotal: o.QueueTotal, Strict: o.Strict, Logger: log, Observer: s.metrics,
@@ -205,6 +210,8 @@ func newServer(o *command.Serve, addr net.Addr, log *slog.Logger) (*server, erro
 
 	e := s.echo
 	e.HideBanner, e.HidePort = true, true
+	e.StdLogger = slog.NewLogLogger(log.Handler(), slog.LevelWarn)
+	e.Logger.SetOutput(e.StdLogger.Writer()) // it would write to standard output
 	e.IPExtractor = echo.ExtractIPDirect()
 	e.HTTPErrorHandler = s.edge.HandleError
 	e.Pre(s.edge.Normalize)

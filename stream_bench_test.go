@@ -76,6 +76,7 @@ func (benchRoom) UnbindLegacy(subscription.Socket, string)     {}
 func (benchRoom) Bindings(subscription.Socket) []string        { return nil }
 func (benchRoom) Gone(subscription.Socket)                     {}
 func (benchRoom) Record(journal.Entry)                         {}
+func (benchRoom) Redact(text string) string                    { return text }
 
 // counter counts what a client received.
 type counter struct {

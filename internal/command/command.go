@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"regexp"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -24,6 +25,7 @@ import (
 	"signalfhir/internal/fhir"
 	"signalfhir/internal/listen"
 	"signalfhir/internal/suggest"
+	"signalfhir/internal/token"
 )
 
 // options are the commands of the program. Every flag of serve is also a variable
@@ -40,7 +42,7 @@ type Serve struct {
 	ReadyJSON        bool          `name:"ready-json" env:"SIGNALFHIR_READY_JSON" help:"Print one JSON line with the addresses to stdout once requests are served."`
 	Seed             string        `env:"SIGNALFHIR_SEED" placeholder:"FILE" help:"What the room holds at the start: a seed file, or \"none\" (default: the built-in seed.json)."`
 	Release          []string      `env:"SIGNALFHIR_RELEASE" placeholder:"RELEASE" help:"Offer only these FHIR releases, such as R5,R4; all if none is named."`
-	TokenTTL         time.Duration `name:"token-ttl" default:"30m" env:"SIGNALFHIR_TOKEN_TTL" help:"Lifetime of binding tokens (${default})."`
+	TokenTTL         time.Duration `name:"token-ttl" default:"30m" env:"SIGNALFHIR_TOKEN_TTL" help:"Lifetime of binding tokens, 8784h at most (${default})."`
 	KeepExpired      bool          `name:"keep-expired" env:"SIGNALFHIR_KEEP_EXPIRED" help:"Let bindings outlive the tokens they were made with."`
 	PublicURL        string        `name:"public-url" env:"SIGNALFHIR_PUBLIC_URL" placeholder:"URL" help:"Root URL clients reach the server at, if it differs from the address (behind a proxy)."`
 	Strict           bool          `env:"SIGNALFHIR_STRICT" help:"Refuse what is otherwise accepted with a warning."`
@@ -62,7 +64,9 @@ type Serve struct {
 	LogLevel         slog.Level    `name:"log-level" default:"info" env:"SIGNALFHIR_LOG_LEVEL" help:"debug, info, warn or error (${default})."`
 	ExitOnStdinClose bool          `name:"exit-on-stdin-close" env:"SIGNALFHIR_EXIT_ON_STDIN_CLOSE" help:"Stop when standard input closes, so that a test's server ends with the test."`
 
-	Clock clock.Clock `kong:"-"` // nil: the machine's; tests set their own
+	Clock      clock.Clock   `kong:"-"` // nil: the machine's; tests set their own
+	LogDropped func() uint64 `kong:"-"` // returns how many lines the log has lost; nil: none
+	Ignored    []string      `kong:"-"` // names of variables of Kubernetes, for the log
 }
 
 // maxBytes is the largest limit of a number of bytes: 1 TiB.
@@ -80,8 +84,8 @@ func (o *Serve) Validate() error {
 			problems = append(problems, fmt.Errorf("--release %s: expected one of %v", name, fhir.Releases))
 		}
 	}
-	if o.TokenTTL <= 0 {
-		problems = append(problems, fmt.Errorf("--token-ttl %s: expected a duration above zero such as 30m", o.TokenTTL))
+	if o.TokenTTL <= 0 || o.TokenTTL > token.MaxTTL {
+		problems = append(problems, fmt.Errorf("--token-ttl %s: expected a duration above zero, such as 30m, and at most %s, which are 366 days", o.TokenTTL, token.MaxTTL))
 	}
 	if o.BatchWindow < 0 {
 		problems = append(problems, fmt.Errorf("--batch-window %s: expected zero or more", o.BatchWindow))
@@ -149,7 +153,7 @@ var ErrDone = errors.New("nothing is left to run")
 // Parse reads the arguments and the SIGNALFHIR_* variables. It returns a *[Serve]
 // or a *[Listen]. It prints help and version to stdout and then returns
 // [ErrDone]. It refuses an unknown variable with the prefix, which is most likely
-// a misspelt one.
+// a misspelt one, unless Kubernetes has set it.
 func Parse(args, environ []string, stdout io.Writer) (command any, err error) {
 	var o options
 	// kong ends the process after --help and --version. Panicking instead
@@ -173,7 +177,7 @@ func Parse(args, environ []string, stdout io.Writer) (command any, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := checkEnviron(parser.Model, environ); err != nil {
+	if o.Serve.Ignored, err = checkEnviron(parser.Model, environ); err != nil {
 		return nil, err
 	}
 	parsed, err := parser.Parse(args)
@@ -189,7 +193,16 @@ func Parse(args, environ []string, stdout io.Writer) (command any, err error) {
 // testVariables are read by the tests around the program, not by the program.
 var testVariables = []string{"SIGNALFHIR_BIN", "SIGNALFHIR_SPEC", "SIGNALFHIR_SPEC_REQUIRED", "SIGNALFHIR_BROWSER_REQUIRED", "SIGNALFHIR_SHOTS"}
 
-func checkEnviron(model *kong.Application, environ []string) error {
+// A pod has variables for each service of its namespace. Those for one that is named
+// signalfhir, or signalfhir-something, have the prefix of ours.
+var (
+	kubernetesName = regexp.MustCompile(`^SIGNALFHIR(_[A-Z0-9_]+)?_(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)$`)
+	kubernetesPort = regexp.MustCompile(`^SIGNALFHIR(_[A-Z0-9_]+)?_PORT=(tcp|udp|sctp)://`) // a mere number comes from somebody who means --listen
+)
+
+// checkEnviron refuses unknown variables. It returns the names of those that Kubernetes
+// has set.
+func checkEnviron(model *kong.Application, environ []string) (ignored []string, err error) {
 	const prefix = "SIGNALFHIR_"
 	known := slices.Clone(testVariables)
 	for _, node := range append([]*kong.Node{model.Node}, model.Children...) {
@@ -199,19 +212,23 @@ func checkEnviron(model *kong.Application, environ []string) error {
 	}
 	for _, pair := range environ {
 		name, _, _ := strings.Cut(pair, "=")
-		if strings.HasPrefix(name, prefix) && !slices.Contains(known, name) {
+		switch rest := strings.TrimPrefix(name, prefix); {
+		case rest == name || slices.Contains(known, name):
+		case kubernetesName.MatchString(name) || kubernetesPort.MatchString(pair):
+			ignored = append(ignored, name)
+		default:
 			slices.Sort(known)
 			var rests []string // the prefix would make all names near to each other
 			for _, k := range known {
 				rests = append(rests, strings.TrimPrefix(k, prefix))
 			}
-			if nearest := suggest.Nearest(strings.TrimPrefix(name, prefix), rests); nearest != "" {
-				return fmt.Errorf("unknown variable %s; did you mean %s%s?", name, prefix, nearest)
+			if nearest := suggest.Nearest(rest, rests); nearest != "" {
+				return nil, fmt.Errorf("unknown variable %s; did you mean %s%s?", name, prefix, nearest)
 			}
-			return fmt.Errorf("unknown variable %s; known are %s", name, strings.Join(known, ", "))
+			return nil, fmt.Errorf("unknown variable %s; known are %s", name, strings.Join(known, ", "))
 		}
 	}
-	return nil
+	return ignored, nil
 }
 
 // Run prints notifications until ctx ends, Count events have arrived or Timeout
@@ -259,12 +276,17 @@ func (o *Serve) SeedData() (name string, data []byte, err error) {
 	return o.Seed, data, nil
 }
 
-// Logger returns the log of the process, written to w.
+// Logger returns the log of the process, written to w. It is in color if w, or what w
+// wraps, is a terminal.
 func (o *Serve) Logger(w io.Writer) *slog.Logger {
 	if o.LogFormat == "json" {
 		return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: o.LogLevel}))
 	}
-	f, isFile := w.(*os.File)
+	last := w
+	if wraps, is := w.(interface{ Unwrap() io.Writer }); is {
+		last = wraps.Unwrap()
+	}
+	f, isFile := last.(*os.File)
 	noColor := !isFile || os.Getenv("NO_COLOR") != ""
 	if isFile {
 		stat, err := f.Stat()

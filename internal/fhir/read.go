@@ -36,6 +36,8 @@ func (r Release) ReadSubscription(o *Object) (*Subscription, []Issue) {
 		if s.End, err = time.Parse(time.RFC3339Nano, end); err != nil {
 			c.issues = append(c.issues, Issue{Severity: "error", Code: CodeValue, Expression: []string{"Subscription.end"},
 				Diagnostics: fmt.Sprintf("got %q, expected an instant such as 2030-01-01T00:00:00Z", end)})
+		} else if s.End.IsZero() {
+			s.End = s.End.Add(1) // the beginning of the year 1 is the zero time, which means no end
 		}
 	}
 	return s, c.issues

@@ -8,8 +8,6 @@ import (
 
 	"github.com/labstack/echo/v4"
 	"github.com/labstack/echo/v4/middleware"
-
-	"signalfhir/internal/token"
 )
 
 // Log counts requests, writes a line for each, and has the error handler write the response
@@ -35,15 +33,10 @@ func (e *Edge) Log() echo.MiddlewareFunc {
 			}
 			attrs := []slog.Attr{slog.Int("status", v.Status), slog.Duration("took", v.Latency.Round(time.Microsecond))}
 			if v.Error != nil {
-				attrs = append(attrs, slog.String("why", v.Error.Error()))
+				attrs = append(attrs, slog.String("why", shown(c, v.Error.Error())))
 			}
 			path := shownURI(c, &url.URL{Path: c.Request().URL.Path})
-			if room := Room(c); room != nil {
-				path = string(room.Redact([]byte(path)))
-			} else {
-				path = token.Redact(path)
-			}
-			e.options.Logger.LogAttrs(c.Request().Context(), level, v.Method+" "+path, attrs...)
+			e.options.Logger.LogAttrs(c.Request().Context(), level, shown(c, v.Method)+" "+path, attrs...)
 			return nil
 		},
 	})
@@ -53,8 +46,8 @@ func (e *Edge) Log() echo.MiddlewareFunc {
 func (e *Edge) Recover() echo.MiddlewareFunc {
 	return middleware.RecoverWithConfig(middleware.RecoverConfig{
 		DisableStackAll: true,
-		LogErrorFunc: func(_ echo.Context, err error, stack []byte) error {
-			e.options.Logger.Error("a handler panicked", "error", err, "stack", string(stack))
+		LogErrorFunc: func(c echo.Context, err error, stack []byte) error {
+			e.options.Logger.Error("a handler panicked", "error", shown(c, err.Error()), "stack", string(stack))
 			return err
 		},
 	})

@@ -14,6 +14,7 @@ import (
 
 	"signalfhir/internal/fhir"
 	"signalfhir/internal/journal"
+	"signalfhir/internal/room"
 	"signalfhir/internal/token"
 )
 
@@ -68,41 +69,15 @@ func entry(c echo.Context, in *recordedBody, out *recordedWriter, method string,
 		Status:          res.Status,
 		Took:            took,
 		RequestHeaders:  headers(r.Header),
-		RequestBody:     in.Bytes(),
+		RequestBody:     in.shown(Room(c)),
 		ResponseHeaders: headers(res.Header()),
-		ResponseBody:    out.Bytes(),
+		ResponseBody:    out.shown(Room(c)),
 		Truncated:       in.more || out.more || r.ContentLength > int64(in.Len()),
 	}
 	if method == http.MethodHead {
 		x.ResponseBody = nil
 	}
-	redact(x, Room(c).Redact)
 	return journal.Entry{Kind: journal.HTTP, Time: begun, Subscription: cmp.Or(subscriptionOf(r.URL.Path, Path(c)), subscriptionOf(res.Header().Get("Location"), Root(c))), Exchange: x}
-}
-
-// redact replaces the tokens in an exchange by their fingerprints. It copies the
-// bodies, so that the journal holds memory of just their size.
-func redact(x *journal.Exchange, hidden func([]byte) []byte) {
-	// No line of a head holds a line feed, so all lines are searched together.
-	type line struct {
-		headers map[string]string
-		name    string
-	}
-	var lines []line
-	head := []byte(x.Path)
-	for _, headers := range []map[string]string{x.RequestHeaders, x.ResponseHeaders} {
-		for name, value := range headers {
-			lines = append(lines, line{headers, name})
-			head = append(append(head, '\n'), value...)
-		}
-	}
-	shown := strings.Split(string(hidden(head)), "\n")
-	x.Path = shown[0]
-	for i, l := range lines {
-		l.headers[l.name] = shown[i+1]
-	}
-	x.RequestBody = bytes.Clone(hidden(x.RequestBody))
-	x.ResponseBody = bytes.Clone(hidden(x.ResponseBody))
 }
 
 // subscriptionOf returns the id in an address below root that is of one Subscription; ""
@@ -143,6 +118,7 @@ func shownURI(c echo.Context, u *url.URL) string {
 	if secret, _ := segment(c.Path(), u.Path, ":token"); secret != "" {
 		uri = strings.Replace(uri, (&url.URL{Path: secret}).EscapedPath(), token.Fingerprint(secret), 1)
 	}
+	uri = shown(c, uri) // before it is cut, perhaps in a token
 	if len(uri) > recordedPath {
 		uri = uri[:recordedPath] + "…"
 	}
@@ -163,18 +139,37 @@ func headers(h http.Header) map[string]string {
 	return lines
 }
 
+// shown returns a text of a client as others may see it: without a token.
+func shown(c echo.Context, text string) string {
+	if room := Room(c); room != nil {
+		return room.Redact(text)
+	}
+	return token.Redact(text)
+}
+
 // kept is the beginning of a body.
 type kept struct {
 	bytes.Buffer
-	more bool // there was more of it
+	more bool // there was more of it than the journal keeps
 }
 
+// spelling is longer than a token is, however its characters are escaped.
+const spelling = 512
+
 func (k *kept) keep(p []byte) {
-	room := recordedBytes - k.Len()
-	if len(p) > room {
-		p, k.more = p[:room], true
+	k.more = k.more || k.Len()+len(p) > recordedBytes
+	k.Buffer.Write(p[:min(len(p), recordedBytes+spelling-k.Len())])
+}
+
+// shown returns a copy of what the journal keeps, in memory of just its size. A body is
+// cut after its tokens are hidden: nobody would recognize the beginning of one.
+func (k *kept) shown(in *room.Room) []byte {
+	body := k.Bytes()
+	if k.more {
+		body = in.RedactBytes(body)
+		body = body[:min(len(body), recordedBytes)]
 	}
-	k.Buffer.Write(p)
+	return bytes.Clone(body)
 }
 
 // recordedBody keeps what is read of a request.

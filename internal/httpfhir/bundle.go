@@ -54,6 +54,10 @@ func (f *FHIR) Bundle(r *Request) (*Response, error) {
 		}
 	} else {
 		for _, e := range entries {
+			if r.Room.Context().Err() != nil { // a long batch does not hold up the end of the server
+				responses = append(responses, refusedEntry(fhir.Refuse(http.StatusServiceUnavailable, fhir.CodeTransient, "the room closed before this entry was processed")))
+				continue
+			}
 			responses = append(responses, f.serveEntry(r, e))
 		}
 	}
@@ -300,8 +304,7 @@ func (f *FHIR) serveEntry(bundle *Request, e *entry) fhir.Response {
 		response, err = f.serveSafely(r, handle)
 	}
 	if err != nil {
-		refused := httpedge.Refusal(err)
-		return fhir.Response{Status: status(refused.Status), Outcome: fhir.EncodeOutcome(refused.Issues)}
+		return refusedEntry(httpedge.Refusal(err))
 	}
 	out := fhir.Response{Status: status(response.Status), Location: r.Out.Get("Location"), ETag: r.Out.Get("ETag")}
 	out.LastModified, _ = http.ParseTime(r.Out.Get("Last-Modified")) // the zero time if there is none
@@ -311,12 +314,17 @@ func (f *FHIR) serveEntry(bundle *Request, e *entry) fhir.Response {
 	return out
 }
 
+// refusedEntry returns the response of an entry that was refused.
+func refusedEntry(refused *fhir.Error) fhir.Response {
+	return fhir.Response{Status: status(refused.Status), Outcome: fhir.EncodeOutcome(refused.Issues)}
+}
+
 // serveSafely serves the request of an entry. A panic fails this entry only: others may
 // have been stored.
 func (f *FHIR) serveSafely(r *Request, handle HandlerFunc) (response *Response, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			f.options.Logger.Error("a handler panicked", "error", p, "stack", string(debug.Stack()))
+			f.options.Logger.Error("a handler panicked", "error", r.Room.Redact(fmt.Sprint(p)), "stack", string(debug.Stack()))
 			err = fmt.Errorf("%v", p)
 		}
 	}()

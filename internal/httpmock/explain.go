@@ -54,7 +54,7 @@ func (m *Mock) Explain(c echo.Context) error {
 	if text, err := wantsText(c); text || err != nil {
 		return orText(c, err, explanation.String())
 	}
-	return writeJSON(c, explanation)
+	return writeRedacted(c, explanation)
 }
 
 // wantsText reports whether the response is text for a terminal.
@@ -74,7 +74,7 @@ func orText(c echo.Context, err error, text string) error {
 		return err
 	}
 	c.Response().Header().Set("Cache-Control", "no-store")
-	return c.String(http.StatusOK, text)
+	return c.String(http.StatusOK, httpedge.Room(c).Redact(text))
 }
 
 // Explained serves GET /mock/explain: the effects of changes and triggers that the journal
@@ -96,7 +96,7 @@ func (m *Mock) Explained(c echo.Context) error {
 	if text, err := wantsText(c); text || err != nil {
 		return orText(c, err, changes.String())
 	}
-	return writeJSON(c, struct {
+	return writeRedacted(c, struct {
 		Changes explain.Happenings `json:"changes"`
 	}{changes})
 }

@@ -4,6 +4,7 @@
 package httpmock
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"net/http"
@@ -32,6 +33,17 @@ type Mock struct{ options Options }
 
 // New returns the control routes.
 func New(o Options) *Mock { return &Mock{o} }
+
+// writeRedacted is writeJSON for what may quote a client, and with it a token of the room.
+func writeRedacted(c echo.Context, body any) error {
+	var data bytes.Buffer
+	encoder := json.NewEncoder(&data)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(body); err != nil {
+		return err
+	}
+	return writeJSON(c, json.RawMessage(httpedge.Room(c).RedactBytes(data.Bytes())))
+}
 
 func writeJSON(c echo.Context, body any) error {
 	return httpedge.WriteJSON(c, http.StatusOK, "application/json", body)

@@ -21,7 +21,7 @@ func (m *Mock) State(c echo.Context) error {
 	root := httpedge.Root(c)
 	sockets := m.options.Sockets(httpedge.Room(c))
 	counts := httpedge.Room(c).Counts()
-	return writeJSON(c, struct {
+	return writeRedacted(c, struct {
 		Instance string            `json:"instance"`
 		Version  string            `json:"version"`
 		URL      string            `json:"url"`

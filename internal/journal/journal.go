@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"signalfhir/internal/clock"
@@ -20,8 +21,9 @@ import (
 
 // Options bound a journal. Zero means the default.
 type Options struct {
-	Size    int // entries kept; 10 000. Below zero, entries are only counted
-	Payload int // bytes of frames and bodies kept; 64 MiB
+	Size    int      // entries kept; 10 000. Below zero, entries are only counted
+	Payload int      // bytes of frames and bodies kept; 64 MiB
+	Redact  Redactor // what hides the tokens of the room; nil: nothing is hidden
 }
 
 // maxText is the number of bytes kept of a text.
@@ -32,6 +34,8 @@ type Journal struct {
 	clock   clock.Clock
 	size    int
 	payload int
+	redact  Redactor
+	frame   atomic.Pointer[redacted] // the frame redacted last
 
 	mu      sync.Mutex // guards all below
 	ring    []Entry    // the last entries; entry seq is at (seq-1) % size
@@ -63,15 +67,17 @@ func New(c clock.Clock, o Options) *Journal {
 	if o.Payload == 0 {
 		o.Payload = 64 << 20
 	}
-	j := &Journal{clock: c, size: max(o.Size, 0), payload: o.Payload}
+	j := &Journal{clock: c, size: max(o.Size, 0), payload: o.Payload, redact: o.Redact}
 	j.counts.reset()
 	return j
 }
 
-// Record adds an entry and fills in Seq, Size and, if it is zero, Time. An entry
-// of kind [Reset] restarts every tally, because the subscriptions are gone; the
-// entries stay as history.
+// Record adds an entry and fills in Seq, Size and, if it is zero, Time. It hides the
+// tokens in the entry; the exchange of the entry becomes the journal's. An entry of kind
+// [Reset] restarts every tally, because the subscriptions are gone; the entries stay as
+// history.
 func (j *Journal) Record(e Entry) {
+	j.hideTokens(&e)
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.recordLocked(&e)
@@ -120,6 +126,7 @@ func (j *Journal) Reserve() (seq uint64) {
 // so that they do not miss it. An entry that is no longer kept is dropped, as it would have
 // been later.
 func (j *Journal) Complete(seq uint64, e Entry) {
+	j.hideTokens(&e)
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	at, is := slices.BinarySearchFunc(j.pending, seq, func(p place, seq uint64) int { return cmp.Compare(p.seq, seq) })

@@ -4,9 +4,11 @@ package metrics
 
 import (
 	"net/http"
+	"slices"
 	"strconv"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
@@ -23,6 +25,8 @@ type Metrics struct {
 // Gauges read present numbers. They are called on each scrape.
 type Gauges struct {
 	Rooms, Sockets, Subscriptions, Tokens, Resources func() int
+	Queued                                           func() int    // frames that wait for sockets
+	LogDropped                                       func() uint64 // only grows
 }
 
 // New returns metrics that count from zero.
@@ -44,12 +48,24 @@ func New(g Gauges) *Metrics {
 		gauge("signalfhir_subscriptions", "Subscriptions held.", g.Subscriptions),
 		gauge("signalfhir_tokens", "Binding tokens held, expired ones included until they are collected.", g.Tokens),
 		gauge("signalfhir_resources", "Resources held.", g.Resources),
+		gauge("signalfhir_frames_queued", "WebSocket messages that wait for their sockets, all sockets together.", g.Queued),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "signalfhir_log_lines_dropped_total", Help: "Log lines dropped because nobody read the log fast enough."}, func() float64 { return float64(g.LogDropped()) }),
+		collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
 	return m
 }
 
-// Request counts an HTTP request and its status.
+// methods are those that are counted by their name. A client may invent others, and each
+// would be a new time series for as long as the server runs.
+var methods = []string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions, http.MethodConnect, http.MethodTrace}
+
+// Request counts an HTTP request and its status. A method that HTTP does not know counts
+// as "other".
 func (m *Metrics) Request(method string, status int) {
+	if !slices.Contains(methods, method) {
+		method = "other"
+	}
 	m.requests.WithLabelValues(method, strconv.Itoa(status)).Inc()
 }
 

@@ -94,11 +94,20 @@ func (r *Room) Subscriptions() []SubscriptionState {
 
 // TokenState describes a valid token.
 type TokenState struct {
-	Token         string    `json:"token"`
+	Token         string    `json:"token,omitempty"`
 	Fingerprint   string    `json:"fingerprint"` // its name in the journal and logs
 	Subscriptions []string  `json:"subscriptions"`
 	Issued        time.Time `json:"issued"`
 	Expires       time.Time `json:"expires"`
+}
+
+// fingerprints returns the valid tokens without the tokens themselves.
+func (r *Room) fingerprints() []TokenState {
+	states := r.Tokens()
+	for i := range states {
+		states[i].Token = ""
+	}
+	return states
 }
 
 // Tokens returns the valid tokens, the first to expire first.

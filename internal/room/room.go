@@ -98,13 +98,13 @@ func New(o Options) (*Room, error) {
 		options: o,
 		clock:   o.Clock,
 		random:  o.Random,
-		journal: journal.New(o.Clock, journal.Options{Size: o.JournalSize}),
 		pending: map[*pendingTrigger]struct{}{},
 		// Not of the room's own source: a seeded one repeats itself.
 		instance: random.Secure().ID(),
 	}
 	r.open, r.end = context.WithCancel(context.Background())
 	r.tokens = token.New(o.Clock, o.Random, o.MaxTokens, r.expired)
+	r.journal = journal.New(o.Clock, journal.Options{Size: o.JournalSize, Redact: r.tokens})
 	for _, release := range o.Releases {
 		r.bases = append(r.bases, r.newBase(release))
 	}

@@ -47,7 +47,7 @@ func (r *Room) State() *State {
 	s := &State{
 		Now:           r.clock.Now(),
 		Subscriptions: r.Subscriptions(),
-		Tokens:        r.Tokens(),
+		Tokens:        r.fingerprints(),
 		Topics:        []TopicState{},
 		Types:         []TypeCount{},
 		Generators:    r.generators.List(),

@@ -146,9 +146,6 @@ func (r *Room) fireRound(ctx context.Context, t Trigger, method string, p *pendi
 	if done == 0 {
 		r.pending[p] = struct{}{}
 	}
-	if ctx.Err() != nil {
-		return 0, stopped(ctx)
-	}
 	on, err := r.targetsLocked(t)
 	if err != nil {
 		return 0, err
@@ -158,6 +155,9 @@ func (r *Room) fireRound(ctx context.Context, t Trigger, method string, p *pendi
 	}
 	before, bytes := len(*fired), int64(0)
 	for done+n < t.Count && n < roundEvents && len(*fired)-before < roundEvents && bytes < roundBytes {
+		if ctx.Err() != nil {
+			return n, stopped(ctx)
+		}
 		more, size, err := r.fireLocked(t, on, method)
 		if err != nil {
 			return n, err

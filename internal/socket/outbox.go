@@ -346,6 +346,9 @@ func (s *Socket) sayLocked(kind string, data, kept []byte) {
 	}
 }
 
+// Queued returns how many frames wait to be written. It takes no lock.
+func (s *Socket) Queued() int { return int(s.queued.Load()) }
+
 // Unbound implements [subscription.Socket].
 func (s *Socket) Unbound(id string, why subscription.Reason, left int) {
 	s.mu.Lock()

@@ -47,6 +47,8 @@ type Room interface {
 	Gone(s subscription.Socket)
 	// Record writes to the journal of the room.
 	Record(e journal.Entry)
+	// Redact returns a text for the log, without tokens of the room.
+	Redact(text string) string
 }
 
 // Observer counts sockets and frames.
@@ -182,7 +184,7 @@ func (s *Socket) Ended() {
 	s.notSent(s.out.end(), end.Reason)
 	s.options.Observer.SocketClosed(end.Code)
 	s.room.Record(journal.Entry{Kind: journal.Closed, Socket: s.id, Code: end.Code, Text: end.Reason + " (by " + end.By + ")"})
-	s.options.Logger.Info("socket closed", "socket", s.id, "code", end.Code, "reason", end.Reason, "by", end.By)
+	s.options.Logger.Info("socket closed", "socket", s.id, "code", end.Code, "reason", s.room.Redact(end.Reason), "by", end.By)
 }
 
 // ID implements [subscription.Socket].
@@ -206,5 +208,5 @@ func (s *Socket) State() State {
 	bindings := s.room.Bindings(s) // before s.mu, which is a leaf
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return State{ID: s.id, Remote: s.remote, Opened: s.opened, Dialect: s.dialect, Bindings: bindings, Queued: int(s.queued.Load())}
+	return State{ID: s.id, Remote: s.remote, Opened: s.opened, Dialect: s.dialect, Bindings: bindings, Queued: s.Queued()}
 }

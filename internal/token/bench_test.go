@@ -4,6 +4,7 @@ import (
 	crand "crypto/rand"
 	"encoding/base64"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -60,6 +61,33 @@ func BenchmarkLookup(b *testing.B) {
 	for b.Loop() {
 		if _, err := s.Lookup(secret); err != nil {
 			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkRedact redacts the body of an exchange. The number of tokens must not matter.
+func BenchmarkRedact(b *testing.B) {
+	resource := `{"resourceType":"Encounter","id":"e1","meta":{"versionId":"1","lastUpdated":"2026-01-01T10:00:00Z"},"status":"in-progress","class":[{"coding":[{"system":"http://terminology.hl7.org/CodeSystem/v3-ActCode","code":"IMP"}]}],"subject":{"reference":"Patient/example"}}`
+	for name, body := range map[string]string{
+		"json":   strings.Repeat(resource, 64<<10/len(resource)),
+		"base64": strings.Repeat("QUJD", 16<<10),
+		"escape": strings.Repeat(`%41\u0041 text `, 64<<10/15),
+	} {
+		for _, live := range []int{1, 100_000} {
+			b.Run(fmt.Sprintf("%s/live=%d", name, live), func(b *testing.B) {
+				s := token.New(clock.NewManual(start), random.Secure(), live, nil)
+				for range live {
+					if _, err := s.Issue([]string{"a"}, time.Hour); err != nil {
+						b.Fatal(err)
+					}
+				}
+				text := []byte(body)
+				b.SetBytes(int64(len(text)))
+				b.ReportAllocs()
+				for b.Loop() {
+					s.Redact(text)
+				}
+			})
 		}
 	}
 }

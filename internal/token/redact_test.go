@@ -1,6 +1,7 @@
 package token_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -65,4 +66,94 @@ func TestStore_RedactReplacesItsTokensOnly(t *testing.T) {
 	if got := string(s.Redact([]byte(text))); got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
+}
+
+// escapes are the ways to write a character of a token.
+var escapes = []func(c byte) string{
+	func(c byte) string { return string(c) },
+	func(c byte) string { return fmt.Sprintf("%%%02X", c) },
+	func(c byte) string { return fmt.Sprintf("%%%02x", c) },
+	func(c byte) string { return fmt.Sprintf("%%25%02X", c) },
+	func(c byte) string { return fmt.Sprintf("%%2525%02X", c) },
+	func(c byte) string { return fmt.Sprintf(`\u%04x`, c) },
+	func(c byte) string { return fmt.Sprintf(`\u%04X`, c) },
+	func(c byte) string { return fmt.Sprintf(`\\u%04X`, c) },
+	func(c byte) string { return fmt.Sprintf(`\u0025%02X`, c) },
+}
+
+// A token that is written in whatever way, in whatever text, is not shown.
+func TestStore_RedactFindsItsTokensHoweverTheyAreWritten(t *testing.T) {
+	t.Parallel()
+	s := token.New(clock.NewManual(time.Unix(0, 0)), random.Secure(), 10, nil)
+	rapid.Check(t, func(t *rapid.T) {
+		issued, err := s.Issue([]string{"a"}, time.Hour)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Revoke(issued.Secret)
+		around := rapid.StringMatching(`[a-z0-9_."é -]{0,60}`)
+		before, after := around.Draw(t, "before"), around.Draw(t, "after")
+		ways := rapid.SliceOfN(rapid.SampledFrom(escapes), 1, 5).Draw(t, "escapes")
+		var text strings.Builder
+		text.WriteString(before)
+		for i := range len(issued.Secret) {
+			text.WriteString(ways[i%len(ways)](issued.Secret[i]))
+		}
+		text.WriteString(after)
+		want := before + token.Fingerprint(issued.Secret) + after
+		if got := string(s.Redact([]byte(text.String()))); got != want {
+			t.Errorf("%q became %q, want %q", text.String(), got, want)
+		}
+		if got := s.RedactString(text.String()); got != want {
+			t.Errorf("as a string %q became %q, want %q", text.String(), got, want)
+		}
+		// Unescaped, it may stand behind anything.
+		odd := rapid.StringMatching(`[a-z0-9%\\u-]{0,60}`)
+		mixed := odd.Draw(t, "odd before") + issued.Secret + odd.Draw(t, "odd after")
+		if got := s.RedactString(mixed); strings.Contains(got, issued.Secret) || !strings.Contains(got, token.Fingerprint(issued.Secret)) {
+			t.Errorf("%q became %q", mixed, got)
+		}
+	})
+}
+
+func TestStore_RedactFindsEachTokenOfALongWord(t *testing.T) {
+	t.Parallel()
+	s := token.New(clock.NewManual(time.Unix(0, 0)), random.Secure(), 10, nil)
+	var secrets [3]string
+	for i := range secrets {
+		issued, err := s.Issue([]string{"a"}, time.Hour)
+		if err != nil {
+			t.Fatal(err)
+		}
+		secrets[i] = issued.Secret
+	}
+	text := "x" + secrets[0] + secrets[1] + "yz" + secrets[2] + strings.Repeat("w", 100)
+	want := "x" + token.Fingerprint(secrets[0]) + token.Fingerprint(secrets[1]) + "yz" + token.Fingerprint(secrets[2]) + strings.Repeat("w", 100)
+	if got := s.RedactString(text); got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
+func TestRedact_LeavesOtherEscapesAlone(t *testing.T) {
+	t.Parallel()
+	for _, text := range []string{
+		"/fhir/R5/Patient?name=%41%42%43&_count=100%25&x=" + strings.Repeat("a b", 20),
+		`{"div":"<div>\u0041\u00e9\n\\u0041</div>","x":"` + strings.Repeat("y ", 40) + `"}`,
+		strings.Repeat("%", 60), strings.Repeat(`\u00`, 30), strings.Repeat("%4", 30) + "%g1%1g%",
+	} {
+		if got := token.RedactLong(text); got != text {
+			t.Errorf("%q became %q", text, got)
+		}
+	}
+}
+
+// An escape may end at the end of the text, and the text may be one.
+func FuzzRedact(f *testing.F) {
+	f.Add(`a%41\u0041%2541` + secret)
+	f.Fuzz(func(t *testing.T, text string) {
+		if shown := token.RedactLong(text); len(text) < len(secret) && shown != text {
+			t.Errorf("%q became %q", text, shown)
+		}
+		_ = token.Redact([]byte(text))
+	})
 }

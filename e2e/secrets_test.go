@@ -1,0 +1,252 @@
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+)
+
+// spellings are the ways in which a client may write a token, by what the text around it
+// understands.
+var spellings = map[string]func(string) string{
+	"as it is": func(secret string) string { return secret },
+	"percent":  func(secret string) string { return each(secret, "%%%02X") },
+	"part":     func(secret string) string { return secret[:20] + each(secret[20:22], "%%%02x") + secret[22:] },
+	"twice":    func(secret string) string { return each(secret, "%%25%02X") },
+	"JSON":     func(secret string) string { return each(secret, `\u%04x`) },
+	"JSON, part": func(secret string) string {
+		return secret[:1] + each(secret[1:2], `\u%04X`) + secret[2:]
+	},
+}
+
+func each(text, format string) string {
+	var out strings.Builder
+	for _, c := range []byte(text) {
+		fmt.Fprintf(&out, format, c)
+	}
+	return out.String()
+}
+
+// placed is a request with a token somewhere.
+type placed struct {
+	method, path string
+	header       [2]string
+	body         string
+}
+
+// everywhere returns requests with a token in each place that a request has. word is the
+// token in a place that takes any word, escaped the token as an address may have it, and
+// quoted as a JSON string may.
+func everywhere(secret, word, escaped, quoted string) []placed {
+	requests := []placed{{method: secret, path: "/fhir/R5/Patient"}}
+	for _, path := range []string{
+		"/fhir/R5/Subscription/%s/$status", "/fhir/R5/Subscription/%s/$get-ws-binding-token", "/fhir/R5/Subscription/%s", "/fhir/R5/Patient/x/_history/%s",
+		"/fhir/R5/%s", "/fhir/%s/Patient", "/%s", "/mock/%s", "/mock/tokens/%s", "/mock/journal/%s", "/mock/generators/%s", "/rooms/default/fhir/R5/Patient/%s",
+		"/fhir/R5/Patient?_id=%s", "/fhir/R5/Patient?%s=1", "/fhir/R5/Patient?name:%s=x", "/fhir/R5/Patient?name=x%sx", "/fhir/R5/Subscription/$status?id=%s",
+		"/fhir/R5/Patient?_format=%s", "/fhir/R5/Patient?_sort=%s",
+		"/mock/explain?resource=Encounter/%s", "/mock/explain?subscription=%s", "/mock/explain?resource=Encounter/%s&format=text", "/mock/journal?text=%s", "/mock/journal?kind=%s",
+		"/ws?token=%s", "/ws?%s", "/websocket?x=%s", "/oauth2/%s", "/auth/me?%s",
+	} {
+		requests = append(requests, placed{method: "GET", path: fmt.Sprintf(path, escaped)})
+	}
+	for _, name := range []string{
+		"X-Forwarded-Host", "X-Forwarded-Proto", "X-Forwarded-For", "X-Forwarded-Uri", "Forwarded", "Prefer", "If-Match", "If-None-Match", "If-None-Exist", "If-Modified-Since", "Accept",
+		"Content-Type", "User-Agent", "Referer", "Origin", "Cookie", "Authorization", "X-Request-Id", "X-Token", "Last-Event-Id",
+	} {
+		requests = append(requests,
+			placed{"GET", "/fhir/R5/Patient/example", [2]string{name, word}, ""},
+			placed{"POST", "/fhir/R5/Patient", [2]string{name, "a=" + word + "; b"}, `{"resourceType":"Patient"}`})
+	}
+	post := func(path, body string) { requests = append(requests, placed{method: "POST", path: path, body: body}) }
+	for _, text := range []string{word, quoted} {
+		post("/fhir/R5/Patient", `{"resourceType":"Patient","name":[{"family":"`+text+`"}]}`)
+		post("/fhir/R5/Patient", `{"resourceType":"Patient","`+text+`":1}`)
+		post("/fhir/R5/Patient", `{"resourceType":"`+text+`"}`)
+		post("/fhir/R5/Patient", `{"resourceType":"Patient","gender":"`+text+`"}`)
+		post("/fhir/R5/Encounter", `{"resourceType":"Encounter","status":"in-progress","subject":{"reference":"Patient/`+text+`"}}`)
+		post("/fhir/R5/Subscription", `{"resourceType":"Subscription","topic":"http://example.org/`+text+`"}`)
+		post("/fhir/R5/Patient", text)
+		post("/fhir/R5/Patient/_search", "_id="+text)
+		post("/fhir/R5/Subscription/$status", `{"resourceType":"Parameters","parameter":[{"name":"id","valueId":"`+text+`"}]}`)
+		post("/fhir/R5/Subscription/$get-ws-binding-token", `{"resourceType":"Parameters","parameter":[{"name":"`+text+`","valueId":"x"}]}`)
+		post("/mock/trigger", `{"subscription":"`+text+`"}`)
+		post("/mock/trigger", `{"topic":"`+text+`"}`)
+		post("/mock/trigger", `{"subscription":"admission-full","reference":"Encounter/`+text+`"}`)
+		post("/mock/trigger", `{"subscription":"admission-full","interval":"`+text+`"}`)
+		post("/mock/await", `{"bound":{"subscription":"`+text+`"}}`)
+		post("/mock/explain", `{"current":{"resourceType":"Encounter","id":"`+text+`","status":"in-progress"}}`)
+		post("/mock/explain", `{"current":{"resourceType":"Encounter","status":"in-progress","subject":{"reference":"Patient/`+text+`"}}}`)
+		post("/mock/generators", `{"name":"`+text+`"}`)
+		for _, kind := range []string{"batch", "transaction"} {
+			for _, entry := range []string{
+				`{"request":{"method":"GET","url":"Patient/` + text + `"}}`,
+				`{"request":{"method":"GET","url":"Subscription/` + text + `/$status"}}`,
+				`{"request":{"method":"GET","url":"Patient?_id=` + text + `"}}`,
+				`{"request":{"method":"` + text + `","url":"Patient"}}`,
+				`{"request":{"method":"DELETE","url":"Patient/a","ifMatch":"` + text + `"}}`,
+				`{"fullUrl":"urn:x:` + text + `","resource":{"resourceType":"Patient"},"request":{"method":"POST","url":"Patient","ifNoneExist":"_id=` + text + `"}}`,
+			} {
+				post("/fhir/R5", `{"resourceType":"Bundle","type":"`+kind+`","entry":[`+entry+`]}`)
+			}
+		}
+	}
+	if !strings.ContainsRune(secret, '_') { // then it may be an id
+		for _, typ := range []string{"Patient", "Encounter"} {
+			requests = append(requests, placed{method: "PUT", path: "/fhir/R5/" + typ + "/" + escaped, body: `{"resourceType":"` + typ + `","id":"` + secret + `","status":"in-progress"}`})
+		}
+	}
+	// A body that the journal cuts in the middle of the token.
+	const kept = 64 << 10
+	begin := `{"resourceType":"Patient","name":[{"family":"`
+	for _, before := range []int{1, 20, 42} {
+		requests = append(requests, placed{method: "POST", path: "/fhir/R5/Patient", body: begin + strings.Repeat(" ", kept-len(begin)-before) + word + `"}]}`})
+	}
+	return requests
+}
+
+// frames are the messages of a socket with a token in each place.
+func frames(word, quoted string) []string {
+	var all []string
+	for _, verb := range []string{"bind-with-token ", "bind-with-token: ", "bind-with-token", "bind ", "bind Subscription/", "bind a,", "unbind ", "unbind-with-token ", "unbind-from-token: ", "ping ", "", "x", "subscribe ", "ping\nbind ", "?token="} {
+		all = append(all, verb+word, verb+word+" x", verb+`"`+word+`"`, verb+word+"\nping")
+	}
+	for _, text := range []string{word, quoted} {
+		for _, message := range []string{
+			`{"type":"bind-with-token","payload":{"token":"%s"}}`, `{"type":"unbind-from-token","payload":{"token":"%s"}}`, `{"type":"%s"}`, `{"type":"ping","%s":1}`,
+			`{"a":"%s"}`, `{"token":"%s"`, `{"type":"bind-with-token","payload":"%s"}`, `{"type":"bind-with-token","payload":{"token":["%s"]}}`,
+		} {
+			all = append(all, fmt.Sprintf(message, text))
+		}
+	}
+	return all
+}
+
+// A binding token is shown to whoever asks for it, and to nobody else: not in the journal,
+// however it is read, not in the log, in explanations, in the state or in the metrics.
+func TestSecrets_NoTokenIsShownWhereverAClientPutsIt(t *testing.T) {
+	t.Parallel()
+	p := startPiped(t, "--log-level", "debug", "--journal-size", "100000")
+	log := p.drain()
+	hidden := map[string]string{} // what is not shown, and the way in which it is written
+	names := []string{"as it is", "percent", "part", "twice", "JSON", "JSON, part"}
+	for _, name := range names {
+		secret := p.token()
+		word := spellings[name](secret)
+		hidden[secret] = "as it is"
+		hidden[word] = name
+		escaped := word
+		if strings.HasPrefix(name, "JSON") {
+			escaped = url.PathEscape(word)
+			hidden[escaped] = "percent of " + name
+		}
+		quoted := each(secret, `\u%04x`)
+		hidden[quoted] = "JSON"
+		hidden[strings.ReplaceAll(quoted, `\`, `\\`)] = "JSON in JSON"
+		hidden[strings.ReplaceAll(word, `\`, `\\`)] = name + " in JSON"
+		for _, r := range everywhere(secret, word, escaped, quoted) {
+			p.sends(r)
+		}
+		for _, frame := range frames(word, quoted) {
+			p.says(frame)
+		}
+		p.sends(placed{method: "DELETE", path: "/mock/tokens/" + escaped})
+	}
+	shown := map[string]string{}
+	for _, path := range []string{
+		"/mock/journal?bodies=true", "/mock/journal?bodies=true&format=ndjson", "/mock/journal?format=har", "/mock/state", "/metrics",
+		"/mock/explain?subscription=admission-full", "/mock/explain?subscription=admission-full&format=text",
+	} {
+		shown[path] = p.get(path)
+		if len(shown[path]) < 100 {
+			t.Errorf("%s shows nothing: %s", path, shown[path])
+		}
+	}
+	_ = p.command.Process.Signal(syscall.SIGTERM)
+	p.ends()
+	shown["the log"] = log()
+	if lines := strings.Count(shown["the log"], "\n"); lines < 500 {
+		t.Errorf("the log has %d lines only", lines)
+	}
+	for where, text := range shown {
+		for secret, how := range hidden {
+			if at := strings.Index(text, secret); at >= 0 {
+				t.Errorf("%s has a token (%s): %s", where, how, text[max(0, at-300):min(len(text), at+100)])
+			}
+		}
+	}
+}
+
+// token takes a token for a subscription.
+func (p *piped) token() string {
+	p.t.Helper()
+	var out struct {
+		Parameter []struct{ Name, ValueString string }
+	}
+	if err := json.Unmarshal(p.must("POST", "/fhir/R5/Subscription/admission-full/$get-ws-binding-token", map[string]any{"resourceType": "Parameters"}), &out); err != nil {
+		p.t.Fatal(err)
+	}
+	return out.Parameter[0].ValueString
+}
+
+// sends sends a request and reads the response, whatever it is.
+func (p *piped) sends(r placed) {
+	p.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, r.method, p.url+r.path, strings.NewReader(r.body))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	if r.body != "" {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	if strings.HasPrefix(r.body, "_id=") {
+		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	}
+	if r.header[0] != "" {
+		req.Header.Set(r.header[0], r.header[1])
+	}
+	res, err := http.DefaultTransport.RoundTrip(req)
+	if err != nil {
+		p.t.Fatalf("%s %s: %v", r.method, r.path, err)
+	}
+	defer res.Body.Close()
+	if _, err := io.Copy(io.Discard, res.Body); err != nil {
+		p.t.Fatalf("%s %s: %v", r.method, r.path, err)
+	}
+}
+
+// says sends a message on a socket of its own, and closes that with the same text as the
+// reason.
+func (p *piped) says(message string) {
+	p.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	conn, _, err := websocket.Dial(ctx, "ws"+strings.TrimPrefix(p.url, "http")+"/ws", nil)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	defer conn.CloseNow()
+	for _, text := range []string{message, "ping"} {
+		if err := conn.Write(ctx, websocket.MessageText, []byte(text)); err != nil {
+			p.t.Fatal(err)
+		}
+	}
+	for { // until it has served the message
+		_, data, err := conn.Read(ctx)
+		if err != nil || string(data) == "pong" {
+			break
+		}
+	}
+	const maxReason = 120
+	_ = conn.Close(websocket.StatusNormalClosure, message[:min(len(message), maxReason)])
+}
