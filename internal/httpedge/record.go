@@ -64,7 +64,7 @@ func entry(c echo.Context, in *recordedBody, out *recordedWriter, method string,
 	readRest(c, in)
 	r.Body = in.ReadCloser // net/http ends the request by what its own body says
 	x := &journal.Exchange{
-		Method:          method,
+		Method:          shownMethod(method),
 		Path:            shownURI(c, r.URL),
 		Status:          res.Status,
 		Took:            took,
@@ -77,7 +77,8 @@ func entry(c echo.Context, in *recordedBody, out *recordedWriter, method string,
 	if method == http.MethodHead {
 		x.ResponseBody = nil
 	}
-	return journal.Entry{Kind: journal.HTTP, Time: begun, Subscription: cmp.Or(subscriptionOf(r.URL.Path, Path(c)), subscriptionOf(res.Header().Get("Location"), Root(c))), Exchange: x}
+	// A part of the address would keep the memory of the whole.
+	return journal.Entry{Kind: journal.HTTP, Time: begun, Subscription: strings.Clone(cmp.Or(subscriptionOf(r.URL.Path, Path(c)), subscriptionOf(res.Header().Get("Location"), Root(c)))), Exchange: x}
 }
 
 // subscriptionOf returns the id in an address below root that is of one Subscription; ""
@@ -137,6 +138,16 @@ func headers(h http.Header) map[string]string {
 		}
 	}
 	return lines
+}
+
+// shownMethod returns the method of a request in memory of its own: net/http has it as a
+// part of the first line, which may be long. A client may have invented a long one.
+func shownMethod(method string) string {
+	const longest = 40
+	if len(method) > longest {
+		return method[:longest] + "…"
+	}
+	return strings.Clone(method)
 }
 
 // shown returns a text of a client as others may see it: without a token.

@@ -56,7 +56,7 @@ type Entry struct {
 	Frame        []byte    // as sent or received; shared, never modified
 	Exchange     *Exchange // of kind HTTP; never modified
 	Size         int       // bytes of Frame or of both bodies
-	Dropped      bool      // the frame, or headers and bodies, were dropped to bound memory
+	Dropped      bool      // the frame, or headers and bodies, and what is long of address and text, were dropped to bound memory
 
 	cost int // bytes charged to this entry
 }

@@ -3,8 +3,8 @@
 // data flow writes to it and none reads it. Its readers are the control routes,
 // the page, and tests that wait for something to happen.
 //
-// It keeps the last entries, and their frames and bodies within a budget of
-// bytes. It also keeps tallies and rates, which stay right when entries are
+// It keeps the last entries, and their frames, headers and bodies, long addresses and long
+// texts within a budget of bytes. It also keeps tallies and rates, which stay right when entries are
 // dropped. It decides nothing.
 package journal
 
@@ -15,6 +15,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"unsafe"
 
 	"signalfhir/internal/clock"
 )
@@ -22,12 +23,24 @@ import (
 // Options bound a journal. Zero means the default.
 type Options struct {
 	Size    int      // entries kept; 10 000. Below zero, entries are only counted
-	Payload int      // bytes of frames and bodies kept; 64 MiB
+	Payload int      // bytes of frames, headers, bodies, long addresses and texts kept; 64 MiB
 	Redact  Redactor // what hides the tokens of the room; nil: nothing is hidden
 }
 
 // maxText is the number of bytes kept of a text.
 const maxText = 4 << 10
+
+// short is the number of bytes of a text, or of an address, that the journal keeps as long
+// as the entry. What is longer is payload.
+const short = 256
+
+// cut returns the beginning of a text that is too long. It shares no memory with it.
+func cut(text string, size int) string {
+	if len(text) <= size {
+		return text
+	}
+	return strings.ToValidUTF8(text[:size], "") + "…"
+}
 
 // Journal is safe for concurrent use.
 type Journal struct {
@@ -84,9 +97,7 @@ func (j *Journal) Record(e Entry) {
 }
 
 func (j *Journal) recordLocked(e *Entry) {
-	if len(e.Text) > maxText {
-		e.Text = strings.ToValidUTF8(e.Text[:maxText], "") + "…"
-	}
+	e.Text = cut(e.Text, maxText)
 	if e.Time.IsZero() {
 		e.Time = j.clock.Now()
 	}
@@ -186,7 +197,7 @@ func (j *Journal) weighLocked(e *Entry) {
 	case e.Exchange != nil:
 		x := e.Exchange
 		e.Size = len(x.RequestBody) + len(x.ResponseBody)
-		e.cost = e.Size + weight(x.RequestHeaders) + weight(x.ResponseHeaders)
+		e.cost = e.Size + weight(x.RequestHeaders) + weight(x.ResponseHeaders) + long(x.Path)
 	case len(e.Frame) > 0:
 		e.Size = len(e.Frame)
 		if j.latest != &e.Frame[0] {
@@ -194,12 +205,25 @@ func (j *Journal) weighLocked(e *Entry) {
 		}
 		j.latest = &e.Frame[0]
 	}
+	e.cost += long(e.Text)
 	j.held += e.cost
 }
 
+// long returns the length of a text that is payload.
+func long(text string) (bytes int) {
+	if len(text) > short {
+		return len(text)
+	}
+	return 0
+}
+
+// slot is the memory of a place in a map of headers. A map has up to twice as many places
+// as headers.
+const slot = 2 * int(unsafe.Sizeof(""))
+
 func weight(headers map[string]string) (bytes int) {
 	for name, value := range headers {
-		bytes += len(name) + len(value)
+		bytes += len(name) + len(value) + 2*slot
 	}
 	return bytes
 }
@@ -227,7 +251,11 @@ func (j *Journal) dropLocked(e *Entry) {
 	if x := e.Exchange; x != nil {
 		bare := *x
 		bare.RequestHeaders, bare.RequestBody, bare.ResponseHeaders, bare.ResponseBody = nil, nil, nil, nil
+		bare.Path = cut(bare.Path, short)
 		e.Dropped, e.Exchange = true, &bare
+	}
+	if len(e.Text) > short {
+		e.Dropped, e.Text = true, cut(e.Text, short)
 	}
 }
 

@@ -59,7 +59,7 @@ func (s *Socket) recordReceived(frame string, commands []dialect.Command) (shown
 		}
 	}
 	const most = 200
-	e.Text = strings.ToValidUTF8(frame[:min(len(frame), most)], "")
+	e.Text = strings.Clone(strings.ToValidUTF8(frame[:min(len(frame), most)], "")) // not the memory of the frame
 	s.room.Record(e)
 	return shown
 }
