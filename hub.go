@@ -46,14 +46,14 @@ type roomSockets struct {
 
 // hubOptions are the settings of a hub; zero means the default.
 type hubOptions struct {
-	QueueSize   int           // frames that may wait for one socket; 256
-	MaxMessage  int64         // bytes of an inbound frame; 64 KiB (WS-14)
-	PingPeriod  time.Duration // 30 s; a socket that misses two is dead (WS-13)
-	WriteWait   time.Duration // for a frame whose subscription has no timeout; 10 s (SUB-9)
-	MaxErrors   int           // refused messages in a row before the socket is closed; 10 (WS-31)
-	Strict      bool          // refuse binary frames
-	CheckOrigin func(*http.Request) bool
-	Logger      *slog.Logger // required
+	QueueSize   int                      // frames that may wait for one socket; 256
+	MaxMessage  int64                    // bytes of an inbound frame; 64 KiB (WS-14)
+	PingPeriod  time.Duration            // 30 s; a socket that misses two is dead (WS-13)
+	WriteWait   time.Duration            // for a frame whose subscription has no timeout; 10 s (SUB-9)
+	MaxErrors   int                      // refused messages in a row before the socket is closed; 10 (WS-31)
+	Strict      bool                     // refuse binary frames
+	CheckOrigin func(*http.Request) bool // nil: lets all in, the edge has refused foreign pages
+	Logger      *slog.Logger             // required
 	Observer    socket.Observer
 }
 
@@ -207,14 +207,10 @@ func (h *hub) forgetLocked(room socket.Room, in *roomSockets) {
 }
 
 // refuseUpgrade writes the refusal of an upgrade that gorilla refuses.
-func refuseUpgrade(w http.ResponseWriter, r *http.Request, status int, reason error) {
-	code, text := fhir.CodeInvalid, reason.Error()
-	if status == http.StatusForbidden {
-		code, text = fhir.CodeForbidden, "pages of "+r.Header.Get("Origin")+" may not open a socket here; start the server with --allow-origin "+r.Header.Get("Origin")
-	}
+func refuseUpgrade(w http.ResponseWriter, _ *http.Request, status int, reason error) {
 	w.Header().Set("Content-Type", httpedge.FHIRJSON+"; charset=utf-8")
 	w.WriteHeader(status)
-	_, _ = w.Write(fhir.EncodeOutcome(fhir.Refuse(status, code, "%s", text).Issues))
+	_, _ = w.Write(fhir.EncodeOutcome(fhir.Refuse(status, fhir.CodeInvalid, "%v", reason).Issues))
 }
 
 // closeRoom closes every socket of a room, also those being upgraded, and takes

@@ -25,7 +25,8 @@ type Needs struct {
 	FHIR     bool // the address is below a FHIR base
 	Record   bool // the exchange goes to the journal of its room
 	Waits    bool // the response may take long: the exchange is recorded after it, not before what it causes
-	OwnPages bool // pages of other origins are refused
+	Acts     bool // the handler does something for a GET too: pages of other origins are refused
+	OwnPages bool // pages of other origins may not read either; a link may lead here
 	Problems bool // refusals are problem details (RFC 9457), not OperationOutcomes
 	Socket   bool // the request lasts as long as a socket, which has a log of its own
 }
