@@ -39,7 +39,6 @@ func (s *server) bindingToken(r *httpfhir.Request) (*httpfhir.Response, error) {
 	if refused != nil {
 		return nil, refused
 	}
-	r.Out.Set("Cache-Control", "no-store")
 	return &httpfhir.Response{Status: http.StatusOK, Body: r.Release.EncodeBindingToken(&fhir.BindingToken{
 		Token:         issued.Secret,
 		Expiration:    issued.Expires,

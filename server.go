@@ -212,7 +212,7 @@ func newServer(o *command.Serve, addr net.Addr, log *slog.Logger) (*server, erro
 	e.HTTPErrorHandler = s.edge.HandleError
 	e.Pre(s.edge.Normalize)
 	// What every request passes, outermost first.
-	e.Use(s.edge.Enter, s.edge.Record, s.edge.Log(), s.edge.Recover(), s.edge.GuardHost, s.edge.CORS(), s.edge.GuardOrigin,
+	e.Use(httpedge.NoStore, s.edge.Enter, s.edge.Record, s.edge.Log(), s.edge.Recover(), s.edge.GuardHost, s.edge.CORS(), s.edge.GuardOrigin,
 		s.edge.LimitBody, s.edge.NeedRoom, httpfhir.RefuseOperations)
 	s.table = s.routes()
 	for _, r := range s.table {

@@ -30,7 +30,6 @@ const tokenTTL = 24 * time.Hour
 // carries the client_id of the request, which Medplum's client compares with its
 // own.
 func Token(c echo.Context) error {
-	c.Response().Header().Set("Cache-Control", "no-store")
 	form, err := c.FormParams()
 	if err != nil {
 		return refuse(c, "the body is not a form: "+err.Error())

@@ -14,6 +14,7 @@ import (
 	"context"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"signalfhir/internal/clock"
@@ -63,6 +64,7 @@ type Room struct {
 	orphans orphans
 
 	instance string          // names this room among others that had its name
+	began    atomic.Int64    // when the room last held nothing but its seed, in Unix nanoseconds
 	open     context.Context // ends when the room closes
 	end      func()          // ends it
 
@@ -102,6 +104,7 @@ func New(o Options) (*Room, error) {
 		// Not of the room's own source: a seeded one repeats itself.
 		instance: random.Secure().ID(),
 	}
+	r.began.Store(o.Clock.Now().UnixNano())
 	r.open, r.end = context.WithCancel(context.Background())
 	r.tokens = token.New(o.Clock, o.Random, o.MaxTokens, r.expired)
 	for _, release := range o.Releases {
@@ -157,6 +160,9 @@ func (r *Room) Context() context.Context { return r.open }
 // Instance names this room. Another one, even one with the same name and settings, has
 // another instance, and the numbers of its journal start anew.
 func (r *Room) Instance() string { return r.instance }
+
+// Began returns when the room opened, or was reset last. Versions count from 1 since.
+func (r *Room) Began() time.Time { return time.Unix(0, r.began.Load()) }
 
 // Journal returns the journal of the room.
 func (r *Room) Journal() *journal.Journal { return r.journal }

@@ -108,6 +108,7 @@ func (r *Room) Reset() error {
 		b.classic.clear()
 	}
 	r.tokens.Reset()
+	r.began.Store(r.clock.Now().UnixNano())
 	r.write.Unlock()
 	return r.load()
 }
