@@ -14,6 +14,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -69,6 +70,13 @@ const (
 	stopSockets  = time.Second
 )
 
+// How long a client may take to send the head of a request, if the options give it no
+// time for the whole, and how long a connection without a request stays open.
+const (
+	headTimeout = 10 * time.Second
+	idleTimeout = 2 * time.Minute
+)
+
 // listenAndServe runs a server until ctx ends or, if the options say so, standard
 // input closes.
 func listenAndServe(ctx context.Context, o *command.Serve, stdin io.Reader, stdout, stderr io.Writer) error {
@@ -111,7 +119,9 @@ func localAddress(addr net.Addr) string {
 // requests, sockets closed with 1001, every goroutine ended. ready is called
 // once requests are served.
 func (s *server) serve(ctx context.Context, l net.Listener, ready func()) error {
-	srv := &http.Server{Handler: s.echo, ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelWarn)}
+	// The time ends with the body. What takes long after it, such as a stream, is not cut.
+	srv := &http.Server{Handler: s.echo, ReadHeaderTimeout: cmp.Or(s.options.ReadTimeout, headTimeout), ReadTimeout: s.options.ReadTimeout, IdleTimeout: idleTimeout,
+		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelWarn)}
 	failed := make(chan error, 1)
 	go func() { failed <- srv.Serve(l) }()
 	s.live.Store(true)

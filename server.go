@@ -202,7 +202,7 @@ func newServer(o *command.Serve, addr net.Addr, log *slog.Logger) (*server, erro
 	s.rooms = room.NewRooms(room.RoomsOptions{Default: main, Clock: s.clock(), Max: o.MaxRooms, TTL: o.RoomTTL, Leave: s.leaveRoom})
 	s.edge = httpedge.New(s.echo, httpedge.Options{
 		Address: s.address, PublicURL: o.PublicURL, Listen: o.Listen, AllowHost: o.AllowHost, AllowOrigin: o.AllowOrigin,
-		MaxBodyBytes: o.MaxBodyBytes, Rooms: s.rooms, Logger: log, Counted: s.metrics.Request,
+		MaxBodyBytes: o.MaxBodyBytes, ReadTimeout: o.ReadTimeout, Rooms: s.rooms, Logger: log, Counted: s.metrics.Request,
 	})
 	s.fhir = httpfhir.New(s.echo, httpfhir.Options{Strict: o.Strict, Releases: o.Releases(), Version: command.Version(), Logger: log})
 
@@ -212,8 +212,8 @@ func newServer(o *command.Serve, addr net.Addr, log *slog.Logger) (*server, erro
 	e.HTTPErrorHandler = s.edge.HandleError
 	e.Pre(s.edge.Normalize)
 	// What every request passes, outermost first.
-	e.Use(httpedge.NoStore, s.edge.Enter, s.edge.Record, s.edge.Log(), s.edge.Recover(), s.edge.GuardHost, s.edge.CORS(), s.edge.GuardOrigin,
-		s.edge.LimitBody, s.edge.NeedRoom, httpfhir.RefuseOperations)
+	e.Use(httpedge.NoStore, s.edge.ExplainBody, s.edge.Enter, s.edge.Record, s.edge.Log(), s.edge.Recover(), s.edge.GuardHost, s.edge.CORS(), s.edge.GuardOrigin,
+		s.edge.LimitBody, httpedge.PlainBody, s.edge.NeedRoom, httpfhir.RefuseOperations)
 	s.table = s.routes()
 	for _, r := range s.table {
 		s.edge.Declare(r.path, r.needs)

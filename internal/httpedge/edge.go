@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/labstack/echo/v4"
 
@@ -33,12 +34,13 @@ type Needs struct {
 
 // Options are the settings of an [Edge].
 type Options struct {
-	Address      string   // http://host:port of the server as seen from this machine
-	PublicURL    string   // root URL clients use, if it differs; no trailing slash
-	Listen       string   // host:port the server was told to listen on
-	AllowHost    []string // further Hosts; "*" is any
-	AllowOrigin  []string // further origins of pages; "*" is any
-	MaxBodyBytes int64    // of a request
+	Address      string        // http://host:port of the server as seen from this machine
+	PublicURL    string        // root URL clients use, if it differs; no trailing slash
+	Listen       string        // host:port the server was told to listen on
+	AllowHost    []string      // further Hosts; "*" is any
+	AllowOrigin  []string      // further origins of pages; "*" is any
+	MaxBodyBytes int64         // of a request
+	ReadTimeout  time.Duration // that the server gives a client for a request; 0: none
 	Rooms        *room.Rooms
 	Logger       *slog.Logger
 	Counted      func(method string, status int) // called once per request

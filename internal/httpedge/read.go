@@ -25,12 +25,9 @@ import (
 // the value.
 func ReadJSON(c echo.Context, into any) error {
 	data, err := io.ReadAll(c.Request().Body)
-	var tooBig *http.MaxBytesError
 	switch {
-	case errors.As(err, &tooBig):
-		return err
 	case err != nil:
-		return fhir.Refuse(http.StatusBadRequest, fhir.CodeStructure, "the body could not be read: %v", err)
+		return err
 	case len(bytes.TrimSpace(data)) == 0:
 		return nil
 	}

@@ -31,7 +31,9 @@ const tokenTTL = 24 * time.Hour
 // own.
 func Token(c echo.Context) error {
 	form, err := c.FormParams()
-	if err != nil {
+	if httpedge.ReadError(err) != nil {
+		return err
+	} else if err != nil {
 		return refuse(c, "the body is not a form: "+err.Error())
 	}
 	if form.Get("grant_type") == "" {
