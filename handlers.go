@@ -138,6 +138,9 @@ func (s *server) resend(r *httpfhir.Request) (*httpfhir.Response, error) {
 
 // socket serves the upgrade to a WebSocket, and the socket until it closes.
 func (s *server) socket(c echo.Context) error {
+	if httpedge.IsHead(c) { // it asks what a GET would get, and opens no socket
+		c.Request().Header.Del("Upgrade")
+	}
 	return s.hub.serve(c.Response(), c.Request(), httpedge.Room(c))
 }
 

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -127,12 +128,16 @@ func (e *Edge) Root(c echo.Context) string {
 	}
 	host := c.Request().Host
 	if peer := net.ParseIP(c.RealIP()); peer != nil && (peer.IsLoopback() || peer.IsPrivate()) {
-		if forwarded, _, _ := strings.Cut(c.Request().Header.Get("X-Forwarded-Host"), ","); forwarded != "" {
-			host = strings.TrimSpace(forwarded)
+		forwarded, _, _ := strings.Cut(c.Request().Header.Get("X-Forwarded-Host"), ",")
+		if forwarded = strings.TrimSpace(forwarded); hostPattern.MatchString(forwarded) {
+			host = forwarded
 		}
 	}
 	return c.Scheme() + "://" + host
 }
+
+// hostPattern is a host with or without a port, as in an address.
+var hostPattern = regexp.MustCompile(`^([0-9A-Za-z._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?$`)
 
 // SocketURL returns the address of the sockets of a room. root is the URL of the room.
 func SocketURL(root string) string { return "ws" + strings.TrimPrefix(root, "http") + "/ws" }

@@ -120,7 +120,7 @@ func New(o Options) (*Room, error) {
 		OnEnd:       r.subscriptionEnded,
 	})
 	r.generators = synth.NewSet(o.Clock, generatorWrites{r})
-	if err := r.load(); err != nil {
+	if err := r.load(o.Seed); err != nil {
 		r.Close()
 		return nil, err
 	}
