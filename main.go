@@ -99,7 +99,12 @@ func listenAndServe(ctx context.Context, o *command.Serve, stdin io.Reader, stdo
 		}()
 	}
 	return s.serve(ctx, listener, func() {
-		s.banner(stderr)
+		interfaces, _ := net.InterfaceAddrs() // without them the banner names fewer addresses
+		hosts, beyond := command.Reach(listener.Addr(), interfaces)
+		s.banner(stderr, hosts)
+		if beyond {
+			warn(stderr, hosts)
+		}
 		if o.ReadyJSON {
 			_ = json.NewEncoder(stdout).Encode(s.ready(s.root()))
 		}
@@ -153,14 +158,17 @@ func (s *server) ready(root string) httprooms.Ready {
 	return httprooms.Ready{URL: root, FHIR: httpedge.Bases(root, s.options.Releases()), WS: httpedge.SocketURL(root), PID: os.Getpid(), Version: command.Version()}
 }
 
-// banner greets a newcomer.
-func (s *server) banner(w io.Writer) {
+// banner greets a newcomer. hosts are those that the server can be reached at.
+func (s *server) banner(w io.Writer, hosts []string) {
 	root := s.root()
 	fmt.Fprintf(w, "signalfhir %s\n  page    %s/\n", command.Version(), root)
 	for _, r := range s.options.Releases() {
 		fmt.Fprintf(w, "  fhir    %s/fhir/%s\n", root, r)
 	}
 	fmt.Fprintf(w, "  socket  %s\n", httpedge.SocketURL(root))
+	for _, host := range hosts[1:] {
+		fmt.Fprintf(w, "  also    http://%s/\n", host)
+	}
 	for _, sub := range s.rooms.Default().Subscriptions() {
 		if sub.Content == string(fhir.IDOnly) { // a first step that shows something
 			fmt.Fprintf(w, "  start   curl -X POST '%s/fhir/%s/Subscription/%s/$get-ws-binding-token'\n", root, sub.Release, sub.ID)
@@ -168,6 +176,17 @@ func (s *server) banner(w io.Writer) {
 			break
 		}
 	}
+}
+
+// warn says what is open on a server that is not for this machine alone.
+func warn(w io.Writer, hosts []string) {
+	_, port, _ := net.SplitHostPort(hosts[0])
+	fmt.Fprintf(w, `
+  WARNING: the network can reach this server, and it has no authentication.
+  Whoever reaches it can read, write and delete everything, take binding tokens and open
+  sockets. Keep real data out. --listen 127.0.0.1:%s serves this machine only.
+
+`, port)
 }
 
 // root returns the URL of the server where no request says it.
