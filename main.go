@@ -16,6 +16,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -84,6 +85,16 @@ func listenAndServe(ctx context.Context, o *command.Serve, stdin io.Reader, stdo
 	if err != nil {
 		return fmt.Errorf("cannot listen on %s (%w); choose another address with --listen, 127.0.0.1:0 takes a free port", o.Listen, err)
 	}
+	interfaces, _ := net.InterfaceAddrs() // without them the banner names fewer addresses
+	hosts, beyond := command.Reach(listener.Addr(), interfaces)
+	secure, err := o.TLS(hosts)
+	if err != nil {
+		listener.Close()
+		return err
+	}
+	if secure != nil {
+		listener = tls.NewListener(listener, secure)
+	}
 	s, err := newServer(o, listener.Addr(), o.Logger(stderr))
 	if err != nil {
 		listener.Close()
@@ -99,9 +110,10 @@ func listenAndServe(ctx context.Context, o *command.Serve, stdin io.Reader, stdo
 		}()
 	}
 	return s.serve(ctx, listener, func() {
-		interfaces, _ := net.InterfaceAddrs() // without them the banner names fewer addresses
-		hosts, beyond := command.Reach(listener.Addr(), interfaces)
 		s.banner(stderr, hosts)
+		if o.TLSSelfSigned {
+			fmt.Fprintf(stderr, "  trust   the certificate is self-signed: curl needs -k, a browser asks once; its SHA-256 is\n          %s\n", command.Fingerprint(secure))
+		}
 		if beyond {
 			warn(stderr, hosts)
 		}
@@ -167,11 +179,14 @@ func (s *server) banner(w io.Writer, hosts []string) {
 	}
 	fmt.Fprintf(w, "  socket  %s\n", httpedge.SocketURL(root))
 	for _, host := range hosts[1:] {
-		fmt.Fprintf(w, "  also    http://%s/\n", host)
+		fmt.Fprintf(w, "  also    %s://%s/\n", s.options.Scheme(), host)
 	}
 	for _, sub := range s.rooms.Default().Subscriptions() {
 		if sub.Content == string(fhir.IDOnly) { // a first step that shows something
 			fmt.Fprintf(w, "  start   curl -X POST '%s/fhir/%s/Subscription/%s/$get-ws-binding-token'\n", root, sub.Release, sub.ID)
+			if s.options.TLSSelfSigned { // which the client does not trust
+				break
+			}
 			fmt.Fprintf(w, "  watch   signalfhir listen --server %s/fhir/%s --subscription %s\n", root, sub.Release, sub.ID)
 			break
 		}

@@ -40,7 +40,7 @@ var (
 type server struct {
 	options *command.Serve
 	log     *slog.Logger
-	address string // http://host:port as seen from this machine
+	address string // http://host:port, or https, as seen from this machine
 	echo    *echo.Echo
 	edge    *httpedge.Edge
 	fhir    *httpfhir.FHIR
@@ -180,7 +180,7 @@ func (s *server) routes() []route {
 
 // newServer wires everything up. Nothing runs but what the seed starts.
 func newServer(o *command.Serve, addr net.Addr, log *slog.Logger) (*server, error) {
-	s := &server{options: o, log: log, address: "http://" + localAddress(addr), echo: echo.New()}
+	s := &server{options: o, log: log, address: o.Scheme() + "://" + localAddress(addr), echo: echo.New()}
 	s.metrics = metrics.New(metrics.Gauges{
 		Rooms:         func() int { return len(s.rooms.List()) },
 		Sockets:       func() int { return s.hub.count() },

@@ -55,6 +55,9 @@ type Serve struct {
 	MaxBodyBytes     int64         `name:"max-body-bytes" default:"2097152" env:"SIGNALFHIR_MAX_BODY_BYTES" help:"Largest request body in bytes (${default})."`
 	AllowHost        []string      `name:"allow-host" env:"SIGNALFHIR_ALLOW_HOST" placeholder:"HOST" help:"Accept requests for this Host besides the address served on; * accepts any."`
 	AllowOrigin      []string      `name:"allow-origin" env:"SIGNALFHIR_ALLOW_ORIGIN" placeholder:"ORIGIN" help:"Accept browsers from this origin besides loopback ones; * accepts any."`
+	TLSCert          string        `name:"tls-cert" env:"SIGNALFHIR_TLS_CERT" placeholder:"FILE" help:"Serve https and wss with this certificate, a PEM file; needs --tls-key."`
+	TLSKey           string        `name:"tls-key" env:"SIGNALFHIR_TLS_KEY" placeholder:"FILE" help:"Key of the certificate, a PEM file."`
+	TLSSelfSigned    bool          `name:"tls-self-signed" env:"SIGNALFHIR_TLS_SELF_SIGNED" help:"Serve https and wss with a certificate made for this run."`
 	LogFormat        string        `name:"log-format" enum:"text,json" default:"text" env:"SIGNALFHIR_LOG_FORMAT" help:"text or json (${default})."`
 	LogLevel         slog.Level    `name:"log-level" default:"info" env:"SIGNALFHIR_LOG_LEVEL" help:"debug, info, warn or error (${default})."`
 	ExitOnStdinClose bool          `name:"exit-on-stdin-close" env:"SIGNALFHIR_EXIT_ON_STDIN_CLOSE" help:"Stop when standard input closes, so that a test's server ends with the test."`
@@ -105,6 +108,7 @@ func (o *Serve) Validate() error {
 		}
 		o.PublicURL = strings.TrimRight(o.PublicURL, "/")
 	}
+	problems = append(problems, o.checkTLS())
 	return errors.Join(problems...)
 }
 
