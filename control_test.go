@@ -25,6 +25,7 @@ func TestControl_TakesNoOtherMembers(t *testing.T) {
 		{"POST", "/mock/await", `{"bound":{"subscription":"abc","Count":1}}`, "bound.Count", `bound.Count: unknown member "Count"; did you mean "count"?`},
 		{"POST", "/mock/await", `{"sent":{"count":1,"subscription":"abc","count":2}}`, "sent.count", `sent.count: duplicate member "count"; give it once`},
 		{"POST", "/mock/generators", `{"name":"x","Patients":8}`, "Patients", `Patients: unknown member "Patients"; did you mean "patients"?`},
+		{"POST", "/mock/reset", `{"to":"seed"}`, "to", `to: unknown member "to"; known are seed`},
 		{"PUT", "/rooms/strict", `{"sed":"none"}`, "sed", `sed: unknown member "sed"; did you mean "seed"?`},
 		{"PUT", "/rooms/strict", `{"random":-1}`, "random", `random: got a JSON number -1, expected a whole number from 0 to 18446744073709551615`},
 		{"PUT", "/rooms/strict", `{"seed":{"resource":[]}}`, "resource", `resource: unknown member; expected description, random, resources, R4B, R4, generators`},

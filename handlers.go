@@ -39,7 +39,6 @@ func (s *server) bindingToken(r *httpfhir.Request) (*httpfhir.Response, error) {
 	if refused != nil {
 		return nil, refused
 	}
-	r.Out.Set("Cache-Control", "no-store")
 	return &httpfhir.Response{Status: http.StatusOK, Body: r.Release.EncodeBindingToken(&fhir.BindingToken{
 		Token:         issued.Secret,
 		Expiration:    issued.Expires,
@@ -139,6 +138,9 @@ func (s *server) resend(r *httpfhir.Request) (*httpfhir.Response, error) {
 
 // socket serves the upgrade to a WebSocket, and the socket until it closes.
 func (s *server) socket(c echo.Context) error {
+	if httpedge.IsHead(c) { // it asks what a GET would get, and opens no socket
+		c.Request().Header.Del("Upgrade")
+	}
 	return s.hub.serve(c.Response(), c.Request(), httpedge.Room(c))
 }
 

@@ -47,16 +47,16 @@ type roomSockets struct {
 
 // hubOptions are the settings of a hub; zero means the default.
 type hubOptions struct {
-	SlowAfter   time.Duration // a socket that takes no frame for so long, while many wait, is closed; 5 s
-	QueueBytes  int64         // bytes that may wait for one socket; 64 MiB
-	QueueTotal  int64         // bytes that may wait for all sockets; 512 MiB
-	MaxMessage  int64         // bytes of an inbound frame; 64 KiB (WS-14)
-	PingPeriod  time.Duration // 30 s; a socket that misses two is dead (WS-13)
-	WriteWait   time.Duration // for a frame whose subscription has no timeout; 10 s, or 5 s more than SlowAfter (SUB-9)
-	MaxErrors   int           // refused messages in a row before the socket is closed; 10 (WS-31)
-	Strict      bool          // refuse binary frames
-	CheckOrigin func(*http.Request) bool
-	Logger      *slog.Logger // required
+	SlowAfter   time.Duration            // a socket that takes no frame for so long, while many wait, is closed; 5 s
+	QueueBytes  int64                    // bytes that may wait for one socket; 64 MiB
+	QueueTotal  int64                    // bytes that may wait for all sockets; 512 MiB
+	MaxMessage  int64                    // bytes of an inbound frame; 64 KiB (WS-14)
+	PingPeriod  time.Duration            // 30 s; a socket that misses two is dead (WS-13)
+	WriteWait   time.Duration            // for a frame whose subscription has no timeout; 10 s, or 5 s more than SlowAfter (SUB-9)
+	MaxErrors   int                      // refused messages in a row before the socket is closed; 10 (WS-31)
+	Strict      bool                     // refuse binary frames
+	CheckOrigin func(*http.Request) bool // nil: lets all in, the edge has refused foreign pages
+	Logger      *slog.Logger             // required
 	Observer    socket.Observer
 }
 
@@ -214,14 +214,10 @@ func (h *hub) forgetLocked(room socket.Room, in *roomSockets) {
 }
 
 // refuseUpgrade writes the refusal of an upgrade that gorilla refuses.
-func refuseUpgrade(w http.ResponseWriter, r *http.Request, status int, reason error) {
-	code, text := fhir.CodeInvalid, reason.Error()
-	if status == http.StatusForbidden {
-		code, text = fhir.CodeForbidden, "pages of "+r.Header.Get("Origin")+" may not open a socket here; start the server with --allow-origin "+r.Header.Get("Origin")
-	}
+func refuseUpgrade(w http.ResponseWriter, _ *http.Request, status int, reason error) {
 	w.Header().Set("Content-Type", httpedge.FHIRJSON+"; charset=utf-8")
 	w.WriteHeader(status)
-	_, _ = w.Write(fhir.EncodeOutcome(fhir.Refuse(status, code, "%s", text).Issues))
+	_, _ = w.Write(fhir.EncodeOutcome(fhir.Refuse(status, fhir.CodeInvalid, "%v", reason).Issues))
 }
 
 // closeRoom closes every socket of a room, also those being upgraded, and takes

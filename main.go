@@ -15,7 +15,9 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -90,6 +92,13 @@ const (
 	stopLog      = 200 * time.Millisecond // to write what is left of the log
 )
 
+// How long a client may take to send the head of a request, if the options give it no
+// time for the whole, and how long a connection without a request stays open.
+const (
+	headTimeout = 10 * time.Second
+	idleTimeout = 2 * time.Minute
+)
+
 // serveAndStop runs a server until ctx ends or, if the options say so, standard input
 // closes. It then waits for the server to stop in good order, but not for long: the
 // server holds nothing that would have to be saved, and whoever stops it waits for it.
@@ -136,13 +145,29 @@ func listenAndServe(ctx context.Context, o *command.Serve, stdout, stderr io.Wri
 	if err != nil {
 		return fmt.Errorf("cannot listen on %s (%w); choose another address with --listen, 127.0.0.1:0 takes a free port", o.Listen, err)
 	}
+	interfaces, _ := net.InterfaceAddrs() // without them the banner names fewer addresses
+	hosts, beyond := command.Reach(listener.Addr(), interfaces)
+	secure, err := o.TLS(hosts)
+	if err != nil {
+		listener.Close()
+		return err
+	}
+	if secure != nil {
+		listener = tls.NewListener(listener, secure)
+	}
 	s, err := newServer(o, listener.Addr(), logger)
 	if err != nil {
 		listener.Close()
 		return err
 	}
 	return s.serve(ctx, listener, func() {
-		s.banner(stderr)
+		s.banner(stderr, hosts)
+		if o.TLSSelfSigned {
+			fmt.Fprintf(stderr, "  trust   the certificate is self-signed: curl needs -k, a browser asks once; its SHA-256 is\n          %s\n", command.Fingerprint(secure))
+		}
+		if beyond {
+			warn(stderr, hosts)
+		}
 		if o.ReadyJSON {
 			_ = json.NewEncoder(stdout).Encode(s.ready(s.root()))
 		}
@@ -162,7 +187,9 @@ func localAddress(addr net.Addr) string {
 // requests, sockets closed with 1001, every goroutine ended. ready is called
 // once requests are served.
 func (s *server) serve(ctx context.Context, l net.Listener, ready func()) error {
-	srv := &http.Server{Handler: s.echo, ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelWarn)}
+	// The time ends with the body. What takes long after it, such as a stream, is not cut.
+	srv := &http.Server{Handler: s.echo, ReadHeaderTimeout: cmp.Or(s.options.ReadTimeout, headTimeout), ReadTimeout: s.options.ReadTimeout, IdleTimeout: idleTimeout,
+		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelWarn)}
 	failed := make(chan error, 1)
 	go func() { failed <- srv.Serve(l) }()
 	s.live.Store(true)
@@ -194,21 +221,38 @@ func (s *server) ready(root string) httprooms.Ready {
 	return httprooms.Ready{URL: root, FHIR: httpedge.Bases(root, s.options.Releases()), WS: httpedge.SocketURL(root), PID: os.Getpid(), Version: command.Version()}
 }
 
-// banner greets a newcomer.
-func (s *server) banner(w io.Writer) {
+// banner greets a newcomer. hosts are those that the server can be reached at.
+func (s *server) banner(w io.Writer, hosts []string) {
 	root := s.root()
 	fmt.Fprintf(w, "signalfhir %s\n  page    %s/\n", command.Version(), root)
 	for _, r := range s.options.Releases() {
 		fmt.Fprintf(w, "  fhir    %s/fhir/%s\n", root, r)
 	}
 	fmt.Fprintf(w, "  socket  %s\n", httpedge.SocketURL(root))
+	for _, host := range hosts[1:] {
+		fmt.Fprintf(w, "  also    %s://%s/\n", s.options.Scheme(), host)
+	}
 	for _, sub := range s.rooms.Default().Subscriptions() {
 		if sub.Content == string(fhir.IDOnly) { // a first step with a visible result
 			fmt.Fprintf(w, "  start   curl -X POST '%s/fhir/%s/Subscription/%s/$get-ws-binding-token'\n", root, sub.Release, sub.ID)
+			if s.options.TLSSelfSigned { // which the client does not trust
+				break
+			}
 			fmt.Fprintf(w, "  watch   signalfhir listen --server %s/fhir/%s --subscription %s\n", root, sub.Release, sub.ID)
 			break
 		}
 	}
+}
+
+// warn says what is open on a server that is not for this machine alone.
+func warn(w io.Writer, hosts []string) {
+	_, port, _ := net.SplitHostPort(hosts[0])
+	fmt.Fprintf(w, `
+  WARNING: the network can reach this server, and it has no authentication.
+  Whoever reaches it can read, write and delete everything, take binding tokens and open
+  sockets. Keep real data out. --listen 127.0.0.1:%s serves this machine only.
+
+`, port)
 }
 
 // root returns the URL of the server if there is no request that says it.

@@ -384,6 +384,8 @@ func TestOpenAPI_IsWhatTheServerDoes(t *testing.T) {
 		{"revokeToken", map[string]string{"token": "none"}, "", nil, 404},
 		{"reset", nil, "", nil, 204},
 		{"reset", nil, "", map[string]any{"to": "seed"}, 400},
+		{"reset", nil, "", map[string]any{"seed": "none"}, 204},
+		{"reset", nil, "", map[string]any{"seed": "builtin"}, 400},
 		{"openRoom", demo, "", map[string]any{"seed": "builtin", "random": 1}, 201},
 		{"openRoom", demo, "", map[string]any{"seed": "builtin", "random": 1}, 200},
 		{"openRoom", demo, "", map[string]any{"seed": "none"}, 409},

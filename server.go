@@ -40,7 +40,7 @@ var (
 type server struct {
 	options *command.Serve
 	log     *slog.Logger
-	address string // http://host:port as seen from this machine
+	address string // http://host:port, or https, as seen from this machine
 	echo    *echo.Echo
 	edge    *httpedge.Edge
 	fhir    *httpfhir.FHIR
@@ -63,8 +63,9 @@ type route struct {
 var (
 	process  = httpedge.Needs{}
 	page     = httpedge.Needs{Room: true}
-	upgrade  = httpedge.Needs{Room: true, Socket: true}
+	upgrade  = httpedge.Needs{Room: true, Acts: true, Socket: true}
 	base     = httpedge.Needs{Room: true, FHIR: true, Record: true}
+	acting   = httpedge.Needs{Room: true, FHIR: true, Record: true, Acts: true}
 	control  = httpedge.Needs{Room: true, OwnPages: true, Problems: true, Record: true}
 	waiting  = httpedge.Needs{Room: true, OwnPages: true, Problems: true, Record: true, Waits: true}
 	observed = httpedge.Needs{Room: true, OwnPages: true, Problems: true} // not recorded: a page that shows the journal would fill it
@@ -82,6 +83,9 @@ func (s *server) routes() []route {
 	r := httprooms.New(httprooms.Options{Rooms: s.rooms, Root: s.edge.Root, Builtin: readBuiltin, Default: s.content, Open: s.openRoom, Ready: s.ready})
 	fhir := func(method, path string, h httpfhir.HandlerFunc) route {
 		return route{method, "/fhir/:release" + path, base, f.Handle(method, path, h)}
+	}
+	acts := func(method, path string, h httpfhir.HandlerFunc) route {
+		return route{method, "/fhir/:release" + path, acting, f.Handle(method, path, h)}
 	}
 	return []route{
 		{get, "/", page, p.Index},
@@ -126,18 +130,18 @@ func (s *server) routes() []route {
 		fhir(del, "/:type/:id", f.Delete),
 		fhir(get, "/:type/:id/_history", f.History),
 		fhir(get, "/:type/:id/_history/:version", f.ReadVersion),
-		fhir(get, "/Subscription/$get-ws-binding-token", s.bindingToken),
-		fhir(post, "/Subscription/$get-ws-binding-token", s.bindingToken),
-		fhir(get, "/Subscription/:id/$get-ws-binding-token", s.bindingToken),
-		fhir(post, "/Subscription/:id/$get-ws-binding-token", s.bindingToken),
+		acts(get, "/Subscription/$get-ws-binding-token", s.bindingToken),
+		acts(post, "/Subscription/$get-ws-binding-token", s.bindingToken),
+		acts(get, "/Subscription/:id/$get-ws-binding-token", s.bindingToken),
+		acts(post, "/Subscription/:id/$get-ws-binding-token", s.bindingToken),
 		fhir(get, "/Subscription/$status", s.status),
 		fhir(post, "/Subscription/$status", s.status),
 		fhir(get, "/Subscription/:id/$status", s.status),
 		fhir(post, "/Subscription/:id/$status", s.status),
 		fhir(get, "/Subscription/:id/$events", s.events),
 		fhir(post, "/Subscription/:id/$events", s.events),
-		fhir(get, "/Subscription/:id/$resend", s.resend),
-		fhir(post, "/Subscription/:id/$resend", s.resend),
+		acts(get, "/Subscription/:id/$resend", s.resend),
+		acts(post, "/Subscription/:id/$resend", s.resend),
 		{path: "/fhir/:release/*", needs: base},
 
 		{get, "/mock", observed, m.Index},
@@ -176,7 +180,7 @@ func (s *server) routes() []route {
 
 // newServer wires everything up. Nothing runs but what the seed starts.
 func newServer(o *command.Serve, addr net.Addr, log *slog.Logger) (*server, error) {
-	s := &server{options: o, log: log, address: "http://" + localAddress(addr), echo: echo.New()}
+	s := &server{options: o, log: log, address: o.Scheme() + "://" + localAddress(addr), echo: echo.New()}
 	if o.LogDropped == nil {
 		o.LogDropped = func() uint64 { return 0 }
 	}
@@ -191,7 +195,6 @@ func newServer(o *command.Serve, addr net.Addr, log *slog.Logger) (*server, erro
 	})
 	s.hub = newHub(hubOptions{
 		SlowAfter: o.SlowAfter, QueueBytes: o.QueueBytes, QueueTotal: o.QueueTotal, Strict: o.Strict, Logger: log, Observer: s.metrics,
-		CheckOrigin: func(r *http.Request) bool { return s.edge.OriginAllowed(r) },
 	})
 	var err error
 	if s.content, err = s.readSeed(); err != nil {
@@ -204,7 +207,7 @@ func newServer(o *command.Serve, addr net.Addr, log *slog.Logger) (*server, erro
 	s.rooms = room.NewRooms(room.RoomsOptions{Default: main, Clock: s.clock(), Max: o.MaxRooms, TTL: o.RoomTTL, Leave: s.leaveRoom})
 	s.edge = httpedge.New(s.echo, httpedge.Options{
 		Address: s.address, PublicURL: o.PublicURL, Listen: o.Listen, AllowHost: o.AllowHost, AllowOrigin: o.AllowOrigin,
-		MaxBodyBytes: o.MaxBodyBytes, Rooms: s.rooms, Logger: log, Counted: s.metrics.Request,
+		MaxBodyBytes: o.MaxBodyBytes, ReadTimeout: o.ReadTimeout, Rooms: s.rooms, Logger: log, Counted: s.metrics.Request,
 	})
 	s.fhir = httpfhir.New(s.echo, httpfhir.Options{Strict: o.Strict, Releases: o.Releases(), Version: command.Version(), Logger: log})
 
@@ -216,8 +219,8 @@ func newServer(o *command.Serve, addr net.Addr, log *slog.Logger) (*server, erro
 	e.HTTPErrorHandler = s.edge.HandleError
 	e.Pre(s.edge.Normalize)
 	// What every request passes, outermost first.
-	e.Use(s.edge.Enter, s.edge.Record, s.edge.Log(), s.edge.Recover(), s.edge.GuardHost, s.edge.CORS(), s.edge.LimitBody,
-		s.edge.NeedRoom, s.edge.GuardOrigin, httpfhir.RefuseOperations)
+	e.Use(httpedge.NoStore, s.edge.ExplainBody, s.edge.Enter, s.edge.Record, s.edge.Log(), s.edge.Recover(), s.edge.GuardHost, s.edge.CORS(), s.edge.GuardOrigin,
+		s.edge.LimitBody, httpedge.PlainBody, s.edge.NeedRoom, httpfhir.RefuseOperations)
 	s.table = s.routes()
 	for _, r := range s.table {
 		s.edge.Declare(r.path, r.needs)

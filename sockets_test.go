@@ -124,8 +124,8 @@ func TestBadInput_Upgrade(t *testing.T) {
 	}
 }
 
-// A socket is no request: it does not count as one when it ends. The request of
-// /metrics is counted after its answer, so the first one must see no GET at all.
+// A socket is counted as the upgrade it is, and not as a request with 200. The request of
+// /metrics is counted after its answer, so the first one must see no GET with 200 at all.
 func TestSocket_IsNotLoggedAsARequest(t *testing.T) {
 	t.Parallel()
 	s := vectorServer(t, fhir.R5)
@@ -137,7 +137,7 @@ func TestSocket_IsNotLoggedAsARequest(t *testing.T) {
 		s.must(200, "POST", "/mock/await", `{"bound":{"subscription":"abc","count":0}}`)
 	}
 	text := string(s.must(200, "GET", "/metrics", nil).raw)
-	if strings.Contains(text, `signalfhir_http_requests_total{method="GET"`) {
+	if strings.Contains(text, `signalfhir_http_requests_total{method="GET",status="200"`) {
 		t.Errorf("a socket counts as a request:\n%s", text)
 	}
 	if !strings.Contains(text, `signalfhir_http_requests_total{method="POST",status="200"}`) {

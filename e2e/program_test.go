@@ -188,3 +188,34 @@ func TestProgram_AnnouncesItsPublicURL(t *testing.T) {
 		t.Errorf("got %s and %s, want the public ones", s.FHIR.R5, s.WS)
 	}
 }
+
+// A server that the network can reach says so, and where.
+func TestProgram_WarnsIfTheNetworkCanReachIt(t *testing.T) {
+	t.Parallel()
+	p := startProgram(t, "--listen", "0.0.0.0:0", "--exit-on-stdin-close")
+	p.stdin.Close()
+	_ = p.command.Wait()
+	_, port, _ := net.SplitHostPort(strings.TrimPrefix(p.url, "http://"))
+	for _, want := range []string{"WARNING: the network can reach", "no authentication", "binding tokens", "--listen 127.0.0.1:" + port, "page    http://127.0.0.1:" + port + "/"} {
+		if !strings.Contains(p.stderr.String(), want) {
+			t.Errorf("stderr has no %q:\n%s", want, p.stderr)
+		}
+	}
+	interfaces, err := net.InterfaceAddrs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, i := range interfaces {
+		if network, ok := i.(*net.IPNet); ok && network.IP.IsGlobalUnicast() {
+			if want := "also    http://" + net.JoinHostPort(network.IP.String(), port) + "/"; !strings.Contains(p.stderr.String(), want) {
+				t.Errorf("stderr has no %q:\n%s", want, p.stderr)
+			}
+		}
+	}
+	quietly := startProgram(t, "--listen", "127.0.0.1:0", "--exit-on-stdin-close")
+	quietly.stdin.Close()
+	_ = quietly.command.Wait()
+	if strings.Contains(quietly.stderr.String(), "WARNING") || strings.Contains(quietly.stderr.String(), "also ") {
+		t.Errorf("a server on loopback warns:\n%s", quietly.stderr)
+	}
+}

@@ -57,9 +57,13 @@ type Serve struct {
 	JournalSize      int           `name:"journal-size" default:"10000" env:"SIGNALFHIR_JOURNAL_SIZE" help:"Entries the journal keeps; 0 keeps none and only counts (${default})."`
 	RoomTTL          time.Duration `name:"room-ttl" default:"10m" env:"SIGNALFHIR_ROOM_TTL" help:"Close a room below /rooms after this time without a request and a socket (${default})."`
 	MaxRooms         int           `name:"max-rooms" default:"1000" env:"SIGNALFHIR_MAX_ROOMS" help:"Rooms that may be open below /rooms (${default})."`
+	ReadTimeout      time.Duration `name:"read-timeout" default:"30s" env:"SIGNALFHIR_READ_TIMEOUT" help:"How long a client may take to send a request with its body; 0 is no limit (${default})."`
 	MaxBodyBytes     int64         `name:"max-body-bytes" default:"2097152" env:"SIGNALFHIR_MAX_BODY_BYTES" help:"Largest request body in bytes (${default})."`
 	AllowHost        []string      `name:"allow-host" env:"SIGNALFHIR_ALLOW_HOST" placeholder:"HOST" help:"Accept requests for this Host besides the address served on; * accepts any."`
 	AllowOrigin      []string      `name:"allow-origin" env:"SIGNALFHIR_ALLOW_ORIGIN" placeholder:"ORIGIN" help:"Accept browsers from this origin besides loopback ones; * accepts any."`
+	TLSCert          string        `name:"tls-cert" env:"SIGNALFHIR_TLS_CERT" placeholder:"FILE" help:"Serve https and wss with this certificate, a PEM file; needs --tls-key."`
+	TLSKey           string        `name:"tls-key" env:"SIGNALFHIR_TLS_KEY" placeholder:"FILE" help:"Key of the certificate, a PEM file."`
+	TLSSelfSigned    bool          `name:"tls-self-signed" env:"SIGNALFHIR_TLS_SELF_SIGNED" help:"Serve https and wss with a certificate made for this run."`
 	LogFormat        string        `name:"log-format" enum:"text,json" default:"text" env:"SIGNALFHIR_LOG_FORMAT" help:"text or json (${default})."`
 	LogLevel         slog.Level    `name:"log-level" default:"info" env:"SIGNALFHIR_LOG_LEVEL" help:"debug, info, warn or error (${default})."`
 	ExitOnStdinClose bool          `name:"exit-on-stdin-close" env:"SIGNALFHIR_EXIT_ON_STDIN_CLOSE" help:"Stop when standard input closes, so that a test's server ends with the test."`
@@ -110,6 +114,9 @@ func (o *Serve) Validate() error {
 	if o.MaxRooms < 0 {
 		problems = append(problems, fmt.Errorf("--max-rooms %d: expected zero or more", o.MaxRooms))
 	}
+	if o.ReadTimeout < 0 {
+		problems = append(problems, fmt.Errorf("--read-timeout %s: expected zero, which is no limit, or more, such as 30s", o.ReadTimeout))
+	}
 	if o.MaxBodyBytes < 1 {
 		problems = append(problems, fmt.Errorf("--max-body-bytes %d: expected at least 1", o.MaxBodyBytes))
 	}
@@ -120,6 +127,7 @@ func (o *Serve) Validate() error {
 		}
 		o.PublicURL = strings.TrimRight(o.PublicURL, "/")
 	}
+	problems = append(problems, o.checkTLS())
 	return errors.Join(problems...)
 }
 

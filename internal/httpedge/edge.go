@@ -10,8 +10,10 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/labstack/echo/v4"
 
@@ -25,19 +27,21 @@ type Needs struct {
 	FHIR     bool // the address is below a FHIR base
 	Record   bool // the exchange goes to the journal of its room
 	Waits    bool // the response may take long: the exchange is recorded after it, not before what it causes
-	OwnPages bool // pages of other origins are refused
+	Acts     bool // the handler does something for a GET too: pages of other origins are refused
+	OwnPages bool // pages of other origins may not read either; a link may lead here
 	Problems bool // refusals are problem details (RFC 9457), not OperationOutcomes
 	Socket   bool // the request lasts as long as a socket, which has a log of its own
 }
 
 // Options are the settings of an [Edge].
 type Options struct {
-	Address      string   // http://host:port of the server as seen from this machine
-	PublicURL    string   // root URL clients use, if it differs; no trailing slash
-	Listen       string   // host:port the server was told to listen on
-	AllowHost    []string // further Hosts; "*" is any
-	AllowOrigin  []string // further origins of pages; "*" is any
-	MaxBodyBytes int64    // of a request
+	Address      string        // http://host:port of the server as seen from this machine
+	PublicURL    string        // root URL clients use, if it differs; no trailing slash
+	Listen       string        // host:port the server was told to listen on
+	AllowHost    []string      // further Hosts; "*" is any
+	AllowOrigin  []string      // further origins of pages; "*" is any
+	MaxBodyBytes int64         // of a request
+	ReadTimeout  time.Duration // that the server gives a client for a request; 0: none
 	Rooms        *room.Rooms
 	Logger       *slog.Logger
 	Counted      func(method string, status int) // called once per request
@@ -124,12 +128,16 @@ func (e *Edge) Root(c echo.Context) string {
 	}
 	host := c.Request().Host
 	if peer := net.ParseIP(c.RealIP()); peer != nil && (peer.IsLoopback() || peer.IsPrivate()) {
-		if forwarded, _, _ := strings.Cut(c.Request().Header.Get("X-Forwarded-Host"), ","); forwarded != "" {
-			host = strings.TrimSpace(forwarded)
+		forwarded, _, _ := strings.Cut(c.Request().Header.Get("X-Forwarded-Host"), ",")
+		if forwarded = strings.TrimSpace(forwarded); hostPattern.MatchString(forwarded) {
+			host = forwarded
 		}
 	}
 	return c.Scheme() + "://" + host
 }
+
+// hostPattern is a host with or without a port, as in an address.
+var hostPattern = regexp.MustCompile(`^([0-9A-Za-z._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?$`)
 
 // SocketURL returns the address of the sockets of a room. root is the URL of the room.
 func SocketURL(root string) string { return "ws" + strings.TrimPrefix(root, "http") + "/ws" }

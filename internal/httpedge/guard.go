@@ -66,27 +66,59 @@ func (e *Edge) CORS() echo.MiddlewareFunc {
 	})
 }
 
-// GuardOrigin keeps pages of other origins from routes that need it: a browser asks
-// no permission before it sends them a request.
+// GuardOrigin keeps pages of other origins from everything that changes something, and
+// from the routes that need it. A browser asks no permission before it sends a request
+// that a form could have sent.
 func (e *Edge) GuardOrigin(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
-		if !NeedsOf(c).OwnPages || e.OriginAllowed(c.Request()) {
+		r, needs := c.Request(), NeedsOf(c)
+		acts := needs.Acts || r.Method != http.MethodGet && r.Method != http.MethodOptions // a HEAD is a GET
+		if !acts && !needs.OwnPages {
 			return next(c)
 		}
-		return fhir.Refuse(http.StatusForbidden, fhir.CodeForbidden,
-			"pages of %s may not use this server; start it with --allow-origin %[1]s", c.Request().Header.Get("Origin"))
+		page, foreign := e.foreignPage(r)
+		// A link may lead to what only shows something.
+		if !foreign || !acts && r.Header.Get("Sec-Fetch-Mode") == "navigate" {
+			return next(c)
+		}
+		return fhir.Refuse(http.StatusForbidden, fhir.CodeForbidden, "%s", whyForeign(page, r.Header.Get("Sec-Fetch-Site")))
 	}
 }
 
-// OriginAllowed reports whether a request does not come from a browser, or comes from
-// a page that may use the server.
-func (e *Edge) OriginAllowed(r *http.Request) bool {
-	origin := r.Header.Get("Origin")
-	if origin == "" || e.allowsOrigin(origin) {
-		return true
+// foreignPage reports whether a page of another origin sent a request, and which origin
+// that is: "null" for a page without one, such as a file, and "" if the browser does not
+// say. Clients that are no browsers send neither of the headers that tell.
+func (e *Edge) foreignPage(r *http.Request) (origin string, foreign bool) {
+	// No page can set Sec-Fetch-Site. "none" is what the user does, such as a reload.
+	site := r.Header.Get("Sec-Fetch-Site")
+	if site == "same-origin" || site == "none" {
+		return "", false
+	}
+	origin = r.Header.Get("Origin")
+	if origin == "" && site == "" {
+		return "", false
+	}
+	if origin == "" { // a GET for an image, say, has a Referer at most
+		if u, err := url.Parse(r.Header.Get("Referer")); err == nil && u.Host != "" {
+			origin = u.Scheme + "://" + u.Host
+		}
 	}
 	u, err := url.Parse(origin)
-	return err == nil && strings.EqualFold(u.Host, r.Host)
+	own := err == nil && u.Host != "" && strings.EqualFold(u.Host, r.Host)
+	return origin, !own && !e.allowsOrigin(origin)
+}
+
+// whyForeign returns the refusal of a page of another origin. site is the Sec-Fetch-Site
+// of its request.
+func whyForeign(origin, site string) string {
+	const remedy = "open the page from this machine, as in http://localhost:3000, or start the server with --allow-origin "
+	switch origin {
+	case "":
+		return "a page of another origin (Sec-Fetch-Site: " + shortened(site) + ") may not use this server; " + remedy + "and the origin of the page, as in --allow-origin https://app.example.org"
+	case "null":
+		return "a page whose origin is null, such as a file or a sandboxed frame, may not use this server; " + remedy + "null"
+	}
+	return "pages of " + shortened(origin) + " may not use this server; " + remedy + shortened(origin)
 }
 
 func (e *Edge) allowsOrigin(origin string) bool {
@@ -94,7 +126,11 @@ func (e *Edge) allowsOrigin(origin string) bool {
 		return true
 	}
 	u, err := url.Parse(origin)
-	return err == nil && u.Host != "" && isLoopback(u.Hostname())
+	if err != nil || u.Host == "" {
+		return false
+	}
+	public, err := url.Parse(e.options.PublicURL)
+	return isLoopback(u.Hostname()) || err == nil && public.Scheme == u.Scheme && strings.EqualFold(public.Host, u.Host)
 }
 
 // LimitBody refuses bodies over the limit, whether or not they state their size.

@@ -12,12 +12,10 @@ import (
 // FHIRJSON is the media type of FHIR resources.
 const FHIRJSON = "application/fhir+json"
 
-// WriteJSON writes body as JSON of a media type. Nothing may cache it. It leaves <, >
-// and & as they are, which FHIR narratives are full of.
+// WriteJSON writes body as JSON of a media type. It leaves <, > and & as they are, which
+// FHIR narratives are full of.
 func WriteJSON(c echo.Context, status int, mediaType string, body any) error {
-	h := c.Response().Header()
-	h.Set("Content-Type", mediaType)
-	h.Set("Cache-Control", "no-store")
+	c.Response().Header().Set("Content-Type", mediaType)
 	c.Response().WriteHeader(status)
 	encoder := json.NewEncoder(c.Response())
 	encoder.SetEscapeHTML(false)

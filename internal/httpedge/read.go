@@ -24,7 +24,7 @@ import (
 // not have, also those that differ in case only, duplicate members, and anything after
 // the value.
 func ReadJSON(c echo.Context, into any) error {
-	data, err := readBody(c)
+	data, err := io.ReadAll(c.Request().Body)
 	if err != nil || len(bytes.TrimSpace(data)) == 0 {
 		return err
 	}
@@ -49,7 +49,7 @@ func ReadJSON(c echo.Context, into any) error {
 // RefuseBody refuses the body of a request whose route takes none. White space is accepted,
 // and so is an empty object, which some clients send with every POST.
 func RefuseBody(c echo.Context) error {
-	data, err := readBody(c)
+	data, err := io.ReadAll(c.Request().Body)
 	if err != nil {
 		return err
 	}
@@ -57,15 +57,6 @@ func RefuseBody(c echo.Context) error {
 		return nil
 	}
 	return fhir.Refuse(http.StatusBadRequest, fhir.CodeStructure, "the request has a body of %d bytes, but this route takes no body; send none", len(data))
-}
-
-// readBody reads the body of a request. A body that is too long is an *http.MaxBytesError.
-func readBody(c echo.Context) ([]byte, error) {
-	data, err := io.ReadAll(c.Request().Body)
-	if tooBig := (*http.MaxBytesError)(nil); err == nil || errors.As(err, &tooBig) {
-		return data, err
-	}
-	return nil, fhir.Refuse(http.StatusBadRequest, fhir.CodeStructure, "the body could not be read: %v", err)
 }
 
 // maxMistakes bounds the mistakes that one refusal reports.

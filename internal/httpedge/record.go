@@ -105,8 +105,8 @@ func readRest(c echo.Context, in *recordedBody) {
 	if connection.SetReadDeadline(time.Now().Add(restWait)) != nil {
 		return
 	}
+	// If the rest does not come, the time stays up: net/http would wait for it.
 	_, _ = io.CopyN(io.Discard, in, r.ContentLength-int64(in.Len()))
-	_ = connection.SetReadDeadline(time.Time{})
 }
 
 // recordedPath is how many bytes of an address the journal and the log keep.

@@ -16,6 +16,7 @@ func (e *Edge) HandleError(err error, c echo.Context) {
 	if c.Response().Committed {
 		return
 	}
+	c.Response().Header().Set(cacheControl, noStore) // a handler may have said otherwise before it failed
 	refused := Refusal(err)
 	var framework *echo.HTTPError
 	if errors.As(err, &framework) {

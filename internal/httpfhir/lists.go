@@ -12,6 +12,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"signalfhir/internal/fhir"
+	"signalfhir/internal/httpedge"
 	"signalfhir/internal/store"
 )
 
@@ -62,7 +63,9 @@ func (r *Request) form() (url.Values, error) {
 	// Without a Content-Type net/http would not read the body.
 	form := r.http.Clone(r.http.Context()) // the journal has the headers as they were sent
 	form.Header.Set("Content-Type", echo.MIMEApplicationForm)
-	if err := form.ParseForm(); err != nil {
+	if err := form.ParseForm(); httpedge.ReadError(err) != nil {
+		return nil, err
+	} else if err != nil {
 		return nil, fhir.Refuse(http.StatusBadRequest, fhir.CodeStructure, "the search parameters in the body could not be read: %v; send application/x-www-form-urlencoded", err)
 	}
 	return form.Form, nil

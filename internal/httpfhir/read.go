@@ -37,10 +37,12 @@ func (f *FHIR) ReadVersion(r *Request) (*Response, error) {
 	return stored(r, res), nil
 }
 
-// stored returns a stored resource, or 304 if the client has it.
+// stored returns a stored resource, or 304 if the client has it. A client may keep it, but
+// has to ask before it uses it again.
 func stored(r *Request, res *fhir.Resource) *Response {
 	setVersion(r.Out, res)
-	if notModified(r.Header, res) {
+	httpedge.Revalidate(r.Out)
+	if notModified(r.Header, res, r.Room.Began()) {
 		return &Response{Status: http.StatusNotModified}
 	}
 	return &Response{Status: http.StatusOK, Body: res.JSON}
@@ -48,11 +50,16 @@ func stored(r *Request, res *fhir.Resource) *Response {
 
 // notModified reports whether the client has a resource, as far as it says so (RFC
 // 9110, 13.2.2). In a bundle the time is an instant.
-func notModified(h http.Header, res *fhir.Resource) bool {
-	if match := h.Get("If-None-Match"); match != "" {
-		return store.Tagged(match, res.VersionID)
-	}
+//
+// Versions count from 1 again when a room begins anew, so a browser may have another
+// version 1 in its cache. A browser sends both headers: the time tells whether it
+// has a version of before.
+func notModified(h http.Header, res *fhir.Resource, began time.Time) bool {
 	since := h.Get("If-Modified-Since")
+	if match := h.Get("If-None-Match"); match != "" {
+		at, err := http.ParseTime(since)
+		return store.Tagged(match, res.VersionID) && (err != nil || at.After(began.Truncate(time.Second)))
+	}
 	if at, err := http.ParseTime(since); err == nil {
 		return !res.LastUpdated.Truncate(time.Second).After(at)
 	}

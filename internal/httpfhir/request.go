@@ -90,6 +90,7 @@ func (f *FHIR) Handle(method, path string, handle HandlerFunc) echo.HandlerFunc 
 		}
 		response, err := serve(r, handle)
 		maps.Copy(c.Response().Header(), r.Out)
+		c.Response().Header().Add("Vary", "Accept") // WriteFHIR reads it
 		switch {
 		case err != nil:
 			return err

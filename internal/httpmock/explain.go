@@ -73,7 +73,6 @@ func orText(c echo.Context, err error, text string) error {
 	if err != nil {
 		return err
 	}
-	c.Response().Header().Set("Cache-Control", "no-store")
 	return c.String(http.StatusOK, httpedge.Room(c).Redact(text))
 }
 

@@ -66,7 +66,6 @@ func (m *Mock) Journal(c echo.Context) error {
 
 func download(c echo.Context, kind, name string, data []byte) error {
 	h := c.Response().Header()
-	h.Set("Cache-Control", "no-store")
 	h.Set("Content-Disposition", `attachment; filename="`+name+`"`)
 	return c.Blob(http.StatusOK, kind, data)
 }

@@ -62,7 +62,7 @@ func (m *Mock) Trigger(c echo.Context) error {
 		Focus        json.RawMessage `json:"focus"`
 		Reference    string          `json:"reference"`
 		Interaction  string          `json:"interaction"`
-		Count        int             `json:"count"`
+		Count        *int            `json:"count"`
 		Interval     string          `json:"interval"`
 	}
 	if err := httpedge.ReadJSON(c, &in); err != nil {
@@ -77,8 +77,11 @@ func (m *Mock) Trigger(c echo.Context) error {
 		Subscription: in.Subscription,
 		Reference:    in.Reference,
 		Interaction:  in.Interaction,
-		Count:        in.Count,
+		Count:        1,
 		Interval:     interval,
+	}
+	if in.Count != nil {
+		t.Count = *in.Count
 	}
 	if in.Release != "" {
 		r, ok := fhir.ParseRelease(in.Release)
@@ -211,12 +214,25 @@ func (m *Mock) Await(c echo.Context) error {
 	}{true, found})
 }
 
-// Reset serves POST /mock/reset, which takes the room back to its seed.
+// Reset serves POST /mock/reset, which takes the room back to its seed, or to nothing.
 func (m *Mock) Reset(c echo.Context) error {
-	if err := checkNoBody(c); err != nil {
+	if err := checkQuery(c); err != nil {
 		return err
 	}
-	if err := httpedge.Room(c).Reset(); err != nil {
+	var in struct {
+		Seed *string `json:"seed"`
+	}
+	if err := httpedge.ReadJSON(c, &in); err != nil {
+		return err
+	}
+	reset := httpedge.Room(c).Reset
+	if in.Seed != nil {
+		if *in.Seed != "none" {
+			return fhir.Refuse(http.StatusBadRequest, fhir.CodeCodeInvalid, "got %q, expected \"none\"; without it the room gets its own seed back", *in.Seed).At("seed")
+		}
+		reset = httpedge.Room(c).Clear
+	}
+	if err := reset(); err != nil {
 		return err
 	}
 	return c.NoContent(http.StatusNoContent)

@@ -68,7 +68,6 @@ func (m *Mock) OpenAPI(c echo.Context) error {
 		}
 		document = bytes.ReplaceAll(document, []byte(`"`+placeholder+`"`), quoted)
 	}
-	c.Response().Header().Set("Cache-Control", "no-store")
 	return c.Blob(http.StatusOK, "application/json", document)
 }
 

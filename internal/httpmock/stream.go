@@ -44,7 +44,6 @@ func (m *Mock) JournalStream(c echo.Context) error {
 	f.After = 0
 	h := c.Response().Header()
 	h.Set("Content-Type", "text/event-stream")
-	h.Set("Cache-Control", "no-store")
 	h.Set("X-Accel-Buffering", "no")
 	c.Response().WriteHeader(http.StatusOK)
 	if httpedge.IsHead(c) {

@@ -103,7 +103,7 @@ func (p *Page) serve(c echo.Context, name string) error {
 func write(c echo.Context, f *file) error {
 	h := c.Response().Header()
 	h.Set("ETag", f.etag)
-	h.Set("Cache-Control", "no-cache")
+	httpedge.Revalidate(h)
 	h.Set("Vary", "Accept-Encoding")
 	h.Set("Content-Security-Policy", contentSecurityPolicy)
 	h.Set("X-Content-Type-Options", "nosniff")

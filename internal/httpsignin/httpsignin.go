@@ -30,9 +30,10 @@ const tokenTTL = 24 * time.Hour
 // carries the client_id of the request, which Medplum's client compares with its
 // own.
 func Token(c echo.Context) error {
-	c.Response().Header().Set("Cache-Control", "no-store")
 	form, err := c.FormParams()
-	if err != nil {
+	if httpedge.ReadError(err) != nil {
+		return err
+	} else if err != nil {
 		return refuse(c, "the body is not a form: "+err.Error())
 	}
 	if form.Get("grant_type") == "" {

@@ -14,6 +14,7 @@ import (
 	"context"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"signalfhir/internal/clock"
@@ -64,6 +65,7 @@ type Room struct {
 	orphans orphans
 
 	instance string          // names this room among others that had its name
+	began    atomic.Int64    // when the room last held nothing but its seed, in Unix nanoseconds
 	open     context.Context // ends when the room closes
 	end      func()          // ends it
 
@@ -102,6 +104,7 @@ func New(o Options) (*Room, error) {
 		// Not of the room's own source: a seeded one repeats itself.
 		instance: random.Secure().ID(),
 	}
+	r.began.Store(o.Clock.Now().UnixNano())
 	r.open, r.end = context.WithCancel(context.Background())
 	r.tokens = token.New(o.Clock, o.Random, o.MaxTokens, r.expired)
 	r.journal = journal.New(o.Clock, journal.Options{Size: o.JournalSize, Redact: r.tokens})
@@ -119,7 +122,7 @@ func New(o Options) (*Room, error) {
 		OnEnd:       r.subscriptionEnded,
 	})
 	r.generators = synth.NewSet(o.Clock, generatorWrites{r})
-	if err := r.load(); err != nil {
+	if err := r.load(o.Seed); err != nil {
 		r.Close()
 		return nil, err
 	}
@@ -159,6 +162,9 @@ func (r *Room) Context() context.Context { return r.open }
 // Instance returns a name that no other room has, not even a later one with the same name
 // and settings. The numbers of its journal start at 1.
 func (r *Room) Instance() string { return r.instance }
+
+// Began returns when the room opened, or was reset last. Versions count from 1 since.
+func (r *Room) Began() time.Time { return time.Unix(0, r.began.Load()) }
 
 // Journal returns the journal of the room.
 func (r *Room) Journal() *journal.Journal { return r.journal }

@@ -12,12 +12,15 @@ import (
 	"signalfhir/internal/synth"
 )
 
-// load writes the seed to the room, with the same checks as for a client's writes. It
+// load writes a seed, or nothing, to the room, with the same checks as for a client's writes. It
 // writes topics before subscriptions, whatever their order in the file.
-func (r *Room) load() error {
+func (r *Room) load(s *seed.Seed) error {
+	holds := "the room holds its seed"
+	if s == nil && r.options.Seed != nil {
+		holds = "the room holds nothing"
+	}
 	// The counts start after the seed, which is not an event of interest.
-	defer r.journal.Record(journal.Entry{Kind: journal.Reset, Text: "the room holds its seed"})
-	s := r.options.Seed
+	defer r.journal.Record(journal.Entry{Kind: journal.Reset, Text: holds})
 	if s == nil {
 		return nil
 	}
@@ -88,7 +91,12 @@ func (b *Base) loadTopicLocked(id string, o *fhir.Object, checked bool) error {
 
 // Reset restores the seed. It removes tokens and everything that was written since.
 // Sockets stay open, but their bindings end.
-func (r *Room) Reset() error {
+func (r *Room) Reset() error { return r.reset(r.options.Seed) }
+
+// Clear does what Reset does, but leaves the room without a seed, until the next Reset.
+func (r *Room) Clear() error { return r.reset(nil) }
+
+func (r *Room) reset(to *seed.Seed) error {
 	if err := r.checkOpen(); err != nil {
 		return err
 	}
@@ -108,8 +116,9 @@ func (r *Room) Reset() error {
 		b.classic.clear()
 	}
 	r.tokens.Reset()
+	r.began.Store(r.clock.Now().UnixNano())
 	r.write.Unlock()
-	return r.load()
+	return r.load(to)
 }
 
 // generatorWrites writes to a room for its generators, as a client does.

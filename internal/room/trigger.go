@@ -24,7 +24,7 @@ type Trigger struct {
 	Focus        *fhir.Object  // nil: see Reference
 	Reference    string        // "Encounter/1", stored or not; "": an example is made
 	Interaction  string        // create, update or delete; "": create
-	Count        int           // number of events; 0: one
+	Count        int           // number of events
 	Interval     time.Duration // between them; 0: at once
 }
 
@@ -47,13 +47,10 @@ type pendingTrigger struct{ stop func(why error) }
 // an interval, only the first event is appended when Trigger returns, and the others
 // follow on the room's clock.
 func (r *Room) Trigger(ctx context.Context, t Trigger) (fired []Fired, scheduled int, err error) {
-	if t.Count == 0 {
-		t.Count = 1
-	}
 	switch {
 	case (t.Topic == "") == (t.Subscription == ""):
 		return nil, 0, fhir.Refuse(http.StatusBadRequest, fhir.CodeRequired, "give either a topic (its canonical URL) or a subscription (its id)")
-	case t.Count < 0 || t.Count > maxTriggers:
+	case t.Count < 1 || t.Count > maxTriggers:
 		return nil, 0, fhir.Refuse(http.StatusBadRequest, fhir.CodeValue, "count: got %d, expected 1 to %d", t.Count, maxTriggers)
 	case t.Interval < 0:
 		return nil, 0, fhir.Refuse(http.StatusBadRequest, fhir.CodeValue, "interval: got %s, expected zero or more", t.Interval)
