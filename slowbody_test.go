@@ -47,13 +47,15 @@ func reply(t *testing.T, conn net.Conn) (res *http.Response, body string, closed
 	return res, string(data), !errors.Is(err, os.ErrDeadlineExceeded) && err != nil
 }
 
+// half is the head of a request, from its second line on, with the beginning of a body.
+const half = "Host: localhost\r\nContent-Length: 100\r\n\r\n{\"resource"
+
 // A body that does not come does not keep a connection open, wherever it is sent.
 func TestSlowBody_IsRefusedAndClosed(t *testing.T) {
 	t.Parallel()
-	s := start(t, func(o *command.Serve) { o.ReadTimeout = 50 * time.Millisecond })
-	const half = "Host: localhost\r\nContent-Length: 100\r\n\r\n{\"resource"
+	s := start(t, func(o *command.Serve) { o.ReadTimeout = 2 * time.Second })
 	const chunk = "Host: localhost\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{\"res\r\n"
-	const fhirKind, problem, plain = "application/fhir+json", "application/problem+json", "application/json"
+	const fhirKind, problem = "application/fhir+json", "application/problem+json"
 	for _, row := range []struct {
 		request string
 		status  int
@@ -67,15 +69,15 @@ func TestSlowBody_IsRefusedAndClosed(t *testing.T) {
 		{"POST /fhir/R5 HTTP/1.1\r\n" + half, 408, fhirKind, "--read-timeout"},
 		{"POST /fhir/R5/Patient/_search HTTP/1.1\r\n" + half, 408, fhirKind, "--read-timeout"},
 		{"POST /fhir/R5/Subscription/$get-ws-binding-token HTTP/1.1\r\n" + half, 408, fhirKind, "--read-timeout"},
-		{"POST /mock/trigger HTTP/1.1\r\n" + half, 408, problem, "50ms"},
-		{"POST /mock/await HTTP/1.1\r\n" + half, 408, problem, "50ms"},
-		{"POST /mock/generators HTTP/1.1\r\n" + chunk, 408, problem, "50ms"},
-		{"PUT /rooms/x HTTP/1.1\r\n" + half, 408, problem, "50ms"},
-		{"POST /oauth2/token HTTP/1.1\r\nContent-Type: application/x-www-form-urlencoded\r\n" + half, 408, fhirKind, "50ms"},
+		{"POST /mock/trigger HTTP/1.1\r\n" + half, 408, problem, "2s"},
+		{"POST /mock/await HTTP/1.1\r\n" + half, 408, problem, "2s"},
+		{"POST /mock/generators HTTP/1.1\r\n" + chunk, 408, problem, "2s"},
+		{"PUT /rooms/x HTTP/1.1\r\n" + half, 408, problem, "2s"},
+		{"POST /oauth2/token HTTP/1.1\r\nContent-Type: application/x-www-form-urlencoded\r\n" + half, 408, fhirKind, "2s"},
 		// Refused before the body was read.
 		{"POST /nothing HTTP/1.1\r\n" + half, 404, fhirKind, "nothing at this address"},
 		{"POST /fhir/R5/Patient HTTP/1.1\r\nOrigin: http://evil.example\r\n" + half, 403, fhirKind, "--allow-origin"},
-		{"GET /mock/state HTTP/1.1\r\n" + half, 200, plain, "instance"},
+		{"GET /mock/state HTTP/1.1\r\n" + half, 408, problem, "2s"},
 		{"DELETE /fhir/R5/Patient/nobody HTTP/1.1\r\n" + half, 204, "", ""},
 	} {
 		t.Run(strings.Split(row.request, " HTTP")[0], func(t *testing.T) {
@@ -95,7 +97,7 @@ func TestSlowBody_IsRefusedAndClosed(t *testing.T) {
 // Half a head does not keep a connection open either.
 func TestSlowBody_HalfAHead(t *testing.T) {
 	t.Parallel()
-	s := start(t, func(o *command.Serve) { o.ReadTimeout = 50 * time.Millisecond })
+	s := start(t, func(o *command.Serve) { o.ReadTimeout = 2 * time.Second })
 	conn := s.raw("GET / HTTP/1.1\r\nHost: local")
 	if _, err := io.ReadAll(conn); err != nil {
 		t.Errorf("the connection stays open: %v", err)
@@ -105,7 +107,7 @@ func TestSlowBody_HalfAHead(t *testing.T) {
 // The time ends with the body. What takes long after it is not cut.
 func TestSlowBody_WhatTakesLongIsNotCut(t *testing.T) {
 	t.Parallel()
-	const short = 30 * time.Millisecond
+	const short = time.Second
 	s := start(t, withSeed, func(o *command.Serve) { o.ReadTimeout = short })
 	stream := s.follow("", "")
 	ws := s.bind("admission-full")
@@ -113,7 +115,10 @@ func TestSlowBody_WhatTakesLongIsNotCut(t *testing.T) {
 	go func() {
 		waited <- s.do("POST", "/mock/await", `{"sent":{"subscription":"admission-full"}}`)
 	}()
-	time.Sleep(3 * short)
+	// The time of a request that began after all of these is over.
+	if res, _, _ := reply(t, s.raw("POST /fhir/R5/Patient HTTP/1.1\r\n"+half)); res.StatusCode != 408 {
+		t.Fatalf("got %d, want 408", res.StatusCode)
+	}
 	s.must(200, "POST", "/mock/trigger", `{"subscription":"admission-full"}`)
 	if f := ws.next(); f.kind() != "event-notification" {
 		t.Errorf("the socket got %s", f.kind())
