@@ -1,4 +1,4 @@
-package main
+package protocol
 
 import (
 	"fmt"
@@ -11,7 +11,8 @@ import (
 // Each mistake in the members of a body is named with its path and what would be right.
 func TestControl_TakesNoOtherMembers(t *testing.T) {
 	t.Parallel()
-	s := vectorServer(t, fhir.R5)
+	s := startProcess(t)
+	s.Admission()
 	for _, c := range []struct{ method, path, body, at, detail string }{
 		{"POST", "/mock/trigger", `{"subscriptoin":"abc"}`, "subscriptoin", `subscriptoin: unknown member "subscriptoin"; did you mean "subscription"?`},
 		{"POST", "/mock/trigger", `{"Subscription":"abc"}`, "Subscription", `Subscription: unknown member "Subscription"; did you mean "subscription"?`},
@@ -30,7 +31,7 @@ func TestControl_TakesNoOtherMembers(t *testing.T) {
 		{"PUT", "/rooms/strict", `{"random":-1}`, "random", `random: got a JSON number -1, expected a whole number from 0 to 18446744073709551615`},
 		{"PUT", "/rooms/strict", `{"seed":{"resource":[]}}`, "resource", `resource: unknown member; expected description, random, resources, R4B, R4, generators`},
 	} {
-		problem := s.must(400, c.method, c.path, c.body).body
+		problem := s.Must(400, c.method, c.path, c.body).Body
 		at := ""
 		if expression := asList(asList(problem["issues"])[0].(map[string]any)["expression"]); len(expression) > 0 {
 			at = expression[0].(string)
@@ -39,7 +40,7 @@ func TestControl_TakesNoOtherMembers(t *testing.T) {
 			t.Errorf("%s: got %q at %q, want %q at %q", c.body, problem["detail"], at, c.detail, c.at)
 		}
 	}
-	both := s.must(400, "POST", "/mock/await", `{"bound":{"sub":1},"bound":{},"Sent":{}}`).body
+	both := s.Must(400, "POST", "/mock/await", `{"bound":{"sub":1},"bound":{},"Sent":{}}`).Body
 	if got := fmt.Sprint(both["detail"]); strings.Count(got, ";") < 4 || !strings.Contains(got, "bound.sub: ") || !strings.Contains(got, "Sent: ") {
 		t.Errorf("got %q, want the three mistakes", got)
 	}
@@ -48,14 +49,15 @@ func TestControl_TakesNoOtherMembers(t *testing.T) {
 // A route that has no parameters says so; one that has some lists them.
 func TestControl_TakesNoOtherParameters(t *testing.T) {
 	t.Parallel()
-	s := vectorServer(t, fhir.R5)
+	s := startProcess(t)
+	s.Admission()
 	for _, c := range []struct{ method, path, detail string }{
 		{"GET", "/mock/state?pretty=true", "pretty: there is no such parameter; this route has no parameters"},
 		{"GET", "/mock/resources?Type=Encounter", "Type: there is no such parameter; known are release, type, text, offset, limit"},
 		{"GET", "/mock/journal?text=%zz", `the query of the address could not be read: invalid URL escape "%zz"`},
 		{"GET", "/rooms?x", "x: there is no such parameter; this route has no parameters"},
 	} {
-		if got := s.must(400, c.method, c.path, nil).body["detail"]; got != c.detail {
+		if got := s.Must(400, c.method, c.path, nil).Body["detail"]; got != c.detail {
 			t.Errorf("%s: got %q, want %q", c.path, got, c.detail)
 		}
 	}
@@ -80,7 +82,7 @@ func TestControl_BoundsNumbers(t *testing.T) {
 		if c.body != "" {
 			body = c.body
 		}
-		if got := s.must(400, c.method, c.path, body).body["detail"]; got != c.detail {
+		if got := s.Must(400, c.method, c.path, body).Body["detail"]; got != c.detail {
 			t.Errorf("%s %s: got %q, want %q", c.path, c.body, got, c.detail)
 		}
 	}

@@ -1,134 +1,38 @@
-package main
+package protocol
 
 import (
-	"bufio"
 	"bytes"
-	"context"
 	"encoding/json"
 	"fmt"
-	"net/http"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
 
-	"signalfhir/internal/command"
 	"signalfhir/internal/token"
+	"signalfhir/internal/wiretest"
 
 	"signalfhir/internal/fhir"
 )
 
-// record is one entry as the routes show it.
-type record struct {
-	Seq                                                      uint64
-	Kind, Subscription, Socket, Topic, Resource, Interaction string
-	Type, Dialect, Token, Text, Frame                        string
-	First, Last                                              int64
-	Code, Size                                               int
-	Dropped                                                  bool
-	HTTP                                                     *struct {
-		Method, Path, RequestBody, ResponseBody string
-		Status                                  int
-		Took                                    float64
-		Truncated                               bool
-		RequestHeaders, ResponseHeaders         map[string]string
-	}
-}
-
-func (r record) String() string { return fmt.Sprintf("%d %s %s %s", r.Seq, r.Kind, r.Type, r.Text) }
-
-// journal reads the journal with a query, "?kind=sent".
-func (s *testServer) journal(query string) []record {
-	s.t.Helper()
-	var body struct{ Entries []record }
-	if err := json.Unmarshal(s.must(200, "GET", "/mock/journal"+query, nil).raw, &body); err != nil {
-		s.t.Fatal(err)
-	}
-	return body.Entries
-}
-
-// seconds read the stream of the journal.
-type stream struct {
-	t     *testing.T
-	lines *bufio.Scanner
-}
-
-// follow opens the stream; lastID, where not "", is where it goes on.
-func (s *testServer) follow(query, lastID string) *stream {
-	s.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	s.t.Cleanup(cancel)
-	req, err := http.NewRequestWithContext(ctx, "GET", s.url+"/mock/journal/stream"+query, nil)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	if lastID != "" {
-		req.Header.Set("Last-Event-ID", lastID)
-	}
-	res, err := http.DefaultClient.Do(req)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	s.t.Cleanup(func() { res.Body.Close() })
-	if kind := res.Header.Get("Content-Type"); res.StatusCode != 200 || kind != "text/event-stream" {
-		s.t.Fatalf("got %d %s, want 200 text/event-stream", res.StatusCode, kind)
-	}
-	lines := bufio.NewScanner(res.Body)
-	lines.Buffer(nil, 1<<20)
-	return &stream{s.t, lines}
-}
-
-// next reads one event; its name is "message" where the stream names none, and
-// everything is empty where the stream has ended.
-func (st *stream) next() (name, id, data string) {
-	st.t.Helper()
-	name = "message"
-	for st.lines.Scan() {
-		field, value, _ := strings.Cut(st.lines.Text(), ": ")
-		switch field {
-		case "event":
-			name = value
-		case "id":
-			id = value
-		case "data":
-			data = value
-		case "":
-			if data != "" {
-				return name, id, data
-			}
-		}
-	}
-	return "", "", ""
-}
-
-// entry reads one entry.
-func (st *stream) entry() (id string, r record) {
-	st.t.Helper()
-	name, id, data := st.next()
-	if name != "message" || json.Unmarshal([]byte(data), &r) != nil {
-		st.t.Fatalf("got event %q %s, want an entry", name, data)
-	}
-	return id, r
-}
-
 func TestJournal_TellsTheWholeFlow(t *testing.T) {
 	t.Parallel()
 	s := vectorServer(t, fhir.R5)
-	last := s.journal("")
+	last := s.Journal("")
 	// The token first: a server may note that a socket opened after the client does.
-	secret := s.token("abc")
-	ws := s.dial()
-	ws.send("bind-with-token " + secret)
-	ws.next()
-	s.must(201, "PUT", "Encounter/e1", encounter("e1", "in-progress"))
-	ws.wantEvent("1")
-	s.must(200, "PUT", "Encounter/e1", encounter("e1", "completed"))
-	ws.nothing()
-	ws.send("bind-with-token " + strings.Repeat("x", 43))
-	ws.outcome("unknown")
+	secret := s.Token("abc")
+	ws := s.Dial()
+	ws.Send("bind-with-token " + secret)
+	ws.Next()
+	s.Must(201, "PUT", "Encounter/e1", encounter("e1", "in-progress"))
+	ws.WantEvent("1")
+	s.Must(200, "PUT", "Encounter/e1", encounter("e1", "completed"))
+	ws.Nothing()
+	ws.Send("bind-with-token " + strings.Repeat("x", 43))
+	ws.Outcome("unknown")
 
 	var got []string
-	for _, r := range s.journal("?since=" + strconv.FormatUint(last[len(last)-1].Seq, 10)) {
+	for _, r := range s.Journal("?since=" + strconv.FormatUint(last[len(last)-1].Seq, 10)) {
 		line := r.Kind
 		for _, part := range []string{r.Type, r.Interaction, r.Resource, r.Subscription, r.Socket, r.Dialect} {
 			if part != "" {
@@ -139,7 +43,7 @@ func TestJournal_TellsTheWholeFlow(t *testing.T) {
 			line += fmt.Sprintf(" %d-%d", r.First, r.Last)
 		}
 		if r.HTTP != nil {
-			line += fmt.Sprintf(" %s %s %d", r.HTTP.Method, r.HTTP.Path, r.HTTP.Status)
+			line += fmt.Sprintf(" %s %s %d", r.HTTP.Method, strings.TrimPrefix(r.HTTP.Path, s.Path()), r.HTTP.Status)
 		}
 		got = append(got, line)
 	}
@@ -174,36 +78,36 @@ func TestJournal_NeverShowsAToken(t *testing.T) {
 	s := vectorServer(t, fhir.R5)
 	var secrets []string
 	take := func() string {
-		secrets = append(secrets, s.token("abc"))
+		secrets = append(secrets, s.Token("abc"))
 		return secrets[len(secrets)-1]
 	}
 	for _, spelling := range []string{"bind-with-token %s", "bind-with-token: %s", `{"type":"bind-with-token","payload":{"token":"%s"}}`, "BIND-WITH-TOKEN \"%s\""} {
-		ws := s.dial()
-		ws.send(fmt.Sprintf(spelling, take()))
-		ws.next()
+		ws := s.Dial()
+		ws.Send(fmt.Sprintf(spelling, take()))
+		ws.Next()
 	}
-	s.dial("?token=" + take()).next()
-	ws := s.dial()
+	s.Dial("?token=" + take()).Next()
+	ws := s.Dial()
 	for _, wrong := range []string{"bind-with-tokn %s", "bind-with-token %s and more", `{"type":"bind","payload":{"token":"%s"}}`, `{"token":"%s"`} {
-		ws.send(fmt.Sprintf(wrong, take()))
-		ws.next()
+		ws.Send(fmt.Sprintf(wrong, take()))
+		ws.Next()
 	}
-	ws.send("bind-with-token my-own-short-secret")
-	ws.next()
-	s.must(200, "GET", "/mock/tokens", nil)
-	s.must(204, "DELETE", "/mock/tokens/"+take(), nil)
-	ws.send("bind-with-token " + secrets[len(secrets)-1])
-	ws.next()
-	s.must(200, "GET", "Subscription/abc", nil, "Authorization", "Bearer in-a-header", "Cookie", "session=in-a-header")
+	ws.Send("bind-with-token my-own-short-secret")
+	ws.Next()
+	s.Must(200, "GET", "/mock/tokens", nil)
+	s.Must(204, "DELETE", "/mock/tokens/"+take(), nil)
+	ws.Send("bind-with-token " + secrets[len(secrets)-1])
+	ws.Next()
+	s.Must(200, "GET", "Subscription/abc", nil, "Authorization", "Bearer in-a-header", "Cookie", "session=in-a-header")
 
-	name, _, _ := s.follow("", "x-0").next()
+	name, _, _ := s.Follow("", "x-0").Next()
 	if name != "hello" {
 		t.Errorf("the stream begins with %q, want hello", name)
 	}
 	var streamed strings.Builder
-	st := s.follow("?most=100000", "x-0")
-	for end := s.journal("")[len(s.journal(""))-1].Seq; ; {
-		_, id, data := st.next()
+	st := s.Follow("?most=100000", "x-0")
+	for end := s.Journal("")[len(s.Journal(""))-1].Seq; ; {
+		_, id, data := st.Next()
 		streamed.WriteString(data)
 		if strings.HasSuffix(id, "-"+strconv.FormatUint(end, 10)) {
 			break
@@ -211,7 +115,7 @@ func TestJournal_NeverShowsAToken(t *testing.T) {
 	}
 	shown := map[string]string{"stream": streamed.String()}
 	for _, format := range []string{"json", "ndjson", "har"} {
-		shown[format] = string(s.must(200, "GET", "/mock/journal?bodies=true&format="+format, nil).raw)
+		shown[format] = string(s.Must(200, "GET", "/mock/journal?bodies=true&format="+format, nil).Raw)
 	}
 	for format, text := range shown {
 		if !strings.Contains(text, token.Fingerprint(secrets[0])) && format != "har" {
@@ -227,20 +131,21 @@ func TestJournal_NeverShowsAToken(t *testing.T) {
 
 func TestJournal_KeepsExchangesAsTheyWere(t *testing.T) {
 	t.Parallel()
-	s := vectorServer(t, fhir.R5)
-	s.must(400, "POST", "Encounter", `{"resourceType":"Encounter","wrong":1}`)
-	s.must(415, "POST", "Encounter", "<x/>", "Content-Type", "application/xml")
-	s.must(413, "POST", "Encounter", strings.Repeat(" ", 3<<20))
-	s.must(201, "POST", "Patient", `{"resourceType":"Patient","name":[{"text":"`+strings.Repeat("y", 100<<10)+`"}]}`)
-	s.must(200, "GET", "/mock/sockets", nil)
-	s.must(200, "HEAD", "Subscription/abc", nil)
-	s.must(200, "GET", "/mock/state", nil)
-	s.must(200, "GET", "/healthz", nil)
-	var got []record
-	for _, r := range s.journal("?kind=http&limit=6") {
-		a := s.must(200, "GET", "/mock/journal/"+strconv.FormatUint(r.Seq, 10), nil)
-		var whole record
-		if err := json.Unmarshal(a.raw, &whole); err != nil {
+	s := startProcess(t)
+	s.Admission()
+	s.Must(400, "POST", "Encounter", `{"resourceType":"Encounter","wrong":1}`)
+	s.Must(415, "POST", "Encounter", "<x/>", "Content-Type", "application/xml")
+	s.Must(413, "POST", "Encounter", strings.Repeat(" ", 3<<20))
+	s.Must(201, "POST", "Patient", `{"resourceType":"Patient","name":[{"text":"`+strings.Repeat("y", 100<<10)+`"}]}`)
+	s.Must(200, "GET", "/mock/sockets", nil)
+	s.Must(200, "HEAD", "Subscription/abc", nil)
+	s.Must(200, "GET", "/mock/state", nil)
+	s.Must(200, "GET", "/healthz", nil)
+	var got []entry
+	for _, r := range s.Journal("?kind=http&limit=6") {
+		a := s.Must(200, "GET", "/mock/journal/"+strconv.FormatUint(r.Seq, 10), nil)
+		var whole entry
+		if err := json.Unmarshal(a.Raw, &whole); err != nil {
 			t.Fatal(err)
 		}
 		got = append(got, whole)
@@ -270,8 +175,8 @@ func TestJournal_TellsWarningsOfWrites(t *testing.T) {
 	eachRelease(t, func(t *testing.T, r fhir.Release) {
 		s := start(t).on(r)
 		path, topic := inRelease(r, "SubscriptionTopic/admission", with(admissionTopic(), "notificationShape", []any{map[string]any{"resource": "Encounter", "include": []any{"Encounter:patint"}}}))
-		s.must(201, "PUT", path, topic)
-		got := s.journal("?kind=lenient")
+		s.Must(201, "PUT", path, topic)
+		got := s.Journal("?kind=lenient")
 		if len(got) != 1 || got[0].Resource != path || !strings.Contains(got[0].Text, "Encounter has no search parameter patint") {
 			t.Errorf("got %v, want the include that is left out", got)
 		}
@@ -281,26 +186,26 @@ func TestJournal_TellsWarningsOfWrites(t *testing.T) {
 func TestJournal_Selects(t *testing.T) {
 	t.Parallel()
 	s := vectorServer(t, fhir.R5)
-	ws := s.bind("abc")
-	s.must(201, "PUT", "Encounter/needle", encounter("needle", "in-progress"))
-	ws.wantEvent("1")
+	ws := s.Bind("abc")
+	s.Must(201, "PUT", "Encounter/needle", encounter("needle", "in-progress"))
+	ws.WantEvent("1")
 	for _, c := range []struct {
 		query string
-		all   func(record) bool
+		all   func(entry) bool
 		some  int
 	}{
-		{"?kind=sent", func(r record) bool { return r.Kind == "sent" }, 2},
-		{"?kind=sent,bound", func(r record) bool { return r.Kind == "sent" || r.Kind == "bound" }, 3},
-		{"?kind=sent&kind=bound", func(r record) bool { return r.Kind == "sent" || r.Kind == "bound" }, 3},
-		{"?subscription=abc&kind=appended", func(r record) bool { return r.Subscription == "abc" }, 1},
-		{"?socket=s1", func(r record) bool { return r.Socket == "s1" }, 4},
-		{"?text=NEEDLE&kind=change", func(r record) bool { return r.Resource == "Encounter/needle" }, 1},
-		{"?text=in-progress&kind=http&limit=1", func(r record) bool { return r.HTTP.Method == "PUT" }, 1},
-		{"?limit=2", func(record) bool { return true }, 2},
-		{"?since=2200-01-01T00:00:00Z", func(record) bool { return false }, 0},
-		{"?since=2000-01-01T00:00:00Z&kind=bound", func(record) bool { return true }, 1},
+		{"?kind=sent", func(r entry) bool { return r.Kind == "sent" }, 2},
+		{"?kind=sent,bound", func(r entry) bool { return r.Kind == "sent" || r.Kind == "bound" }, 3},
+		{"?kind=sent&kind=bound", func(r entry) bool { return r.Kind == "sent" || r.Kind == "bound" }, 3},
+		{"?subscription=abc&kind=appended", func(r entry) bool { return r.Subscription == "abc" }, 1},
+		{"?socket=s1", func(r entry) bool { return r.Socket == "s1" }, 4},
+		{"?text=NEEDLE&kind=change", func(r entry) bool { return r.Resource == "Encounter/needle" }, 1},
+		{"?text=in-progress&kind=http&limit=1", func(r entry) bool { return r.HTTP.Method == "PUT" }, 1},
+		{"?limit=2", func(entry) bool { return true }, 2},
+		{"?since=2200-01-01T00:00:00Z", func(entry) bool { return false }, 0},
+		{"?since=2000-01-01T00:00:00Z&kind=bound", func(entry) bool { return true }, 1},
 	} {
-		got := s.journal(c.query)
+		got := s.Journal(c.query)
 		if len(got) < c.some || c.some == 0 && len(got) > 0 {
 			t.Errorf("%s: got %d entries, want %d", c.query, len(got), c.some)
 		}
@@ -310,7 +215,7 @@ func TestJournal_Selects(t *testing.T) {
 			}
 		}
 	}
-	if got := s.journal("?socket=s1&limit=1&bodies=true"); !strings.Contains(got[0].Frame, "event-notification") {
+	if got := s.Journal("?socket=s1&limit=1&bodies=true"); !strings.Contains(got[0].Frame, "event-notification") {
 		t.Errorf("bodies=true: got %q, want the frame", got[0].Frame)
 	}
 }
@@ -329,35 +234,35 @@ func TestJournal_RefusesWhatItCannotRead(t *testing.T) {
 		"/stream?kind=nothing": "sent",
 		"/first":               "number",
 	} {
-		a := s.do("GET", "/mock/journal"+path, nil)
-		if a.status != 400 || !strings.Contains(string(a.raw), says) {
-			t.Errorf("%s: got %d %s, want 400 that says %q", path, a.status, a.raw, says)
+		a := s.Do("GET", "/mock/journal"+path, nil)
+		if a.Status != 400 || !strings.Contains(string(a.Raw), says) {
+			t.Errorf("%s: got %d %s, want 400 that says %q", path, a.Status, a.Raw, says)
 		}
 	}
-	if a := s.do("GET", "/mock/journal/999999", nil); a.status != 404 || !strings.Contains(fmt.Sprint(a.body["detail"]), "the journal has 1 to") {
-		t.Errorf("an entry that is not there: got %d %s", a.status, a.raw)
+	if a := s.Do("GET", "/mock/journal/999999", nil); a.Status != 404 || !strings.Contains(fmt.Sprint(a.Body["detail"]), "the journal has 1 to") {
+		t.Errorf("an entry that is not there: got %d %s", a.Status, a.Raw)
 	}
 }
 
 func TestJournal_StreamResumesWithoutLossOrDoubling(t *testing.T) {
 	t.Parallel()
 	s := vectorServer(t, fhir.R5)
-	st := s.follow("?kind=change&most=100000", "")
-	if name, _, data := st.next(); name != "hello" || !strings.Contains(data, `"instance"`) {
+	st := s.Follow("?kind=change&most=100000", "")
+	if name, _, data := st.Next(); name != "hello" || !strings.Contains(data, `"instance"`) {
 		t.Fatalf("got %q %s, want hello", name, data)
 	}
 	const writes = 30
 	seen, id := []string{}, ""
 	for n := range writes {
-		s.must(201, "PUT", fmt.Sprintf("Patient/p%d", n), map[string]any{"resourceType": "Patient", "id": fmt.Sprintf("p%d", n)})
+		s.Must(201, "PUT", fmt.Sprintf("Patient/p%d", n), map[string]any{"resourceType": "Patient", "id": fmt.Sprintf("p%d", n)})
 		if n%10 == 9 { // read what there is, then break off and go on from there
 			for len(seen) <= n {
-				var r record
-				id, r = st.entry()
+				var r entry
+				id, r = st.Entry()
 				seen = append(seen, r.Resource)
 			}
-			st = s.follow("?kind=change&most=100000", id)
-			if name, _, _ := st.next(); name != "hello" {
+			st = s.Follow("?kind=change&most=100000", id)
+			if name, _, _ := st.Next(); name != "hello" {
 				t.Fatalf("got %q, want hello", name)
 			}
 		}
@@ -372,55 +277,55 @@ func TestJournal_StreamResumesWithoutLossOrDoubling(t *testing.T) {
 func TestJournal_StreamOfAnotherLifeBeginsWithTheOldestEntry(t *testing.T) {
 	t.Parallel()
 	s := vectorServer(t, fhir.R5)
-	st := s.follow("?most=100000", "another-9999")
-	st.next() // hello
-	if _, r := st.entry(); r.Seq != 1 {
+	st := s.Follow("?most=100000", "another-9999")
+	st.Next() // hello
+	if _, r := st.Entry(); r.Seq != 1 {
 		t.Errorf("got entry %d, want 1", r.Seq)
 	}
 }
 
 func TestJournal_StreamTellsWhatItSkips(t *testing.T) {
 	t.Parallel()
-	s := vectorServer(t, fhir.R5, func(o *command.Serve) { o.JournalSize = 10 })
+	s := vectorServer(t, fhir.R5, "--journal-size", "10")
 	for range 30 {
-		s.must(200, "GET", "Subscription/abc", nil)
+		s.Must(200, "GET", "Subscription/abc", nil)
 	}
-	st := s.follow("?most=100000", "x-0")
-	st.next() // hello
-	first := s.journal("")[0].Seq
-	if name, _, data := st.next(); name != "gap" || data != fmt.Sprintf(`{"skipped":%d}`, first-1) {
+	st := s.Follow("?most=100000", "x-0")
+	st.Next() // hello
+	first := s.Journal("")[0].Seq
+	if name, _, data := st.Next(); name != "gap" || data != fmt.Sprintf(`{"skipped":%d}`, first-1) {
 		t.Errorf("got %q %s, want a gap of the %d entries that are not kept", name, data, first-1)
 	}
-	if _, r := st.entry(); r.Seq != first {
+	if _, r := st.Entry(); r.Seq != first {
 		t.Errorf("got entry %d after the gap, want %d", r.Seq, first)
 	}
-	slow := s.follow("?most=1", "x-0")
-	slow.next()
-	if name, _, data := slow.next(); name != "gap" {
+	slow := s.Follow("?most=1", "x-0")
+	slow.Next()
+	if name, _, data := slow.Next(); name != "gap" {
 		t.Errorf("more than most: got %q %s, want a gap", name, data)
 	}
 }
 
 func TestJournal_StreamEndsWithTheServer(t *testing.T) {
 	t.Parallel()
-	var st *stream
+	var st *wiretest.Stream
 	t.Run("server", func(t *testing.T) {
 		s := vectorServer(t, fhir.R5)
-		st = s.follow("", "")
-		st.next()
+		st = s.Follow("", "")
+		st.Next()
 	}) // has stopped, within the time a stop may take
-	if name, _, data := st.next(); name != "" {
+	if name, _, data := st.Next(); name != "" {
 		t.Errorf("got %q %s, want the end", name, data)
 	}
 }
 
 func TestJournal_IsBounded(t *testing.T) {
 	t.Parallel()
-	s := vectorServer(t, fhir.R5, func(o *command.Serve) { o.JournalSize = 50 })
+	s := vectorServer(t, fhir.R5, "--journal-size", "50")
 	for range 100 {
-		s.must(200, "GET", "Subscription/abc", nil)
+		s.Must(200, "GET", "Subscription/abc", nil)
 	}
-	got := s.journal("")
+	got := s.Journal("")
 	if len(got) != 50 || got[0].Seq+49 != got[49].Seq {
 		t.Errorf("got %d entries from %d, want the last 50", len(got), got[0].Seq)
 	}
@@ -434,10 +339,10 @@ func TestJournal_NamesWhomAnEventDidNotConcern(t *testing.T) {
 		s := vectorServer(t, fhir.R5)
 		for n := range others {
 			id := fmt.Sprintf("other%d", n)
-			s.must(201, "PUT", "Subscription/"+id, websocketSubscription(id, admissionURL, "filterBy", []any{map[string]any{"filterParameter": "patient", "value": "Patient/other"}}))
+			s.Must(201, "PUT", "Subscription/"+id, websocketSubscription(id, admissionURL, "filterBy", []any{map[string]any{"filterParameter": "patient", "value": "Patient/other"}}))
 		}
-		s.must(201, "PUT", "Encounter/e", encounter("e", "in-progress", "subject", reference("Patient/mine")))
-		held := s.journal("?kind=not-sent&text=Encounter/e")
+		s.Must(201, "PUT", "Encounter/e", encounter("e", "in-progress", "subject", reference("Patient/mine")))
+		held := s.Journal("?kind=not-sent&text=Encounter/e")
 		var named, summed int
 		for _, r := range held {
 			switch {
@@ -459,11 +364,11 @@ func TestJournal_NamesWhomAnEventDidNotConcern(t *testing.T) {
 func TestJournal_WritesAnHTTPArchive(t *testing.T) {
 	t.Parallel()
 	s := vectorServer(t, fhir.R5)
-	ws := s.bind("abc")
-	s.must(201, "POST", "Encounter", encounter("", "in-progress"))
-	ws.wantEvent("1")
-	a := s.must(200, "GET", "/mock/journal?format=har", nil)
-	if got := a.header.Get("Content-Disposition"); !strings.Contains(got, "signalfhir.har") {
+	ws := s.Bind("abc")
+	s.Must(201, "POST", "Encounter", encounter("", "in-progress"))
+	ws.WantEvent("1")
+	a := s.Must(200, "GET", "/mock/journal?format=har", nil)
+	if got := a.Header.Get("Content-Disposition"); !strings.Contains(got, "signalfhir.har") {
 		t.Errorf("Content-Disposition: got %q", got)
 	}
 	var har struct {
@@ -473,7 +378,7 @@ func TestJournal_WritesAnHTTPArchive(t *testing.T) {
 			Entries []map[string]any
 		}
 	}
-	if err := json.Unmarshal(a.raw, &har); err != nil {
+	if err := json.Unmarshal(a.Raw, &har); err != nil {
 		t.Fatal(err)
 	}
 	if har.Log.Version != "1.2" || har.Log.Creator["name"] != "signalfhir" || har.Log.Creator["version"] == nil {
@@ -524,10 +429,10 @@ func need(t *testing.T, o map[string]any, members ...string) {
 func TestJournal_WritesLines(t *testing.T) {
 	t.Parallel()
 	s := vectorServer(t, fhir.R5)
-	a := s.must(200, "GET", "/mock/journal", nil, "Accept", "application/x-ndjson")
-	lines := bytes.Split(bytes.TrimSpace(a.raw), []byte("\n"))
+	a := s.Must(200, "GET", "/mock/journal", nil, "Accept", "application/x-ndjson")
+	lines := bytes.Split(bytes.TrimSpace(a.Raw), []byte("\n"))
 	for i, line := range lines {
-		var r record
+		var r entry
 		if err := json.Unmarshal(line, &r); err != nil || r.Seq != uint64(i+1) {
 			t.Fatalf("line %d: got %s (%v), want entry %d", i, line, err, i+1)
 		}
@@ -537,23 +442,17 @@ func TestJournal_WritesLines(t *testing.T) {
 func TestState_ShowsTheRoom(t *testing.T) {
 	t.Parallel()
 	s := vectorServer(t, fhir.R5)
-	ws := s.bind("abc")
-	s.must(201, "POST", "Encounter", encounter("", "in-progress"))
-	ws.wantEvent("1")
-	state := s.must(200, "GET", "/mock/state", nil).body
+	ws := s.Bind("abc")
+	s.Must(201, "POST", "Encounter", encounter("", "in-progress"))
+	ws.WantEvent("1")
+	state := s.Must(200, "GET", "/mock/state", nil).Body
 	need(t, state, "instance", "version", "now", "url", "fhir", "ws", "counts", "subscriptions", "sockets", "tokens", "topics", "types", "generators", "scenarios", "totals", "rates")
 	totals := state["totals"].(map[string]any)
 	if totals["events"] != 1.0 || totals["frames"] != 2.0 || totals["received"] != 1.0 {
 		t.Errorf("totals: got %v, want one event, two frames, one received", totals)
 	}
-	frames := asList(state["rates"].(map[string]any)["frames"])
-	if len(frames) != 300 || frames[299] != 2.0 {
-		t.Errorf("rates: got %d seconds, the last with %v frames, want 300 and 2", len(frames), frames[len(frames)-1])
-	}
-	s.clock.Advance(3 * 1e9)
-	frames = asList(s.must(200, "GET", "/mock/state", nil).body["rates"].(map[string]any)["frames"])
-	if frames[296] != 2.0 || frames[299] != 0.0 {
-		t.Errorf("three seconds later: got %v", frames[295:])
+	if frames := asList(state["rates"].(map[string]any)["frames"]); len(frames) != 300 {
+		t.Errorf("rates: got %d seconds, want 300", len(frames))
 	}
 	topic := asList(state["topics"])[0].(map[string]any)
 	if topic["url"] != admissionURL || topic["events"] != 1.0 {
@@ -565,11 +464,11 @@ func TestResources_FindsByIDAndTellsWhatIsDeleted(t *testing.T) {
 	t.Parallel()
 	s := vectorServer(t, fhir.R5)
 	for _, id := range []string{"day-1", "day-2", "night"} {
-		s.must(201, "PUT", "Encounter/"+id, encounter(id, "in-progress"))
-		s.clock.Advance(1e9)
+		s.Must(201, "PUT", "Encounter/"+id, encounter(id, "in-progress"))
+		s.now() // so that the next one is later
 	}
-	s.must(204, "DELETE", "Encounter/day-1", nil)
-	found := s.must(200, "GET", "/mock/resources?type=Encounter&text=DAY&limit=5", nil).body
+	s.Must(204, "DELETE", "Encounter/day-1", nil)
+	found := s.Must(200, "GET", "/mock/resources?type=Encounter&text=DAY&limit=5", nil).Body
 	list := asList(found["resources"])
 	if found["total"] != 2.0 || len(list) != 2 {
 		t.Fatalf("got %v, want two", found)
@@ -581,13 +480,13 @@ func TestResources_FindsByIDAndTellsWhatIsDeleted(t *testing.T) {
 	if kept["id"] != "day-2" || kept["deleted"] != nil || kept["resource"].(map[string]any)["status"] != "in-progress" {
 		t.Errorf("got %v, want day-2 with its resource", kept)
 	}
-	if list := asList(s.must(200, "GET", "/mock/resources?type=Encounter&offset=1&limit=1&release=r5", nil).body["resources"]); len(list) != 1 || list[0].(map[string]any)["id"] != "night" {
+	if list := asList(s.Must(200, "GET", "/mock/resources?type=Encounter&offset=1&limit=1&release=r5", nil).Body["resources"]); len(list) != 1 || list[0].(map[string]any)["id"] != "night" {
 		t.Errorf("the second page: got %v, want night", list)
 	}
 	for path, status := range map[string]int{"type=Encounter&release=R9": 400, "type=Encounter&limit=0": 400, "type=Encounter&offset=-1": 400, "type=Meal": 404, "": 404} {
-		s.must(status, "GET", "/mock/resources?"+path, nil)
+		s.Must(status, "GET", "/mock/resources?"+path, nil)
 	}
-	for _, e := range asList(s.must(200, "GET", "/mock/journal?kind=http&limit=100", nil).body["entries"]) {
+	for _, e := range asList(s.Must(200, "GET", "/mock/journal?kind=http&limit=100", nil).Body["entries"]) {
 		if path := e.(map[string]any)["http"].(map[string]any)["path"].(string); strings.HasPrefix(path, "/mock/resources") {
 			t.Error("looking at resources is recorded; a page that follows them would fill the record")
 		}

@@ -1,19 +1,18 @@
-package main
+package protocol
 
 import (
 	"encoding/base64"
 	"encoding/json"
 	"strings"
 	"testing"
-	"time"
 )
 
 const formType = "application/x-www-form-urlencoded"
 
 // signIn posts a form to the token route.
-func (s *testServer) signIn(form string, headers ...string) answered {
-	s.t.Helper()
-	return s.do("POST", "/oauth2/token", form, append([]string{"Content-Type", formType}, headers...)...)
+func (s *server) signIn(form string, headers ...string) response {
+	s.T.Helper()
+	return s.Do("POST", "/oauth2/token", form, append([]string{"Content-Type", formType}, headers...)...)
 }
 
 // claims of a JWT, whose signature nobody checks.
@@ -34,28 +33,45 @@ func claims(t *testing.T, token string) map[string]any {
 	return c
 }
 
+// expire returns the token as it was if it had been issued two days before.
+func expire(t *testing.T, token string) string {
+	t.Helper()
+	const days = 2 * 24 * 60 * 60
+	c := claims(t, token)
+	c["iat"], c["exp"] = c["iat"].(float64)-days, c["exp"].(float64)-days
+	parts := strings.Split(token, ".")
+	parts[1] = base64.RawURLEncoding.EncodeToString([]byte(compact(c)))
+	return strings.Join(parts, ".")
+}
+
 func TestSignIn_AnswersWhatMedplumReads(t *testing.T) {
 	t.Parallel()
 	s := start(t)
+	before := s.now().Unix()
 	a := s.signIn("grant_type=client_credentials&client_id=my-app&client_secret=anything")
-	if a.status != 200 || a.header.Get("Content-Type") != "application/json" || a.header.Get("Cache-Control") != "no-store" {
-		t.Fatalf("got %d %v\n%s", a.status, a.header, a.raw)
+	after := s.now().Unix()
+	if a.Status != 200 || a.Header.Get("Content-Type") != "application/json" || a.Header.Get("Cache-Control") != "no-store" {
+		t.Fatalf("got %d %v\n%s", a.Status, a.Header, a.Raw)
 	}
-	if a.body["token_type"] != "Bearer" || a.body["expires_in"] != 86400.0 {
-		t.Errorf("got %s", a.raw)
+	if a.Body["token_type"] != "Bearer" || a.Body["expires_in"] != 86400.0 {
+		t.Errorf("got %s", a.Raw)
 	}
-	if got := a.body["profile"].(map[string]any)["reference"]; got != "Practitioner/dev" {
+	if got := a.Body["profile"].(map[string]any)["reference"]; got != "Practitioner/dev" {
 		t.Errorf("profile is %v", got)
 	}
-	if got := a.body["project"].(map[string]any)["reference"]; got != "Project/dev" {
+	if got := a.Body["project"].(map[string]any)["reference"]; got != "Project/dev" {
 		t.Errorf("project is %v", got)
 	}
-	c := claims(t, a.body["access_token"].(string))
+	c := claims(t, a.Body["access_token"].(string))
 	if _, is := c["login_id"].(string); !is {
 		t.Error("login_id has to be a string, or Medplum's client does not know the server")
 	}
-	if c["client_id"] != "my-app" || c["iss"] != s.url || c["exp"] != float64(begin.Add(24*time.Hour).Unix()) {
+	if c["client_id"] != "my-app" || c["iss"] != s.URL {
 		t.Errorf("claims are %v", c)
+	}
+	const day = 24 * 60 * 60
+	if issued := c["iat"].(float64); issued < float64(before) || issued > float64(after) || c["exp"] != issued+day {
+		t.Errorf("claims are %v, want a token that was issued at %d to %d for a day", c, before, after)
 	}
 }
 
@@ -82,10 +98,10 @@ func TestSignIn_TakesEveryGrant(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			a := s.signIn(test.form, test.headers...)
-			if a.status != 200 {
-				t.Fatalf("got %d %s", a.status, a.raw)
+			if a.Status != 200 {
+				t.Fatalf("got %d %s", a.Status, a.Raw)
 			}
-			if got := claims(t, a.body["access_token"].(string))["client_id"]; got != test.client {
+			if got := claims(t, a.Body["access_token"].(string))["client_id"]; got != test.client {
 				t.Errorf("client_id is %v, want %s", got, test.client)
 			}
 		})
@@ -95,14 +111,14 @@ func TestSignIn_TakesEveryGrant(t *testing.T) {
 func TestSignIn_SaysWhatIsMissing(t *testing.T) {
 	t.Parallel()
 	s := start(t)
-	for name, a := range map[string]answered{
+	for name, a := range map[string]response{
 		"empty":     s.signIn(""),
 		"no grant":  s.signIn("client_id=a"),
-		"JSON":      s.do("POST", "/oauth2/token", `{"grant_type":"client_credentials"}`, "Content-Type", "application/json"),
+		"JSON":      s.Do("POST", "/oauth2/token", `{"grant_type":"client_credentials"}`, "Content-Type", "application/json"),
 		"malformed": s.signIn("grant_type=%zz"),
 	} {
-		if a.status != 400 || a.body["error"] != "invalid_request" || a.body["error_description"] == "" {
-			t.Errorf("%s: got %d %s, want the error of RFC 6749", name, a.status, a.raw)
+		if a.Status != 400 || a.Body["error"] != "invalid_request" || a.Body["error_description"] == "" {
+			t.Errorf("%s: got %d %s, want the error of RFC 6749", name, a.Status, a.Raw)
 		}
 	}
 }
@@ -111,27 +127,27 @@ func TestSignIn_TellsWhoIsSignedIn(t *testing.T) {
 	t.Parallel()
 	s := start(t)
 	for name, headers := range map[string][]string{
-		"with the token":   {"Authorization", "Bearer " + s.signIn("grant_type=client_credentials&client_id=a").body["access_token"].(string)},
+		"with the token":   {"Authorization", "Bearer " + s.signIn("grant_type=client_credentials&client_id=a").Body["access_token"].(string)},
 		"with another":     {"Authorization", "Bearer whatever"},
 		"without any":      nil,
 		"with credentials": {"Authorization", "Basic YTpi"},
 	} {
-		a := s.do("GET", "/auth/me", nil, headers...)
-		if a.status != 200 {
-			t.Fatalf("%s: got %d %s", name, a.status, a.raw)
+		a := s.Do("GET", "/auth/me", nil, headers...)
+		if a.Status != 200 {
+			t.Fatalf("%s: got %d %s", name, a.Status, a.Raw)
 		}
 		for member, typ := range map[string]string{"project": "Project", "membership": "ProjectMembership", "profile": "Practitioner", "config": "UserConfiguration"} {
-			resource, _ := a.body[member].(map[string]any)
+			resource, _ := a.Body[member].(map[string]any)
 			if resource["resourceType"] != typ || resource["id"] == "" {
 				t.Errorf("%s: %s is %v", name, member, resource)
 			}
 		}
-		if features := asList(a.body["project"].(map[string]any)["features"]); len(features) != 1 || features[0] != "websocket-subscriptions" {
+		if features := asList(a.Body["project"].(map[string]any)["features"]); len(features) != 1 || features[0] != "websocket-subscriptions" {
 			t.Errorf("%s: features are %v", name, features)
 		}
 	}
-	if a := s.do("POST", "/oauth2/logout", map[string]any{}); a.status != 200 {
-		t.Errorf("signing out: got %d %s", a.status, a.raw)
+	if a := s.Do("POST", "/oauth2/logout", map[string]any{}); a.Status != 200 {
+		t.Errorf("signing out: got %d %s", a.Status, a.Raw)
 	}
 }
 
@@ -139,11 +155,10 @@ func TestSignIn_TellsWhoIsSignedIn(t *testing.T) {
 func TestSignIn_IsNotNeeded(t *testing.T) {
 	t.Parallel()
 	s := start(t)
-	expired := s.signIn("grant_type=client_credentials&client_id=a").body["access_token"].(string)
-	s.clock.Advance(48 * time.Hour)
+	expired := expire(t, s.signIn("grant_type=client_credentials&client_id=a").Body["access_token"].(string))
 	for _, header := range []string{"Bearer nonsense", "Basic !!!", "Bearer " + expired} {
-		s.must(200, "GET", "metadata", nil, "Authorization", header)
-		s.must(200, "GET", "/mock/subscriptions", nil, "Authorization", header)
+		s.Must(200, "GET", "metadata", nil, "Authorization", header)
+		s.Must(200, "GET", "/mock/subscriptions", nil, "Authorization", header)
 	}
 }
 
@@ -154,10 +169,10 @@ func TestSignIn_WorksFromAPage(t *testing.T) {
 	s := start(t)
 	const origin = "http://localhost:3000"
 	for path, method := range map[string]string{"/oauth2/token": "POST", "/auth/me": "GET", "/fhir/R5/Subscription": "POST", "/fhir/R5/Subscription/a/$get-ws-binding-token": "GET"} {
-		a := s.do("OPTIONS", path, nil, "Origin", origin, "Access-Control-Request-Method", method, "Access-Control-Request-Headers", "authorization,content-type,x-medplum")
-		allowed := strings.ToLower(a.header.Get("Access-Control-Allow-Headers"))
-		if a.status != 204 || a.header.Get("Access-Control-Allow-Origin") != origin || a.header.Get("Access-Control-Allow-Credentials") != "true" {
-			t.Errorf("%s: got %d %v", path, a.status, a.header)
+		a := s.Do("OPTIONS", path, nil, "Origin", origin, "Access-Control-Request-Method", method, "Access-Control-Request-Headers", "authorization,content-type,x-medplum")
+		allowed := strings.ToLower(a.Header.Get("Access-Control-Allow-Headers"))
+		if a.Status != 204 || a.Header.Get("Access-Control-Allow-Origin") != origin || a.Header.Get("Access-Control-Allow-Credentials") != "true" {
+			t.Errorf("%s: got %d %v", path, a.Status, a.Header)
 		}
 		for _, header := range []string{"authorization", "content-type", "x-medplum"} {
 			if !strings.Contains(allowed, header) {
@@ -165,11 +180,11 @@ func TestSignIn_WorksFromAPage(t *testing.T) {
 			}
 		}
 	}
-	a := s.must(200, "GET", "/auth/me", nil, "Origin", origin)
-	if a.header.Get("Access-Control-Allow-Origin") != origin || a.header.Get("Access-Control-Allow-Credentials") != "true" {
-		t.Errorf("got %v", a.header)
+	a := s.Must(200, "GET", "/auth/me", nil, "Origin", origin)
+	if a.Header.Get("Access-Control-Allow-Origin") != origin || a.Header.Get("Access-Control-Allow-Credentials") != "true" {
+		t.Errorf("got %v", a.Header)
 	}
-	if a := s.do("GET", "/auth/me", nil, "Origin", "https://evil.example"); a.header.Get("Access-Control-Allow-Origin") != "" {
+	if a := s.Do("GET", "/auth/me", nil, "Origin", "https://evil.example"); a.Header.Get("Access-Control-Allow-Origin") != "" {
 		t.Error("a foreign page may read")
 	}
 }

@@ -1,4 +1,4 @@
-package main
+package protocol
 
 import (
 	"fmt"
@@ -6,15 +6,16 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"signalfhir/internal/fhir"
 	"signalfhir/internal/fhir/fhirtest"
 )
 
 // found lists what a searchset has, "Type/id" or with its mode "include:Type/id".
-func found(a answered) string {
+func found(a response) string {
 	var all []string
-	for _, e := range asList(a.body["entry"]) {
+	for _, e := range asList(a.Body["entry"]) {
 		entry := e.(map[string]any)
 		res := entry["resource"].(map[string]any)
 		name := fmt.Sprint(res["resourceType"], "/", res["id"])
@@ -30,14 +31,14 @@ func found(a answered) string {
 }
 
 // searched is a server with a few resources that refer to each other.
-func searched(t *testing.T, r fhir.Release) *testServer {
+func searched(t *testing.T, r fhir.Release) *server {
 	s := start(t).on(r)
-	s.must(201, "PUT", "Organization/o1", map[string]any{"resourceType": "Organization", "id": "o1", "name": "Acme"})
-	s.must(201, "PUT", "Patient/p1", with(with(patient("p1", "Smith"), "birthDate", "1950-06-01"), "managingOrganization", reference("Organization/o1")))
-	s.must(201, "PUT", "Patient/p2", with(patient("p2", "Adams"), "birthDate", "1940"))
-	s.must(201, "PUT", "Patient/p3", patient("p3", "Miller"))
-	s.must(201, "PUT", "Encounter/e1", encounter("e1", "planned", "subject", reference("Patient/p1")))
-	s.must(201, "PUT", "Observation/b1", map[string]any{"resourceType": "Observation", "id": "b1", "status": "final", "code": map[string]any{"text": "x"}, "subject": reference("Patient/p1"), "encounter": reference("Encounter/e1"),
+	s.Must(201, "PUT", "Organization/o1", map[string]any{"resourceType": "Organization", "id": "o1", "name": "Acme"})
+	s.Must(201, "PUT", "Patient/p1", with(with(patient("p1", "Smith"), "birthDate", "1950-06-01"), "managingOrganization", reference("Organization/o1")))
+	s.Must(201, "PUT", "Patient/p2", with(patient("p2", "Adams"), "birthDate", "1940"))
+	s.Must(201, "PUT", "Patient/p3", patient("p3", "Miller"))
+	s.Must(201, "PUT", "Encounter/e1", encounter("e1", "planned", "subject", reference("Patient/p1")))
+	s.Must(201, "PUT", "Observation/b1", map[string]any{"resourceType": "Observation", "id": "b1", "status": "final", "code": map[string]any{"text": "x"}, "subject": reference("Patient/p1"), "encounter": reference("Encounter/e1"),
 		"valueQuantity": map[string]any{"value": 120, "unit": "mmHg"}, "text": map[string]any{"status": "generated", "div": `<div xmlns="http://www.w3.org/1999/xhtml">high pressure</div>`}})
 	return s
 }
@@ -68,7 +69,7 @@ func TestSearch_Results(t *testing.T) {
 			"Patient?family=smith&_summary=true":                                                           "Patient/p1 outcome",
 			"Patient?family=smith&_contained=both":                                                         "Patient/p1 outcome",
 		} {
-			a := s.must(200, "GET", query, nil)
+			a := s.Must(200, "GET", query, nil)
 			got := strings.Split(found(a), " ")
 			if strings.Contains(query, "include=*") { // of several references each stands somewhere
 				got = []string{got[0], "include:Encounter/e1", "include:Patient/p1"}
@@ -76,7 +77,7 @@ func TestSearch_Results(t *testing.T) {
 			if strings.Join(got, " ") != want {
 				t.Errorf("%s: got %q, want %q", query, found(a), want)
 			}
-			fhirtest.Valid(t, r, a.raw)
+			fhirtest.Valid(t, r, a.Raw)
 		}
 	})
 }
@@ -85,45 +86,45 @@ func TestSearch_ByPostIsTheSameAsByGet(t *testing.T) {
 	t.Parallel()
 	s := searched(t, fhir.R5)
 	const query = "family=smith&_revinclude=Encounter:patient"
-	get := s.must(200, "GET", "Patient?"+query, nil)
-	post := s.must(200, "POST", "Patient/_search", query, "Content-Type", "application/x-www-form-urlencoded")
-	mixed := s.must(200, "POST", "Patient/_search?family=smith", "_revinclude=Encounter:patient", "Content-Type", "application/x-www-form-urlencoded")
-	untyped := s.must(200, "POST", "Patient/_search", query, "Content-Type", "")
-	if found(get) == "" || found(get) != found(post) || found(get) != found(mixed) || found(get) != found(untyped) || compact(get.body["link"]) != compact(post.body["link"]) {
+	get := s.Must(200, "GET", "Patient?"+query, nil)
+	post := s.Must(200, "POST", "Patient/_search", query, "Content-Type", "application/x-www-form-urlencoded")
+	mixed := s.Must(200, "POST", "Patient/_search?family=smith", "_revinclude=Encounter:patient", "Content-Type", "application/x-www-form-urlencoded")
+	untyped := s.Must(200, "POST", "Patient/_search", query, "Content-Type", "")
+	if found(get) == "" || found(get) != found(post) || found(get) != found(mixed) || found(get) != found(untyped) || compact(get.Body["link"]) != compact(post.Body["link"]) {
 		t.Errorf("got %s by GET, %s by POST, %s by both", found(get), found(post), found(mixed))
 	}
-	for path, want := range map[string]string{"Patient/_search": "a search by GET is Patient?name=value", s.fhir: "a search is about one type"} {
-		if _, diagnostics, _ := s.must(405, "GET", path, nil).issue(); !strings.Contains(diagnostics, want) {
+	for path, want := range map[string]string{"Patient/_search": "a search by GET is Patient?name=value", s.FHIR: "a search is about one type"} {
+		if _, diagnostics, _ := s.Must(405, "GET", path, nil).Issue(); !strings.Contains(diagnostics, want) {
 			t.Errorf("%s: got %q, want %q", path, diagnostics, want)
 		}
 	}
-	s.must(406, "POST", "Patient/_search", query+"&_format=xml", "Content-Type", "application/x-www-form-urlencoded")
-	s.must(400, "POST", "Patient/_search", "family=%zz", "Content-Type", "application/x-www-form-urlencoded")
-	s.must(415, "POST", "Patient/_search", `{"resourceType":"Parameters"}`, "Content-Type", "application/fhir+json")
+	s.Must(406, "POST", "Patient/_search", query+"&_format=xml", "Content-Type", "application/x-www-form-urlencoded")
+	s.Must(400, "POST", "Patient/_search", "family=%zz", "Content-Type", "application/x-www-form-urlencoded")
+	s.Must(415, "POST", "Patient/_search", `{"resourceType":"Parameters"}`, "Content-Type", "application/fhir+json")
 }
 
 func TestSearch_Pages(t *testing.T) {
 	t.Parallel()
 	s := searched(t, fhir.R5)
-	links := func(a answered) map[string]string {
+	links := func(a response) map[string]string {
 		all := map[string]string{}
-		for _, l := range asList(a.body["link"]) {
+		for _, l := range asList(a.Body["link"]) {
 			link := l.(map[string]any)
 			all[link["relation"].(string)] = link["url"].(string)
 		}
 		return all
 	}
-	first := s.must(200, "GET", "Patient?_sort=_id&_count=1", nil)
+	first := s.Must(200, "GET", "Patient?_sort=_id&_count=1", nil)
 	if got := links(first); got["previous"] != "" || got["next"] == "" || got["first"] != got["self"] || got["last"] == "" {
 		t.Fatalf("page 1 has the links %v", got)
 	}
 	seen := []string{found(first)}
 	page := first
 	for links(page)["next"] != "" {
-		page = s.must(200, "GET", links(page)["next"], nil)
+		page = s.Must(200, "GET", links(page)["next"], nil)
 		seen = append(seen, found(page))
-		if fmt.Sprint(page.body["total"]) != "3" {
-			t.Errorf("a page says %v in all, want 3", page.body["total"])
+		if fmt.Sprint(page.Body["total"]) != "3" {
+			t.Errorf("a page says %v in all, want 3", page.Body["total"])
 		}
 	}
 	if got := strings.Join(seen, " "); got != "Patient/p1 Patient/p2 Patient/p3" {
@@ -132,16 +133,16 @@ func TestSearch_Pages(t *testing.T) {
 	if links(first)["last"] != links(page)["self"] {
 		t.Errorf("last is %s, but the last page is %s", links(first)["last"], links(page)["self"])
 	}
-	if back := s.must(200, "GET", links(page)["previous"], nil); found(back) != "Patient/p2" {
+	if back := s.Must(200, "GET", links(page)["previous"], nil); found(back) != "Patient/p2" {
 		t.Errorf("previous has %s", found(back))
 	}
-	if got := links(s.must(200, "GET", "Patient?_count=5000", nil))["self"]; !strings.HasSuffix(got, "Patient?_count=1000") {
+	if got := links(s.Must(200, "GET", "Patient?_count=5000", nil))["self"]; !strings.HasSuffix(got, "Patient?_count=1000") {
 		t.Errorf("self is %s, want the count that was used", got)
 	}
-	if a := s.must(200, "GET", "Patient?_total=none", nil); a.body["total"] != nil {
-		t.Errorf("_total=none: got %v", a.body["total"])
+	if a := s.Must(200, "GET", "Patient?_total=none", nil); a.Body["total"] != nil {
+		t.Errorf("_total=none: got %v", a.Body["total"])
 	}
-	if got := links(s.must(200, "GET", "Patient", nil)); len(got) != 1 {
+	if got := links(s.Must(200, "GET", "Patient", nil)); len(got) != 1 {
 		t.Errorf("one page has the links %v, want self only", got)
 	}
 }
@@ -156,8 +157,8 @@ func TestSearch_PartsOfResources(t *testing.T) {
 		"_summary=text":                     "code id meta resourceType status text",
 		"_summary=data":                     "code encounter id meta resourceType status subject valueQuantity",
 	} {
-		a := s.must(200, "GET", "Observation?"+query, nil)
-		res := asList(a.body["entry"])[0].(map[string]any)["resource"].(map[string]any)
+		a := s.Must(200, "GET", "Observation?"+query, nil)
+		res := asList(a.Body["entry"])[0].(map[string]any)["resource"].(map[string]any)
 		var names []string
 		for name := range res {
 			names = append(names, name)
@@ -166,7 +167,7 @@ func TestSearch_PartsOfResources(t *testing.T) {
 			t.Errorf("%s: got %s, want %s, tagged as a subset", query, got, want)
 		}
 	}
-	if a := s.must(200, "GET", "Observation/b1", nil); strings.Contains(string(a.raw), "SUBSETTED") {
+	if a := s.Must(200, "GET", "Observation/b1", nil); strings.Contains(string(a.Raw), "SUBSETTED") {
 		t.Error("the subset is stored")
 	}
 }
@@ -197,14 +198,14 @@ func TestSearch_Refuses(t *testing.T) {
 		"Patient?_count=1&_count=2":                  "2 times, as 1 and 2",
 		"Patient?_elements=name&_summary=text":       "give only one of them",
 	} {
-		a := s.must(400, "GET", query, nil)
-		if _, diagnostics, _ := a.issue(); !strings.Contains(diagnostics, says) {
+		a := s.Must(400, "GET", query, nil)
+		if _, diagnostics, _ := a.Issue(); !strings.Contains(diagnostics, says) {
 			t.Errorf("%s: got %q, want it to say %q", query, diagnostics, says)
 		}
 	}
 	for _, query := range []string{"Patient?colour=red", "Patient?_summary=true", "Patient?_contained=both"} {
-		s.must(200, "GET", query, nil)
-		s.must(400, "GET", query, nil, "Prefer", "handling=strict")
+		s.Must(200, "GET", query, nil)
+		s.Must(400, "GET", query, nil, "Prefer", "handling=strict")
 	}
 }
 
@@ -218,72 +219,72 @@ func TestREST_ConditionalUpdate(t *testing.T) {
 		}
 		return with(p, "identifier", []any{map[string]any{"system": "urn:x", "value": value}})
 	}
-	made := s.must(201, "PUT", "Patient?identifier=urn:x|1", identified("", "1", "A"))
-	id := made.body["id"].(string)
-	if again := s.must(200, "PUT", "Patient?identifier=urn:x|1&_format=json", identified("", "1", "B")); again.body["id"] != id || again.header.Get("ETag") != `W/"2"` {
-		t.Errorf("got %s, want version 2 of the same", again.raw)
+	made := s.Must(201, "PUT", "Patient?identifier=urn:x|1", identified("", "1", "A"))
+	id := made.Body["id"].(string)
+	if again := s.Must(200, "PUT", "Patient?identifier=urn:x|1&_format=json", identified("", "1", "B")); again.Body["id"] != id || again.Header.Get("ETag") != `W/"2"` {
+		t.Errorf("got %s, want version 2 of the same", again.Raw)
 	}
-	s.must(200, "PUT", "Patient?identifier=urn:x|1", identified(id, "1", "C"))
-	s.must(400, "PUT", "Patient?identifier=urn:x|1", identified("other", "1", "C"))
-	s.must(412, "PUT", "Patient?identifier=urn:x|1", identified("", "1", "C"), "If-Match", `W/"1"`)
-	s.must(412, "PUT", "Patient?identifier=urn:x|2", identified("", "2", "D"), "If-Match", `W/"1"`)
-	s.must(412, "DELETE", "Patient?identifier=urn:x|2", nil, "If-Match", `W/"1"`)
-	s.must(400, "PUT", "Patient/"+id+"?identifier=urn:x|2", identified(id, "1", "D"))
-	s.must(201, "PUT", "Patient?identifier=urn:x|2", identified("mine", "2", "D"))
-	s.must(409, "PUT", "Patient?identifier=urn:x|3", identified("mine", "3", "D"))
-	s.must(201, "POST", "Patient", identified("", "1", "twin"))
-	s.must(412, "PUT", "Patient?identifier=urn:x|1", identified("", "1", "C"))
-	s.must(422, "PUT", "Patient?colour=red", identified("", "1", "C"))
-	s.must(405, "PUT", "Patient", identified("", "1", "C"))
-	s.must(405, "PUT", "Patient?_format=json", identified("", "1", "C"))
+	s.Must(200, "PUT", "Patient?identifier=urn:x|1", identified(id, "1", "C"))
+	s.Must(400, "PUT", "Patient?identifier=urn:x|1", identified("other", "1", "C"))
+	s.Must(412, "PUT", "Patient?identifier=urn:x|1", identified("", "1", "C"), "If-Match", `W/"1"`)
+	s.Must(412, "PUT", "Patient?identifier=urn:x|2", identified("", "2", "D"), "If-Match", `W/"1"`)
+	s.Must(412, "DELETE", "Patient?identifier=urn:x|2", nil, "If-Match", `W/"1"`)
+	s.Must(400, "PUT", "Patient/"+id+"?identifier=urn:x|2", identified(id, "1", "D"))
+	s.Must(201, "PUT", "Patient?identifier=urn:x|2", identified("mine", "2", "D"))
+	s.Must(409, "PUT", "Patient?identifier=urn:x|3", identified("mine", "3", "D"))
+	s.Must(201, "POST", "Patient", identified("", "1", "twin"))
+	s.Must(412, "PUT", "Patient?identifier=urn:x|1", identified("", "1", "C"))
+	s.Must(422, "PUT", "Patient?colour=red", identified("", "1", "C"))
+	s.Must(405, "PUT", "Patient", identified("", "1", "C"))
+	s.Must(405, "PUT", "Patient?_format=json", identified("", "1", "C"))
 }
 
 func TestREST_ConditionalPatchAndDelete(t *testing.T) {
 	t.Parallel()
 	s := start(t)
-	s.must(201, "PUT", "Patient/p", patient("p", "A"))
-	s.must(201, "PUT", "Patient/q", patient("q", "Ab"))
+	s.Must(201, "PUT", "Patient/p", patient("p", "A"))
+	s.Must(201, "PUT", "Patient/q", patient("q", "Ab"))
 	const patch = `[{"op":"replace","path":"/name/0/family","value":"B"}]`
-	s.must(412, "PATCH", "Patient?family=a", patch, "Content-Type", "application/json-patch+json")
-	s.must(404, "PATCH", "Patient?family=z", patch, "Content-Type", "application/json-patch+json")
-	if a := s.must(200, "PATCH", "Patient?family:exact=A", patch, "Content-Type", "application/json-patch+json"); a.body["id"] != "p" {
-		t.Errorf("got %s", a.raw)
+	s.Must(412, "PATCH", "Patient?family=a", patch, "Content-Type", "application/json-patch+json")
+	s.Must(404, "PATCH", "Patient?family=z", patch, "Content-Type", "application/json-patch+json")
+	if a := s.Must(200, "PATCH", "Patient?family:exact=A", patch, "Content-Type", "application/json-patch+json"); a.Body["id"] != "p" {
+		t.Errorf("got %s", a.Raw)
 	}
-	s.must(412, "DELETE", "Patient?_id=p,q", nil)
-	s.must(204, "DELETE", "Patient?family=nobody", nil)
-	s.must(204, "DELETE", "Patient?family="+url.QueryEscape("B"), nil)
-	s.must(410, "GET", "Patient/p", nil)
-	s.must(405, "DELETE", "Patient", nil)
-	s.must(200, "GET", "Patient/q", nil)
+	s.Must(412, "DELETE", "Patient?_id=p,q", nil)
+	s.Must(204, "DELETE", "Patient?family=nobody", nil)
+	s.Must(204, "DELETE", "Patient?family="+url.QueryEscape("B"), nil)
+	s.Must(410, "GET", "Patient/p", nil)
+	s.Must(405, "DELETE", "Patient", nil)
+	s.Must(200, "GET", "Patient/q", nil)
 }
 
 func TestREST_FHIRPathPatch(t *testing.T) {
 	eachRelease(t, func(t *testing.T, r fhir.Release) {
 		s := start(t).on(r)
-		s.must(201, "PUT", "Patient/p", patient("p", "A"))
+		s.Must(201, "PUT", "Patient/p", patient("p", "A"))
 		patch := func(kind, path string, more string) string {
 			return fmt.Sprintf(`{"resourceType":"Parameters","parameter":[{"name":"operation","part":[{"name":"type","valueCode":%q},{"name":"path","valueString":%q}%s]}]}`, kind, path, more)
 		}
-		a := s.must(200, "PATCH", "Patient/p", patch("replace", "Patient.name[0].family", `,{"name":"value","valueString":"B"}`), "Content-Type", "application/fhir+json")
-		if compact(a.body["name"]) != `[{"family":"B"}]` {
-			t.Errorf("got %s", a.raw)
+		a := s.Must(200, "PATCH", "Patient/p", patch("replace", "Patient.name[0].family", `,{"name":"value","valueString":"B"}`), "Content-Type", "application/fhir+json")
+		if compact(a.Body["name"]) != `[{"family":"B"}]` {
+			t.Errorf("got %s", a.Raw)
 		}
-		s.must(422, "PATCH", "Patient/p", patch("replace", "Patient.gender", `,{"name":"value","valueCode":"male"}`), "Content-Type", "application/fhir+json")
-		s.must(422, "PATCH", "Patient/p", patch("add", "Patient", `,{"name":"name","valueString":"gender"},{"name":"value","valueCode":"robot"}`), "Content-Type", "application/fhir+json")
-		s.must(400, "PATCH", "Patient/p", patch("swap", "Patient.name", ""), "Content-Type", "application/fhir+json")
+		s.Must(422, "PATCH", "Patient/p", patch("replace", "Patient.gender", `,{"name":"value","valueCode":"male"}`), "Content-Type", "application/fhir+json")
+		s.Must(422, "PATCH", "Patient/p", patch("add", "Patient", `,{"name":"name","valueString":"gender"},{"name":"value","valueCode":"robot"}`), "Content-Type", "application/fhir+json")
+		s.Must(400, "PATCH", "Patient/p", patch("swap", "Patient.name", ""), "Content-Type", "application/fhir+json")
 		for wrong, says := range map[string]string{
 			patch("replace", "Patient.name[0].family", `,{"name":"value","valueString":"C","valueCode":"c"}`): "value takes only one type",
 			patch("delete", "Patient.name[0].family", `,{"nmae":"value"}`):                                    "has no element",
 		} {
-			if a := s.must(400, "PATCH", "Patient/p", wrong, "Content-Type", "application/fhir+json"); !strings.Contains(string(a.raw), says) {
-				t.Errorf("got %s, want it to say %q", a.raw, says)
+			if a := s.Must(400, "PATCH", "Patient/p", wrong, "Content-Type", "application/fhir+json"); !strings.Contains(string(a.Raw), says) {
+				t.Errorf("got %s, want it to say %q", a.Raw, says)
 			}
 		}
-		s.must(422, "PATCH", "Patient/p", patch("delete", "Patient.nmae", ""), "Content-Type", "application/fhir+json")
-		s.must(415, "PATCH", "Patient/p", compact(patient("p", "C")), "Content-Type", "application/fhir+json")
-		s.must(415, "PATCH", "Patient/p", "x", "Content-Type", "text/plain")
-		if a := s.must(200, "GET", "Patient/p", nil); a.header.Get("ETag") != `W/"2"` {
-			t.Errorf("a refused patch made a version: %s", a.raw)
+		s.Must(422, "PATCH", "Patient/p", patch("delete", "Patient.nmae", ""), "Content-Type", "application/fhir+json")
+		s.Must(415, "PATCH", "Patient/p", compact(patient("p", "C")), "Content-Type", "application/fhir+json")
+		s.Must(415, "PATCH", "Patient/p", "x", "Content-Type", "text/plain")
+		if a := s.Must(200, "GET", "Patient/p", nil); a.Header.Get("ETag") != `W/"2"` {
+			t.Errorf("a refused patch made a version: %s", a.Raw)
 		}
 	})
 }
@@ -291,15 +292,16 @@ func TestREST_FHIRPathPatch(t *testing.T) {
 func TestHistory_OfTypeAndSystem(t *testing.T) {
 	eachRelease(t, func(t *testing.T, r fhir.Release) {
 		s := start(t).on(r)
-		s.must(201, "PUT", "Patient/p", patient("p", "A"))
-		s.must(201, "PUT", "Organization/o", map[string]any{"resourceType": "Organization", "id": "o", "name": "O"})
-		s.clock.Advance(60e9)
-		s.must(200, "PUT", "Patient/p", patient("p", "B"))
-		s.must(204, "DELETE", "Organization/o", nil)
-		versions := func(a answered) string {
-			fhirtest.Valid(t, r, a.raw)
+		s.Must(201, "PUT", "Patient/p", patient("p", "A"))
+		s.Must(201, "PUT", "Organization/o", map[string]any{"resourceType": "Organization", "id": "o", "name": "O"})
+		since := s.now().Format(time.RFC3339Nano)
+		s.now() // so that what comes is later
+		s.Must(200, "PUT", "Patient/p", patient("p", "B"))
+		s.Must(204, "DELETE", "Organization/o", nil)
+		versions := func(a response) string {
+			fhirtest.Valid(t, r, a.Raw)
 			var all []string
-			for _, e := range asList(a.body["entry"]) {
+			for _, e := range asList(a.Body["entry"]) {
 				entry := e.(map[string]any)
 				request := entry["request"].(map[string]any)
 				all = append(all, fmt.Sprint(request["method"], " ", request["url"], " ", entry["response"].(map[string]any)["etag"]))
@@ -307,32 +309,32 @@ func TestHistory_OfTypeAndSystem(t *testing.T) {
 			return strings.Join(all, ", ")
 		}
 		for path, want := range map[string]string{
-			"_history":                                       `DELETE Organization/o W/"2", PUT Patient/p W/"2", PUT Organization/o W/"1", PUT Patient/p W/"1"`,
-			"Patient/_history":                               `PUT Patient/p W/"2", PUT Patient/p W/"1"`,
-			"_history?_count=1":                              `DELETE Organization/o W/"2"`,
-			"_history?_count=1&_offset=3":                    `PUT Patient/p W/"1"`,
-			"_history?_since=2026-01-01T10:00:30Z":           `DELETE Organization/o W/"2", PUT Patient/p W/"2"`,
-			"Encounter/_history":                             ``,
-			"Patient/p/_history":                             `PUT Patient/p W/"2", PUT Patient/p W/"1"`,
-			"Patient/p/_history?_count=1":                    `PUT Patient/p W/"2"`,
-			"Patient/p/_history?_count=1&_offset=1":          `PUT Patient/p W/"1"`,
-			"Patient/p/_history?_since=2026-01-01T10:00:30Z": `PUT Patient/p W/"2"`,
+			"_history":                              `DELETE Organization/o W/"2", PUT Patient/p W/"2", PUT Organization/o W/"1", PUT Patient/p W/"1"`,
+			"Patient/_history":                      `PUT Patient/p W/"2", PUT Patient/p W/"1"`,
+			"_history?_count=1":                     `DELETE Organization/o W/"2"`,
+			"_history?_count=1&_offset=3":           `PUT Patient/p W/"1"`,
+			"_history?_since=" + since:              `DELETE Organization/o W/"2", PUT Patient/p W/"2"`,
+			"Encounter/_history":                    ``,
+			"Patient/p/_history":                    `PUT Patient/p W/"2", PUT Patient/p W/"1"`,
+			"Patient/p/_history?_count=1":           `PUT Patient/p W/"2"`,
+			"Patient/p/_history?_count=1&_offset=1": `PUT Patient/p W/"1"`,
+			"Patient/p/_history?_since=" + since:    `PUT Patient/p W/"2"`,
 		} {
-			if got := versions(s.must(200, "GET", path, nil)); got != want {
+			if got := versions(s.Must(200, "GET", path, nil)); got != want {
 				t.Errorf("%s: got %s, want %s", path, got, want)
 			}
 		}
-		if a := s.must(200, "GET", "_history?_count=3", nil); fmt.Sprint(a.body["total"]) != "4" || !strings.Contains(compact(a.body["link"]), `"next"`) {
-			t.Errorf("the first of two pages: got %s", a.raw)
+		if a := s.Must(200, "GET", "_history?_count=3", nil); fmt.Sprint(a.Body["total"]) != "4" || !strings.Contains(compact(a.Body["link"]), `"next"`) {
+			t.Errorf("the first of two pages: got %s", a.Raw)
 		}
-		s.must(400, "GET", "_history?_since=yesterday", nil)
-		s.must(400, "GET", "Patient/_history?_count=x", nil)
-		s.must(400, "GET", "Patient/p/_history?_count=x", nil)
-		if _, diagnostics, _ := s.must(400, "GET", "Patient/p/_history?_at=2026", nil).issue(); !strings.Contains(diagnostics, "a history takes _since, _count") {
+		s.Must(400, "GET", "_history?_since=yesterday", nil)
+		s.Must(400, "GET", "Patient/_history?_count=x", nil)
+		s.Must(400, "GET", "Patient/p/_history?_count=x", nil)
+		if _, diagnostics, _ := s.Must(400, "GET", "Patient/p/_history?_at=2026", nil).Issue(); !strings.Contains(diagnostics, "a history takes _since, _count") {
 			t.Errorf("got %q, want what a history takes", diagnostics)
 		}
-		s.must(404, "GET", "Patient/none/_history", nil)
-		s.must(404, "GET", "Klingon/_history", nil)
+		s.Must(404, "GET", "Patient/none/_history", nil)
+		s.Must(404, "GET", "Klingon/_history", nil)
 	})
 }
 

@@ -1,4 +1,4 @@
-package main
+package protocol
 
 import (
 	"encoding/json"
@@ -6,9 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
-	"signalfhir/internal/command"
 	"signalfhir/internal/fhir"
 )
 
@@ -45,17 +43,17 @@ type explanation struct {
 	Criteria []decision
 }
 
-func (s *testServer) explain(previous, current map[string]any) explanation {
-	s.t.Helper()
-	body := map[string]any{"release": string(s.release)}
+func (s *server) explain(previous, current map[string]any) explanation {
+	s.T.Helper()
+	body := map[string]any{"release": string(s.Release)}
 	for member, o := range map[string]map[string]any{"previous": previous, "current": current} {
 		if o != nil {
-			_, body[member] = inRelease(s.release, "", o)
+			_, body[member] = inRelease(s.Release, "", o)
 		}
 	}
 	var e explanation
-	if err := json.Unmarshal(s.must(200, "POST", "/mock/explain", compact(body)).raw, &e); err != nil {
-		s.t.Fatal(err)
+	if err := json.Unmarshal(s.Must(200, "POST", "/mock/explain", compact(body)).Raw, &e); err != nil {
+		s.T.Fatal(err)
 	}
 	return e
 }
@@ -63,10 +61,10 @@ func (s *testServer) explain(previous, current map[string]any) explanation {
 func TestExplain_SaysWhatAChangeWouldDo(t *testing.T) {
 	eachRelease(t, func(t *testing.T, r fhir.Release) {
 		s := vectorServer(t, r) // abc: every admission
-		s.must(201, "PUT", "Subscription/one", websocketSubscription("one", admissionURL, "filterBy", []any{map[string]any{"filterParameter": "patient", "value": "Patient/123"}}))
-		s.must(201, "PUT", "Subscription/off", websocketSubscription("off", admissionURL, "status", "off"))
-		ws := s.bind("abc")
-		before := s.journal("")
+		s.Must(201, "PUT", "Subscription/one", websocketSubscription("one", admissionURL, "filterBy", []any{map[string]any{"filterParameter": "patient", "value": "Patient/123"}}))
+		s.Must(201, "PUT", "Subscription/off", websocketSubscription("off", admissionURL, "status", "off"))
+		ws := s.Bind("abc")
+		before := s.Journal("")
 
 		planned, admitted := encounter("e", "planned", "subject", reference("Patient/9")), encounter("e", "in-progress", "subject", reference("Patient/9"))
 		e := s.explain(planned, admitted)
@@ -100,9 +98,9 @@ func TestExplain_SaysWhatAChangeWouldDo(t *testing.T) {
 		}
 
 		// Nothing happened by it.
-		ws.nothing()
-		s.must(404, "GET", "Encounter/e", nil)
-		for _, entry := range s.journal("")[len(before):] {
+		ws.Nothing()
+		s.Must(404, "GET", "Encounter/e", nil)
+		for _, entry := range s.Journal("")[len(before):] {
 			if entry.Kind != "http" && entry.Kind != "received" && entry.Kind != "sent" {
 				t.Errorf("explaining wrote %s to the journal", entry)
 			}
@@ -113,7 +111,7 @@ func TestExplain_SaysWhatAChangeWouldDo(t *testing.T) {
 func TestExplain_OfAClassicSubscription(t *testing.T) {
 	t.Parallel()
 	s := start(t).on(fhir.R4)
-	s.must(201, "PUT", "Subscription/c", `{"resourceType":"Subscription","id":"c","status":"active","reason":"x","criteria":"Encounter?status=in-progress","channel":{"type":"websocket"}}`)
+	s.Must(201, "PUT", "Subscription/c", `{"resourceType":"Subscription","id":"c","status":"active","reason":"x","criteria":"Encounter?status=in-progress","channel":{"type":"websocket"}}`)
 	for status, numbered := range map[string]bool{"in-progress": true, "planned": false} {
 		e := s.explain(nil, encounter("e", status))
 		if len(e.Criteria) != 1 || e.Criteria[0].Numbered != numbered || !strings.Contains(e.Criteria[0].Steps[0].Text, "Encounter?status=in-progress") {
@@ -128,13 +126,13 @@ func TestExplain_OfAClassicSubscription(t *testing.T) {
 func TestExplain_SaysWhatHappened(t *testing.T) {
 	t.Parallel()
 	s := vectorServer(t, fhir.R5)
-	s.must(201, "PUT", "Subscription/one", websocketSubscription("one", admissionURL, "filterBy", []any{map[string]any{"filterParameter": "patient", "value": "Patient/123"}}))
-	ws := s.bind("abc")
-	s.must(201, "PUT", "Encounter/e", encounter("e", "in-progress", "subject", reference("Patient/9")))
-	ws.wantEvent("1")
-	s.must(200, "PUT", "Encounter/e", encounter("e", "completed", "subject", reference("Patient/9")))
-	s.must(201, "PUT", "Encounter/other", encounter("other", "in-progress"))
-	ws.wantEvent("2")
+	s.Must(201, "PUT", "Subscription/one", websocketSubscription("one", admissionURL, "filterBy", []any{map[string]any{"filterParameter": "patient", "value": "Patient/123"}}))
+	ws := s.Bind("abc")
+	s.Must(201, "PUT", "Encounter/e", encounter("e", "in-progress", "subject", reference("Patient/9")))
+	ws.WantEvent("1")
+	s.Must(200, "PUT", "Encounter/e", encounter("e", "completed", "subject", reference("Patient/9")))
+	s.Must(201, "PUT", "Encounter/other", encounter("other", "in-progress"))
+	ws.WantEvent("2")
 	told := func(query string) []string {
 		t.Helper()
 		var body struct {
@@ -146,7 +144,7 @@ func TestExplain_SaysWhatHappened(t *testing.T) {
 				}
 			}
 		}
-		if err := json.Unmarshal(s.must(200, "GET", "/mock/explain"+query, nil).raw, &body); err != nil {
+		if err := json.Unmarshal(s.Must(200, "GET", "/mock/explain"+query, nil).Raw, &body); err != nil {
 			t.Fatal(err)
 		}
 		var lines []string
@@ -181,16 +179,16 @@ func TestExplain_SaysWhatHappened(t *testing.T) {
 func TestExplain_JudgesWhatHappenedStepByStep(t *testing.T) {
 	eachRelease(t, func(t *testing.T, r fhir.Release) {
 		s := vectorServer(t, r)
-		s.must(201, "PUT", "Subscription/one", websocketSubscription("one", admissionURL, "filterBy", []any{map[string]any{"filterParameter": "patient", "value": "Patient/123"}}))
-		ws := s.bind("abc")
-		s.must(201, "PUT", "Encounter/e", encounter("e", "in-progress", "subject", reference("Patient/9")))
-		ws.wantEvent("1")
-		s.must(200, "PUT", "Encounter/e", encounter("e", "in-progress", "subject", reference("Patient/123")))
-		s.must(204, "DELETE", "Encounter/e", nil)
-		s.must(201, "PUT", "Encounter/f", encounter("f", "in-progress", "subject", reference("Patient/123")))
-		ws.wantEvent("2")
-		s.must(201, "PUT", "Subscription/late", websocketSubscription("late", admissionURL))
-		s.must(200, "POST", "/mock/trigger", map[string]any{"subscription": "abc", "reference": "Encounter/f"})
+		s.Must(201, "PUT", "Subscription/one", websocketSubscription("one", admissionURL, "filterBy", []any{map[string]any{"filterParameter": "patient", "value": "Patient/123"}}))
+		ws := s.Bind("abc")
+		s.Must(201, "PUT", "Encounter/e", encounter("e", "in-progress", "subject", reference("Patient/9")))
+		ws.WantEvent("1")
+		s.Must(200, "PUT", "Encounter/e", encounter("e", "in-progress", "subject", reference("Patient/123")))
+		s.Must(204, "DELETE", "Encounter/e", nil)
+		s.Must(201, "PUT", "Encounter/f", encounter("f", "in-progress", "subject", reference("Patient/123")))
+		ws.WantEvent("2")
+		s.Must(201, "PUT", "Subscription/late", websocketSubscription("late", admissionURL))
+		s.Must(200, "POST", "/mock/trigger", map[string]any{"subscription": "abc", "reference": "Encounter/f"})
 
 		type judged struct {
 			Changes []struct {
@@ -202,7 +200,7 @@ func TestExplain_JudgesWhatHappenedStepByStep(t *testing.T) {
 		}
 		ask := func(query string) (j judged) {
 			t.Helper()
-			if err := json.Unmarshal(s.must(200, "GET", "/mock/explain?"+query, nil).raw, &j); err != nil {
+			if err := json.Unmarshal(s.Must(200, "GET", "/mock/explain?"+query, nil).Raw, &j); err != nil {
 				t.Fatal(err)
 			}
 			return j
@@ -276,23 +274,23 @@ func short(all steps) string {
 func TestExplain_OfASubscriptionOnAnotherTopic(t *testing.T) {
 	t.Parallel()
 	s := vectorServer(t, fhir.R5)
-	s.must(201, "PUT", "Patient/p", patient("p", "A"))
-	a := s.must(200, "GET", "/mock/explain?resource=Patient/p&subscription=abc", nil)
-	if !strings.Contains(string(a.raw), "it is about Encounter, the resource is a Patient") {
-		t.Errorf("got %s", a.raw)
+	s.Must(201, "PUT", "Patient/p", patient("p", "A"))
+	a := s.Must(200, "GET", "/mock/explain?resource=Patient/p&subscription=abc", nil)
+	if !strings.Contains(string(a.Raw), "it is about Encounter, the resource is a Patient") {
+		t.Errorf("got %s", a.Raw)
 	}
-	a = s.must(200, "POST", "/mock/explain", map[string]any{"subscription": "abc", "current": patient("p", "A")})
-	if !strings.Contains(string(a.raw), "it is about Encounter, the resource is a Patient") {
-		t.Errorf("as a dry run: got %s", a.raw)
+	a = s.Must(200, "POST", "/mock/explain", map[string]any{"subscription": "abc", "current": patient("p", "A")})
+	if !strings.Contains(string(a.Raw), "it is about Encounter, the resource is a Patient") {
+		t.Errorf("as a dry run: got %s", a.Raw)
 	}
-	s.must(404, "POST", "/mock/explain", map[string]any{"subscription": "none", "current": patient("p", "A")})
+	s.Must(404, "POST", "/mock/explain", map[string]any{"subscription": "none", "current": patient("p", "A")})
 	// It is asked on the release of the subscription, where none is named.
-	s.on(fhir.R4).must(201, "PUT", "Subscription/old", `{"resourceType":"Subscription","id":"old","status":"active","reason":"x","criteria":"Patient?family=A","channel":{"type":"websocket"}}`)
-	a = s.must(200, "POST", "/mock/explain", map[string]any{"subscription": "old", "current": patient("p", "A")})
-	if !strings.Contains(string(a.raw), "criteria Patient?family=A selects it") {
-		t.Errorf("of another release: got %s", a.raw)
+	s.on(fhir.R4).Must(201, "PUT", "Subscription/old", `{"resourceType":"Subscription","id":"old","status":"active","reason":"x","criteria":"Patient?family=A","channel":{"type":"websocket"}}`)
+	a = s.Must(200, "POST", "/mock/explain", map[string]any{"subscription": "old", "current": patient("p", "A")})
+	if !strings.Contains(string(a.Raw), "criteria Patient?family=A selects it") {
+		t.Errorf("of another release: got %s", a.Raw)
 	}
-	s.must(404, "POST", "/mock/explain", map[string]any{"release": "R5", "subscription": "old", "current": patient("p", "A")})
+	s.Must(404, "POST", "/mock/explain", map[string]any{"release": "R5", "subscription": "old", "current": patient("p", "A")})
 }
 
 func TestExplain_RefusesWhatItCannotImagine(t *testing.T) {
@@ -308,15 +306,15 @@ func TestExplain_RefusesWhatItCannotImagine(t *testing.T) {
 		"a list":       `[]`,
 		"unknown name": `{"curent":{}}`,
 	} {
-		if a := s.do("POST", "/mock/explain", body); a.status != 400 && a.status != 404 || a.header.Get("Content-Type") != "application/problem+json" {
-			t.Errorf("%s: got %d %s, want a problem", name, a.status, a.raw)
-		} else if strings.Contains(string(a.raw), "Go value") {
-			t.Errorf("%s: the problem is told in Go: %s", name, a.raw)
+		if a := s.Do("POST", "/mock/explain", body); a.Status != 400 && a.Status != 404 || a.Header.Get("Content-Type") != "application/problem+json" {
+			t.Errorf("%s: got %d %s, want a problem", name, a.Status, a.Raw)
+		} else if strings.Contains(string(a.Raw), "Go value") {
+			t.Errorf("%s: the problem is told in Go: %s", name, a.Raw)
 		}
 	}
 	for _, query := range []string{"", "?resorce=Encounter/e"} {
-		if a := s.do("GET", "/mock/explain"+query, nil); a.status != 400 {
-			t.Errorf("%q: got %d, want 400", query, a.status)
+		if a := s.Do("GET", "/mock/explain"+query, nil); a.Status != 400 {
+			t.Errorf("%q: got %d, want 400", query, a.Status)
 		}
 	}
 }
@@ -333,65 +331,4 @@ func TestExplain_TakesTheIDOfEitherState(t *testing.T) {
 			t.Errorf("got %+v, want an update of Encounter/e", e)
 		}
 	}
-}
-
-// What happened is told as it was, whatever became of the subscription, its topic
-// and the journal since.
-func TestExplain_WhatHappenedStaysAsItWas(t *testing.T) {
-	t.Parallel()
-	var all strings.Builder
-	note := func(name, text string) { fmt.Fprintf(&all, "%s\n%s\n", name, text) }
-	admitted := encounter("e", "in-progress")
-	happened := func(s *testServer, query string) string {
-		return string(s.must(200, "GET", "/mock/explain?format=text&"+query, nil).raw)
-	}
-
-	s := vectorServer(t, fhir.R5)
-	s.must(201, "PUT", "Subscription/off", websocketSubscription("off", admissionURL, "status", "off"))
-	ws := s.bind("abc")
-	s.must(201, "PUT", "Encounter/e", admitted)
-	ws.wantEvent("1")
-	s.must(200, "PUT", "Subscription/off", websocketSubscription("off", admissionURL))
-	s.must(200, "PUT", "Subscription/abc", websocketSubscription("abc", admissionURL, "status", "off"))
-	note("each has the status of the other since", happened(s, "resource=Encounter/e"))
-	s.must(200, "PUT", "Subscription/abc", websocketSubscription("abc", admissionURL))
-	s.must(200, "PUT", "SubscriptionTopic/admission", with(admissionTopic(), "status", "retired"))
-	s.must(201, "PUT", "Encounter/f", encounter("f", "in-progress"))
-	note("the topic was retired before", happened(s, "resource=Encounter/f&subscription=abc"))
-	s.must(204, "DELETE", "SubscriptionTopic/admission", nil)
-	note("the topic was deleted since", happened(s, "resource=Encounter/e"))
-	note("the topic was deleted since, of one subscription", happened(s, "resource=Encounter/e&subscription=abc"))
-	note("the topic was deleted, as a dry run", string(s.must(200, "POST", "/mock/explain?format=text", map[string]any{"subscription": "abc", "current": admitted}).raw))
-	s.must(201, "PUT", "SubscriptionTopic/admission", admissionTopic())
-	s.must(204, "DELETE", "Subscription/abc", nil)
-	note("the subscription was deleted since", happened(s, "resource=Encounter/e"))
-	note("the subscription was deleted since, of that alone", happened(s, "resource=Encounter/e&subscription=abc"))
-	note("there never was such a subscription", happened(s, "subscription=none"))
-	s.on(fhir.R4).must(201, "PUT", "Encounter/e", admitted)
-	note("a change of another release is none of a subscription's", happened(s, "resource=Encounter/e&subscription=off"))
-
-	s = vectorServer(t, fhir.R5, func(o *command.Serve) { o.BatchWindow = time.Second })
-	ws = s.bind("abc")
-	s.must(201, "PUT", "Encounter/e", admitted)
-	note("it waits for others", happened(s, "resource=Encounter/e"))
-	s.clock.Advance(time.Second)
-	ws.wantEvent("1")
-	s.must(200, "POST", "Subscription/abc/$resend", `{"resourceType":"Parameters"}`)
-	ws.wantEvent("1")
-	note("it was sent twice", happened(s, "resource=Encounter/e"))
-	s.must(200, "PUT", "Subscription/abc", websocketSubscription("abc", admissionURL, "end", "2026-01-01T11:00:00Z", "filterBy", []any{map[string]any{"filterParameter": "patient", "value": "Patient/123"}}))
-	s.clock.Advance(2 * time.Hour)
-	note("the subscription has ended, its filters have not", string(s.must(200, "POST", "/mock/explain?format=text", map[string]any{"subscription": "abc", "current": admitted}).raw))
-
-	s = vectorServer(t, fhir.R5)
-	s.must(201, "PUT", "Encounter/e", admitted)
-	s.must(204, "POST", "/mock/reset", nil)
-	s.must(201, "PUT", "SubscriptionTopic/admission", admissionTopic())
-	s.must(201, "PUT", "Encounter/e", encounter("e", "planned"))
-	note("the room was reset since", happened(s, "resource=Encounter/e"))
-
-	s = vectorServer(t, fhir.R5, func(o *command.Serve) { o.JournalSize = 3 })
-	s.must(201, "PUT", "Encounter/e", admitted)
-	note("the journal goes back to the event, not to the change", happened(s, "resource=Encounter/e"))
-	golden(t, "explain.golden", all.String())
 }

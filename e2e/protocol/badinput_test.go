@@ -1,4 +1,4 @@
-package main
+package protocol
 
 import (
 	"strings"
@@ -21,30 +21,30 @@ type refusal struct {
 }
 
 // badInputServer holds one of each thing the rows refer to.
-func badInputServer(t *testing.T) *testServer {
+func badInputServer(t *testing.T) *server {
 	t.Helper()
 	s := vectorServer(t, fhir.R5)
 	retired := admissionTopic()
 	retired["id"], retired["url"], retired["status"] = "retired", "http://example.org/retired", "retired"
-	s.must(201, "PUT", "SubscriptionTopic/retired", retired)
-	s.must(201, "PUT", "Subscription/off", websocketSubscription("off", admissionURL, "status", "off"))
-	s.must(201, "PUT", "Subscription/gone", websocketSubscription("gone", admissionURL))
-	s.must(204, "DELETE", "Subscription/gone", nil)
-	s.must(201, "PUT", "Encounter/e1", encounter("e1", "planned"))
+	s.Must(201, "PUT", "SubscriptionTopic/retired", retired)
+	s.Must(201, "PUT", "Subscription/off", websocketSubscription("off", admissionURL, "status", "off"))
+	s.Must(201, "PUT", "Subscription/gone", websocketSubscription("gone", admissionURL))
+	s.Must(204, "DELETE", "Subscription/gone", nil)
+	s.Must(201, "PUT", "Encounter/e1", encounter("e1", "planned"))
 	return s
 }
 
 // refuse runs the rows and proves for each that no state changed.
-func refuse(t *testing.T, s *testServer, rows []refusal) {
+func refuse(t *testing.T, s *server, rows []refusal) {
 	t.Helper()
 	for _, row := range rows {
 		t.Run(row.name, func(t *testing.T) {
-			s := &testServer{t: t, url: s.url, fhir: s.fhir, ws: s.ws, clock: s.clock}
+			s := s.in(t)
 			before := s.state()
-			a := s.do(row.method, row.path, row.body, row.headers...)
-			code, text, expression := a.issue()
-			if a.status != row.status || code != row.code {
-				t.Fatalf("got %d %s, want %d %s\n%s", a.status, code, row.status, row.code, a.raw)
+			a := s.Do(row.method, row.path, row.body, row.headers...)
+			code, text, expression := a.Issue()
+			if a.Status != row.status || code != row.code {
+				t.Fatalf("got %d %s, want %d %s\n%s", a.Status, code, row.status, row.code, a.Raw)
 			}
 			if len(text) < 10 {
 				t.Errorf("diagnostics %q explain nothing", text)
@@ -64,17 +64,17 @@ func refuse(t *testing.T, s *testServer, rows []refusal) {
 
 // state is everything a refused request could have changed, as the server
 // shows it.
-func (s *testServer) state() string {
-	s.t.Helper()
+func (s *server) state() string {
+	s.T.Helper()
 	var all strings.Builder
 	for _, path := range []string{
 		"Subscription/abc/_history", "Subscription/off/_history", "Subscription?_summary=count", "SubscriptionTopic?_summary=count",
 		"Encounter?_summary=count", "Encounter/e1/_history", "Subscription/$status", "/mock/tokens",
 	} {
-		a := s.must(200, "GET", path, nil)
-		delete(a.body, "id")
-		delete(a.body, "timestamp")
-		for _, e := range asList(a.body["entry"]) {
+		a := s.Must(200, "GET", path, nil)
+		delete(a.Body, "id")
+		delete(a.Body, "timestamp")
+		for _, e := range asList(a.Body["entry"]) {
 			entry := e.(map[string]any)
 			delete(entry, "fullUrl")
 			if res, ok := entry["resource"].(map[string]any); ok && res["resourceType"] == "SubscriptionStatus" {
@@ -82,7 +82,7 @@ func (s *testServer) state() string {
 			}
 		}
 		all.WriteString(path + " ")
-		all.WriteString(compact(a.body) + "\n")
+		all.WriteString(compact(a.Body) + "\n")
 	}
 	return all.String()
 }
@@ -193,17 +193,17 @@ func TestBadInput_TokenOperation(t *testing.T) {
 	}
 	refuse(t, s, rows)
 
-	a := s.do("PUT", "Subscription/"+op, "{}")
-	if got := a.header.Get("Allow"); got != "GET, HEAD, POST, OPTIONS" {
+	a := s.Do("PUT", "Subscription/"+op, "{}")
+	if got := a.Header.Get("Allow"); got != "GET, HEAD, POST, OPTIONS" {
 		t.Errorf("Allow: got %q, want GET, HEAD, POST, OPTIONS", got)
 	}
 	empty := start(t)
-	if a := empty.do("POST", "Subscription/"+op, nil); a.status != 404 {
-		t.Errorf("no subscription at all: got %d, want 404 (OPW-8)\n%s", a.status, a.raw)
+	if a := empty.Do("POST", "Subscription/"+op, nil); a.Status != 404 {
+		t.Errorf("no subscription at all: got %d, want 404 (OPW-8)\n%s", a.Status, a.Raw)
 	}
-	both := s.do("POST", "Subscription/"+op+"?id=nobody&id=gone&id=off", nil)
-	if issues := asList(both.body["issue"]); len(issues) != 3 {
-		t.Errorf("three bad ids: got %d issues, want one each (OPW-10)\n%s", len(issues), both.raw)
+	both := s.Do("POST", "Subscription/"+op+"?id=nobody&id=gone&id=off", nil)
+	if issues := asList(both.Body["issue"]); len(issues) != 3 {
+		t.Errorf("three bad ids: got %d issues, want one each (OPW-10)\n%s", len(issues), both.Raw)
 	}
 }
 
@@ -227,18 +227,18 @@ func TestBadInput_StatusAndEvents(t *testing.T) {
 		{name: "$events: bound given twice", method: "GET", path: "Subscription/abc/$events?eventsSinceNumber=1&eventsSinceNumber=2", status: 400, code: "invalid"},
 		{name: "$events: unknown content", method: "GET", path: "Subscription/abc/$events?content=all", status: 400, code: "code-invalid"},
 	})
-	none := s.must(200, "GET", "Subscription/$status?id=nobody", nil)
-	if _, has := none.body["entry"]; has || compact(none.body["total"]) != "0" {
-		t.Errorf("nothing found: got %s, want an empty searchset with total 0 and no entry", none.raw)
+	none := s.Must(200, "GET", "Subscription/$status?id=nobody", nil)
+	if _, has := none.Body["entry"]; has || compact(none.Body["total"]) != "0" {
+		t.Errorf("nothing found: got %s, want an empty searchset with total 0 and no entry", none.Raw)
 	}
 	// OPE-5: in R5 a query-event without events would break sst-1.
-	empty := frame{body: s.must(200, "GET", "Subscription/abc/$events?eventsSinceNumber=1", nil).body}
-	if empty.kind() != "query-status" || len(empty.numbers()) != 0 {
-		t.Errorf("an empty range: got %s with events %v, want query-status without any", empty.kind(), empty.numbers())
+	empty := s.Must(200, "GET", "Subscription/abc/$events?eventsSinceNumber=1", nil).Notification()
+	if empty.Kind() != "query-status" || len(empty.Numbers()) != 0 {
+		t.Errorf("an empty range: got %s with events %v, want query-status without any", empty.Kind(), empty.Numbers())
 	}
-	ignored := s.must(200, "GET", "Subscription/abc/$status?id=nobody&status=off", nil)
-	if compact(ignored.body["total"]) != "1" {
-		t.Errorf("$status on an instance took its parameters: %s", ignored.raw)
+	ignored := s.Must(200, "GET", "Subscription/abc/$status?id=nobody&status=off", nil)
+	if compact(ignored.Body["total"]) != "1" {
+		t.Errorf("$status on an instance took its parameters: %s", ignored.Raw)
 	}
 }
 
@@ -279,7 +279,7 @@ func TestBadInput_TopicsAndOtherAddresses(t *testing.T) {
 		{name: "create on an instance", method: "POST", path: "Patient/1", body: "{}", status: 405, code: "not-supported", says: "PUT"},
 		{name: "foreign Host", method: "GET", path: "metadata", headers: []string{"Host", "evil.example"}, status: 403, code: "forbidden", says: "--allow-host"},
 	})
-	if a := s.must(200, "GET", "Subscription?colour=red", nil); compact(a.body["total"]) != "2" || !strings.Contains(string(a.raw), "colour") {
-		t.Errorf("an unknown search parameter is to be ignored and told of: %s", a.raw)
+	if a := s.Must(200, "GET", "Subscription?colour=red", nil); compact(a.Body["total"]) != "2" || !strings.Contains(string(a.Raw), "colour") {
+		t.Errorf("an unknown search parameter is to be ignored and told of: %s", a.Raw)
 	}
 }

@@ -1,50 +1,27 @@
-package main
+package wiretest
 
 import (
 	"strings"
-	"testing"
 
 	"signalfhir/internal/fhir"
 )
 
-// Tests say what they send in the words of R5, and read frames in them; here is
-// how that looks in the other releases.
+// Backport begins the URLs of the extensions of the backport guide.
+const Backport = "http://hl7.org/fhir/uv/subscriptions-backport/StructureDefinition/backport-"
 
-// eachRelease runs a test on every release.
-func eachRelease(t *testing.T, f func(t *testing.T, r fhir.Release)) {
-	t.Helper()
-	t.Parallel()
-	for _, r := range fhir.Releases {
-		t.Run(string(r), func(t *testing.T) {
-			t.Parallel()
-			f(t, r)
-		})
-	}
-}
-
-// on is the same server, spoken to in another release.
-func (s *testServer) on(r fhir.Release) *testServer {
-	other := *s
-	other.release = r
-	other.fhir = s.url + "/fhir/" + string(r)
-	return &other
-}
-
-const backport = "http://hl7.org/fhir/uv/subscriptions-backport/StructureDefinition/backport-"
-
-// inRelease is a request in the words of a release.
-func inRelease(r fhir.Release, path string, resource map[string]any) (string, map[string]any) {
+// InRelease returns path and resource of a request in the words of a release.
+func InRelease(r fhir.Release, path string, resource map[string]any) (string, map[string]any) {
 	if r == fhir.R5 || r == "" {
 		return path, resource
 	}
 	switch resource["resourceType"] {
 	case "Encounter":
-		resource = with(resource, "class", map[string]any{"system": "http://terminology.hl7.org/CodeSystem/v3-ActCode", "code": "IMP"})
+		resource = With(resource, "class", map[string]any{"system": "http://terminology.hl7.org/CodeSystem/v3-ActCode", "code": "IMP"})
 		if resource["status"] == "completed" {
 			resource["status"] = "finished"
 		}
 	case "Subscription":
-		resource = backportOf(resource)
+		resource = BackportSubscription(resource)
 	case "SubscriptionTopic":
 		if r == fhir.R4 {
 			return strings.Replace(path, "SubscriptionTopic", "Basic", 1), basicOf(resource)
@@ -53,20 +30,10 @@ func inRelease(r fhir.Release, path string, resource map[string]any) (string, ma
 	return path, resource
 }
 
-func with(resource map[string]any, name string, value any) map[string]any {
-	changed := map[string]any{name: value}
-	for k, v := range resource {
-		if k != name {
-			changed[k] = v
-		}
-	}
-	return changed
-}
-
-// backportOf is a subscription on a topic by the backport guide.
-func backportOf(r5 map[string]any) map[string]any {
+// BackportSubscription returns a subscription on a topic by the backport guide.
+func BackportSubscription(r5 map[string]any) map[string]any {
 	extension := func(name, member string, value any) any {
-		return map[string]any{"url": backport + name, member: value}
+		return map[string]any{"url": Backport + name, member: value}
 	}
 	var onChannel []any
 	for name, as := range map[string]struct{ id, member string }{
@@ -90,7 +57,7 @@ func backportOf(r5 map[string]any) map[string]any {
 		sub["end"] = end
 	}
 	var filters []any
-	for _, f := range asList(r5["filterBy"]) {
+	for _, f := range AsList(r5["filterBy"]) {
 		filter := f.(map[string]any)
 		criteria, _ := filter["filterParameter"].(string)
 		if typ, ok := filter["resourceType"].(string); ok {
@@ -104,7 +71,7 @@ func backportOf(r5 map[string]any) map[string]any {
 	return sub
 }
 
-// basicOf is a topic as a Basic with cross-version extensions (TOP-2).
+// basicOf returns a topic as a Basic with cross-version extensions (TOP-2).
 func basicOf(topic map[string]any) map[string]any {
 	const prefix = "http://hl7.org/fhir/5.0/StructureDefinition/extension-SubscriptionTopic."
 	basic := map[string]any{
@@ -142,7 +109,7 @@ func extensionsOf(url string, value any) []any {
 	}
 }
 
-// statusOfParameters reads the status of R4 as the SubscriptionStatus it stands for.
+// statusOfParameters returns the status of R4 as the SubscriptionStatus it stands for.
 func statusOfParameters(p map[string]any) map[string]any {
 	value := func(parameter map[string]any) any {
 		for name, v := range parameter {
@@ -159,7 +126,7 @@ func statusOfParameters(p map[string]any) map[string]any {
 	}
 	status := map[string]any{"resourceType": "Parameters"}
 	var events []any
-	for _, one := range asList(p["parameter"]) {
+	for _, one := range AsList(p["parameter"]) {
 		parameter := one.(map[string]any)
 		name, _ := parameter["name"].(string)
 		if name != "notification-event" {
@@ -168,7 +135,7 @@ func statusOfParameters(p map[string]any) map[string]any {
 		}
 		event := map[string]any{}
 		var context []any
-		for _, two := range asList(parameter["part"]) {
+		for _, two := range AsList(parameter["part"]) {
 			part := two.(map[string]any)
 			if part["name"] == "additional-context" {
 				context = append(context, value(part))

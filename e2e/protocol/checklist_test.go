@@ -1,4 +1,4 @@
-package main
+package protocol
 
 import (
 	"fmt"
@@ -8,6 +8,7 @@ import (
 
 	"signalfhir/internal/fhir"
 	"signalfhir/internal/fhir/fhirtest"
+	"signalfhir/internal/wiretest"
 )
 
 // The checks of Inferno's subscriptions test kit (spec.md appendix A) and of the
@@ -17,7 +18,7 @@ func TestChecklist_CapabilityStatement(t *testing.T) {
 	t.Parallel()
 	for r, server := range map[fhir.Release]string{fhir.R4: "backport-subscription-server-r4", fhir.R4B: "backport-subscription-server"} {
 		s := vectorServer(t, r)
-		statement := s.must(200, "GET", "metadata", nil).body
+		statement := s.Must(200, "GET", "metadata", nil).Body
 		instantiates := asList(statement["instantiates"])
 		if len(instantiates) != 1 || !strings.HasSuffix(instantiates[0].(string), "/CapabilityStatement/"+server) { // 11, CF-4
 			t.Errorf("%s: instantiates %v", r, instantiates)
@@ -28,7 +29,7 @@ func TestChecklist_CapabilityStatement(t *testing.T) {
 			types[res["type"].(string)] = res
 		}
 		sub := types["Subscription"]
-		if got := fmt.Sprint(sub["supportedProfile"]); got != "["+strings.TrimSuffix(backport, "-")+"-subscription]" { // 12, CF-5
+		if got := fmt.Sprint(sub["supportedProfile"]); got != "["+strings.TrimSuffix(wiretest.Backport, "-")+"-subscription]" { // 12, CF-5
 			t.Errorf("%s: supportedProfile %s", r, got)
 		}
 		var interactions, operations, searches []string
@@ -68,9 +69,9 @@ func TestChecklist_CapabilityStatement(t *testing.T) {
 			t.Errorf("%s: the topics are %v", r, topics)
 		}
 		if r == fhir.R4B { // 4, 5
-			a := s.must(200, "GET", "SubscriptionTopic?url="+admissionURL, nil)
-			if fmt.Sprint(a.body["total"]) != "1" {
-				t.Errorf("topics by url: got %s", a.raw)
+			a := s.Must(200, "GET", "SubscriptionTopic?url="+admissionURL, nil)
+			if fmt.Sprint(a.Body["total"]) != "1" {
+				t.Errorf("topics by url: got %s", a.Raw)
 			}
 		}
 	}
@@ -84,26 +85,26 @@ func TestChecklist_RefusesWhatItCannotHonour(t *testing.T) {
 		"a topic it does not have": func(sub, _ map[string]any) { sub["criteria"] = "http://example.org/unknown" },
 		"another channel":          func(_, channel map[string]any) { channel["type"] = "email" },
 		"a custom channel": func(_, channel map[string]any) {
-			channel["_type"] = map[string]any{"extension": []any{map[string]any{"url": backport + "channel-type", "valueCoding": map[string]any{"code": "pigeon"}}}}
+			channel["_type"] = map[string]any{"extension": []any{map[string]any{"url": wiretest.Backport + "channel-type", "valueCoding": map[string]any{"code": "pigeon"}}}}
 		},
 		"a filter the topic does not offer": func(sub, _ map[string]any) {
-			sub["_criteria"] = map[string]any{"extension": []any{map[string]any{"url": backport + "filter-criteria", "valueString": "Encounter?length=gt5"}}}
+			sub["_criteria"] = map[string]any{"extension": []any{map[string]any{"url": wiretest.Backport + "filter-criteria", "valueString": "Encounter?length=gt5"}}}
 		},
 		"a level that is none": func(_, channel map[string]any) {
-			channel["_payload"] = map[string]any{"extension": []any{map[string]any{"url": backport + "payload-content", "valueCode": "everything"}}}
+			channel["_payload"] = map[string]any{"extension": []any{map[string]any{"url": wiretest.Backport + "payload-content", "valueCode": "everything"}}}
 		},
 		"another FHIR version": func(_, channel map[string]any) { channel["payload"] = "application/fhir+json; fhirVersion=5.0" },
 		"XML":                  func(_, channel map[string]any) { channel["payload"] = "application/fhir+xml" },
 	} {
-		sub := backportOf(websocketSubscription("new", admissionURL))
+		sub := wiretest.BackportSubscription(websocketSubscription("new", admissionURL))
 		change(sub, sub["channel"].(map[string]any))
-		a := s.do("PUT", "Subscription/new", compact(sub))
-		code, text, expression := a.issue()
-		if a.status != 422 && a.status != 400 || code == "" || text == "" || len(expression) == 0 {
-			t.Errorf("%s: got %d %s, want a refusal that says where", name, a.status, a.raw)
+		a := s.Do("PUT", "Subscription/new", compact(sub))
+		code, text, expression := a.Issue()
+		if a.Status != 422 && a.Status != 400 || code == "" || text == "" || len(expression) == 0 {
+			t.Errorf("%s: got %d %s, want a refusal that says where", name, a.Status, a.Raw)
 		}
 	}
-	s.must(404, "GET", "Subscription/new", nil)
+	s.Must(404, "GET", "Subscription/new", nil)
 }
 
 // Inferno, and 19, 22 to 26: request and response on every entry, the status
@@ -113,12 +114,12 @@ func TestChecklist_NotificationsByLevel(t *testing.T) {
 	for _, r := range []fhir.Release{fhir.R4, fhir.R4B} {
 		s := vectorServer(t, r)
 		for _, level := range []string{"empty", "id-only", "full-resource"} {
-			s.must(201, "PUT", "Subscription/"+level, websocketSubscription(level, admissionURL, "content", level))
-			ws := s.bind(level)
-			created := s.must(201, "POST", "Encounter", encounter("", "in-progress")).body["id"].(string)
-			f := ws.wantEvent("1")
-			fhirtest.CheckNotification(t, r, f.raw)
-			entries := asList(f.body["entry"])
+			s.Must(201, "PUT", "Subscription/"+level, websocketSubscription(level, admissionURL, "content", level))
+			ws := s.Bind(level)
+			created := s.Must(201, "POST", "Encounter", encounter("", "in-progress")).Body["id"].(string)
+			f := ws.WantEvent("1")
+			fhirtest.CheckNotification(t, r, f.Raw)
+			entries := asList(f.Body["entry"])
 			for i, one := range entries {
 				entry := one.(map[string]any)
 				if entry["request"] == nil || entry["response"] == nil {
@@ -128,20 +129,20 @@ func TestChecklist_NotificationsByLevel(t *testing.T) {
 			if url := entries[0].(map[string]any)["request"].(map[string]any)["url"].(string); !strings.HasSuffix(url, "Subscription/"+level+"/$status") {
 				t.Errorf("%s %s: the status was asked for at %s", r, level, url)
 			}
-			event := asList(f.status()["notificationEvent"])[0].(map[string]any)
+			event := asList(f.Status()["notificationEvent"])[0].(map[string]any)
 			switch level {
 			case "empty":
-				if len(entries) != 1 || event["focus"] != nil || strings.Contains(string(f.raw), created) {
-					t.Errorf("%s: an empty notification refers to something: %s", r, f.raw)
+				if len(entries) != 1 || event["focus"] != nil || strings.Contains(string(f.Raw), created) {
+					t.Errorf("%s: an empty notification refers to something: %s", r, f.Raw)
 				}
 			case "id-only":
 				for _, one := range entries[1:] {
 					if one.(map[string]any)["resource"] != nil {
-						t.Errorf("%s: an id-only notification holds a resource: %s", r, f.raw)
+						t.Errorf("%s: an id-only notification holds a resource: %s", r, f.Raw)
 					}
 				}
 				if event["focus"] == nil {
-					t.Errorf("%s: an id-only notification has no focus: %s", r, f.raw)
+					t.Errorf("%s: an id-only notification has no focus: %s", r, f.Raw)
 				}
 			default:
 				focus := event["focus"].(map[string]any)["reference"].(string)
@@ -149,7 +150,7 @@ func TestChecklist_NotificationsByLevel(t *testing.T) {
 					resource, _ := one.(map[string]any)["resource"].(map[string]any)
 					return strings.HasSuffix(focus, fmt.Sprint(resource["resourceType"], "/", resource["id"]))
 				}) {
-					t.Errorf("%s: the focus %s is in no entry: %s", r, focus, f.raw)
+					t.Errorf("%s: the focus %s is in no entry: %s", r, focus, f.Raw)
 				}
 			}
 		}

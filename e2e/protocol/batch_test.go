@@ -1,4 +1,4 @@
-package main
+package protocol
 
 import (
 	"encoding/base64"
@@ -9,6 +9,7 @@ import (
 
 	"signalfhir/internal/fhir"
 	"signalfhir/internal/fhir/fhirtest"
+	"signalfhir/internal/wiretest"
 )
 
 // entryOf is an entry of a batch or transaction: method and url, then pairs of
@@ -35,15 +36,15 @@ func bundleOf(kind string, entries ...any) map[string]any {
 }
 
 // base posts a bundle to the FHIR base.
-func (s *testServer) base(status int, bundle map[string]any, headers ...string) answered {
-	s.t.Helper()
-	return s.must(status, "POST", s.fhir, compact(bundle), headers...)
+func (s *server) base(status int, bundle map[string]any, headers ...string) response {
+	s.T.Helper()
+	return s.Must(status, "POST", s.FHIR, compact(bundle), headers...)
 }
 
 // answers are the responses of a bundle: "201 Created", …
-func answers(a answered) []string {
+func answers(a response) []string {
 	var all []string
-	for _, e := range asList(a.body["entry"]) {
+	for _, e := range asList(a.Body["entry"]) {
 		all = append(all, e.(map[string]any)["response"].(map[string]any)["status"].(string))
 	}
 	return all
@@ -52,14 +53,14 @@ func answers(a answered) []string {
 func TestBatch_EachEntryIsARequestOfItsOwn(t *testing.T) {
 	eachRelease(t, func(t *testing.T, r fhir.Release) {
 		s := start(t).on(r)
-		s.must(201, "PUT", "Patient/p", patient("p", "A"))
+		s.Must(201, "PUT", "Patient/p", patient("p", "A"))
 		a := s.base(200, bundleOf("batch",
 			entryOf("POST", "Patient", "resource", patient("", "New")),
 			entryOf("PUT", "Patient/q", "resource", patient("wrong", "Q")),
 			entryOf("GET", "Patient/p"),
 			entryOf("GET", "Patient?family=a"),
 			entryOf("GET", "/Patient/p/", "request.ifNoneMatch", `W/"1"`),
-			entryOf("GET", s.url+"/fhir/"+strings.ToLower(string(r))+"/Patient/p/_history/1"),
+			entryOf("GET", s.URL+"/fhir/"+strings.ToLower(string(r))+"/Patient/p/_history/1"),
 			entryOf("GET", "Klingon/1"),
 			entryOf("GET", "Subscription/$status"),
 			entryOf("DELETE", "Patient/p", "request.ifMatch", `W/"7"`),
@@ -70,16 +71,16 @@ func TestBatch_EachEntryIsARequestOfItsOwn(t *testing.T) {
 		if got := strings.Join(answers(a), "|"); got != want {
 			t.Errorf("got  %s\nwant %s", got, want)
 		}
-		fhirtest.Valid(t, r, a.raw)
-		entries := asList(a.body["entry"])
+		fhirtest.Valid(t, r, a.Raw)
+		entries := asList(a.Body["entry"])
 		if e := compact(entries[1]); !strings.Contains(e, "the body has id") || !strings.Contains(e, "OperationOutcome") {
 			t.Errorf("the refused entry does not say why: %s", e)
 		}
 		if e := compact(entries[9]); !strings.Contains(e, `"family":"B"`) {
 			t.Errorf("the patch did not work: %s", e)
 		}
-		s.must(410, "GET", "Patient/p", nil)
-		s.must(404, "GET", "Patient/q", nil)
+		s.Must(410, "GET", "Patient/p", nil)
+		s.Must(404, "GET", "Patient/q", nil)
 	})
 }
 
@@ -103,7 +104,7 @@ func TestBatch_HonoursPrefer(t *testing.T) {
 			{"return=minimal, handling=strict", "", "400 Bad Request"},
 		} {
 			a := s.base(200, bundle, "Prefer", tt.prefer)
-			for i, e := range asList(a.body["entry"])[:2] {
+			for i, e := range asList(a.Body["entry"])[:2] {
 				resource, _ := e.(map[string]any)["resource"].(map[string]any)
 				if typ, _ := resource["resourceType"].(string); typ != tt.written {
 					t.Errorf("%q: write %d: got %q, want %q: %s", tt.prefer, i, typ, tt.written, compact(e))
@@ -119,10 +120,10 @@ func TestBatch_HonoursPrefer(t *testing.T) {
 func TestTransaction_ResolvesReferencesAndFiresInOrderAfterwards(t *testing.T) {
 	eachRelease(t, func(t *testing.T, r fhir.Release) {
 		s := vectorServer(t, r)
-		ws := s.bind("abc")
-		s.must(201, "PUT", "Patient/gone", patient("gone", "X"))
-		s.must(201, "PUT", "Encounter/old", encounter("old", "planned", "subject", reference("Patient/gone")))
-		s.must(201, "PUT", "Organization/acme", map[string]any{"resourceType": "Organization", "id": "acme", "identifier": []any{map[string]any{"system": "urn:o", "value": "1"}}, "name": "Acme"})
+		ws := s.Bind("abc")
+		s.Must(201, "PUT", "Patient/gone", patient("gone", "X"))
+		s.Must(201, "PUT", "Encounter/old", encounter("old", "planned", "subject", reference("Patient/gone")))
+		s.Must(201, "PUT", "Organization/acme", map[string]any{"resourceType": "Organization", "id": "acme", "identifier": []any{map[string]any{"system": "urn:o", "value": "1"}}, "name": "Acme"})
 		const urn = "urn:uuid:11111111-1111-4111-8111-111111111111"
 		_, first := inRelease(r, "Encounter", encounter("", "in-progress", "subject", reference(urn), "serviceProvider", reference("Organization?identifier=urn:o|1")))
 		_, second := inRelease(r, "Encounter/old", encounter("old", "in-progress", "subject", reference(urn)))
@@ -133,11 +134,11 @@ func TestTransaction_ResolvesReferencesAndFiresInOrderAfterwards(t *testing.T) {
 			entryOf("POST", "Patient", "resource", patient("", "New"), "fullUrl", urn),
 			entryOf("DELETE", "Patient/gone"),
 		), "Prefer", "return=representation")
-		fhirtest.Valid(t, r, a.raw)
+		fhirtest.Valid(t, r, a.Raw)
 		if got := strings.Join(answers(a), "|"); got != "200 OK|201 Created|200 OK|201 Created|204 No Content" {
 			t.Fatalf("got %s", got)
 		}
-		entries := asList(a.body["entry"])
+		entries := asList(a.Body["entry"])
 		made := entries[3].(map[string]any)["resource"].(map[string]any)["id"].(string)
 		created := entries[1].(map[string]any)["resource"].(map[string]any)
 		if got := compact(created["subject"]) + compact(created["serviceProvider"]); got != compact(reference("Patient/"+made))+compact(reference("Organization/acme")) {
@@ -147,11 +148,11 @@ func TestTransaction_ResolvesReferencesAndFiresInOrderAfterwards(t *testing.T) {
 			t.Errorf("the search does not see the writes: %s", e)
 		}
 		// DELETE, POST, PUT: the created encounter comes before the changed one.
-		one, two := ws.wantEvent("1"), ws.wantEvent("2")
-		if !strings.Contains(string(one.raw), "/Encounter/"+created["id"].(string)) || !strings.Contains(string(two.raw), "/Encounter/old") {
-			t.Errorf("the events came in another order:\n%s\n%s", one.raw, two.raw)
+		one, two := ws.WantEvent("1"), ws.WantEvent("2")
+		if !strings.Contains(string(one.Raw), "/Encounter/"+created["id"].(string)) || !strings.Contains(string(two.Raw), "/Encounter/old") {
+			t.Errorf("the events came in another order:\n%s\n%s", one.Raw, two.Raw)
 		}
-		s.must(410, "GET", "Patient/gone", nil)
+		s.Must(410, "GET", "Patient/gone", nil)
 	})
 }
 
@@ -165,13 +166,13 @@ func TestTransaction_TakesTopicSubscriptionAndChangeTogether(t *testing.T) {
 		entryOf("PUT", "Subscription/abc", "resource", websocketSubscription("abc", admissionURL)),
 		entryOf("PUT", "SubscriptionTopic/admission", "resource", admissionTopic()),
 	))
-	s.bind("abc")
-	if a := s.must(200, "GET", "Subscription/abc/$status", nil); !strings.Contains(string(a.raw), `"eventsSinceSubscriptionStart":"1"`) {
-		t.Errorf("the subscription did not hear of the change: %s", a.raw)
+	s.Bind("abc")
+	if a := s.Must(200, "GET", "Subscription/abc/$status", nil); !strings.Contains(string(a.Raw), `"eventsSinceSubscriptionStart":"1"`) {
+		t.Errorf("the subscription did not hear of the change: %s", a.Raw)
 	}
 	// And the topic goes with the subscriptions that need it.
 	s.base(200, bundleOf("transaction", entryOf("DELETE", "SubscriptionTopic/admission"), entryOf("DELETE", "Subscription/abc")))
-	s.must(410, "GET", "Subscription/abc", nil)
+	s.Must(410, "GET", "Subscription/abc", nil)
 }
 
 func TestTransaction_IsAllOrNothing(t *testing.T) {
@@ -220,8 +221,8 @@ func TestTransaction_IsAllOrNothing(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			s := start(t)
-			s.must(201, "PUT", "Patient/p", map[string]any{"resourceType": "Patient", "id": "p", "active": true})
-			s.must(201, "PUT", "Patient/q", map[string]any{"resourceType": "Patient", "id": "q", "active": true})
+			s.Must(201, "PUT", "Patient/p", map[string]any{"resourceType": "Patient", "id": "p", "active": true})
+			s.Must(201, "PUT", "Patient/q", map[string]any{"resourceType": "Patient", "id": "q", "active": true})
 			bundle := bundleOf("transaction", good, tt.bad)
 			if tt.status == -1 { // with a deletion that has a resource before it
 				bundle = bundleOf("transaction", entryOf("DELETE", "Patient/p", "resource", patient("p", "Deleted")), tt.bad)
@@ -231,23 +232,17 @@ func TestTransaction_IsAllOrNothing(t *testing.T) {
 				bundle = bundleOf("transaction", entryOf("PUT", "Patient/p", "resource", patient("p", "A"), "fullUrl", "urn:uuid:44444444-4444-4444-8444-444444444444"), tt.bad)
 				tt.status = 400
 			}
-			before := string(s.must(200, "GET", "_history", nil).raw)
+			before := string(s.Must(200, "GET", "_history", nil).Raw)
 			a := s.base(tt.status, bundle)
-			code, diagnostics, expression := a.issue()
-			if code != tt.code || !strings.Contains(string(a.raw), tt.says) || diagnostics == "" || len(expression) == 0 || !strings.HasPrefix(expression[0], "Bundle.entry[1]") {
+			code, diagnostics, expression := a.Issue()
+			if code != tt.code || !strings.Contains(string(a.Raw), tt.says) || diagnostics == "" || len(expression) == 0 || !strings.HasPrefix(expression[0], "Bundle.entry[1]") {
 				t.Errorf("got %s %q at %v, want %s that says %q and where", code, diagnostics, expression, tt.code, tt.says)
 			}
-			if after := string(s.must(200, "GET", "_history", nil).raw); withoutHead(after) != withoutHead(before) {
+			if after := string(s.Must(200, "GET", "_history", nil).Raw); wiretest.Entries(after) != wiretest.Entries(before) {
 				t.Errorf("something was written: %s", after)
 			}
 		})
 	}
-}
-
-// withoutHead is a bundle from its first entry on: its own id changes each time.
-func withoutHead(bundle string) string {
-	_, entries, _ := strings.Cut(bundle, `"entry"`)
-	return entries
 }
 
 func TestBundle_RefusesWhatIsNoBatch(t *testing.T) {
@@ -264,17 +259,17 @@ func TestBundle_RefusesWhatIsNoBatch(t *testing.T) {
 		`{"resourceType":"Bundle","type":"batch","entry":[{"request":{"method":"GET","url":"Patient"},"full":"x"}]}`: "structure",
 		`{"resourceType":"Bundle","type":"batch","entry":[{"request":{"method":"GET","url":5}}]}`:                    "value",
 	} {
-		if a := s.must(400, "POST", s.fhir, body); func() string { c, _, _ := a.issue(); return c }() != code {
-			t.Errorf("%s: got %s, want %s", body, a.raw, code)
+		if a := s.Must(400, "POST", s.FHIR, body); func() string { c, _, _ := a.Issue(); return c }() != code {
+			t.Errorf("%s: got %s, want %s", body, a.Raw, code)
 		}
 	}
-	if a := s.base(200, bundleOf("batch")); len(asList(a.body["entry"])) != 0 {
-		t.Errorf("a batch of nothing: got %s", a.raw)
+	if a := s.base(200, bundleOf("batch")); len(asList(a.Body["entry"])) != 0 {
+		t.Errorf("a batch of nothing: got %s", a.Raw)
 	}
 	s.base(200, bundleOf("transaction"))
 	many := slices.Repeat([]any{entryOf("GET", "Patient/p")}, 1000+1)
 	s.base(413, bundleOf("batch", many...))
-	s.must(405, "GET", s.fhir, nil)
+	s.Must(405, "GET", s.FHIR, nil)
 }
 
 func TestTransaction_ConditionalEntries(t *testing.T) {
@@ -292,11 +287,11 @@ func TestTransaction_ConditionalEntries(t *testing.T) {
 			t.Errorf("round %d: got %s, want %s", round, got, want)
 		}
 	}
-	if a := s.must(200, "GET", "Patient?_total=accurate", nil); fmt.Sprint(a.body["total"]) != "1" {
-		t.Errorf("got %s, want one patient", a.raw)
+	if a := s.Must(200, "GET", "Patient?_total=accurate", nil); fmt.Sprint(a.Body["total"]) != "1" {
+		t.Errorf("got %s, want one patient", a.Raw)
 	}
-	if a := s.must(200, "GET", "Encounter?patient.identifier=1", nil); fmt.Sprint(a.body["total"]) != "2" {
-		t.Errorf("got %s, want both encounters to refer to the one patient", a.raw)
+	if a := s.Must(200, "GET", "Encounter?patient.identifier=1", nil); fmt.Sprint(a.Body["total"]) != "2" {
+		t.Errorf("got %s, want both encounters to refer to the one patient", a.Raw)
 	}
 	a := s.base(200, bundleOf("transaction",
 		entryOf("PUT", "Patient?"+condition, "resource", identified("B")),
@@ -307,12 +302,12 @@ func TestTransaction_ConditionalEntries(t *testing.T) {
 	// What a resource is called in the world is no link, also where an entry is called so.
 	named := with(patient("", "N"), "identifier", []any{map[string]any{"system": "urn:ietf:rfc:3986", "value": urn}})
 	a = s.base(200, bundleOf("transaction", entryOf("POST", "Patient", "resource", named, "fullUrl", urn)), "Prefer", "return=representation")
-	if !strings.Contains(string(a.raw), `"value":"`+urn+`"`) {
-		t.Errorf("the identifier was changed: %s", a.raw)
+	if !strings.Contains(string(a.Raw), `"value":"`+urn+`"`) {
+		t.Errorf("the identifier was changed: %s", a.Raw)
 	}
 	a = s.base(200, bundleOf("transaction", entryOf("POST", "Encounter", "resource", encounter("", "planned", "subject", reference("urn:uuid:33333333-3333-4333-8333-333333333333")))))
-	if !strings.Contains(string(a.raw), "but no entry of the bundle has this fullUrl") {
-		t.Errorf("a reference to no entry is not told of: %s", a.raw)
+	if !strings.Contains(string(a.Raw), "but no entry of the bundle has this fullUrl") {
+		t.Errorf("a reference to no entry is not told of: %s", a.Raw)
 	}
 }
 
@@ -334,7 +329,7 @@ func TestTransaction_LinksWhatIsALink(t *testing.T) {
 			}
 			return o
 		}
-		s.must(201, "PUT", "Organization/gone", resource("Organization", "id", "gone", "name", "Acme"))
+		s.Must(201, "PUT", "Organization/gone", resource("Organization", "id", "gone", "name", "Acme"))
 		narrative := func(link string) map[string]any {
 			return map[string]any{"status": "generated", "div": `<div xmlns="http://www.w3.org/1999/xhtml"><a href="` + link + `">urn:uuid</a> <img src='` + link + `' alt="x"/></div>`}
 		}
@@ -359,7 +354,7 @@ func TestTransaction_LinksWhatIsALink(t *testing.T) {
 			entryOf("POST", "Basic", "resource", resource("Basic", "code", map[string]any{"text": "x"}, "author", reference("Organization?name=acme"), "subject", reference("Patient?family=There"))),
 		), "Prefer", "return=representation")
 		resources := []map[string]any{}
-		for _, e := range asList(a.body["entry"]) {
+		for _, e := range asList(a.Body["entry"]) {
 			res, _ := e.(map[string]any)["resource"].(map[string]any)
 			resources = append(resources, res)
 		}
@@ -392,15 +387,15 @@ func TestBatch_RunsOperationsAndKeepsTheirSecrets(t *testing.T) {
 	a := s.base(200, bundleOf("batch",
 		entryOf("POST", "Subscription/abc/$get-ws-binding-token", "resource", map[string]any{"resourceType": "Parameters"}),
 		entryOf("GET", "Subscription/abc/$events")))
-	entry := asList(a.body["entry"])[0].(map[string]any)
+	entry := asList(a.Body["entry"])[0].(map[string]any)
 	parameters := asList(entry["resource"].(map[string]any)["parameter"])
 	secret := parameters[0].(map[string]any)["valueString"].(string)
-	ws := s.dial()
-	ws.send("bind-with-token " + secret)
-	if f := ws.next(); f.kind() != "handshake" {
-		t.Fatalf("got %s, want a handshake", f.raw)
+	ws := s.Dial()
+	ws.Send("bind-with-token " + secret)
+	if f := ws.Next(); f.Kind() != "handshake" {
+		t.Fatalf("got %s, want a handshake", f.Raw)
 	}
-	if all := s.must(200, "GET", "/mock/journal?bodies=true", nil); strings.Contains(string(all.raw), secret) || !strings.Contains(string(all.raw), "batch-response") {
+	if all := s.Must(200, "GET", "/mock/journal?bodies=true", nil); strings.Contains(string(all.Raw), secret) || !strings.Contains(string(all.Raw), "batch-response") {
 		t.Error("the journal has no batch, or a token in it")
 	}
 }
@@ -410,23 +405,23 @@ func TestBatch_RunsOperationsAndKeepsTheirSecrets(t *testing.T) {
 func TestTransaction_OfTopicsAndSubscriptions(t *testing.T) {
 	t.Parallel()
 	s := vectorServer(t, fhir.R5)
-	ws := s.bind("abc")
-	s.must(201, "PUT", "Encounter/e", encounter("e", "in-progress"))
-	ws.wantEvent("1")
+	ws := s.Bind("abc")
+	s.Must(201, "PUT", "Encounter/e", encounter("e", "in-progress"))
+	ws.WantEvent("1")
 	s.base(200, bundleOf("transaction",
 		entryOf("PATCH", "Subscription/abc", "resource", map[string]any{"resourceType": "Parameters", "parameter": []any{map[string]any{"name": "operation", "part": []any{
 			map[string]any{"name": "type", "valueCode": "replace"}, map[string]any{"name": "path", "valueString": "Subscription.content"}, map[string]any{"name": "value", "valueCode": "full-resource"}}}}}),
 		entryOf("PUT", "Encounter/f", "resource", encounter("f", "in-progress"))))
-	if f := ws.wantEvent("2"); !strings.Contains(string(f.raw), `"content":"full-resource"`) && !strings.Contains(string(f.raw), `"resourceType":"Encounter"`) {
-		t.Errorf("the event is not as the subscription was changed: %s", f.raw)
+	if f := ws.WantEvent("2"); !strings.Contains(string(f.Raw), `"content":"full-resource"`) && !strings.Contains(string(f.Raw), `"resourceType":"Encounter"`) {
+		t.Errorf("the event is not as the subscription was changed: %s", f.Raw)
 	}
 	s.base(200, bundleOf("transaction", entryOf("DELETE", "SubscriptionTopic/admission"), entryOf("PUT", "Encounter/g", "resource", encounter("g", "in-progress"))))
-	if a := s.must(200, "GET", "Subscription/abc", nil); a.body["status"] != "error" {
-		t.Errorf("the subscription is %v without its topic, want error", a.body["status"])
+	if a := s.Must(200, "GET", "Subscription/abc", nil); a.Body["status"] != "error" {
+		t.Errorf("the subscription is %v without its topic, want error", a.Body["status"])
 	}
-	ws.nothing()
+	ws.Nothing()
 	s.base(422, bundleOf("transaction", entryOf("PUT", "Subscription/new", "resource", websocketSubscription("new", admissionURL))))
-	s.must(404, "GET", "Subscription/new", nil)
+	s.Must(404, "GET", "Subscription/new", nil)
 }
 
 // Subscriptions are on the topics there are in the end: one whose topic is replaced
@@ -434,7 +429,7 @@ func TestTransaction_OfTopicsAndSubscriptions(t *testing.T) {
 func TestTransaction_ReplacesATopicUnderItsSubscriptions(t *testing.T) {
 	eachRelease(t, func(t *testing.T, r fhir.Release) {
 		s := vectorServer(t, r)
-		ws := s.bind("abc")
+		ws := s.Bind("abc")
 		put := func(id, url string) any {
 			path, resource := inRelease(r, "SubscriptionTopic/"+id, with(with(admissionTopic(), "id", id), "url", url))
 			return entryOf("PUT", path, "resource", resource)
@@ -445,11 +440,11 @@ func TestTransaction_ReplacesATopicUnderItsSubscriptions(t *testing.T) {
 			{put("other", "http://example.org/topic/other"), put("admission", admissionURL)},
 		} {
 			s.base(200, bundleOf("transaction", entries...))
-			if a := s.must(200, "GET", "Subscription/abc", nil); a.body["status"] != "active" || a.header.Get("ETag") != `W/"1"` {
-				t.Errorf("after transaction %d the subscription is %s", i+1, a.raw)
+			if a := s.Must(200, "GET", "Subscription/abc", nil); a.Body["status"] != "active" || a.Header.Get("ETag") != `W/"1"` {
+				t.Errorf("after transaction %d the subscription is %s", i+1, a.Raw)
 			}
-			s.must(201, "POST", "Encounter", encounter("", "in-progress"))
-			ws.wantEvent(fmt.Sprint(i + 1))
+			s.Must(201, "POST", "Encounter", encounter("", "in-progress"))
+			ws.WantEvent(fmt.Sprint(i + 1))
 		}
 	})
 }
@@ -478,8 +473,8 @@ func TestTransaction_ReplacesTopicsUnderSubscriptions(t *testing.T) {
 	} {
 		s := vectorServer(t, fhir.R5)
 		s.base(200, bundleOf("transaction", test.entries...))
-		resource := s.must(200, "GET", "Subscription/abc", nil).body["status"]
-		state := frame{body: s.must(200, "GET", "Subscription/abc/$status", nil).body}.status()["status"]
+		resource := s.Must(200, "GET", "Subscription/abc", nil).Body["status"]
+		state := s.Must(200, "GET", "Subscription/abc/$status", nil).Notification().Status()["status"]
 		if resource != test.status || state != test.status {
 			t.Errorf("%s: the resource says %v, $status %v, want %s", name, resource, state, test.status)
 		}
@@ -493,23 +488,23 @@ func TestTransaction_EndsTheTopicOfABasic(t *testing.T) {
 	_, another := inRelease(fhir.R4, "Subscription/new", websocketSubscription("new", admissionURL))
 	plain := entryOf("PUT", "Basic/admission", "resource", map[string]any{"resourceType": "Basic", "id": "admission", "code": map[string]any{"text": "x"}})
 	a := s.base(422, bundleOf("transaction", plain, entryOf("PUT", "Subscription/new", "resource", another)))
-	if _, diagnostics, _ := a.issue(); !strings.Contains(diagnostics, "has no topic") {
+	if _, diagnostics, _ := a.Issue(); !strings.Contains(diagnostics, "has no topic") {
 		t.Errorf("got %q", diagnostics)
 	}
-	s.must(200, "GET", "Basic/admission/_history/1", nil)
-	s.must(404, "GET", "Basic/admission/_history/2", nil)
+	s.Must(200, "GET", "Basic/admission/_history/1", nil)
+	s.Must(404, "GET", "Basic/admission/_history/2", nil)
 }
 
 // What a conditional create finds must still be there in the end.
 func TestTransaction_FindsNothingItDeletes(t *testing.T) {
 	t.Parallel()
 	s := start(t)
-	s.must(201, "PUT", "Patient/p", patient("p", "A"))
+	s.Must(201, "PUT", "Patient/p", patient("p", "A"))
 	a := s.base(400, bundleOf("transaction", entryOf("DELETE", "Patient/p"), entryOf("POST", "Patient", "resource", patient("", "A"), "request.ifNoneExist", "family=A")))
-	if _, diagnostics, _ := a.issue(); !strings.Contains(diagnostics, "which Bundle.entry[0] deletes") {
+	if _, diagnostics, _ := a.Issue(); !strings.Contains(diagnostics, "which Bundle.entry[0] deletes") {
 		t.Errorf("got %q", diagnostics)
 	}
-	s.must(200, "GET", "Patient/p", nil)
+	s.Must(200, "GET", "Patient/p", nil)
 }
 
 // A patch brings references into a resource too. What the resource had before is not
@@ -518,8 +513,8 @@ func TestTransaction_LinksWhatAPatchBrings(t *testing.T) {
 	eachRelease(t, func(t *testing.T, r fhir.Release) {
 		s := start(t).on(r)
 		const urn, old, unknown = "urn:uuid:66666666-6666-4666-8666-666666666661", "urn:uuid:66666666-6666-4666-8666-666666666662", "urn:uuid:66666666-6666-4666-8666-666666666663"
-		s.must(201, "PUT", "Patient/p", with(patient("p", "A"), "generalPractitioner", []any{reference(old)}))
-		s.must(201, "PUT", "Patient/q", with(patient("q", "B"), "generalPractitioner", []any{reference(old)}))
+		s.Must(201, "PUT", "Patient/p", with(patient("p", "A"), "generalPractitioner", []any{reference(old)}))
+		s.Must(201, "PUT", "Patient/q", with(patient("q", "B"), "generalPractitioner", []any{reference(old)}))
 		byPath := map[string]any{"resourceType": "Parameters", "parameter": []any{map[string]any{"name": "operation", "part": []any{
 			map[string]any{"name": "type", "valueCode": "add"}, map[string]any{"name": "path", "valueString": "Patient"},
 			map[string]any{"name": "name", "valueString": "managingOrganization"}, map[string]any{"name": "value", "valueReference": reference(urn)}}}}}
@@ -534,16 +529,16 @@ func TestTransaction_LinksWhatAPatchBrings(t *testing.T) {
 			entryOf("POST", "Organization", "resource", organization, "fullUrl", urn),
 			entryOf("POST", "Practitioner", "resource", map[string]any{"resourceType": "Practitioner"}, "fullUrl", old),
 		), "Prefer", "return=representation")
-		made := asList(a.body["entry"])[2].(map[string]any)["resource"].(map[string]any)["id"].(string)
+		made := asList(a.Body["entry"])[2].(map[string]any)["resource"].(map[string]any)["id"].(string)
 		for _, id := range []string{"p", "q"} {
-			p := s.must(200, "GET", "Patient/"+id, nil).body
+			p := s.Must(200, "GET", "Patient/"+id, nil).Body
 			if got, want := compact(p["managingOrganization"])+compact(p["generalPractitioner"]), compact(reference("Organization/"+made))+compact([]any{reference(old)}); got != want {
 				t.Errorf("Patient/%s refers to %s, want %s", id, got, want)
 			}
 		}
 		a = s.base(200, bundleOf("transaction", entryOf("PATCH", "Patient/p", "resource", byPointer(unknown))))
-		if !strings.Contains(string(a.raw), "the resource refers to "+unknown+", but no entry") {
-			t.Errorf("a reference to no entry is not told of: %s", a.raw)
+		if !strings.Contains(string(a.Raw), "the resource refers to "+unknown+", but no entry") {
+			t.Errorf("a reference to no entry is not told of: %s", a.Raw)
 		}
 		s.base(412, bundleOf("transaction", entryOf("PATCH", "Patient/p", "resource", byPointer("Organization?name=nobody"))))
 	})
@@ -562,7 +557,7 @@ func TestTransaction_LeavesTheNamesOfAnInnerBundle(t *testing.T) {
 		entryOf("POST", "Organization", "resource", map[string]any{"resourceType": "Organization", "name": "Outer"}, "fullUrl", urn),
 		entryOf("POST", "Practitioner", "resource", map[string]any{"resourceType": "Practitioner"}, "fullUrl", outer),
 		entryOf("POST", "Bundle", "resource", collection)), "Prefer", "return=representation")
-	response := asList(a.body["entry"])[2].(map[string]any)
+	response := asList(a.Body["entry"])[2].(map[string]any)
 	got := compact(response["resource"])
 	if !strings.Contains(got, `"fullUrl":"`+urn+`"`) || !strings.Contains(got, compact(reference(urn))) || strings.Contains(got, outer) {
 		t.Errorf("the inner bundle became %s", got)
@@ -596,11 +591,11 @@ func TestBatch_EntriesWithoutARoute(t *testing.T) {
 		}
 		entries, want = append(entries, entry), append(want, e.status)
 	}
-	a := s.must(200, "POST", s.fhir, map[string]any{"resourceType": "Bundle", "type": "batch", "entry": entries})
-	for i, e := range asList(a.body["entry"]) {
+	a := s.Must(200, "POST", s.FHIR, map[string]any{"resourceType": "Bundle", "type": "batch", "entry": entries})
+	for i, e := range asList(a.Body["entry"]) {
 		if got := e.(map[string]any)["response"].(map[string]any)["status"]; got != want[i] {
 			t.Errorf("entry %d: got %v, want %s", i, got, want[i])
 		}
 	}
-	s.must(404, "GET", "Patient/nested", nil)
+	s.Must(404, "GET", "Patient/nested", nil)
 }

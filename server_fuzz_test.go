@@ -12,6 +12,7 @@ import (
 	"signalfhir/internal/clock"
 	"signalfhir/internal/command"
 	"signalfhir/internal/fhir"
+	"signalfhir/internal/wiretest"
 )
 
 // Whatever is posted to a base is answered with a bundle or a refusal, and a
@@ -51,7 +52,7 @@ func FuzzBundle(f *testing.F) {
 		if ask("POST", "/mock/reset", "").Code/100 != 2 || ask("PUT", "/fhir/R5/Patient/p", `{"resourceType":"Patient","id":"p","active":true}`).Code != 201 {
 			t.Fatal("the server cannot begin")
 		}
-		before := withoutHead(ask("GET", "/fhir/R5/_history", "").Body.String())
+		before := wiretest.Entries(ask("GET", "/fhir/R5/_history", "").Body.String())
 		a := ask("POST", "/fhir/R5", `{"resourceType":"Bundle","type":"`+kind+`","entry":[`+entries+`]}`)
 		o, refused := fhir.Parse(a.Body.Bytes())
 		switch {
@@ -61,7 +62,7 @@ func FuzzBundle(f *testing.F) {
 		case o.Text("resourceType") != "OperationOutcome":
 			t.Fatalf("%s of %s: got %d %s, want why", kind, entries, a.Code, a.Body)
 		default:
-			if after := withoutHead(ask("GET", "/fhir/R5/_history", "").Body.String()); after != before {
+			if after := wiretest.Entries(ask("GET", "/fhir/R5/_history", "").Body.String()); after != before {
 				t.Fatalf("%s of %s was refused, but left %s", kind, entries, after)
 			}
 		}

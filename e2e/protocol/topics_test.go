@@ -1,41 +1,17 @@
-package main
+package protocol
 
 import (
-	"flag"
 	"fmt"
-	"os"
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
-
-	"signalfhir/internal/command"
 	"signalfhir/internal/fhir"
+	"signalfhir/internal/wiretest"
 )
 
-var update = flag.Bool("update", false, "write the golden files anew")
-
-// golden compares a text with a file of testdata.
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	path := "testdata/" + name
-	if *update {
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(strings.Split(string(want), "\n"), strings.Split(got, "\n")); diff != "" {
-		t.Errorf("%s (-want +got; -update writes it):\n%s", path, diff)
-	}
-}
-
 // told asks, as text, what a change would do.
-func (s *testServer) told(previous, current any) string {
-	s.t.Helper()
+func (s *server) told(previous, current any) string {
+	s.T.Helper()
 	body := map[string]any{}
 	if previous != nil {
 		body["previous"] = previous
@@ -43,7 +19,7 @@ func (s *testServer) told(previous, current any) string {
 	if current != nil {
 		body["current"] = current
 	}
-	return string(s.must(200, "POST", "/mock/explain?format=text", compact(body)).raw)
+	return string(s.Must(200, "POST", "/mock/explain?format=text", compact(body)).Raw)
 }
 
 // topicOf is the admission topic with another trigger.
@@ -121,10 +97,10 @@ func TestTopics_TruthTableAndTraps(t *testing.T) {
 		encounter("e", "planned", "length", m{"value": 2, "unit": "h"}, "actualPeriod", m{"start": "2026-02-01"}))
 
 	s := start(t)
-	s.must(201, "PUT", "SubscriptionTopic/admission", admissionTopic())
+	s.Must(201, "PUT", "SubscriptionTopic/admission", admissionTopic())
 	var all strings.Builder
 	for _, tt := range tests {
-		s.must(200, "PUT", "SubscriptionTopic/admission", topicOf(tt.trigger))
+		s.Must(200, "PUT", "SubscriptionTopic/admission", topicOf(tt.trigger))
 		fmt.Fprintf(&all, "%s\n%s\n", tt.name, s.told(tt.previous, tt.current))
 	}
 	golden(t, "topics.golden", all.String())
@@ -136,8 +112,8 @@ func TestFilters_Rules(t *testing.T) {
 	t.Parallel()
 	type m = map[string]any
 	s := start(t)
-	s.must(201, "PUT", "Patient/123", with(with(patient("123", "A"), "gender", "male"), "birthDate", "1950-06-01"))
-	s.must(201, "PUT", "Group/ward", m{"resourceType": "Group", "id": "ward", "type": "person", "membership": "enumerated", "member": []any{m{"entity": reference("Patient/123")}}})
+	s.Must(201, "PUT", "Patient/123", with(with(patient("123", "A"), "gender", "male"), "birthDate", "1950-06-01"))
+	s.Must(201, "PUT", "Group/ward", m{"resourceType": "Group", "id": "ward", "type": "person", "membership": "enumerated", "member": []any{m{"entity": reference("Patient/123")}}})
 	offered := []any{
 		m{"resource": "Encounter", "filterParameter": "patient", "modifier": []any{"in", "not-in"}},
 		m{"resource": "Encounter", "filterParameter": "status", "modifier": []any{"not", "missing"}},
@@ -151,7 +127,7 @@ func TestFilters_Rules(t *testing.T) {
 		m{"filterParameter": "_id"},
 	}
 	topic := with(admissionTopic(), "resourceTrigger", []any{m{"resource": "Encounter"}, m{"resource": "Patient"}})
-	s.must(201, "PUT", "SubscriptionTopic/admission", with(topic, "canFilterBy", offered))
+	s.Must(201, "PUT", "SubscriptionTopic/admission", with(topic, "canFilterBy", offered))
 	focus := encounter("e", "in-progress", "subject", reference("Patient/123"), "actualPeriod", m{"start": "2026-01-10", "end": "2026-01-12"}, "length", m{"value": 90, "unit": "min"})
 	filter := func(pairs ...string) m {
 		f := m{}
@@ -193,11 +169,11 @@ func TestFilters_Rules(t *testing.T) {
 		{"FLT-13 a URL of another server", []any{by("patient", "http://elsewhere.example/fhir/Patient/123")}},
 		{"FLT-13 another patient", []any{by("patient", "Patient/1234")}},
 	} {
-		a := s.do("PUT", "Subscription/abc", websocketSubscription("abc", admissionURL, "filterBy", tt.filters))
+		a := s.Do("PUT", "Subscription/abc", websocketSubscription("abc", admissionURL, "filterBy", tt.filters))
 		fmt.Fprintf(&all, "%s\n", tt.name)
-		if a.status >= 400 {
-			code, diagnostics, at := a.issue()
-			fmt.Fprintf(&all, "refused %d %s at %s: %s\n\n", a.status, code, strings.Join(at, ", "), diagnostics)
+		if a.Status >= 400 {
+			code, diagnostics, at := a.Issue()
+			fmt.Fprintf(&all, "refused %d %s at %s: %s\n\n", a.Status, code, strings.Join(at, ", "), diagnostics)
 			continue
 		}
 		told := s.told(nil, focus)
@@ -215,7 +191,7 @@ func TestFilters_RefusedAsOneStringBeforeR5(t *testing.T) {
 	const class = "http://hl7.org/fhir/SearchParameter/Encounter-class"
 	for _, r := range []fhir.Release{fhir.R4B, fhir.R4} {
 		s := start(t).on(r)
-		s.must(201, "PUT", "SubscriptionTopic/admission", with(admissionTopic(), "canFilterBy", []any{
+		s.Must(201, "PUT", "SubscriptionTopic/admission", with(admissionTopic(), "canFilterBy", []any{
 			m{"resource": "Encounter", "filterParameter": "patient"},
 			m{"resource": "Encounter", "filterParameter": "length", "modifier": []any{"gt"}},
 			m{"resource": "Encounter", "filterParameter": class, "modifier": []any{"in"}},
@@ -235,13 +211,13 @@ func TestFilters_RefusedAsOneStringBeforeR5(t *testing.T) {
 			{class + ":not=IMP", 422, "not-supported"},
 			{class + "=IMP", 201, ""}, // a parameter named by its URL (FLT-5)
 		} {
-			sub := backportOf(websocketSubscription("abc", admissionURL))
-			sub["_criteria"] = m{"extension": []any{m{"url": backport + "filter-criteria", "valueString": tt.criteria}}}
-			a := s.must(tt.status, "PUT", "Subscription/abc", compact(sub))
-			if a.status == 201 {
+			sub := wiretest.BackportSubscription(websocketSubscription("abc", admissionURL))
+			sub["_criteria"] = m{"extension": []any{m{"url": wiretest.Backport + "filter-criteria", "valueString": tt.criteria}}}
+			a := s.Must(tt.status, "PUT", "Subscription/abc", compact(sub))
+			if a.Status == 201 {
 				continue
 			}
-			if code, diagnostics, at := a.issue(); code != tt.code || strings.Join(at, ", ") != "Subscription.criteria.extension[0].value" {
+			if code, diagnostics, at := a.Issue(); code != tt.code || strings.Join(at, ", ") != "Subscription.criteria.extension[0].value" {
 				t.Errorf("%s %s: got %s at %q: %s", r, tt.criteria, code, at, diagnostics)
 			}
 		}
@@ -255,27 +231,27 @@ func TestFilters_DecideWhatIsNumbered(t *testing.T) {
 	eachRelease(t, func(t *testing.T, r fhir.Release) {
 		s := start(t).on(r)
 		topic := topicOf(map[string]any{"supportedInteraction": []any{"create", "update", "delete"}, "queryCriteria": map[string]any{"previous": "status:not=cancelled", "current": "status:not=cancelled"}})
-		s.must(201, "PUT", "SubscriptionTopic/admission", topic)
-		s.must(201, "PUT", "Subscription/abc", websocketSubscription("abc", admissionURL, "filterBy", []any{map[string]any{"filterParameter": "patient", "value": "Patient/1"}}))
-		ws := s.bind("abc")
+		s.Must(201, "PUT", "SubscriptionTopic/admission", topic)
+		s.Must(201, "PUT", "Subscription/abc", websocketSubscription("abc", admissionURL, "filterBy", []any{map[string]any{"filterParameter": "patient", "value": "Patient/1"}}))
+		ws := s.Bind("abc")
 		of := func(patient string) map[string]any {
 			return encounter("e", "planned", "subject", reference("Patient/"+patient))
 		}
-		s.must(201, "PUT", "Encounter/e", of("2"))
-		ws.nothing() // FLT-16: not counted
-		s.must(200, "PUT", "Encounter/e", of("1"))
-		ws.wantEvent("1") // FLT-14: the state after the update
-		s.must(200, "PUT", "Encounter/e", of("2"))
-		ws.nothing()
-		s.must(200, "PUT", "Encounter/e", of("1"))
-		ws.wantEvent("2")
-		s.must(204, "DELETE", "Encounter/e", nil)
-		ws.wantEvent("3") // FLT-14: the state before the delete
-		s.must(201, "PUT", "Encounter/f", encounter("f", "cancelled", "subject", reference("Patient/1")))
-		ws.nothing() // FLT-15: the filter would let it pass, but nothing fired
+		s.Must(201, "PUT", "Encounter/e", of("2"))
+		ws.Nothing() // FLT-16: not counted
+		s.Must(200, "PUT", "Encounter/e", of("1"))
+		ws.WantEvent("1") // FLT-14: the state after the update
+		s.Must(200, "PUT", "Encounter/e", of("2"))
+		ws.Nothing()
+		s.Must(200, "PUT", "Encounter/e", of("1"))
+		ws.WantEvent("2")
+		s.Must(204, "DELETE", "Encounter/e", nil)
+		ws.WantEvent("3") // FLT-14: the state before the delete
+		s.Must(201, "PUT", "Encounter/f", encounter("f", "cancelled", "subject", reference("Patient/1")))
+		ws.Nothing() // FLT-15: the filter would let it pass, but nothing fired
 		// TOP-7: what failed is no change.
-		s.must(400, "PUT", "Encounter/e", `{"resourceType":"Encounter","id":"e","colour":"red"}`)
-		ws.nothing()
+		s.Must(400, "PUT", "Encounter/e", `{"resourceType":"Encounter","id":"e","colour":"red"}`)
+		ws.Nothing()
 	})
 }
 
@@ -314,10 +290,10 @@ func TestTopics_AsBasicAreChecked(t *testing.T) {
 				delete(tt.topic, element)
 			}
 		}
-		a := s.do("PUT", "SubscriptionTopic/admission", tt.topic)
-		code, diagnostics, at := a.issue()
-		if tt.code == "" && a.status >= 300 || tt.code != "" && (a.status != 400 || code != tt.code || strings.Join(at, ", ") != tt.at) {
-			t.Errorf("%s: got %d %s at %q: %s", name, a.status, code, at, diagnostics)
+		a := s.Do("PUT", "SubscriptionTopic/admission", tt.topic)
+		code, diagnostics, at := a.Issue()
+		if tt.code == "" && a.Status >= 300 || tt.code != "" && (a.Status != 400 || code != tt.code || strings.Join(at, ", ") != tt.at) {
+			t.Errorf("%s: got %d %s at %q: %s", name, a.Status, code, at, diagnostics)
 		}
 	}
 }
@@ -327,30 +303,30 @@ func TestTopics_AsBasicAreChecked(t *testing.T) {
 func TestTopics_UpdatesWithoutChangeAndEventTriggers(t *testing.T) {
 	t.Parallel()
 	s := start(t)
-	s.must(201, "PUT", "SubscriptionTopic/admission", topicOf(map[string]any{"supportedInteraction": []any{"update"}}))
-	s.must(201, "PUT", "Subscription/abc", websocketSubscription("abc", admissionURL))
-	ws := s.bind("abc")
-	s.must(201, "PUT", "Encounter/e", encounter("e", "planned"))
-	ws.nothing()
+	s.Must(201, "PUT", "SubscriptionTopic/admission", topicOf(map[string]any{"supportedInteraction": []any{"update"}}))
+	s.Must(201, "PUT", "Subscription/abc", websocketSubscription("abc", admissionURL))
+	ws := s.Bind("abc")
+	s.Must(201, "PUT", "Encounter/e", encounter("e", "planned"))
+	ws.Nothing()
 	for n := 1; n <= 2; n++ {
-		s.must(200, "PUT", "Encounter/e", encounter("e", "planned"))
-		ws.wantEvent(fmt.Sprint(n))
+		s.Must(200, "PUT", "Encounter/e", encounter("e", "planned"))
+		ws.WantEvent(fmt.Sprint(n))
 	}
 
 	const url = "http://example.org/topic/a01"
 	event := map[string]any{"resourceType": "SubscriptionTopic", "id": "a01", "url": url, "status": "active",
 		"eventTrigger": []any{map[string]any{"event": map[string]any{"coding": []any{map[string]any{"system": "http://terminology.hl7.org/CodeSystem/v2-0003", "code": "A01"}}}, "resource": "Encounter"}}}
-	a := s.must(201, "PUT", "SubscriptionTopic/a01", event, "Prefer", "return=OperationOutcome")
-	if !strings.Contains(string(a.raw), "only the control API can") {
-		t.Errorf("nobody says that only /mock/trigger fires it: %s", a.raw)
+	a := s.Must(201, "PUT", "SubscriptionTopic/a01", event, "Prefer", "return=OperationOutcome")
+	if !strings.Contains(string(a.Raw), "only the control API can") {
+		t.Errorf("nobody says that only /mock/trigger fires it: %s", a.Raw)
 	}
-	s.must(201, "PUT", "Subscription/event", websocketSubscription("event", url))
-	other := s.bind("event")
-	s.must(201, "PUT", "Encounter/f", encounter("f", "planned"))
-	other.nothing()
-	s.must(200, "POST", "/mock/trigger", map[string]any{"topic": url, "reference": "Encounter/f"})
-	if f := other.wantEvent("1"); !strings.Contains(string(f.raw), "Encounter/f") {
-		t.Errorf("got %s", f.raw)
+	s.Must(201, "PUT", "Subscription/event", websocketSubscription("event", url))
+	other := s.Bind("event")
+	s.Must(201, "PUT", "Encounter/f", encounter("f", "planned"))
+	other.Nothing()
+	s.Must(200, "POST", "/mock/trigger", map[string]any{"topic": url, "reference": "Encounter/f"})
+	if f := other.WantEvent("1"); !strings.Contains(string(f.Raw), "Encounter/f") {
+		t.Errorf("got %s", f.Raw)
 	}
 }
 
@@ -364,42 +340,42 @@ func TestTopics_VersionsAndStatus(t *testing.T) {
 		topic["status"] = status
 		return topic
 	}
-	s.must(201, "PUT", "SubscriptionTopic/v1", version("v1", "1.0.0", "active", "status=planned"))
-	s.must(201, "PUT", "SubscriptionTopic/v2", version("v2", "1.10.0", "draft", "status=in-progress"))
-	s.must(422, "PUT", "SubscriptionTopic/again", version("again", "1.0.0", "active", "status=planned"))
-	s.must(201, "PUT", "Subscription/one", websocketSubscription("one", admissionURL+"|1.0.0"))
-	s.must(201, "PUT", "Subscription/latest", websocketSubscription("latest", admissionURL))
-	s.must(422, "PUT", "Subscription/none", websocketSubscription("none", admissionURL+"|3"))
-	one, latest := s.bind("one"), s.bind("latest")
-	s.must(201, "PUT", "Encounter/e", encounter("e", "planned"))
-	one.wantEvent("1")
-	latest.nothing()
-	s.must(200, "PUT", "Encounter/e", encounter("e", "in-progress"))
-	latest.wantEvent("1")
-	one.nothing()
+	s.Must(201, "PUT", "SubscriptionTopic/v1", version("v1", "1.0.0", "active", "status=planned"))
+	s.Must(201, "PUT", "SubscriptionTopic/v2", version("v2", "1.10.0", "draft", "status=in-progress"))
+	s.Must(422, "PUT", "SubscriptionTopic/again", version("again", "1.0.0", "active", "status=planned"))
+	s.Must(201, "PUT", "Subscription/one", websocketSubscription("one", admissionURL+"|1.0.0"))
+	s.Must(201, "PUT", "Subscription/latest", websocketSubscription("latest", admissionURL))
+	s.Must(422, "PUT", "Subscription/none", websocketSubscription("none", admissionURL+"|3"))
+	one, latest := s.Bind("one"), s.Bind("latest")
+	s.Must(201, "PUT", "Encounter/e", encounter("e", "planned"))
+	one.WantEvent("1")
+	latest.Nothing()
+	s.Must(200, "PUT", "Encounter/e", encounter("e", "in-progress"))
+	latest.WantEvent("1")
+	one.Nothing()
 	// A later version takes over those that name none.
-	s.must(201, "PUT", "SubscriptionTopic/v3", version("v3", "2.0.0", "active", "status=completed"))
-	s.must(200, "PUT", "Encounter/e", encounter("e", "completed"))
-	latest.wantEvent("2")
+	s.Must(201, "PUT", "SubscriptionTopic/v3", version("v3", "2.0.0", "active", "status=completed"))
+	s.Must(200, "PUT", "Encounter/e", encounter("e", "completed"))
+	latest.WantEvent("2")
 	// Retired, it refuses new ones, and those there are say so.
-	s.must(200, "PUT", "SubscriptionTopic/v1", version("v1", "1.0.0", "retired", "status=planned"))
-	if a := s.must(422, "PUT", "Subscription/new", websocketSubscription("new", admissionURL+"|1.0.0")); !strings.Contains(string(a.raw), "retired") {
-		t.Errorf("got %s", a.raw)
+	s.Must(200, "PUT", "SubscriptionTopic/v1", version("v1", "1.0.0", "retired", "status=planned"))
+	if a := s.Must(422, "PUT", "Subscription/new", websocketSubscription("new", admissionURL+"|1.0.0")); !strings.Contains(string(a.Raw), "retired") {
+		t.Errorf("got %s", a.Raw)
 	}
-	if a := s.must(200, "GET", "Subscription/one", nil); a.body["status"] != "error" {
-		t.Errorf("the subscription on the retired topic is %v, want error", a.body["status"])
+	if a := s.Must(200, "GET", "Subscription/one", nil); a.Body["status"] != "error" {
+		t.Errorf("the subscription on the retired topic is %v, want error", a.Body["status"])
 	}
 }
 
 // TOP-8: --prefer-query; FLT-4: --any-filter.
 func TestTopics_Options(t *testing.T) {
 	t.Parallel()
-	s := start(t, func(o *command.Serve) { o.PreferQuery, o.AnyFilter = true, true })
-	s.must(201, "PUT", "SubscriptionTopic/admission", topicOf(map[string]any{"queryCriteria": map[string]any{"current": "status=planned"}, "fhirPathCriteria": "false"}))
-	s.must(201, "PUT", "Subscription/abc", websocketSubscription("abc", admissionURL, "filterBy", []any{map[string]any{"filterParameter": "class", "value": "AMB"}}))
-	ws := s.bind("abc")
-	s.must(201, "PUT", "Encounter/e", encounter("e", "planned"))
-	ws.nothing()
-	s.must(201, "PUT", "Encounter/f", encounter("f", "planned", "class", []any{map[string]any{"coding": []any{map[string]any{"code": "AMB"}}}}))
-	ws.wantEvent("1")
+	s := start(t, "--prefer-query", "--any-filter")
+	s.Must(201, "PUT", "SubscriptionTopic/admission", topicOf(map[string]any{"queryCriteria": map[string]any{"current": "status=planned"}, "fhirPathCriteria": "false"}))
+	s.Must(201, "PUT", "Subscription/abc", websocketSubscription("abc", admissionURL, "filterBy", []any{map[string]any{"filterParameter": "class", "value": "AMB"}}))
+	ws := s.Bind("abc")
+	s.Must(201, "PUT", "Encounter/e", encounter("e", "planned"))
+	ws.Nothing()
+	s.Must(201, "PUT", "Encounter/f", encounter("f", "planned", "class", []any{map[string]any{"coding": []any{map[string]any{"code": "AMB"}}}}))
+	ws.WantEvent("1")
 }

@@ -1,4 +1,4 @@
-package main
+package protocol
 
 import (
 	"bytes"
@@ -6,25 +6,23 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"log/slog"
 	"maps"
 	"math/big"
-	"net"
 	"net/http"
+	"os/exec"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/getkin/kin-openapi/openapi3"
 	"github.com/getkin/kin-openapi/openapi3filter"
 	"github.com/getkin/kin-openapi/routers"
 
-	"signalfhir/internal/command"
 	"signalfhir/internal/fhir"
 	"signalfhir/internal/journal"
 	"signalfhir/internal/synth"
+	"signalfhir/testkit"
 )
 
 // description is /mock/openapi.json as it was served.
@@ -39,25 +37,25 @@ var textBodies = sync.OnceFunc(func() {
 })
 
 // described reads and validates the description of a room.
-func (s *testServer) described(room string) *description {
-	s.t.Helper()
+func (s *server) described(room string) *description {
+	s.T.Helper()
 	textBodies()
-	a := s.must(200, "GET", room+"/mock/openapi.json", nil)
-	if a.header.Get("Cache-Control") != "no-store" || a.header.Get("Content-Type") != "application/json" {
-		s.t.Errorf("got %v, want JSON that nothing caches", a.header)
+	a := s.Must(200, "GET", room+"/mock/openapi.json", nil)
+	if a.Header.Get("Cache-Control") != "no-store" || a.Header.Get("Content-Type") != "application/json" {
+		s.T.Errorf("got %v, want JSON that nothing caches", a.Header)
 	}
 	d := &description{}
-	decoder := json.NewDecoder(bytes.NewReader(a.raw))
+	decoder := json.NewDecoder(bytes.NewReader(a.Raw))
 	decoder.UseNumber()
 	if err := decoder.Decode(&d.raw); err != nil {
-		s.t.Fatal(err)
+		s.T.Fatal(err)
 	}
 	var err error
-	if d.doc, err = openapi3.NewLoader().LoadFromData(a.raw); err != nil {
-		s.t.Fatal(err)
+	if d.doc, err = openapi3.NewLoader().LoadFromData(a.Raw); err != nil {
+		s.T.Fatal(err)
 	}
 	if err := d.doc.Validate(context.Background()); err != nil {
-		s.t.Fatal(err)
+		s.T.Fatal(err)
 	}
 	return d
 }
@@ -96,7 +94,7 @@ func walk(v any, path string, f func(path string, object map[string]any)) {
 }
 
 // route finds an operation.
-func (d *description) route(t *testing.T, id string) *routers.Route {
+func (d *description) route(t testing.TB, id string) *routers.Route {
 	t.Helper()
 	for path, item := range d.doc.Paths.Map() {
 		for method, operation := range item.Operations() {
@@ -109,76 +107,54 @@ func (d *description) route(t *testing.T, id string) *routers.Route {
 	return nil
 }
 
-func TestOpenAPI_DescribesTheTableOfRoutes(t *testing.T) {
-	t.Parallel()
-	s, err := newServer(&command.Serve{Listen: "127.0.0.1:0", Seed: "none", TokenTTL: time.Hour, QueueFrames: 10, JournalSize: 10, MaxBodyBytes: 1000}, &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)}, slog.New(slog.DiscardHandler))
+// versionOfProgram returns what the program prints as its version.
+func versionOfProgram(t *testing.T) string {
+	t.Helper()
+	program, err := testkit.Program()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer s.rooms.Close()
-	var want []string
-	for _, r := range s.routes() {
-		if r.handle != nil && r.needs.Problems {
-			segments := strings.Split(r.path, "/")
-			for i, segment := range segments {
-				if name, ok := strings.CutPrefix(segment, ":"); ok {
-					segments[i] = "{" + name + "}"
-				}
-			}
-			want = append(want, r.method+" "+strings.Join(segments, "/"))
-		}
+	out, err := exec.Command(program, "--version").Output()
+	if err != nil {
+		t.Fatal(err)
 	}
-	var got []string
-	for path, item := range start(t).described("").doc.Paths.Map() {
-		for method := range item.Operations() {
-			got = append(got, method+" "+path)
-		}
-	}
-	for _, route := range want {
-		if !slices.Contains(got, route) {
-			t.Errorf("openapi.json does not describe %s", route)
-		}
-	}
-	for _, route := range got {
-		if !slices.Contains(want, route) {
-			t.Errorf("openapi.json describes %s, which is not in the table of routes", route)
-		}
-	}
+	return strings.TrimSpace(string(out))
 }
 
 // The document has the addresses of its room; /rooms is not in a room.
 func TestOpenAPI_LeadsIntoItsRoom(t *testing.T) {
 	t.Parallel()
-	s := start(t)
-	s.must(201, "PUT", "/rooms/demo", nil)
+	s := startProcess(t)
+	version := versionOfProgram(t)
+	s.Must(201, "PUT", "/rooms/demo", nil)
 	for _, room := range []string{"", "/rooms/demo"} {
 		doc := s.described(room).doc
-		if got := doc.Servers[0].URL; got != s.url+room {
-			t.Errorf("%s: got %s, want %s", room, got, s.url+room)
+		if got := doc.Servers[0].URL; got != s.URL+room {
+			t.Errorf("%s: got %s, want %s", room, got, s.URL+room)
 		}
 		if has := doc.Paths.Value("/rooms") != nil && doc.Paths.Value("/rooms/{name}") != nil; has != (room == "") {
 			t.Errorf("%s: /rooms is described: %v", room, has)
 		}
-		if doc.Info.Version != command.Version() {
-			t.Errorf("got version %s, want %s", doc.Info.Version, command.Version())
+		if doc.Info.Version != version {
+			t.Errorf("got version %s, want %s", doc.Info.Version, version)
 		}
-		index := s.must(200, "GET", room+"/mock", nil).body
-		if index["openapi"] != s.url+room+"/mock/openapi.json" || index["url"] != s.url+room {
-			t.Errorf("got %v, want addresses in %s%s", index, s.url, room)
+		index := s.Must(200, "GET", room+"/mock", nil).Body
+		if index["openapi"] != s.URL+room+"/mock/openapi.json" || index["url"] != s.URL+room {
+			t.Errorf("got %v, want addresses in %s%s", index, s.URL, room)
 		}
 		for _, r := range asList(index["routes"]) {
 			r := r.(map[string]any)
-			if a := s.do("OPTIONS", r["url"].(string), nil); !strings.Contains(a.header.Get("Allow"), r["method"].(string)) {
-				t.Errorf("%v is not there: %d, allowed are %s", r, a.status, a.header.Get("Allow"))
+			if a := s.Do("OPTIONS", r["url"].(string), nil); !strings.Contains(a.Header.Get("Allow"), r["method"].(string)) {
+				t.Errorf("%v is not there: %d, allowed are %s", r, a.Status, a.Header.Get("Allow"))
 			}
 		}
 	}
-	forwarded := s.must(200, "GET", "/mock/openapi.json", nil, "X-Forwarded-Host", `a"},{"b`)
-	if !json.Valid(forwarded.raw) {
+	forwarded := s.Must(200, "GET", "/mock/openapi.json", nil, "X-Forwarded-Host", `a"},{"b`)
+	if !json.Valid(forwarded.Raw) {
 		t.Error("a host with a quote breaks the document")
 	}
-	if a := s.must(405, "POST", "/mock", nil); a.header.Get("Content-Type") != "application/problem+json" {
-		t.Errorf("got %s, want a problem", a.raw)
+	if a := s.Must(405, "POST", "/mock", nil); a.Header.Get("Content-Type") != "application/problem+json" {
+		t.Errorf("got %s, want a problem", a.Raw)
 	}
 }
 
@@ -242,18 +218,18 @@ type exchange struct {
 
 // try sends a request and validates what comes back; of a request that succeeds also the
 // request itself.
-func (s *testServer) try(d *description, x exchange, headers ...string) answered {
-	s.t.Helper()
-	route := d.route(s.t, x.operation)
+func (s *server) try(d *description, x exchange, headers ...string) response {
+	s.T.Helper()
+	route := d.route(s.T, x.operation)
 	path := route.Path
 	for name, value := range x.path {
 		path = strings.ReplaceAll(path, "{"+name+"}", value)
 	}
-	url := s.url + path + x.query
+	url := s.URL + path + x.query
 	headers = append(headers, "Content-Type", "application/json")
-	a := s.do(route.Method, url, x.body, headers...)
-	if a.status != x.status {
-		s.t.Errorf("%s %s %s: got %d, want %d\n%s", x.operation, x.query, compact(x.body), a.status, x.status, a.raw)
+	a := s.Do(route.Method, url, x.body, headers...)
+	if a.Status != x.status {
+		s.T.Errorf("%s %s %s: got %d, want %d\n%s", x.operation, x.query, compact(x.body), a.Status, x.status, a.Raw)
 		return a
 	}
 	var body io.Reader
@@ -266,7 +242,7 @@ func (s *testServer) try(d *description, x exchange, headers ...string) answered
 	}
 	request, err := http.NewRequest(route.Method, url, body)
 	if err != nil {
-		s.t.Fatal(err)
+		s.T.Fatal(err)
 	}
 	if body != nil {
 		request.Header.Set("Content-Type", "application/json")
@@ -274,18 +250,18 @@ func (s *testServer) try(d *description, x exchange, headers ...string) answered
 	in := &openapi3filter.RequestValidationInput{Request: request, PathParams: x.path, Route: route}
 	if x.status < 300 {
 		if err := openapi3filter.ValidateRequest(context.Background(), in); err != nil {
-			s.t.Errorf("%s %s %s: the request is not as described: %v", x.operation, x.query, compact(x.body), err)
+			s.T.Errorf("%s %s %s: the request is not as described: %v", x.operation, x.query, compact(x.body), err)
 		}
 	}
-	if route.Operation.Responses.Status(a.status) == nil && a.status != 403 {
-		s.t.Errorf("%s: the status %d is not described", x.operation, a.status)
+	if route.Operation.Responses.Status(a.Status) == nil && a.Status != 403 {
+		s.T.Errorf("%s: the status %d is not described", x.operation, a.Status)
 	}
-	if a.status != 204 && a.header.Get("Cache-Control") != "no-store" {
-		s.t.Errorf("%s %s: got Cache-Control %q, want no-store", x.operation, x.query, a.header.Get("Cache-Control"))
+	if a.Status != 204 && a.Header.Get("Cache-Control") != "no-store" {
+		s.T.Errorf("%s %s: got Cache-Control %q, want no-store", x.operation, x.query, a.Header.Get("Cache-Control"))
 	}
-	out := &openapi3filter.ResponseValidationInput{RequestValidationInput: in, Status: a.status, Header: a.header, Options: &openapi3filter.Options{IncludeResponseStatus: true}}
-	if err := openapi3filter.ValidateResponse(context.Background(), out.SetBodyBytes(a.raw)); err != nil {
-		s.t.Errorf("%s %s: the answer %d is not as described: %v", x.operation, x.query, a.status, err)
+	out := &openapi3filter.ResponseValidationInput{RequestValidationInput: in, Status: a.Status, Header: a.Header, Options: &openapi3filter.Options{IncludeResponseStatus: true}}
+	if err := openapi3filter.ValidateResponse(context.Background(), out.SetBodyBytes(a.Raw)); err != nil {
+		s.T.Errorf("%s %s: the answer %d is not as described: %v", x.operation, x.query, a.Status, err)
 	}
 	return a
 }
@@ -293,22 +269,22 @@ func (s *testServer) try(d *description, x exchange, headers ...string) answered
 // Each operation is tried, with success and with a refusal.
 func TestOpenAPI_IsWhatTheServerDoes(t *testing.T) {
 	t.Parallel()
-	s := start(t, withSeed, func(o *command.Serve) { o.MaxRooms = 2 })
+	s := startSeeded(t, "--max-rooms", "2")
 	d := s.described("")
 	d.close(t)
-	s.must(201, "PUT", "Subscription/abc", websocketSubscription("abc", admissionURL, "content", "full-resource", "heartbeatPeriod", 60))
-	s.must(201, "PUT", "SubscriptionTopic/lonely", map[string]any{"resourceType": "SubscriptionTopic", "id": "lonely", "url": "http://example.org/lonely", "status": "active", "resourceTrigger": []any{map[string]any{"resource": "Patient"}}})
-	s.must(201, "PUT", "SubscriptionTopic/events", map[string]any{"resourceType": "SubscriptionTopic", "id": "events", "url": "http://example.org/events", "status": "active",
+	s.Must(201, "PUT", "Subscription/abc", websocketSubscription("abc", admissionURL, "content", "full-resource", "heartbeatPeriod", 60))
+	s.Must(201, "PUT", "SubscriptionTopic/lonely", map[string]any{"resourceType": "SubscriptionTopic", "id": "lonely", "url": "http://example.org/lonely", "status": "active", "resourceTrigger": []any{map[string]any{"resource": "Patient"}}})
+	s.Must(201, "PUT", "SubscriptionTopic/events", map[string]any{"resourceType": "SubscriptionTopic", "id": "events", "url": "http://example.org/events", "status": "active",
 		"eventTrigger": []any{map[string]any{"event": map[string]any{"text": "x"}, "resource": "Patient"}}})
-	s.must(201, "PUT", "Encounter/e", encounter("e", "in-progress"))
-	s.must(200, "PUT", "Encounter/e", encounter("e", "completed"))
-	s.must(201, "PUT", "Encounter/gone", encounter("gone", "in-progress"))
-	s.must(204, "DELETE", "Encounter/gone", nil)
-	ws := s.bind("abc")
+	s.Must(201, "PUT", "Encounter/e", encounter("e", "in-progress"))
+	s.Must(200, "PUT", "Encounter/e", encounter("e", "completed"))
+	s.Must(201, "PUT", "Encounter/gone", encounter("gone", "in-progress"))
+	s.Must(204, "DELETE", "Encounter/gone", nil)
+	ws := s.Bind("abc")
 	admitted, finished := encounter("e", "in-progress"), encounter("e", "completed")
 	ward, none := map[string]string{"name": "ward2"}, map[string]string{"name": "none"}
 	demo, never := map[string]string{"name": "demo"}, map[string]string{"name": "never"}
-	change := s.journal("?kind=change&limit=1")[0].Seq
+	change := s.Journal("?kind=change&limit=1")[0].Seq
 
 	tried := map[string][2]bool{}
 	note := func(x exchange) {
@@ -380,7 +356,7 @@ func TestOpenAPI_IsWhatTheServerDoes(t *testing.T) {
 		{"journalEntry", map[string]string{"seq": "first"}, "", nil, 400},
 		{"journalEntry", map[string]string{"seq": "9007199254740991"}, "", nil, 404},
 		{"journalStream", nil, "?most=0", nil, 400},
-		{"revokeToken", map[string]string{"token": s.token("abc")}, "", nil, 204},
+		{"revokeToken", map[string]string{"token": s.Token("abc")}, "", nil, 204},
 		{"revokeToken", map[string]string{"token": "none"}, "", nil, 404},
 		{"reset", nil, "", nil, 204},
 		{"reset", nil, "", map[string]any{"to": "seed"}, 400},
@@ -401,15 +377,15 @@ func TestOpenAPI_IsWhatTheServerDoes(t *testing.T) {
 		s.try(d, x)
 		note(x)
 	}
-	ws.conn.CloseNow()
+	ws.Conn.CloseNow()
 
 	for path, item := range d.doc.Paths.Map() {
 		for method, operation := range item.Operations() {
 			// A page of another origin may not use any, and no parameter is ignored.
 			s.try(d, exchange{operation.OperationID, anyPath(operation, item), "", nil, 403}, "Origin", "https://evil.example")
-			a := s.do(method, strings.NewReplacer("{name}", "x", "{token}", "x", "{seq}", "1").Replace(path)+"?no-such=1", nil)
-			if a.status != 400 || !strings.HasPrefix(fmt.Sprint(a.body["detail"]), "no-such: ") {
-				t.Errorf("%s ignores an unknown parameter: %d %s", operation.OperationID, a.status, a.raw)
+			a := s.Do(method, strings.NewReplacer("{name}", "x", "{token}", "x", "{seq}", "1").Replace(path)+"?no-such=1", nil)
+			if a.Status != 400 || !strings.HasPrefix(fmt.Sprint(a.Body["detail"]), "no-such: ") {
+				t.Errorf("%s ignores an unknown parameter: %d %s", operation.OperationID, a.Status, a.Raw)
 			}
 			success, refusal := tried[operation.OperationID][0], tried[operation.OperationID][1]
 			if !success && operation.OperationID != "journalStream" { // which has a test of its own
@@ -439,9 +415,9 @@ func TestOpenAPI_DescribesTheStream(t *testing.T) {
 	s := vectorServer(t, fhir.R5)
 	d := s.described("")
 	d.close(t)
-	st := s.follow("?since=0&most=1", "")
+	st := s.Follow("?since=0&most=1", "")
 	for _, want := range [][2]string{{"hello", "StreamHello"}, {"gap", "StreamGap"}, {"message", "JournalEntry"}} {
-		name, _, data := st.next()
+		name, _, data := st.Next()
 		var value any
 		if err := json.Unmarshal([]byte(data), &value); err != nil || name != want[0] {
 			t.Fatalf("got event %s %s, want %s", name, data, want[0])
@@ -450,9 +426,9 @@ func TestOpenAPI_DescribesTheStream(t *testing.T) {
 			t.Errorf("%s: %v", data, err)
 		}
 	}
-	head := s.must(200, "HEAD", "/mock/journal/stream", nil)
-	if d.route(t, "journalStream").Operation.Responses.Status(200).Value.Content.Get(head.header.Get("Content-Type")) == nil {
-		t.Errorf("the type %s is not described", head.header.Get("Content-Type"))
+	head := s.Must(200, "HEAD", "/mock/journal/stream", nil)
+	if d.route(t, "journalStream").Operation.Responses.Status(200).Value.Content.Get(head.Header.Get("Content-Type")) == nil {
+		t.Errorf("the type %s is not described", head.Header.Get("Content-Type"))
 	}
 }
 
@@ -460,15 +436,16 @@ func TestOpenAPI_DescribesTheStream(t *testing.T) {
 // names it.
 func TestOpenAPI_BoundsAreEnforced(t *testing.T) {
 	t.Parallel()
-	s := vectorServer(t, fhir.R5)
+	s := startProcess(t)
+	s.Admission()
 	d := s.described("")
 	checked := 0
-	check := func(name string, schema any, refuse func(n string) answered) {
+	check := func(name string, schema any, refuse func(n string) response) {
 		bounds := schema.(map[string]any)
 		for _, n := range []*big.Int{bigger(t, bounds["minimum"].(json.Number), -1), bigger(t, bounds["maximum"].(json.Number), 1)} {
 			checked++
-			if a := refuse(n.String()); a.status != 400 || !strings.HasPrefix(fmt.Sprint(a.body["detail"]), name+": ") {
-				t.Errorf("%s = %s: got %d %s, want a refusal that names it", name, n, a.status, a.raw)
+			if a := refuse(n.String()); a.Status != 400 || !strings.HasPrefix(fmt.Sprint(a.Body["detail"]), name+": ") {
+				t.Errorf("%s = %s: got %d %s, want a refusal that names it", name, n, a.Status, a.Raw)
 			}
 		}
 	}
@@ -483,15 +460,15 @@ func TestOpenAPI_BoundsAreEnforced(t *testing.T) {
 			if p["in"] == nil || schema["type"] != "integer" {
 				return
 			}
-			check(name, schema, func(n string) answered {
+			check(name, schema, func(n string) response {
 				if p["in"] == "path" {
-					return s.do("GET", strings.ReplaceAll(path, "{"+name+"}", n), nil)
+					return s.Do("GET", strings.ReplaceAll(path, "{"+name+"}", n), nil)
 				}
 				query := "?" + name + "=" + n
 				if path == "/mock/resources" {
 					query += "&type=Encounter"
 				}
-				return s.do("GET", path+query, nil)
+				return s.Do("GET", path+query, nil)
 			})
 		})
 	}
@@ -510,7 +487,7 @@ func TestOpenAPI_BoundsAreEnforced(t *testing.T) {
 			properties := schema.(map[string]any)["properties"].(map[string]any)
 			schema = properties[name]
 		}
-		check(body.member, schema, func(n string) answered { return s.do(body.method, body.path, fmt.Sprintf(body.format, n)) })
+		check(body.member, schema, func(n string) response { return s.Do(body.method, body.path, fmt.Sprintf(body.format, n)) })
 	}
 	if checked < 2*15 {
 		t.Errorf("checked %d bounds, want more: the walk is broken", checked)
