@@ -218,10 +218,7 @@ func TestToken_WebsocketURLIsBelowThePublicURL(t *testing.T) {
 	t.Parallel()
 	s := vectorServer(t, fhir.R5, func(o *command.Serve) { o.PublicURL = "https://dev.example.org/x/" })
 	a := s.Must(200, "POST", "Subscription/abc/$get-ws-binding-token", nil, "X-Forwarded-Host", "other")
-	for _, p := range asList(a.Body["parameter"]) {
-		if parameter := p.(map[string]any); parameter["name"] == "websocket-url" && parameter["valueUrl"] == "wss://dev.example.org/x/ws" {
-			return
-		}
+	if got := a.Parameters("websocket-url"); !slices.Equal(got, []string{"wss://dev.example.org/x/ws"}) {
+		t.Errorf("got %s, want the socket below --public-url", got)
 	}
-	t.Errorf("got %s, want the socket below --public-url", a.Raw)
 }

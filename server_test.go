@@ -290,7 +290,7 @@ func TestState_RatesMoveWithTheClock(t *testing.T) {
 	s.Must(201, "POST", "Encounter", encounter("", "in-progress"))
 	ws.WantEvent("1")
 	rates := func() []any {
-		return asList(s.Must(200, "GET", "/mock/state", nil).Body["rates"].(map[string]any)["frames"])
+		return asList(s.Must(200, "GET", "/mock/state", nil).At("rates", "frames"))
 	}
 	if frames := rates(); len(frames) != 300 || frames[299] != 2.0 {
 		t.Errorf("got %d seconds, the last with %v frames, want 300 and 2", len(frames), frames[len(frames)-1])

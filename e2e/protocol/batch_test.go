@@ -45,7 +45,7 @@ func (s *server) base(status int, bundle map[string]any, headers ...string) resp
 func answers(a response) []string {
 	var all []string
 	for _, e := range asList(a.Body["entry"]) {
-		all = append(all, e.(map[string]any)["response"].(map[string]any)["status"].(string))
+		all = append(all, text(e, "response", "status"))
 	}
 	return all
 }
@@ -105,7 +105,7 @@ func TestBatch_HonoursPrefer(t *testing.T) {
 		} {
 			a := s.base(200, bundle, "Prefer", tt.prefer)
 			for i, e := range asList(a.Body["entry"])[:2] {
-				resource, _ := e.(map[string]any)["resource"].(map[string]any)
+				resource, _ := at(e, "resource").(map[string]any)
 				if typ, _ := resource["resourceType"].(string); typ != tt.written {
 					t.Errorf("%q: write %d: got %q, want %q: %s", tt.prefer, i, typ, tt.written, compact(e))
 				}
@@ -139,8 +139,8 @@ func TestTransaction_ResolvesReferencesAndFiresInOrderAfterwards(t *testing.T) {
 			t.Fatalf("got %s", got)
 		}
 		entries := asList(a.Body["entry"])
-		made := entries[3].(map[string]any)["resource"].(map[string]any)["id"].(string)
-		created := entries[1].(map[string]any)["resource"].(map[string]any)
+		made := text(entries[3], "resource", "id")
+		created := at(entries[1], "resource").(map[string]any)
 		if got := compact(created["subject"]) + compact(created["serviceProvider"]); got != compact(reference("Patient/"+made))+compact(reference("Organization/acme")) {
 			t.Errorf("the references became %s", got)
 		}
@@ -355,7 +355,7 @@ func TestTransaction_LinksWhatIsALink(t *testing.T) {
 		), "Prefer", "return=representation")
 		resources := []map[string]any{}
 		for _, e := range asList(a.Body["entry"]) {
-			res, _ := e.(map[string]any)["resource"].(map[string]any)
+			res, _ := at(e, "resource").(map[string]any)
 			resources = append(resources, res)
 		}
 		id := func(i int) string { return fmt.Sprint(resources[i]["resourceType"], "/", resources[i]["id"]) }
@@ -387,9 +387,9 @@ func TestBatch_RunsOperationsAndKeepsTheirSecrets(t *testing.T) {
 	a := s.base(200, bundleOf("batch",
 		entryOf("POST", "Subscription/abc/$get-ws-binding-token", "resource", map[string]any{"resourceType": "Parameters"}),
 		entryOf("GET", "Subscription/abc/$events")))
-	entry := asList(a.Body["entry"])[0].(map[string]any)
-	parameters := asList(entry["resource"].(map[string]any)["parameter"])
-	secret := parameters[0].(map[string]any)["valueString"].(string)
+	entry := a.At("entry", 0).(map[string]any)
+	parameters := asList(at(entry, "resource", "parameter"))
+	secret := text(parameters[0], "valueString")
 	ws := s.Dial()
 	ws.Send("bind-with-token " + secret)
 	if f := ws.Next(); f.Kind() != "handshake" {
@@ -529,7 +529,7 @@ func TestTransaction_LinksWhatAPatchBrings(t *testing.T) {
 			entryOf("POST", "Organization", "resource", organization, "fullUrl", urn),
 			entryOf("POST", "Practitioner", "resource", map[string]any{"resourceType": "Practitioner"}, "fullUrl", old),
 		), "Prefer", "return=representation")
-		made := asList(a.Body["entry"])[2].(map[string]any)["resource"].(map[string]any)["id"].(string)
+		made := text(a.Body, "entry", 2, "resource", "id")
 		for _, id := range []string{"p", "q"} {
 			p := s.Must(200, "GET", "Patient/"+id, nil).Body
 			if got, want := compact(p["managingOrganization"])+compact(p["generalPractitioner"]), compact(reference("Organization/"+made))+compact([]any{reference(old)}); got != want {
@@ -557,7 +557,7 @@ func TestTransaction_LeavesTheNamesOfAnInnerBundle(t *testing.T) {
 		entryOf("POST", "Organization", "resource", map[string]any{"resourceType": "Organization", "name": "Outer"}, "fullUrl", urn),
 		entryOf("POST", "Practitioner", "resource", map[string]any{"resourceType": "Practitioner"}, "fullUrl", outer),
 		entryOf("POST", "Bundle", "resource", collection)), "Prefer", "return=representation")
-	response := asList(a.Body["entry"])[2].(map[string]any)
+	response := a.At("entry", 2).(map[string]any)
 	got := compact(response["resource"])
 	if !strings.Contains(got, `"fullUrl":"`+urn+`"`) || !strings.Contains(got, compact(reference(urn))) || strings.Contains(got, outer) {
 		t.Errorf("the inner bundle became %s", got)
@@ -593,7 +593,7 @@ func TestBatch_EntriesWithoutARoute(t *testing.T) {
 	}
 	a := s.Must(200, "POST", s.FHIR, map[string]any{"resourceType": "Bundle", "type": "batch", "entry": entries})
 	for i, e := range asList(a.Body["entry"]) {
-		if got := e.(map[string]any)["response"].(map[string]any)["status"]; got != want[i] {
+		if got := at(e, "response", "status"); got != want[i] {
 			t.Errorf("entry %d: got %v, want %s", i, got, want[i])
 		}
 	}

@@ -24,7 +24,7 @@ func TestChecklist_CapabilityStatement(t *testing.T) {
 			t.Errorf("%s: instantiates %v", r, instantiates)
 		}
 		types := map[string]map[string]any{}
-		for _, one := range asList(asList(statement["rest"])[0].(map[string]any)["resource"]) {
+		for _, one := range asList(at(statement, "rest", 0, "resource")) {
 			res := one.(map[string]any)
 			types[res["type"].(string)] = res
 		}
@@ -34,7 +34,7 @@ func TestChecklist_CapabilityStatement(t *testing.T) {
 		}
 		var interactions, operations, searches []string
 		for _, one := range asList(sub["interaction"]) {
-			interactions = append(interactions, one.(map[string]any)["code"].(string))
+			interactions = append(interactions, text(one, "code"))
 		}
 		for _, one := range asList(sub["operation"]) {
 			op := one.(map[string]any)
@@ -44,7 +44,7 @@ func TestChecklist_CapabilityStatement(t *testing.T) {
 			}
 		}
 		for _, one := range asList(sub["searchParam"]) {
-			searches = append(searches, one.(map[string]any)["name"].(string))
+			searches = append(searches, text(one, "name"))
 		}
 		for _, want := range []string{"read", "create", "update", "delete"} { // 1, 8
 			if !slices.Contains(interactions, want) {
@@ -63,7 +63,7 @@ func TestChecklist_CapabilityStatement(t *testing.T) {
 		}
 		var topics []any
 		for _, one := range asList(sub["extension"]) {
-			topics = append(topics, one.(map[string]any)["valueCanonical"])
+			topics = append(topics, at(one, "valueCanonical"))
 		}
 		if !slices.Contains(topics, any(admissionURL)) { // 3, CF-9
 			t.Errorf("%s: the topics are %v", r, topics)
@@ -126,10 +126,10 @@ func TestChecklist_NotificationsByLevel(t *testing.T) {
 					t.Errorf("%s %s: entry %d lacks request or response", r, level, i)
 				}
 			}
-			if url := entries[0].(map[string]any)["request"].(map[string]any)["url"].(string); !strings.HasSuffix(url, "Subscription/"+level+"/$status") {
+			if url := text(entries[0], "request", "url"); !strings.HasSuffix(url, "Subscription/"+level+"/$status") {
 				t.Errorf("%s %s: the status was asked for at %s", r, level, url)
 			}
-			event := asList(f.Status()["notificationEvent"])[0].(map[string]any)
+			event := at(f.Status(), "notificationEvent", 0).(map[string]any)
 			switch level {
 			case "empty":
 				if len(entries) != 1 || event["focus"] != nil || strings.Contains(string(f.Raw), created) {
@@ -137,7 +137,7 @@ func TestChecklist_NotificationsByLevel(t *testing.T) {
 				}
 			case "id-only":
 				for _, one := range entries[1:] {
-					if one.(map[string]any)["resource"] != nil {
+					if at(one, "resource") != nil {
 						t.Errorf("%s: an id-only notification holds a resource: %s", r, f.Raw)
 					}
 				}
@@ -145,9 +145,9 @@ func TestChecklist_NotificationsByLevel(t *testing.T) {
 					t.Errorf("%s: an id-only notification has no focus: %s", r, f.Raw)
 				}
 			default:
-				focus := event["focus"].(map[string]any)["reference"].(string)
+				focus := text(event, "focus", "reference")
 				if !slices.ContainsFunc(entries[1:], func(one any) bool {
-					resource, _ := one.(map[string]any)["resource"].(map[string]any)
+					resource, _ := at(one, "resource").(map[string]any)
 					return strings.HasSuffix(focus, fmt.Sprint(resource["resourceType"], "/", resource["id"]))
 				}) {
 					t.Errorf("%s: the focus %s is in no entry: %s", r, focus, f.Raw)

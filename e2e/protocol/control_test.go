@@ -32,12 +32,9 @@ func TestControl_TakesNoOtherMembers(t *testing.T) {
 		{"PUT", "/rooms/strict", `{"seed":{"resource":[]}}`, "resource", `resource: unknown member; expected description, random, resources, R4B, R4, generators`},
 	} {
 		problem := s.Must(400, c.method, c.path, c.body).Body
-		at := ""
-		if expression := asList(asList(problem["issues"])[0].(map[string]any)["expression"]); len(expression) > 0 {
-			at = expression[0].(string)
-		}
-		if problem["detail"] != c.detail || at != c.at {
-			t.Errorf("%s: got %q at %q, want %q at %q", c.body, problem["detail"], at, c.detail, c.at)
+		place, _ := at(problem, "issues", 0, "expression", 0).(string)
+		if problem["detail"] != c.detail || place != c.at {
+			t.Errorf("%s: got %q at %q, want %q at %q", c.body, problem["detail"], place, c.detail, c.at)
 		}
 	}
 	both := s.Must(400, "POST", "/mock/await", `{"bound":{"sub":1},"bound":{},"Sent":{}}`).Body

@@ -20,7 +20,9 @@ import (
 func TestHub_SlowSocketIsClosedWith1013AndLosesNothing(t *testing.T) {
 	t.Parallel()
 	s := vectorServer(t, fhir.R5, "--queue-frames", "8")
-	s.Must(201, "PUT", "Subscription/full", websocketSubscription("full", admissionURL, "content", "full-resource"))
+	// It is the queue that ends the slow socket, however long the rest takes, and not the
+	// time for a frame.
+	s.Must(201, "PUT", "Subscription/full", websocketSubscription("full", admissionURL, "content", "full-resource", "timeout", 60))
 	slow, quick := s.dialSlow(), s.Bind("full")
 	slow.Send("bind-with-token " + s.Token("full"))
 	if f := slow.Next(); f.Kind() != "handshake" {

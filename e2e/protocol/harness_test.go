@@ -29,6 +29,8 @@ var (
 	reference             = wiretest.Reference
 	with                  = wiretest.With
 	inRelease             = wiretest.InRelease
+	at                    = wiretest.At
+	text                  = wiretest.Text
 	asList                = wiretest.AsList
 	compact               = wiretest.Compact
 	golden                = wiretest.Golden

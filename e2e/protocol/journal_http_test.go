@@ -95,7 +95,7 @@ func TestJournal_OfSizeZeroOnlyCounts(t *testing.T) {
 	if name, _, data := st.Next(); name != "gap" {
 		t.Errorf("the stream: got %s %s, want a gap", name, data)
 	}
-	if state := s.Must(200, "GET", "/mock/state", nil).Body; state["totals"].(map[string]any)["events"] != 1.0 {
+	if state := s.Must(200, "GET", "/mock/state", nil).Body; at(state, "totals", "events") != 1.0 {
 		t.Errorf("totals: got %v, want one event", state["totals"])
 	}
 }

@@ -451,10 +451,10 @@ func TestState_ShowsTheRoom(t *testing.T) {
 	if totals["events"] != 1.0 || totals["frames"] != 2.0 || totals["received"] != 1.0 {
 		t.Errorf("totals: got %v, want one event, two frames, one received", totals)
 	}
-	if frames := asList(state["rates"].(map[string]any)["frames"]); len(frames) != 300 {
+	if frames := asList(at(state, "rates", "frames")); len(frames) != 300 {
 		t.Errorf("rates: got %d seconds, want 300", len(frames))
 	}
-	topic := asList(state["topics"])[0].(map[string]any)
+	topic := at(state, "topics", 0).(map[string]any)
 	if topic["url"] != admissionURL || topic["events"] != 1.0 {
 		t.Errorf("topic: got %v, want admission, fired once", topic)
 	}
@@ -477,17 +477,17 @@ func TestResources_FindsByIDAndTellsWhatIsDeleted(t *testing.T) {
 	if gone["id"] != "day-1" || gone["version"] != "2" || gone["deleted"] != true || gone["resource"] != nil {
 		t.Errorf("got %v, want day-1, deleted in version 2", gone)
 	}
-	if kept["id"] != "day-2" || kept["deleted"] != nil || kept["resource"].(map[string]any)["status"] != "in-progress" {
+	if kept["id"] != "day-2" || kept["deleted"] != nil || at(kept, "resource", "status") != "in-progress" {
 		t.Errorf("got %v, want day-2 with its resource", kept)
 	}
-	if list := asList(s.Must(200, "GET", "/mock/resources?type=Encounter&offset=1&limit=1&release=r5", nil).Body["resources"]); len(list) != 1 || list[0].(map[string]any)["id"] != "night" {
+	if list := asList(s.Must(200, "GET", "/mock/resources?type=Encounter&offset=1&limit=1&release=r5", nil).Body["resources"]); len(list) != 1 || at(list[0], "id") != "night" {
 		t.Errorf("the second page: got %v, want night", list)
 	}
 	for path, status := range map[string]int{"type=Encounter&release=R9": 400, "type=Encounter&limit=0": 400, "type=Encounter&offset=-1": 400, "type=Meal": 404, "": 404} {
 		s.Must(status, "GET", "/mock/resources?"+path, nil)
 	}
 	for _, e := range asList(s.Must(200, "GET", "/mock/journal?kind=http&limit=100", nil).Body["entries"]) {
-		if path := e.(map[string]any)["http"].(map[string]any)["path"].(string); strings.HasPrefix(path, "/mock/resources") {
+		if path := text(e, "http", "path"); strings.HasPrefix(path, "/mock/resources") {
 			t.Error("looking at resources is recorded; a page that follows them would fill the record")
 		}
 	}

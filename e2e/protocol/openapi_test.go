@@ -472,7 +472,7 @@ func TestOpenAPI_BoundsAreEnforced(t *testing.T) {
 			})
 		})
 	}
-	schemas := d.raw["components"].(map[string]any)["schemas"].(map[string]any)
+	schemas := at(d.raw, "components", "schemas").(map[string]any)
 	for _, body := range []struct{ schema, member, method, path, format string }{
 		{"Trigger", "count", "POST", "/mock/trigger", `{"subscription":"abc","count":%s}`},
 		{"Await", "bound.count", "POST", "/mock/await", `{"bound":{"subscription":"abc","count":%s}}`},
@@ -484,7 +484,7 @@ func TestOpenAPI_BoundsAreEnforced(t *testing.T) {
 	} {
 		schema := schemas[body.schema]
 		for name := range strings.SplitSeq(body.member, ".") {
-			properties := schema.(map[string]any)["properties"].(map[string]any)
+			properties := at(schema, "properties").(map[string]any)
 			schema = properties[name]
 		}
 		check(body.member, schema, func(n string) response { return s.Do(body.method, body.path, fmt.Sprintf(body.format, n)) })

@@ -34,16 +34,16 @@ func TestReleases_OneTriggerIsToldInEachOnesWords(t *testing.T) {
 		f := sockets[r].WantEvent("1")
 		fhirtest.CheckNotification(t, r, f.Raw)
 		status := f.Status()
-		event := asList(status["notificationEvent"])[0].(map[string]any)
-		focus, _ := event["focus"].(map[string]any)["reference"].(string)
-		resource := asList(f.Body["entry"])[1].(map[string]any)["resource"].(map[string]any)
+		event := at(status, "notificationEvent", 0).(map[string]any)
+		focus, _ := at(event, "focus", "reference").(string)
+		resource := f.At("entry", 1, "resource").(map[string]any)
 		if resource["resourceType"] != "Encounter" || !strings.HasPrefix(focus, s.URL+"/fhir/"+string(r)+"/Encounter/") {
 			t.Errorf("%s: the focus is %s, its resource %v", r, focus, resource)
 		}
 		told[r] = said{
 			f.Kind(), fmt.Sprint(status["status"]), fmt.Sprint(status["topic"]), f.Total(),
 			fmt.Sprint(event["eventNumber"]), fmt.Sprint(event["timestamp"]), focus[strings.LastIndex(focus, "/fhir/")+len("/fhir/")+len(r):],
-			fmt.Sprint(resource["subject"].(map[string]any)["reference"]),
+			fmt.Sprint(at(resource, "subject", "reference")),
 		}
 		if want := map[fhir.Release]string{fhir.R5: "subscription-notification", fhir.R4B: "history", fhir.R4: "history"}[r]; f.Body["type"] != want {
 			t.Errorf("%s: the bundle is a %v, want %s", r, f.Body["type"], want)
@@ -236,12 +236,7 @@ func TestMedplum_FlowAndCollection(t *testing.T) {
 		return a.Body["id"].(string)
 	}
 	id := create()
-	secret := ""
-	for _, p := range asList(s.Must(200, "GET", "Subscription/"+id+"/$get-ws-binding-token", nil).Body["parameter"]) {
-		if parameter := p.(map[string]any); parameter["name"] == "token" {
-			secret = parameter["valueString"].(string)
-		}
-	}
+	secret := s.Must(200, "GET", "Subscription/"+id+"/$get-ws-binding-token", nil).Parameters("token")[0]
 	in := s.socketsAt("/ws/subscriptions-r4")
 	ws := in.Dial()
 	ws.Send(`{"type":"bind-with-token","payload":{"token":"` + secret + `"}}`)
@@ -249,12 +244,12 @@ func TestMedplum_FlowAndCollection(t *testing.T) {
 	if handshake.Kind() != "handshake" || handshake.Status()["resourceType"] != "SubscriptionStatus" {
 		t.Fatalf("got %s, want a handshake with a SubscriptionStatus", handshake.Raw)
 	}
-	if got := handshake.Status()["subscription"].(map[string]any)["reference"]; got != "Subscription/"+id {
+	if got := at(handshake.Status(), "subscription", "reference"); got != "Subscription/"+id {
 		t.Errorf("the subscription is %v, want a relative reference", got)
 	}
 	s.Must(201, "PUT", "Communication/c", `{"resourceType":"Communication","id":"c","status":"completed"}`)
 	f := ws.WantEvent("1")
-	if resource := asList(f.Body["entry"])[1].(map[string]any)["resource"].(map[string]any); resource["id"] != "c" {
+	if resource := f.At("entry", 1, "resource").(map[string]any); resource["id"] != "c" {
 		t.Errorf("got %v, want the communication", resource)
 	}
 	if got := s.Journal("?kind=received&socket=s1")[0].Dialect; got != "medplum" {
@@ -287,7 +282,7 @@ func (s *server) await(typ string, want []string) {
 	for range 2000 {
 		ids = nil
 		for _, e := range asList(s.Must(200, "GET", typ, nil).Body["entry"]) {
-			ids = append(ids, e.(map[string]any)["resource"].(map[string]any)["id"].(string))
+			ids = append(ids, text(e, "resource", "id"))
 		}
 		if slices.Equal(ids, want) {
 			return

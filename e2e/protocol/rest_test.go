@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -71,7 +72,7 @@ func TestREST_VersionsOfAResource(t *testing.T) {
 	history := s.Must(200, "GET", "Patient/"+id+"/_history", nil)
 	var methods []string
 	for _, e := range asList(history.Body["entry"]) {
-		methods = append(methods, e.(map[string]any)["request"].(map[string]any)["method"].(string))
+		methods = append(methods, text(e, "request", "method"))
 	}
 	if got := strings.Join(methods, " "); got != "DELETE PUT PUT POST" || history.Body["type"] != "history" {
 		t.Errorf("history: got %s, want the four versions, newest first", got)
@@ -218,8 +219,8 @@ func TestREST_Search(t *testing.T) {
 		var list []string
 		for _, e := range asList(a.Body["entry"]) {
 			entry := e.(map[string]any)
-			if mode, _ := entry["search"].(map[string]any)["mode"].(string); mode == "match" {
-				list = append(list, entry["resource"].(map[string]any)["id"].(string))
+			if mode, _ := at(entry, "search", "mode").(string); mode == "match" {
+				list = append(list, text(entry, "resource", "id"))
 			}
 		}
 		return strings.Join(list, " ")
@@ -285,14 +286,6 @@ func TestREST_MetadataIsValidAndDiscoverable(t *testing.T) {
 
 func TestToken_WebsocketURLBehindAProxy(t *testing.T) {
 	t.Parallel()
-	urlOf := func(a response) string {
-		for _, p := range asList(a.Body["parameter"]) {
-			if parameter := p.(map[string]any); parameter["name"] == "websocket-url" {
-				return parameter["valueUrl"].(string)
-			}
-		}
-		return ""
-	}
 	s := vectorServer(t, fhir.R5)
 	const op = "Subscription/abc/$get-ws-binding-token"
 	for want, headers := range map[string][]string{
@@ -300,8 +293,9 @@ func TestToken_WebsocketURLBehindAProxy(t *testing.T) {
 		"ws://fhir.example.org:8443": {"X-Forwarded-Host", "fhir.example.org:8443, inner"},
 		"ws://localhost:1234":        {"Host", "localhost:1234"},
 	} {
-		if got := urlOf(s.Must(200, "POST", op, nil, headers...)); got != want+s.Path()+"/ws" {
-			t.Errorf("%v: got %s, want %s%s/ws (OPW-16)", headers, got, want, s.Path())
+		want = want + s.Path() + "/ws"
+		if got := s.Must(200, "POST", op, nil, headers...).Parameters("websocket-url"); !slices.Equal(got, []string{want}) {
+			t.Errorf("%v: got %s, want %s (OPW-16)", headers, got, want)
 		}
 	}
 }
@@ -310,15 +304,6 @@ func TestToken_ParametersInEveryForm(t *testing.T) {
 	t.Parallel()
 	s := vectorServer(t, fhir.R5)
 	s.Must(201, "PUT", "Subscription/def", websocketSubscription("def", admissionURL))
-	subscriptions := func(a response) string {
-		var list []string
-		for _, p := range asList(a.Body["parameter"]) {
-			if parameter := p.(map[string]any); parameter["name"] == "subscription" {
-				list = append(list, parameter["valueString"].(string))
-			}
-		}
-		return strings.Join(list, " ")
-	}
 	const op = "Subscription/$get-ws-binding-token"
 	body := func(values ...string) string {
 		var list []string
@@ -351,7 +336,7 @@ func TestToken_ParametersInEveryForm(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := s.in(t)
 			a := s.Must(200, test.method, test.path, test.body)
-			if got := subscriptions(a); got != test.want {
+			if got := strings.Join(a.Parameters("subscription"), " "); got != test.want {
 				t.Errorf("got a token for %q, want %q", got, test.want)
 			}
 			fhirtest.Valid(t, fhir.R5, a.Raw)
@@ -403,8 +388,8 @@ func TestMock_TriggerAndAwait(t *testing.T) {
 	focus := encounter("given", "in-progress", "subject", reference("Patient/9"))
 	s.Must(200, "POST", "/mock/trigger", map[string]any{"topic": admissionURL, "focus": focus, "interaction": "update"})
 	f := ws.WantEvent("1")
-	entry := asList(f.Body["entry"])[1].(map[string]any)
-	if entry["fullUrl"] != s.FHIR+"/Encounter/given" || entry["request"].(map[string]any)["method"] != "PUT" {
+	entry := f.At("entry", 1).(map[string]any)
+	if entry["fullUrl"] != s.FHIR+"/Encounter/given" || at(entry, "request", "method") != "PUT" {
 		t.Errorf("got %v, want the focus that was given", entry)
 	}
 	fhirtest.CheckNotification(t, fhir.R5, f.Raw)
@@ -564,7 +549,7 @@ func TestControl_NamesTheMemberThatIsWrong(t *testing.T) {
 		`{"subscription":"full","interval":"soon"}`: {"interval", `interval: got "soon", expected a time such as 250ms or 5s`},
 	} {
 		problem := s.Must(400, "POST", "/mock/trigger", body).Body
-		issue := asList(problem["issues"])[0].(map[string]any)
+		issue := at(problem, "issues", 0).(map[string]any)
 		if at := asList(issue["expression"]); problem["detail"] != want[1] || len(at) != 1 || at[0] != want[0] {
 			t.Errorf("%s: got %v at %v, want %q at %s", body, problem["detail"], at, want[1], want[0])
 		}

@@ -48,7 +48,7 @@ func TestRooms_OpenListAndClose(t *testing.T) {
 
 	var names []string
 	for _, one := range asList(s.Must(200, "GET", "/rooms", nil).Body["rooms"]) {
-		names = append(names, one.(map[string]any)["name"].(string))
+		names = append(names, text(one, "name"))
 	}
 	if !slices.Equal(names, []string{"default", "a", "empty", "own"}) {
 		t.Errorf("rooms: got %v", names)
@@ -189,10 +189,10 @@ func TestRooms_AreIsolated(t *testing.T) {
 			}
 			ws.Nothing()
 			state := r.Must(200, "GET", "/mock/state", nil).Body
-			if got := state["counts"].(map[string]any)["sockets"]; got != 1.0 {
+			if got := at(state, "counts", "sockets"); got != 1.0 {
 				t.Errorf("%s: %v sockets", name, got)
 			}
-			if id := asList(state["sockets"])[0].(map[string]any)["id"]; id != "s1" {
+			if id := at(state, "sockets", 0, "id"); id != "s1" {
 				t.Errorf("%s: socket %v", name, id)
 			}
 			journal := r.Must(200, "GET", "/mock/journal?bodies=true", nil)
@@ -276,8 +276,8 @@ func TestRooms_NamesThatLookLikeAddresses(t *testing.T) {
 		r.Must(200, "GET", r.URL+"/fhir/r5/Patient?_count=1", nil)
 		var about []any
 		for _, e := range asList(r.Must(200, "GET", "/mock/journal?kind=http", nil).Body["entries"]) {
-			about = append(about, e.(map[string]any)["subscription"])
-			if path := e.(map[string]any)["http"].(map[string]any)["path"].(string); !strings.HasPrefix(path, "/rooms/"+name+"/fhir/R5/") {
+			about = append(about, at(e, "subscription"))
+			if path := text(e, "http", "path"); !strings.HasPrefix(path, "/rooms/"+name+"/fhir/R5/") {
 				t.Errorf("%s: journalled as %s", name, path)
 			}
 		}

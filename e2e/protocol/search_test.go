@@ -19,7 +19,7 @@ func found(a response) string {
 		entry := e.(map[string]any)
 		res := entry["resource"].(map[string]any)
 		name := fmt.Sprint(res["resourceType"], "/", res["id"])
-		if mode := entry["search"].(map[string]any)["mode"].(string); mode != "match" {
+		if mode := text(entry, "search", "mode"); mode != "match" {
 			name = mode + ":" + name
 		}
 		if res["resourceType"] == "OperationOutcome" {
@@ -158,7 +158,7 @@ func TestSearch_PartsOfResources(t *testing.T) {
 		"_summary=data":                     "code encounter id meta resourceType status subject valueQuantity",
 	} {
 		a := s.Must(200, "GET", "Observation?"+query, nil)
-		res := asList(a.Body["entry"])[0].(map[string]any)["resource"].(map[string]any)
+		res := a.At("entry", 0, "resource").(map[string]any)
 		var names []string
 		for name := range res {
 			names = append(names, name)
@@ -304,7 +304,7 @@ func TestHistory_OfTypeAndSystem(t *testing.T) {
 			for _, e := range asList(a.Body["entry"]) {
 				entry := e.(map[string]any)
 				request := entry["request"].(map[string]any)
-				all = append(all, fmt.Sprint(request["method"], " ", request["url"], " ", entry["response"].(map[string]any)["etag"]))
+				all = append(all, fmt.Sprint(request["method"], " ", request["url"], " ", at(entry, "response", "etag")))
 			}
 			return strings.Join(all, ", ")
 		}

@@ -56,10 +56,10 @@ func TestSignIn_AnswersWhatMedplumReads(t *testing.T) {
 	if a.Body["token_type"] != "Bearer" || a.Body["expires_in"] != 86400.0 {
 		t.Errorf("got %s", a.Raw)
 	}
-	if got := a.Body["profile"].(map[string]any)["reference"]; got != "Practitioner/dev" {
+	if got := a.At("profile", "reference"); got != "Practitioner/dev" {
 		t.Errorf("profile is %v", got)
 	}
-	if got := a.Body["project"].(map[string]any)["reference"]; got != "Project/dev" {
+	if got := a.At("project", "reference"); got != "Project/dev" {
 		t.Errorf("project is %v", got)
 	}
 	c := claims(t, a.Body["access_token"].(string))
@@ -142,7 +142,7 @@ func TestSignIn_TellsWhoIsSignedIn(t *testing.T) {
 				t.Errorf("%s: %s is %v", name, member, resource)
 			}
 		}
-		if features := asList(a.Body["project"].(map[string]any)["features"]); len(features) != 1 || features[0] != "websocket-subscriptions" {
+		if features := asList(a.At("project", "features")); len(features) != 1 || features[0] != "websocket-subscriptions" {
 			t.Errorf("%s: features are %v", name, features)
 		}
 	}

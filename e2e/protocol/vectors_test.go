@@ -20,8 +20,7 @@ func TestVector1To4_AdmissionTopicFiresOnEnteringInProgress(t *testing.T) {
 		created := s.Must(201, "POST", "Encounter", encounter("", "in-progress"))
 		id := created.Body["id"].(string)
 		f := ws.WantEvent("1") // vector 1
-		event := asList(f.Status()["notificationEvent"])[0].(map[string]any)
-		if got, want := event["focus"].(map[string]any)["reference"], s.FHIR+"/Encounter/"+id; got != want {
+		if got, want := at(f.Status(), "notificationEvent", 0, "focus", "reference"), s.FHIR+"/Encounter/"+id; got != want {
 			t.Errorf("focus: got %v, want %s", got, want)
 		}
 
@@ -65,7 +64,7 @@ func TestVector5_TriggerWithoutCriteriaFiresOnEveryInteraction(t *testing.T) {
 		if _, has := deleted["resource"]; has {
 			t.Error("the entry of a deleted resource carries a resource (NB-29)")
 		}
-		if event := asList(f.Status()["notificationEvent"])[0].(map[string]any); event["focus"] == nil {
+		if event := at(f.Status(), "notificationEvent", 0).(map[string]any); event["focus"] == nil {
 			t.Error("a delete event has no focus (NB-28)")
 		}
 	})
@@ -138,7 +137,7 @@ func TestVector14_StatusOfKnownAndUnknownIDs(t *testing.T) {
 		if a.Body["type"] != "searchset" || fmt.Sprint(a.Body["total"]) != "1" {
 			t.Fatalf("got %s, want a searchset with total 1", a.Raw)
 		}
-		self := asList(a.Body["link"])[0].(map[string]any)
+		self := a.At("link", 0).(map[string]any)
 		if self["relation"] != "self" || !strings.HasPrefix(self["url"].(string), s.FHIR+"/Subscription/$status") {
 			t.Errorf("link: got %v, want self (OPS-4)", self)
 		}
@@ -168,11 +167,11 @@ func TestVector15_TokenByPostWithAnEmptyBody(t *testing.T) {
 			}
 		}
 		const ttl = 30 * time.Minute
-		expiration, err := time.Parse(time.RFC3339, parameters[1].(map[string]any)["valueDateTime"].(string))
+		expiration, err := time.Parse(time.RFC3339, text(parameters[1], "valueDateTime"))
 		if err != nil || expiration.Before(before.Add(ttl).Truncate(time.Second)) || expiration.After(after.Add(ttl)) {
 			t.Errorf("expiration: got %v (%v), want 30 minutes from %s to %s (OPW-5)", expiration, err, before, after)
 		}
-		if got := parameters[3].(map[string]any)["valueUrl"]; got != s.WS {
+		if got := at(parameters[3], "valueUrl"); got != s.WS {
 			t.Errorf("websocket-url: got %v, want %s", got, s.WS)
 		}
 		if got := a.Header.Get("Cache-Control"); got != "no-store" {

@@ -111,14 +111,6 @@ func extensionsOf(url string, value any) []any {
 
 // statusOfParameters returns the status of R4 as the SubscriptionStatus it stands for.
 func statusOfParameters(p map[string]any) map[string]any {
-	value := func(parameter map[string]any) any {
-		for name, v := range parameter {
-			if strings.HasPrefix(name, "value") {
-				return v
-			}
-		}
-		return nil
-	}
 	names := map[string]string{
 		"subscription": "subscription", "topic": "topic", "status": "status", "type": "type",
 		"events-since-subscription-start": "eventsSinceSubscriptionStart",
@@ -130,7 +122,7 @@ func statusOfParameters(p map[string]any) map[string]any {
 		parameter := one.(map[string]any)
 		name, _ := parameter["name"].(string)
 		if name != "notification-event" {
-			status[names[name]] = value(parameter)
+			status[names[name]] = valueOf(parameter)
 			continue
 		}
 		event := map[string]any{}
@@ -138,10 +130,10 @@ func statusOfParameters(p map[string]any) map[string]any {
 		for _, two := range AsList(parameter["part"]) {
 			part := two.(map[string]any)
 			if part["name"] == "additional-context" {
-				context = append(context, value(part))
+				context = append(context, valueOf(part))
 				continue
 			}
-			event[names[part["name"].(string)]] = value(part)
+			event[names[part["name"].(string)]] = valueOf(part)
 		}
 		if context != nil {
 			event["additionalContext"] = context
@@ -152,4 +144,14 @@ func statusOfParameters(p map[string]any) map[string]any {
 		status["notificationEvent"] = events
 	}
 	return status
+}
+
+// valueOf returns the value of a parameter, of whichever type it is.
+func valueOf(parameter map[string]any) any {
+	for name, v := range parameter {
+		if strings.HasPrefix(name, "value") {
+			return v
+		}
+	}
+	return nil
 }

@@ -132,6 +132,9 @@ type Frame struct {
 // Notification returns the notification that is the body of a response.
 func (a Response) Notification() Frame { return Frame{Raw: a.Raw, Body: a.Body} }
 
+// At returns a value inside of the frame, as the function At does.
+func (f Frame) At(path ...any) any { return At(f.Body, path...) }
+
 // Issue returns the first issue of an OperationOutcome.
 func (f Frame) Issue() (code, diagnostics string, expression []string) {
 	return Response{Body: f.Body}.Issue()

@@ -165,14 +165,50 @@ func (s *Server) Token(ids ...string) string {
 	s.T.Helper()
 	path := "Subscription/$get-ws-binding-token?id=" + strings.Join(ids, "&id=")
 	a := s.Must(200, "POST", path, nil)
+	tokens := a.Parameters("token")
+	if len(tokens) != 1 {
+		s.T.Fatalf("got %s, want one token", a.Raw)
+	}
+	return tokens[0]
+}
+
+// Parameters returns the values of the parameters with a name, of a response that is a
+// Parameters resource.
+func (a Response) Parameters(name string) []string {
+	var values []string
 	for _, p := range AsList(a.Body["parameter"]) {
-		if parameter := p.(map[string]any); parameter["name"] == "token" {
-			return parameter["valueString"].(string)
+		if At(p, "name") == name {
+			values = append(values, fmt.Sprint(valueOf(p.(map[string]any))))
 		}
 	}
-	s.T.Fatalf("no token in %s", a.Raw)
-	return ""
+	return values
 }
+
+// At returns a value inside of the body, as the function At does.
+func (a Response) At(path ...any) any { return At(a.Body, path...) }
+
+// At returns a value inside of another: a string of path names the member of an object, a
+// number the element of an array. It returns nil if there is none.
+func At(v any, path ...any) any {
+	for _, step := range path {
+		switch step := step.(type) {
+		case string:
+			object, _ := v.(map[string]any)
+			v = object[step]
+		case int:
+			list, _ := v.([]any)
+			if step >= len(list) {
+				return nil
+			}
+			v = list[step]
+		}
+	}
+	return v
+}
+
+// Text returns the string at a place inside of a value. It panics if there is none, as a
+// type assertion does.
+func Text(v any, path ...any) string { return At(v, path...).(string) }
 
 // AsList returns a JSON array, and nil if v is none.
 func AsList(v any) []any {
