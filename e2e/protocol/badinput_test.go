@@ -1,10 +1,14 @@
 package protocol
 
 import (
+	"context"
 	"strings"
 	"testing"
 
+	"github.com/coder/websocket"
+
 	"signalfhir/internal/fhir"
+	"signalfhir/internal/wiretest"
 )
 
 // refusal is one row of spec.md section 7: an input and the answer to it.
@@ -281,5 +285,102 @@ func TestBadInput_TopicsAndOtherAddresses(t *testing.T) {
 	})
 	if a := s.Must(200, "GET", "Subscription?colour=red", nil); compact(a.Body["total"]) != "2" || !strings.Contains(string(a.Raw), "colour") {
 		t.Errorf("an unknown search parameter is to be ignored and told of: %s", a.Raw)
+	}
+}
+
+func TestBadInput_Frames(t *testing.T) {
+	t.Parallel()
+	s := badInputServer(t)
+	s.Must(201, "PUT", "Subscription/one", websocketSubscription("one", admissionURL))
+	s.Must(201, "PUT", "Subscription/two", websocketSubscription("two", admissionURL))
+	halfGone := s.Token("one", "abc")
+	turnedOff := s.Token("two")
+	revoked := s.Token("abc")
+	s.Must(204, "DELETE", "Subscription/one", nil)
+	s.Must(200, "PUT", "Subscription/two", websocketSubscription("two", admissionURL, "status", "off"))
+	s.Must(204, "DELETE", "/mock/tokens/"+revoked, nil)
+
+	rows := []struct{ name, frame, code, says string }{
+		{"unknown token", "bind-with-token nonsense", "unknown", ""},
+		{"revoked token", "bind-with-token " + revoked, "forbidden", ""},
+		{"subscription off", "bind-with-token " + turnedOff, "business-rule", "off"},
+		{"no token", "bind-with-token", "required", ""},
+		{"two tokens", "bind-with-token a b", "structure", ""},
+		{"unknown verb", "subscribe me", "not-supported", "bind-with-token"},
+		{"JSON that is none", "{oops", "structure", ""},
+		{"JSON without type", `{"payload":{}}`, "not-supported", ""},
+		{"JSON of an unknown type", `{"type":"hello"}`, "not-supported", "hello"},
+		{"JSON bind without token", `{"type":"bind-with-token","payload":{}}`, "required", ""},
+		{"legacy bind of a topic-based subscription", "bind abc", "business-rule", "token"},
+	}
+	for _, row := range rows {
+		t.Run(row.name, func(t *testing.T) {
+			s := s.in(t)
+			ws := s.Dial()
+			ws.Send(row.frame)
+			if text := ws.Outcome(row.code); !strings.Contains(text, row.says) {
+				t.Errorf("diagnostics: got %q, want something with %q", text, row.says)
+			}
+			ws.Nothing() // the socket stays usable
+		})
+	}
+
+	ws := s.Dial()
+	ws.Send(" \n ")
+	ws.Nothing()
+	ws.Send("bind-with-token " + halfGone)
+	kinds := map[string]bool{ws.Next().Kind(): true, ws.Next().Kind(): true}
+	if !kinds["handshake"] || !kinds["OperationOutcome"] {
+		t.Errorf("a token with one deleted subscription: got %v, want a handshake and an OperationOutcome", kinds)
+	}
+}
+
+func TestBadInput_ClosesWithCodeAndReason(t *testing.T) {
+	t.Parallel()
+	s := badInputServer(t)
+	write := func(ws *socket, kind websocket.MessageType, data []byte) {
+		ctx, cancel := context.WithTimeout(context.Background(), wiretest.Patience)
+		defer cancel()
+		// The server may close before it has read all of it.
+		_ = ws.Conn.Write(ctx, kind, data)
+	}
+	rows := []struct {
+		name string
+		do   func(*socket)
+		code websocket.StatusCode
+	}{
+		{"invalid UTF-8", func(ws *socket) { write(ws, websocket.MessageText, []byte("bind-with-token \xff")) }, 1007},
+		{"frame over the limit", func(ws *socket) { write(ws, websocket.MessageText, []byte(strings.Repeat("x", 70_000))) }, 1009},
+		{"binary that is no text", func(ws *socket) { write(ws, websocket.MessageBinary, []byte{0xff, 0xfe}) }, 1003},
+		{"ten errors in a row", func(ws *socket) {
+			for range 10 {
+				ws.Send("what?")
+			}
+		}, 1008},
+	}
+	for _, row := range rows {
+		t.Run(row.name, func(t *testing.T) {
+			s := s.in(t)
+			ws := s.Dial()
+			row.do(ws)
+			if code, reason := ws.Closed(); code != row.code || code != 1009 && reason == "" {
+				t.Errorf("got %d %q, want %d with a reason", code, reason, row.code)
+			}
+		})
+	}
+}
+
+func TestBadInput_Upgrade(t *testing.T) {
+	t.Parallel()
+	s := badInputServer(t)
+	upgrade := []string{"Connection", "Upgrade", "Upgrade", "websocket", "Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="}
+	refuse(t, s, []refusal{
+		{name: "no upgrade", method: "GET", path: "/ws", status: 426, code: "invalid"},
+		{name: "another version", method: "GET", path: "/ws", headers: append(upgrade, "Sec-WebSocket-Version", "8"), status: 426, code: "not-supported"},
+		{name: "upgrade elsewhere", method: "GET", path: "/elsewhere", headers: append(upgrade, "Sec-WebSocket-Version", "13"), status: 404, code: "not-found"},
+		{name: "foreign origin", method: "GET", path: "/ws", headers: append(upgrade, "Sec-WebSocket-Version", "13", "Origin", "https://evil.example"), status: 403, code: "forbidden", says: "--allow-origin"},
+	})
+	if a := s.Do("GET", "/ws", nil); a.Header.Get("Upgrade") != "websocket" {
+		t.Errorf("Upgrade: got %q, want websocket (WS-9)", a.Header.Get("Upgrade"))
 	}
 }

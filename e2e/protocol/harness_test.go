@@ -16,7 +16,6 @@ import (
 // The words of the transcripts.
 type (
 	response = wiretest.Response
-	frame    = wiretest.Frame
 	socket   = wiretest.Socket
 	entry    = testkit.Entry
 )

@@ -1,15 +1,19 @@
 package protocol
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
+	"net"
+	"net/http"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
-	"signalfhir/internal/token"
 	"signalfhir/internal/wiretest"
 
 	"signalfhir/internal/fhir"
@@ -70,62 +74,6 @@ func TestJournal_TellsTheWholeFlow(t *testing.T) {
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("got\n  %s\nwant\n  %s", strings.Join(got, "\n  "), strings.Join(want, "\n  "))
-	}
-}
-
-func TestJournal_NeverShowsAToken(t *testing.T) {
-	t.Parallel()
-	s := vectorServer(t, fhir.R5)
-	var secrets []string
-	take := func() string {
-		secrets = append(secrets, s.Token("abc"))
-		return secrets[len(secrets)-1]
-	}
-	for _, spelling := range []string{"bind-with-token %s", "bind-with-token: %s", `{"type":"bind-with-token","payload":{"token":"%s"}}`, "BIND-WITH-TOKEN \"%s\""} {
-		ws := s.Dial()
-		ws.Send(fmt.Sprintf(spelling, take()))
-		ws.Next()
-	}
-	s.Dial("?token=" + take()).Next()
-	ws := s.Dial()
-	for _, wrong := range []string{"bind-with-tokn %s", "bind-with-token %s and more", `{"type":"bind","payload":{"token":"%s"}}`, `{"token":"%s"`} {
-		ws.Send(fmt.Sprintf(wrong, take()))
-		ws.Next()
-	}
-	ws.Send("bind-with-token my-own-short-secret")
-	ws.Next()
-	s.Must(200, "GET", "/mock/tokens", nil)
-	s.Must(204, "DELETE", "/mock/tokens/"+take(), nil)
-	ws.Send("bind-with-token " + secrets[len(secrets)-1])
-	ws.Next()
-	s.Must(200, "GET", "Subscription/abc", nil, "Authorization", "Bearer in-a-header", "Cookie", "session=in-a-header")
-
-	name, _, _ := s.Follow("", "x-0").Next()
-	if name != "hello" {
-		t.Errorf("the stream begins with %q, want hello", name)
-	}
-	var streamed strings.Builder
-	st := s.Follow("?most=100000", "x-0")
-	for end := s.Journal("")[len(s.Journal(""))-1].Seq; ; {
-		_, id, data := st.Next()
-		streamed.WriteString(data)
-		if strings.HasSuffix(id, "-"+strconv.FormatUint(end, 10)) {
-			break
-		}
-	}
-	shown := map[string]string{"stream": streamed.String()}
-	for _, format := range []string{"json", "ndjson", "har"} {
-		shown[format] = string(s.Must(200, "GET", "/mock/journal?bodies=true&format="+format, nil).Raw)
-	}
-	for format, text := range shown {
-		if !strings.Contains(text, token.Fingerprint(secrets[0])) && format != "har" {
-			t.Errorf("%s does not have the fingerprint of a token", format)
-		}
-		for _, secret := range append(secrets, "in-a-header", "my-own-short-secret") {
-			if i := strings.Index(text, secret); i >= 0 {
-				t.Errorf("%s shows %s: …%.200s", format, secret, text[max(0, i-100):])
-			}
-		}
 	}
 }
 
@@ -241,81 +189,6 @@ func TestJournal_RefusesWhatItCannotRead(t *testing.T) {
 	}
 	if a := s.Do("GET", "/mock/journal/999999", nil); a.Status != 404 || !strings.Contains(fmt.Sprint(a.Body["detail"]), "the journal has 1 to") {
 		t.Errorf("an entry that is not there: got %d %s", a.Status, a.Raw)
-	}
-}
-
-func TestJournal_StreamResumesWithoutLossOrDoubling(t *testing.T) {
-	t.Parallel()
-	s := vectorServer(t, fhir.R5)
-	st := s.Follow("?kind=change&most=100000", "")
-	if name, _, data := st.Next(); name != "hello" || !strings.Contains(data, `"instance"`) {
-		t.Fatalf("got %q %s, want hello", name, data)
-	}
-	const writes = 30
-	seen, id := []string{}, ""
-	for n := range writes {
-		s.Must(201, "PUT", fmt.Sprintf("Patient/p%d", n), map[string]any{"resourceType": "Patient", "id": fmt.Sprintf("p%d", n)})
-		if n%10 == 9 { // read what there is, then break off and go on from there
-			for len(seen) <= n {
-				var r entry
-				id, r = st.Entry()
-				seen = append(seen, r.Resource)
-			}
-			st = s.Follow("?kind=change&most=100000", id)
-			if name, _, _ := st.Next(); name != "hello" {
-				t.Fatalf("got %q, want hello", name)
-			}
-		}
-	}
-	for n, resource := range seen {
-		if resource != fmt.Sprintf("Patient/p%d", n) {
-			t.Fatalf("got %v, want p0 to p%d in order", seen, writes-1)
-		}
-	}
-}
-
-func TestJournal_StreamOfAnotherLifeBeginsWithTheOldestEntry(t *testing.T) {
-	t.Parallel()
-	s := vectorServer(t, fhir.R5)
-	st := s.Follow("?most=100000", "another-9999")
-	st.Next() // hello
-	if _, r := st.Entry(); r.Seq != 1 {
-		t.Errorf("got entry %d, want 1", r.Seq)
-	}
-}
-
-func TestJournal_StreamTellsWhatItSkips(t *testing.T) {
-	t.Parallel()
-	s := vectorServer(t, fhir.R5, "--journal-size", "10")
-	for range 30 {
-		s.Must(200, "GET", "Subscription/abc", nil)
-	}
-	st := s.Follow("?most=100000", "x-0")
-	st.Next() // hello
-	first := s.Journal("")[0].Seq
-	if name, _, data := st.Next(); name != "gap" || data != fmt.Sprintf(`{"skipped":%d}`, first-1) {
-		t.Errorf("got %q %s, want a gap of the %d entries that are not kept", name, data, first-1)
-	}
-	if _, r := st.Entry(); r.Seq != first {
-		t.Errorf("got entry %d after the gap, want %d", r.Seq, first)
-	}
-	slow := s.Follow("?most=1", "x-0")
-	slow.Next()
-	if name, _, data := slow.Next(); name != "gap" {
-		t.Errorf("more than most: got %q %s, want a gap", name, data)
-	}
-}
-
-func TestJournal_StreamEndsWithTheServer(t *testing.T) {
-	t.Parallel()
-	var st *wiretest.Stream
-	t.Run("server", func(t *testing.T) {
-		s := vectorServer(t, fhir.R5)
-		st = s.Follow("", "")
-		st.Next()
-	}) // has stopped, within the time a stop may take
-	if name, _, data := st.Next(); name != "" {
-		t.Errorf("got %q %s, want the end", name, data)
 	}
 }
 
@@ -439,56 +312,97 @@ func TestJournal_WritesLines(t *testing.T) {
 	}
 }
 
-func TestState_ShowsTheRoom(t *testing.T) {
+func TestJournal_OfSizeZeroOnlyCounts(t *testing.T) {
 	t.Parallel()
-	s := vectorServer(t, fhir.R5)
-	ws := s.Bind("abc")
-	s.Must(201, "POST", "Encounter", encounter("", "in-progress"))
-	ws.WantEvent("1")
-	state := s.Must(200, "GET", "/mock/state", nil).Body
-	need(t, state, "instance", "version", "now", "url", "fhir", "ws", "counts", "subscriptions", "sockets", "tokens", "topics", "types", "generators", "scenarios", "totals", "rates")
-	totals := state["totals"].(map[string]any)
-	if totals["events"] != 1.0 || totals["frames"] != 2.0 || totals["received"] != 1.0 {
-		t.Errorf("totals: got %v, want one event, two frames, one received", totals)
+	s := vectorServer(t, fhir.R5, "--journal-size", "0")
+	st := s.Follow("", "")
+	st.Next() // hello
+	s.Bind("abc")
+	s.Must(200, "POST", "/mock/await", map[string]any{"bound": map[string]any{"subscription": "abc"}, "timeout": "5s"})
+	s.Must(200, "POST", "/mock/trigger", map[string]any{"subscription": "abc"})
+	if got := s.Journal(""); len(got) != 0 {
+		t.Errorf("got %d entries, want none", len(got))
 	}
-	if frames := asList(at(state, "rates", "frames")); len(frames) != 300 {
-		t.Errorf("rates: got %d seconds, want 300", len(frames))
+	if name, _, data := st.Next(); name != "gap" {
+		t.Errorf("the stream: got %s %s, want a gap", name, data)
 	}
-	topic := at(state, "topics", 0).(map[string]any)
-	if topic["url"] != admissionURL || topic["events"] != 1.0 {
-		t.Errorf("topic: got %v, want admission, fired once", topic)
+	if state := s.Must(200, "GET", "/mock/state", nil).Body; at(state, "totals", "events") != 1.0 {
+		t.Errorf("totals: got %v, want one event", state["totals"])
 	}
 }
 
-func TestResources_FindsByIDAndTellsWhatIsDeleted(t *testing.T) {
+func TestJournal_MarksABodyNobodyRead(t *testing.T) {
 	t.Parallel()
 	s := vectorServer(t, fhir.R5)
-	for _, id := range []string{"day-1", "day-2", "night"} {
-		s.Must(201, "PUT", "Encounter/"+id, encounter(id, "in-progress"))
-		s.now() // so that the next one is later
+	s.Must(413, "POST", "Encounter", strings.Repeat(" ", 3<<20))
+	s.Must(404, "GET", "/mock/nothing?"+strings.Repeat("x", 20_000), nil)
+	got := s.Journal("?kind=http&limit=2&bodies=true")
+	if !got[0].HTTP.Truncated {
+		t.Error("a body that is not there is not said to be truncated")
 	}
-	s.Must(204, "DELETE", "Encounter/day-1", nil)
-	found := s.Must(200, "GET", "/mock/resources?type=Encounter&text=DAY&limit=5", nil).Body
-	list := asList(found["resources"])
-	if found["total"] != 2.0 || len(list) != 2 {
-		t.Fatalf("got %v, want two", found)
+	if n := len(got[1].HTTP.Path); n > 9000 {
+		t.Errorf("kept %d bytes of an address", n)
 	}
-	gone, kept := list[0].(map[string]any), list[1].(map[string]any)
-	if gone["id"] != "day-1" || gone["version"] != "2" || gone["deleted"] != true || gone["resource"] != nil {
-		t.Errorf("got %v, want day-1, deleted in version 2", gone)
+}
+
+// A refusal does not wait for a body the client holds back.
+func TestRecord_AnswersBeforeTheBodyComes(t *testing.T) {
+	t.Parallel()
+	s := vectorServer(t, fhir.R5)
+	for name, header := range map[string]string{"waits for consent": "Expect: 100-continue\r\n", "promises": "Connection: close\r\n"} {
+		t.Run(name, func(t *testing.T) {
+			conn, err := net.Dial("tcp", strings.TrimSuffix(strings.TrimPrefix(s.URL, "http://"), s.Path()))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			_ = conn.SetDeadline(time.Now().Add(wiretest.Patience))
+			if _, err := io.WriteString(conn, "POST "+s.Path()+"/mock/nothing HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: text/plain\r\nContent-Length: 10\r\n"+header+"\r\n"); err != nil {
+				t.Fatal(err)
+			}
+			res, err := http.ReadResponse(bufio.NewReader(conn), nil)
+			if err != nil || res.StatusCode != 404 {
+				t.Fatalf("got %v, %v; want 404", res, err)
+			}
+			res.Body.Close()
+		})
 	}
-	if kept["id"] != "day-2" || kept["deleted"] != nil || at(kept, "resource", "status") != "in-progress" {
-		t.Errorf("got %v, want day-2 with its resource", kept)
+}
+
+func TestJournal_RefusesParametersThatMeanNothing(t *testing.T) {
+	t.Parallel()
+	s := vectorServer(t, fhir.R5)
+	for path, says := range map[string]string{
+		"?sockets=s1":      "sockets: there is no such parameter; known are kind, subscription, socket",
+		"?most=5":          "most: ",
+		"/stream?limit=5":  "limit: ",
+		"/stream?kinds=no": "kinds: ",
+		"?kind=no":         "kind: got",
+		"?since=-1":        "since: got",
+		"?limit=x":         "limit: got",
+	} {
+		a := s.Must(400, "GET", "/mock/journal"+path, nil)
+		if detail := fmt.Sprint(a.Body["detail"]); !strings.HasPrefix(detail, says) || a.Header.Get("Content-Type") != "application/problem+json" {
+			t.Errorf("%s: got %q, want a problem that begins with %q", path, detail, says)
+		}
 	}
-	if list := asList(s.Must(200, "GET", "/mock/resources?type=Encounter&offset=1&limit=1&release=r5", nil).Body["resources"]); len(list) != 1 || at(list[0], "id") != "night" {
-		t.Errorf("the second page: got %v, want night", list)
-	}
-	for path, status := range map[string]int{"type=Encounter&release=R9": 400, "type=Encounter&limit=0": 400, "type=Encounter&offset=-1": 400, "type=Meal": 404, "": 404} {
-		s.Must(status, "GET", "/mock/resources?"+path, nil)
-	}
-	for _, e := range asList(s.Must(200, "GET", "/mock/journal?kind=http&limit=100", nil).Body["entries"]) {
-		if path := text(e, "http", "path"); strings.HasPrefix(path, "/mock/resources") {
-			t.Error("looking at resources is recorded; a page that follows them would fill the record")
+}
+
+// An exchange about one Subscription names it, so that a filter by subscription
+// has its requests too.
+func TestJournal_NamesTheSubscriptionOfAnExchange(t *testing.T) {
+	t.Parallel()
+	s := vectorServer(t, fhir.R5)
+	made := s.Must(201, "POST", "Subscription", websocketSubscription("", admissionURL, "id", nil))
+	id := made.Body["id"].(string)
+	s.Must(200, "GET", "Subscription/abc/$status", nil)
+	s.Must(200, "GET", "Subscription/$status", nil)
+	s.Must(200, "GET", "Subscription?_id=abc", nil)
+	s.Must(404, "GET", "Patient/abc", nil)
+	for subscription, want := range map[string]int{id: 1, "abc": 2} { // abc was put, too
+		got := s.Journal("?kind=http&subscription=" + subscription)
+		if len(got) != want {
+			t.Errorf("%s: got %v, want %d exchanges", subscription, got, want)
 		}
 	}
 }

@@ -1,19 +1,15 @@
 package protocol
 
 import (
-	"context"
 	"fmt"
 	"net/http"
-	"slices"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/coder/websocket"
-
 	"signalfhir/internal/fhir"
 	"signalfhir/internal/fhir/fhirtest"
-	"signalfhir/internal/wiretest"
 )
 
 // lastUpdated returns when the version in a response was stored.
@@ -284,278 +280,6 @@ func TestREST_MetadataIsValidAndDiscoverable(t *testing.T) {
 	}
 }
 
-func TestToken_WebsocketURLBehindAProxy(t *testing.T) {
-	t.Parallel()
-	s := vectorServer(t, fhir.R5)
-	const op = "Subscription/abc/$get-ws-binding-token"
-	for want, headers := range map[string][]string{
-		"wss://fhir.example.org":     {"X-Forwarded-Proto", "https", "X-Forwarded-Host", "fhir.example.org"},
-		"ws://fhir.example.org:8443": {"X-Forwarded-Host", "fhir.example.org:8443, inner"},
-		"ws://localhost:1234":        {"Host", "localhost:1234"},
-	} {
-		want = want + s.Path() + "/ws"
-		if got := s.Must(200, "POST", op, nil, headers...).Parameters("websocket-url"); !slices.Equal(got, []string{want}) {
-			t.Errorf("%v: got %s, want %s (OPW-16)", headers, got, want)
-		}
-	}
-}
-
-func TestToken_ParametersInEveryForm(t *testing.T) {
-	t.Parallel()
-	s := vectorServer(t, fhir.R5)
-	s.Must(201, "PUT", "Subscription/def", websocketSubscription("def", admissionURL))
-	const op = "Subscription/$get-ws-binding-token"
-	body := func(values ...string) string {
-		var list []string
-		for _, value := range values {
-			list = append(list, `{"name":"id",`+value+`}`)
-		}
-		return `{"resourceType":"Parameters","parameter":[` + strings.Join(list, ",") + `]}`
-	}
-	tests := map[string]struct {
-		method, path string
-		body         any
-		want         string
-	}{
-		"GET":                     {"GET", op + "?id=abc", nil, "abc"},
-		"repeated":                {"GET", op + "?id=def&id=abc", nil, "def abc"},
-		"a comma list":            {"GET", op + "?id=def,abc", nil, "def abc"},
-		"none: all of them":       {"POST", op, nil, "abc def"},
-		"duplicates":              {"POST", op + "?id=abc&id=abc", nil, "abc"},
-		"valueId":                 {"POST", op, body(`"valueId":"abc"`), "abc"},
-		"valueString":             {"POST", op, body(`"valueString":"Subscription/abc"`), "abc"},
-		"absolute":                {"POST", op, body(`"valueUri":"` + s.FHIR + `/Subscription/def"`), "def"},
-		"body and query":          {"POST", op + "?id=def", body(`"valueId":"abc"`), "def abc"},
-		"no parameters":           {"POST", op, `{"resourceType":"Parameters"}`, "abc def"},
-		"unknown ones":            {"POST", op + "?idz=x&id=abc", nil, "abc"},
-		"instance ignores ids":    {"POST", "Subscription/abc/$get-ws-binding-token?id=def", nil, "abc"},
-		"percent-encoded":         {"POST", "Subscription/abc/%24get-ws-binding-token", nil, "abc"},
-		"percent-encoded by type": {"GET", "Subscription/%24get-ws-binding-token?id=abc", nil, "abc"},
-	}
-	for name, test := range tests {
-		t.Run(name, func(t *testing.T) {
-			s := s.in(t)
-			a := s.Must(200, test.method, test.path, test.body)
-			if got := strings.Join(a.Parameters("subscription"), " "); got != test.want {
-				t.Errorf("got a token for %q, want %q", got, test.want)
-			}
-			fhirtest.Valid(t, fhir.R5, a.Raw)
-		})
-	}
-	if a := s.Must(200, "GET", "Subscription/abc", nil); a.Header.Get("ETag") != `W/"1"` {
-		t.Error("issuing tokens made a new version of the subscription (OPW-15)")
-	}
-	strict := vectorServer(t, fhir.R5, "--strict")
-	if a := strict.Must(405, "GET", op+"?id=abc", nil); a.Header.Get("Allow") != "POST" {
-		t.Errorf("--strict: Allow is %q, want POST (OP-3)", a.Header.Get("Allow"))
-	}
-}
-
-func TestTopic_ChangesReachItsSubscriptions(t *testing.T) {
-	t.Parallel()
-	s := vectorServer(t, fhir.R5)
-	ws := s.Bind("abc")
-	topic := admissionTopic()
-	topic["resourceTrigger"] = []any{map[string]any{"resource": "Patient"}}
-	s.Must(200, "PUT", "SubscriptionTopic/admission", topic)
-	s.Must(201, "POST", "Encounter", encounter("", "in-progress"))
-	ws.Nothing()
-	s.Must(201, "PUT", "Patient/p", patient("p", "A"))
-	ws.WantEvent("1")
-
-	s.Must(204, "DELETE", "SubscriptionTopic/admission", nil)
-	status := s.Must(200, "GET", "Subscription/abc/$status", nil).Notification().Status()
-	if status["status"] != "error" || status["error"] == nil {
-		t.Fatalf("got %v, want status error that says the topic is gone (TOP-22)", status)
-	}
-	if a := s.Must(200, "GET", "Subscription/abc", nil); a.Body["status"] != "error" {
-		t.Errorf("the resource says %v, want error (LC-15)", a.Body["status"])
-	}
-	// LC-7: it goes on counting, though nothing is delivered.
-	s.Must(200, "POST", "/mock/trigger", `{"subscription":"abc","reference":"Patient/p"}`)
-	ws.Nothing()
-	s.Must(201, "PUT", "SubscriptionTopic/admission", admissionTopic())
-	s.Must(200, "PUT", "Subscription/abc", websocketSubscription("abc", admissionURL))
-	s.Must(201, "POST", "Encounter", encounter("", "in-progress"))
-	ws.WantEvent("3")
-}
-
-func TestMock_TriggerAndAwait(t *testing.T) {
-	t.Parallel()
-	s := vectorServer(t, fhir.R5)
-	s.Must(201, "PUT", "Subscription/full", websocketSubscription("full", admissionURL, "content", "full-resource"))
-	ws := s.Bind("full")
-	focus := encounter("given", "in-progress", "subject", reference("Patient/9"))
-	s.Must(200, "POST", "/mock/trigger", map[string]any{"topic": admissionURL, "focus": focus, "interaction": "update"})
-	f := ws.WantEvent("1")
-	entry := f.At("entry", 1).(map[string]any)
-	if entry["fullUrl"] != s.FHIR+"/Encounter/given" || at(entry, "request", "method") != "PUT" {
-		t.Errorf("got %v, want the focus that was given", entry)
-	}
-	fhirtest.CheckNotification(t, fhir.R5, f.Raw)
-	s.Must(404, "GET", "Encounter/given", nil) // nothing was stored
-
-	s.Must(200, "POST", "/mock/trigger", `{"subscription":"full","count":3}`)
-	ws.WantEvent("2")
-	ws.WantEvent("3")
-	ws.WantEvent("4")
-	s.Must(200, "POST", "/mock/trigger", `{"subscription":"full","interaction":"delete"}`)
-	if entry := asList(ws.WantEvent("5").Body["entry"])[1].(map[string]any); entry["resource"] != nil {
-		t.Errorf("a delete carries a resource: %v", entry)
-	}
-	s.Must(200, "POST", "/mock/await", `{"sent":{"subscription":"full","type":"event-notification","count":5}}`)
-	s.Must(200, "POST", "/mock/await", `{"bound":{"subscription":"full"}}`)
-	late := s.Must(408, "POST", "/mock/await", `{"sent":{"subscription":"full","count":99},"timeout":"10ms"}`)
-	if late.Header.Get("Content-Type") != "application/problem+json" || !strings.Contains(compact(late.Body["seen"]), `"event-notification":5`) {
-		t.Errorf("got %s, want a problem that says what was seen", late.Raw)
-	}
-	for name, bad := range map[string]struct {
-		status     int
-		path, body string
-	}{
-		"neither topic nor subscription": {400, "/mock/trigger", `{}`},
-		"both":                           {400, "/mock/trigger", `{"topic":"x","subscription":"full"}`},
-		"unknown topic":                  {404, "/mock/trigger", `{"topic":"http://example.org/none"}`},
-		"unknown subscription":           {404, "/mock/trigger", `{"subscription":"none"}`},
-		"misspelt member":                {400, "/mock/trigger", `{"subscriptoin":"full"}`},
-		"not JSON":                       {400, "/mock/trigger", `x`},
-		"invalid focus":                  {400, "/mock/trigger", `{"subscription":"full","focus":{"resourceType":"Encounter"}}`},
-		"bad reference":                  {400, "/mock/trigger", `{"subscription":"full","reference":"Encounter"}`},
-		"bad interaction":                {400, "/mock/trigger", `{"subscription":"full","interaction":"touch"}`},
-		"too many":                       {400, "/mock/trigger", `{"subscription":"full","count":10000000}`},
-		"await nothing":                  {400, "/mock/await", `{}`},
-		"await an unknown subscription":  {404, "/mock/await", `{"bound":{"subscription":"none"}}`},
-		"unknown generator":              {404, "/mock/generators/none/start", ``},
-		"unknown scenario":               {400, "/mock/generators", `{"name":"x","scenario":"none"}`},
-	} {
-		a := s.Do("POST", bad.path, bad.body)
-		if a.Status != bad.status || a.Header.Get("Content-Type") != "application/problem+json" || a.Body["detail"] == "" {
-			t.Errorf("%s: got %d %s, want a problem with %d", name, a.Status, a.Raw, bad.status)
-		}
-	}
-	if a := s.Do("POST", "/mock/reset", nil, "Origin", "https://evil.example"); a.Status != http.StatusForbidden {
-		t.Errorf("a foreign page could reset the server: %d", a.Status)
-	}
-}
-
-func TestCORS_LetsLoopbackPagesRead(t *testing.T) {
-	t.Parallel()
-	s := vectorServer(t, fhir.R5)
-	a := s.Must(200, "GET", "Subscription/abc", nil, "Origin", "http://localhost:3000")
-	if a.Header.Get("Access-Control-Allow-Origin") != "http://localhost:3000" || !strings.Contains(a.Header.Get("Access-Control-Expose-Headers"), "ETag") {
-		t.Errorf("got %v", a.Header)
-	}
-	if a := s.Must(200, "GET", "Subscription/abc", nil, "Origin", "https://evil.example"); a.Header.Get("Access-Control-Allow-Origin") != "" {
-		t.Error("a foreign page may read")
-	}
-	preflight := s.Do("OPTIONS", "Subscription/abc", nil, "Origin", "http://localhost:3000", "Access-Control-Request-Method", "PUT", "Access-Control-Request-Headers", "content-type,prefer")
-	if preflight.Status != 204 || !strings.Contains(preflight.Header.Get("Access-Control-Allow-Headers"), "prefer") {
-		t.Errorf("preflight: got %d %v", preflight.Status, preflight.Header)
-	}
-}
-
-// A page of another site gets at no control route and opens no socket, whatever it
-// is called.
-func TestOrigin_ForeignPagesAreRefused(t *testing.T) {
-	t.Parallel()
-	s := vectorServer(t, fhir.R5)
-	foreign := []string{"https://evil.example", "http://localhost.evil.example", "http://127.0.0.1.evil.example:8080", "null"}
-	refused := func(origin, method, path string, a response) {
-		t.Helper()
-		if a.Status != http.StatusForbidden || !strings.Contains(string(a.Raw), "--allow-origin "+origin) {
-			t.Errorf("%s %s from %s: got %d %s, want 403 that names --allow-origin", method, path, origin, a.Status, a.Raw)
-		}
-	}
-	for _, route := range []string{
-		"POST trigger", "POST await", "POST reset",
-		"GET generators", "POST generators", "PATCH generators/g", "DELETE generators/g",
-		"POST generators/g/start", "POST generators/g/stop", "POST generators/g/step",
-		"GET sockets", "GET subscriptions", "GET tokens", "DELETE tokens/t", "GET resources",
-		"GET explain", "POST explain", "GET state", "GET journal", "GET journal/1",
-		"GET journal/stream?limit=1", // with a wrong parameter: if it is let in, it ends
-		"GET nothing",
-	} {
-		method, path, _ := strings.Cut(route, " ")
-		for _, origin := range foreign {
-			refused(origin, method, path, s.Do(method, "/mock/"+path, nil, "Origin", origin))
-		}
-	}
-	for _, path := range socketPaths {
-		for _, origin := range foreign {
-			refused(origin, "GET", path, s.Do("GET", path, nil, "Connection", "Upgrade", "Upgrade", "websocket",
-				"Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==", "Sec-WebSocket-Version", "13", "Origin", origin))
-		}
-	}
-	s.Must(200, "GET", "Subscription/abc", nil) // there was no reset
-	if opened := s.Journal("?kind=opened"); len(opened) > 0 {
-		t.Errorf("sockets were opened: %v", opened)
-	}
-}
-
-// Pages of this machine, of the server itself and of --allow-origin are let in.
-func TestOrigin_OtherPagesAreLetIn(t *testing.T) {
-	t.Parallel()
-	s := start(t, "--allow-origin", "https://app.example", "--allow-host", "dev.example")
-	for _, origin := range []string{"", s.URL, "http://localhost:3000", "http://app.localhost:3000", "http://127.0.0.1:1", "http://[::1]:3000", "https://app.example"} {
-		s.Must(204, "POST", "/mock/reset", nil, "Origin", origin)
-		for _, path := range socketPaths {
-			ctx, cancel := context.WithTimeout(context.Background(), wiretest.Patience)
-			conn, _, err := websocket.Dial(ctx, s.socketsAt(path).WS, &websocket.DialOptions{HTTPHeader: http.Header{"Origin": {origin}}})
-			cancel()
-			if err != nil {
-				t.Errorf("%s from %q: %v", path, origin, err)
-				continue
-			}
-			conn.CloseNow()
-		}
-	}
-	s.Must(204, "POST", "/mock/reset", nil, "Host", "dev.example:8080", "Origin", "http://dev.example:8080")
-	s.Must(403, "POST", "/mock/reset", nil, "Host", "dev.example:8080", "Origin", "http://dev.example:8081")
-}
-
-// The gauges of /metrics go up and down with what they count.
-func TestMetrics_GaugesFollow(t *testing.T) {
-	t.Parallel()
-	s := startProcess(t)
-	gauges := func(when string, subscriptions, tokens, sockets, resources int) {
-		t.Helper()
-		text := string(s.Must(200, "GET", "/metrics", nil).Raw)
-		for name, want := range map[string]int{"subscriptions": subscriptions, "tokens": tokens, "sockets": sockets, "resources": resources} {
-			if line := fmt.Sprintf("\nsignalfhir_%s %d\n", name, want); !strings.Contains(text, line) {
-				t.Errorf("%s: want %q in\n%s", when, strings.TrimSpace(line), text)
-			}
-		}
-	}
-	gauges("at first", 0, 0, 0, 0)
-	s.Must(201, "PUT", "SubscriptionTopic/admission", admissionTopic())
-	s.Must(201, "PUT", "Subscription/abc", websocketSubscription("abc", admissionURL))
-	gauges("with a subscription", 1, 0, 0, 2)
-	revoked := s.Token("abc")
-	s.Bind("abc")
-	gauges("with a bound socket", 1, 2, 1, 2)
-	s.Must(204, "DELETE", "/mock/tokens/"+revoked, nil)
-	gauges("with a token revoked", 1, 1, 1, 2)
-	s.Must(204, "POST", "/mock/reset", nil)
-	gauges("after a reset", 0, 0, 1, 0) // the socket stays open
-}
-
-func TestControl_NamesTheMemberThatIsWrong(t *testing.T) {
-	t.Parallel()
-	s := vectorServer(t, fhir.R5)
-	for body, want := range map[string][2]string{
-		`{"subscription":"full","count":"two"}`:     {"count", "count: got a JSON string, expected a whole number"},
-		`{"subscription":"full","count":1.5}`:       {"count", "count: got a JSON number 1.5, expected a whole number"},
-		`{"subscription":["full"]}`:                 {"subscription", "subscription: got a JSON array, expected a string"},
-		`{"subscription":"full","interval":"soon"}`: {"interval", `interval: got "soon", expected a time such as 250ms or 5s`},
-	} {
-		problem := s.Must(400, "POST", "/mock/trigger", body).Body
-		issue := at(problem, "issues", 0).(map[string]any)
-		if at := asList(issue["expression"]); problem["detail"] != want[1] || len(at) != 1 || at[0] != want[0] {
-			t.Errorf("%s: got %v at %v, want %q at %s", body, problem["detail"], at, want[1], want[0])
-		}
-	}
-}
-
 // What breaks an invariant of its type is refused by its key, and the expression
 // and place are told; --skip-invariants checks the form alone.
 func TestREST_Invariants(t *testing.T) {
@@ -576,5 +300,134 @@ func TestREST_Invariants(t *testing.T) {
 
 		lax := start(t, "--skip-invariants").on(r)
 		lax.Must(201, "PUT", "Patient/p", broken)
+	})
+}
+
+func TestREST_ConditionalUpdate(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	identified := func(id, value, family string) map[string]any {
+		p := patient(id, family)
+		if id == "" {
+			delete(p, "id")
+		}
+		return with(p, "identifier", []any{map[string]any{"system": "urn:x", "value": value}})
+	}
+	made := s.Must(201, "PUT", "Patient?identifier=urn:x|1", identified("", "1", "A"))
+	id := made.Body["id"].(string)
+	if again := s.Must(200, "PUT", "Patient?identifier=urn:x|1&_format=json", identified("", "1", "B")); again.Body["id"] != id || again.Header.Get("ETag") != `W/"2"` {
+		t.Errorf("got %s, want version 2 of the same", again.Raw)
+	}
+	s.Must(200, "PUT", "Patient?identifier=urn:x|1", identified(id, "1", "C"))
+	s.Must(400, "PUT", "Patient?identifier=urn:x|1", identified("other", "1", "C"))
+	s.Must(412, "PUT", "Patient?identifier=urn:x|1", identified("", "1", "C"), "If-Match", `W/"1"`)
+	s.Must(412, "PUT", "Patient?identifier=urn:x|2", identified("", "2", "D"), "If-Match", `W/"1"`)
+	s.Must(412, "DELETE", "Patient?identifier=urn:x|2", nil, "If-Match", `W/"1"`)
+	s.Must(400, "PUT", "Patient/"+id+"?identifier=urn:x|2", identified(id, "1", "D"))
+	s.Must(201, "PUT", "Patient?identifier=urn:x|2", identified("mine", "2", "D"))
+	s.Must(409, "PUT", "Patient?identifier=urn:x|3", identified("mine", "3", "D"))
+	s.Must(201, "POST", "Patient", identified("", "1", "twin"))
+	s.Must(412, "PUT", "Patient?identifier=urn:x|1", identified("", "1", "C"))
+	s.Must(422, "PUT", "Patient?colour=red", identified("", "1", "C"))
+	s.Must(405, "PUT", "Patient", identified("", "1", "C"))
+	s.Must(405, "PUT", "Patient?_format=json", identified("", "1", "C"))
+}
+
+func TestREST_ConditionalPatchAndDelete(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	s.Must(201, "PUT", "Patient/p", patient("p", "A"))
+	s.Must(201, "PUT", "Patient/q", patient("q", "Ab"))
+	const patch = `[{"op":"replace","path":"/name/0/family","value":"B"}]`
+	s.Must(412, "PATCH", "Patient?family=a", patch, "Content-Type", "application/json-patch+json")
+	s.Must(404, "PATCH", "Patient?family=z", patch, "Content-Type", "application/json-patch+json")
+	if a := s.Must(200, "PATCH", "Patient?family:exact=A", patch, "Content-Type", "application/json-patch+json"); a.Body["id"] != "p" {
+		t.Errorf("got %s", a.Raw)
+	}
+	s.Must(412, "DELETE", "Patient?_id=p,q", nil)
+	s.Must(204, "DELETE", "Patient?family=nobody", nil)
+	s.Must(204, "DELETE", "Patient?family="+url.QueryEscape("B"), nil)
+	s.Must(410, "GET", "Patient/p", nil)
+	s.Must(405, "DELETE", "Patient", nil)
+	s.Must(200, "GET", "Patient/q", nil)
+}
+
+func TestREST_FHIRPathPatch(t *testing.T) {
+	eachRelease(t, func(t *testing.T, r fhir.Release) {
+		s := start(t).on(r)
+		s.Must(201, "PUT", "Patient/p", patient("p", "A"))
+		patch := func(kind, path string, more string) string {
+			return fmt.Sprintf(`{"resourceType":"Parameters","parameter":[{"name":"operation","part":[{"name":"type","valueCode":%q},{"name":"path","valueString":%q}%s]}]}`, kind, path, more)
+		}
+		a := s.Must(200, "PATCH", "Patient/p", patch("replace", "Patient.name[0].family", `,{"name":"value","valueString":"B"}`), "Content-Type", "application/fhir+json")
+		if compact(a.Body["name"]) != `[{"family":"B"}]` {
+			t.Errorf("got %s", a.Raw)
+		}
+		s.Must(422, "PATCH", "Patient/p", patch("replace", "Patient.gender", `,{"name":"value","valueCode":"male"}`), "Content-Type", "application/fhir+json")
+		s.Must(422, "PATCH", "Patient/p", patch("add", "Patient", `,{"name":"name","valueString":"gender"},{"name":"value","valueCode":"robot"}`), "Content-Type", "application/fhir+json")
+		s.Must(400, "PATCH", "Patient/p", patch("swap", "Patient.name", ""), "Content-Type", "application/fhir+json")
+		for wrong, says := range map[string]string{
+			patch("replace", "Patient.name[0].family", `,{"name":"value","valueString":"C","valueCode":"c"}`): "value takes only one type",
+			patch("delete", "Patient.name[0].family", `,{"nmae":"value"}`):                                    "has no element",
+		} {
+			if a := s.Must(400, "PATCH", "Patient/p", wrong, "Content-Type", "application/fhir+json"); !strings.Contains(string(a.Raw), says) {
+				t.Errorf("got %s, want it to say %q", a.Raw, says)
+			}
+		}
+		s.Must(422, "PATCH", "Patient/p", patch("delete", "Patient.nmae", ""), "Content-Type", "application/fhir+json")
+		s.Must(415, "PATCH", "Patient/p", compact(patient("p", "C")), "Content-Type", "application/fhir+json")
+		s.Must(415, "PATCH", "Patient/p", "x", "Content-Type", "text/plain")
+		if a := s.Must(200, "GET", "Patient/p", nil); a.Header.Get("ETag") != `W/"2"` {
+			t.Errorf("a refused patch made a version: %s", a.Raw)
+		}
+	})
+}
+
+func TestHistory_OfTypeAndSystem(t *testing.T) {
+	eachRelease(t, func(t *testing.T, r fhir.Release) {
+		s := start(t).on(r)
+		s.Must(201, "PUT", "Patient/p", patient("p", "A"))
+		s.Must(201, "PUT", "Organization/o", map[string]any{"resourceType": "Organization", "id": "o", "name": "O"})
+		since := s.now().Format(time.RFC3339Nano)
+		s.now() // so that what comes is later
+		s.Must(200, "PUT", "Patient/p", patient("p", "B"))
+		s.Must(204, "DELETE", "Organization/o", nil)
+		versions := func(a response) string {
+			fhirtest.Valid(t, r, a.Raw)
+			var all []string
+			for _, e := range asList(a.Body["entry"]) {
+				entry := e.(map[string]any)
+				request := entry["request"].(map[string]any)
+				all = append(all, fmt.Sprint(request["method"], " ", request["url"], " ", at(entry, "response", "etag")))
+			}
+			return strings.Join(all, ", ")
+		}
+		for path, want := range map[string]string{
+			"_history":                              `DELETE Organization/o W/"2", PUT Patient/p W/"2", PUT Organization/o W/"1", PUT Patient/p W/"1"`,
+			"Patient/_history":                      `PUT Patient/p W/"2", PUT Patient/p W/"1"`,
+			"_history?_count=1":                     `DELETE Organization/o W/"2"`,
+			"_history?_count=1&_offset=3":           `PUT Patient/p W/"1"`,
+			"_history?_since=" + since:              `DELETE Organization/o W/"2", PUT Patient/p W/"2"`,
+			"Encounter/_history":                    ``,
+			"Patient/p/_history":                    `PUT Patient/p W/"2", PUT Patient/p W/"1"`,
+			"Patient/p/_history?_count=1":           `PUT Patient/p W/"2"`,
+			"Patient/p/_history?_count=1&_offset=1": `PUT Patient/p W/"1"`,
+			"Patient/p/_history?_since=" + since:    `PUT Patient/p W/"2"`,
+		} {
+			if got := versions(s.Must(200, "GET", path, nil)); got != want {
+				t.Errorf("%s: got %s, want %s", path, got, want)
+			}
+		}
+		if a := s.Must(200, "GET", "_history?_count=3", nil); fmt.Sprint(a.Body["total"]) != "4" || !strings.Contains(compact(a.Body["link"]), `"next"`) {
+			t.Errorf("the first of two pages: got %s", a.Raw)
+		}
+		s.Must(400, "GET", "_history?_since=yesterday", nil)
+		s.Must(400, "GET", "Patient/_history?_count=x", nil)
+		s.Must(400, "GET", "Patient/p/_history?_count=x", nil)
+		if _, diagnostics, _ := s.Must(400, "GET", "Patient/p/_history?_at=2026", nil).Issue(); !strings.Contains(diagnostics, "a history takes _since, _count") {
+			t.Errorf("got %q, want what a history takes", diagnostics)
+		}
+		s.Must(404, "GET", "Patient/none/_history", nil)
+		s.Must(404, "GET", "Klingon/_history", nil)
 	})
 }

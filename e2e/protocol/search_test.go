@@ -2,11 +2,9 @@ package protocol
 
 import (
 	"fmt"
-	"net/url"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"signalfhir/internal/fhir"
 	"signalfhir/internal/fhir/fhirtest"
@@ -207,135 +205,6 @@ func TestSearch_Refuses(t *testing.T) {
 		s.Must(200, "GET", query, nil)
 		s.Must(400, "GET", query, nil, "Prefer", "handling=strict")
 	}
-}
-
-func TestREST_ConditionalUpdate(t *testing.T) {
-	t.Parallel()
-	s := start(t)
-	identified := func(id, value, family string) map[string]any {
-		p := patient(id, family)
-		if id == "" {
-			delete(p, "id")
-		}
-		return with(p, "identifier", []any{map[string]any{"system": "urn:x", "value": value}})
-	}
-	made := s.Must(201, "PUT", "Patient?identifier=urn:x|1", identified("", "1", "A"))
-	id := made.Body["id"].(string)
-	if again := s.Must(200, "PUT", "Patient?identifier=urn:x|1&_format=json", identified("", "1", "B")); again.Body["id"] != id || again.Header.Get("ETag") != `W/"2"` {
-		t.Errorf("got %s, want version 2 of the same", again.Raw)
-	}
-	s.Must(200, "PUT", "Patient?identifier=urn:x|1", identified(id, "1", "C"))
-	s.Must(400, "PUT", "Patient?identifier=urn:x|1", identified("other", "1", "C"))
-	s.Must(412, "PUT", "Patient?identifier=urn:x|1", identified("", "1", "C"), "If-Match", `W/"1"`)
-	s.Must(412, "PUT", "Patient?identifier=urn:x|2", identified("", "2", "D"), "If-Match", `W/"1"`)
-	s.Must(412, "DELETE", "Patient?identifier=urn:x|2", nil, "If-Match", `W/"1"`)
-	s.Must(400, "PUT", "Patient/"+id+"?identifier=urn:x|2", identified(id, "1", "D"))
-	s.Must(201, "PUT", "Patient?identifier=urn:x|2", identified("mine", "2", "D"))
-	s.Must(409, "PUT", "Patient?identifier=urn:x|3", identified("mine", "3", "D"))
-	s.Must(201, "POST", "Patient", identified("", "1", "twin"))
-	s.Must(412, "PUT", "Patient?identifier=urn:x|1", identified("", "1", "C"))
-	s.Must(422, "PUT", "Patient?colour=red", identified("", "1", "C"))
-	s.Must(405, "PUT", "Patient", identified("", "1", "C"))
-	s.Must(405, "PUT", "Patient?_format=json", identified("", "1", "C"))
-}
-
-func TestREST_ConditionalPatchAndDelete(t *testing.T) {
-	t.Parallel()
-	s := start(t)
-	s.Must(201, "PUT", "Patient/p", patient("p", "A"))
-	s.Must(201, "PUT", "Patient/q", patient("q", "Ab"))
-	const patch = `[{"op":"replace","path":"/name/0/family","value":"B"}]`
-	s.Must(412, "PATCH", "Patient?family=a", patch, "Content-Type", "application/json-patch+json")
-	s.Must(404, "PATCH", "Patient?family=z", patch, "Content-Type", "application/json-patch+json")
-	if a := s.Must(200, "PATCH", "Patient?family:exact=A", patch, "Content-Type", "application/json-patch+json"); a.Body["id"] != "p" {
-		t.Errorf("got %s", a.Raw)
-	}
-	s.Must(412, "DELETE", "Patient?_id=p,q", nil)
-	s.Must(204, "DELETE", "Patient?family=nobody", nil)
-	s.Must(204, "DELETE", "Patient?family="+url.QueryEscape("B"), nil)
-	s.Must(410, "GET", "Patient/p", nil)
-	s.Must(405, "DELETE", "Patient", nil)
-	s.Must(200, "GET", "Patient/q", nil)
-}
-
-func TestREST_FHIRPathPatch(t *testing.T) {
-	eachRelease(t, func(t *testing.T, r fhir.Release) {
-		s := start(t).on(r)
-		s.Must(201, "PUT", "Patient/p", patient("p", "A"))
-		patch := func(kind, path string, more string) string {
-			return fmt.Sprintf(`{"resourceType":"Parameters","parameter":[{"name":"operation","part":[{"name":"type","valueCode":%q},{"name":"path","valueString":%q}%s]}]}`, kind, path, more)
-		}
-		a := s.Must(200, "PATCH", "Patient/p", patch("replace", "Patient.name[0].family", `,{"name":"value","valueString":"B"}`), "Content-Type", "application/fhir+json")
-		if compact(a.Body["name"]) != `[{"family":"B"}]` {
-			t.Errorf("got %s", a.Raw)
-		}
-		s.Must(422, "PATCH", "Patient/p", patch("replace", "Patient.gender", `,{"name":"value","valueCode":"male"}`), "Content-Type", "application/fhir+json")
-		s.Must(422, "PATCH", "Patient/p", patch("add", "Patient", `,{"name":"name","valueString":"gender"},{"name":"value","valueCode":"robot"}`), "Content-Type", "application/fhir+json")
-		s.Must(400, "PATCH", "Patient/p", patch("swap", "Patient.name", ""), "Content-Type", "application/fhir+json")
-		for wrong, says := range map[string]string{
-			patch("replace", "Patient.name[0].family", `,{"name":"value","valueString":"C","valueCode":"c"}`): "value takes only one type",
-			patch("delete", "Patient.name[0].family", `,{"nmae":"value"}`):                                    "has no element",
-		} {
-			if a := s.Must(400, "PATCH", "Patient/p", wrong, "Content-Type", "application/fhir+json"); !strings.Contains(string(a.Raw), says) {
-				t.Errorf("got %s, want it to say %q", a.Raw, says)
-			}
-		}
-		s.Must(422, "PATCH", "Patient/p", patch("delete", "Patient.nmae", ""), "Content-Type", "application/fhir+json")
-		s.Must(415, "PATCH", "Patient/p", compact(patient("p", "C")), "Content-Type", "application/fhir+json")
-		s.Must(415, "PATCH", "Patient/p", "x", "Content-Type", "text/plain")
-		if a := s.Must(200, "GET", "Patient/p", nil); a.Header.Get("ETag") != `W/"2"` {
-			t.Errorf("a refused patch made a version: %s", a.Raw)
-		}
-	})
-}
-
-func TestHistory_OfTypeAndSystem(t *testing.T) {
-	eachRelease(t, func(t *testing.T, r fhir.Release) {
-		s := start(t).on(r)
-		s.Must(201, "PUT", "Patient/p", patient("p", "A"))
-		s.Must(201, "PUT", "Organization/o", map[string]any{"resourceType": "Organization", "id": "o", "name": "O"})
-		since := s.now().Format(time.RFC3339Nano)
-		s.now() // so that what comes is later
-		s.Must(200, "PUT", "Patient/p", patient("p", "B"))
-		s.Must(204, "DELETE", "Organization/o", nil)
-		versions := func(a response) string {
-			fhirtest.Valid(t, r, a.Raw)
-			var all []string
-			for _, e := range asList(a.Body["entry"]) {
-				entry := e.(map[string]any)
-				request := entry["request"].(map[string]any)
-				all = append(all, fmt.Sprint(request["method"], " ", request["url"], " ", at(entry, "response", "etag")))
-			}
-			return strings.Join(all, ", ")
-		}
-		for path, want := range map[string]string{
-			"_history":                              `DELETE Organization/o W/"2", PUT Patient/p W/"2", PUT Organization/o W/"1", PUT Patient/p W/"1"`,
-			"Patient/_history":                      `PUT Patient/p W/"2", PUT Patient/p W/"1"`,
-			"_history?_count=1":                     `DELETE Organization/o W/"2"`,
-			"_history?_count=1&_offset=3":           `PUT Patient/p W/"1"`,
-			"_history?_since=" + since:              `DELETE Organization/o W/"2", PUT Patient/p W/"2"`,
-			"Encounter/_history":                    ``,
-			"Patient/p/_history":                    `PUT Patient/p W/"2", PUT Patient/p W/"1"`,
-			"Patient/p/_history?_count=1":           `PUT Patient/p W/"2"`,
-			"Patient/p/_history?_count=1&_offset=1": `PUT Patient/p W/"1"`,
-			"Patient/p/_history?_since=" + since:    `PUT Patient/p W/"2"`,
-		} {
-			if got := versions(s.Must(200, "GET", path, nil)); got != want {
-				t.Errorf("%s: got %s, want %s", path, got, want)
-			}
-		}
-		if a := s.Must(200, "GET", "_history?_count=3", nil); fmt.Sprint(a.Body["total"]) != "4" || !strings.Contains(compact(a.Body["link"]), `"next"`) {
-			t.Errorf("the first of two pages: got %s", a.Raw)
-		}
-		s.Must(400, "GET", "_history?_since=yesterday", nil)
-		s.Must(400, "GET", "Patient/_history?_count=x", nil)
-		s.Must(400, "GET", "Patient/p/_history?_count=x", nil)
-		if _, diagnostics, _ := s.Must(400, "GET", "Patient/p/_history?_at=2026", nil).Issue(); !strings.Contains(diagnostics, "a history takes _since, _count") {
-			t.Errorf("got %q, want what a history takes", diagnostics)
-		}
-		s.Must(404, "GET", "Patient/none/_history", nil)
-		s.Must(404, "GET", "Klingon/_history", nil)
-	})
 }
 
 func sorted(names []string) string {

@@ -379,3 +379,32 @@ func TestTopics_Options(t *testing.T) {
 	s.Must(201, "PUT", "Encounter/f", encounter("f", "planned", "class", []any{map[string]any{"coding": []any{map[string]any{"code": "AMB"}}}}))
 	ws.WantEvent("1")
 }
+
+func TestTopic_ChangesReachItsSubscriptions(t *testing.T) {
+	t.Parallel()
+	s := vectorServer(t, fhir.R5)
+	ws := s.Bind("abc")
+	topic := admissionTopic()
+	topic["resourceTrigger"] = []any{map[string]any{"resource": "Patient"}}
+	s.Must(200, "PUT", "SubscriptionTopic/admission", topic)
+	s.Must(201, "POST", "Encounter", encounter("", "in-progress"))
+	ws.Nothing()
+	s.Must(201, "PUT", "Patient/p", patient("p", "A"))
+	ws.WantEvent("1")
+
+	s.Must(204, "DELETE", "SubscriptionTopic/admission", nil)
+	status := s.Must(200, "GET", "Subscription/abc/$status", nil).Notification().Status()
+	if status["status"] != "error" || status["error"] == nil {
+		t.Fatalf("got %v, want status error that says the topic is gone (TOP-22)", status)
+	}
+	if a := s.Must(200, "GET", "Subscription/abc", nil); a.Body["status"] != "error" {
+		t.Errorf("the resource says %v, want error (LC-15)", a.Body["status"])
+	}
+	// LC-7: it goes on counting, though nothing is delivered.
+	s.Must(200, "POST", "/mock/trigger", `{"subscription":"abc","reference":"Patient/p"}`)
+	ws.Nothing()
+	s.Must(201, "PUT", "SubscriptionTopic/admission", admissionTopic())
+	s.Must(200, "PUT", "Subscription/abc", websocketSubscription("abc", admissionURL))
+	s.Must(201, "POST", "Encounter", encounter("", "in-progress"))
+	ws.WantEvent("3")
+}
