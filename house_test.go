@@ -35,6 +35,30 @@ func TestHouse_RootIsFourFiles(t *testing.T) {
 	}
 }
 
+// The test files of the root mirror its files. house_test.go is about the house, and
+// support_test.go about no file.
+func TestHouse_RootTestsMirrorItsFiles(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob("*_test.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const longest = 600
+	for _, name := range files {
+		of, _, _ := strings.Cut(name, "_")
+		if _, err := os.Stat(of + ".go"); err != nil && name != "house_test.go" && name != "support_test.go" {
+			t.Errorf("%s mirrors no file; a test that only speaks to the server belongs in e2e/protocol", name)
+		}
+		data, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if lines := bytes.Count(data, []byte("\n")); lines > longest {
+			t.Errorf("%s has %d lines, at most %d; some may be about a package below internal/", name, lines, longest)
+		}
+	}
+}
+
 // Packages know only what their job needs.
 func TestHouse_WhoKnowsWhat(t *testing.T) {
 	t.Parallel()

@@ -1,16 +1,13 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"fmt"
+	"errors"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"runtime"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -18,133 +15,22 @@ import (
 	"unicode/utf8"
 
 	"github.com/coder/websocket"
+	gorilla "github.com/gorilla/websocket"
 	"pgregory.net/rapid"
 
-	"signalfhir/internal/command"
 	"signalfhir/internal/fhir"
 	"signalfhir/internal/journal"
 	"signalfhir/internal/socket"
 	"signalfhir/internal/subscription"
+	"signalfhir/internal/wiretest"
 )
-
-func TestHub_SlowSocketIsClosedWith1013AndLosesNothing(t *testing.T) {
-	t.Parallel()
-	s := vectorServer(t, fhir.R5, func(o *command.Serve) { o.QueueBytes, o.SlowAfter = 2<<20, time.Hour })
-	s.must(201, "PUT", "Subscription/full", websocketSubscription("full", admissionURL, "content", "full-resource"))
-	slow, quick := s.dialSlow(), s.bind("full")
-	slow.send("bind-with-token " + s.token("full"))
-	if f := slow.next(); f.kind() != "handshake" {
-		t.Fatalf("got %s, want a handshake", f.raw)
-	}
-	// Large frames fill what the system buffers between the two ends.
-	focus := encounter("big", "in-progress", "text", map[string]any{"status": "generated", "div": "<div xmlns=\"http://www.w3.org/1999/xhtml\">" + strings.Repeat("x", 256<<10) + "</div>"})
-	const events, round = 40, 4 // a round stays below the queue
-	for n := 0; n < events; n += round {
-		s.must(200, "POST", "/mock/trigger", map[string]any{"subscription": "full", "focus": focus, "count": round})
-		for i := range round { // a slow socket holds nobody else up
-			if err := quick.event(n + i + 1); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	// What the slow one reads now is a beginning without a gap, then the close.
-	last := 0
-	for {
-		err := slow.event(last + 1)
-		if err == nil {
-			last++
-			continue
-		}
-		var closed websocket.CloseError
-		if !asCloseError(err, &closed) || closed.Code != 1013 || !strings.Contains(closed.Reason, "$events") {
-			t.Fatalf("after event %d: got %v, want a close with 1013 that names $events", last, err)
-		}
-		break
-	}
-	if last == events {
-		t.Fatal("the socket kept up; the test proves nothing")
-	}
-	missed := frame{body: s.must(200, "GET", fmt.Sprintf("Subscription/full/$events?content=id-only&eventsSinceNumber=%d", last+1), nil).body}
-	if got := len(missed.numbers()); got != events-last {
-		t.Errorf("$events has %d of the %d missed events", got, events-last)
-	}
-}
-
-// dialSlow opens a socket for which the system keeps little that is not read.
-func (s *testServer) dialSlow() *testSocket {
-	s.t.Helper()
-	transport := &http.Transport{DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
-		conn, err := (&net.Dialer{}).DialContext(ctx, network, address)
-		if err == nil {
-			err = conn.(*net.TCPConn).SetReadBuffer(512 << 10) // of far less, reading takes minutes
-		}
-		return conn, err
-	}}
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	conn, _, err := websocket.Dial(ctx, s.ws, &websocket.DialOptions{HTTPClient: &http.Client{Transport: transport}})
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	conn.SetReadLimit(32 << 20)
-	s.t.Cleanup(func() { conn.CloseNow() })
-	return &testSocket{s.t, conn}
-}
-
-// event reads a frame that has to carry an event, without parsing all of it.
-func (ws *testSocket) event(number int) error {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	_, data, err := ws.conn.Read(ctx)
-	if err == nil && !bytes.Contains(data[:min(len(data), 1000)], []byte(`"eventNumber":"`+strconv.Itoa(number)+`"`)) {
-		return fmt.Errorf("got %.600s, want event %d", data, number)
-	}
-	return err
-}
-
-func TestHub_BurstArrivesWholeAndInOrder(t *testing.T) {
-	t.Parallel()
-	// The test reads nothing while a burst is made, so one has to fit what the
-	// system buffers, however slow the machine.
-	const events, burst = 20_000, 2_000
-	s := vectorServer(t, fhir.R5)
-	ws := s.bind("abc")
-	for n := 0; n < events; n += burst {
-		s.must(200, "POST", "/mock/trigger", map[string]any{"subscription": "abc", "count": burst})
-		for i := range burst {
-			ws.wantEvent(strconv.Itoa(n + i + 1))
-		}
-	}
-	ws.nothing()
-}
-
-func TestHub_ThousandSocketsGetTheSameFrame(t *testing.T) {
-	t.Parallel()
-	s := vectorServer(t, fhir.R5)
-	token := s.token("abc")
-	sockets := make([]*testSocket, 1000)
-	for i := range sockets {
-		sockets[i] = s.dial()
-		sockets[i].send("bind-with-token " + token)
-		if f := sockets[i].next(); f.kind() != "handshake" {
-			t.Fatalf("got %s, want a handshake", f.raw)
-		}
-	}
-	s.must(201, "POST", "Encounter", encounter("", "in-progress"))
-	first := string(sockets[0].wantEvent("1").raw)
-	for _, ws := range sockets[1:] {
-		if raw := string(ws.wantEvent("1").raw); raw != first {
-			t.Fatalf("two sockets got different frames:\n%s\n%s", raw, first)
-		}
-	}
-}
 
 func TestHub_StopReaches200SocketsWith1001(t *testing.T) {
 	t.Parallel()
 	h := newHub(hubOptions{Logger: slog.New(slog.DiscardHandler)})
 	url := serveRoom(t, h, &quietRoom{})
 	var sockets []*websocket.Conn
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), wiretest.Patience)
 	defer cancel()
 	for range 200 {
 		conn, _, err := websocket.Dial(ctx, url, nil)
@@ -177,7 +63,7 @@ func TestHub_PanicInTheRoomClosesTheSocketOnly(t *testing.T) {
 	t.Parallel()
 	h := newHub(hubOptions{Logger: slog.New(slog.DiscardHandler)})
 	url := serveRoom(t, h, &quietRoom{panics: true})
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), wiretest.Patience)
 	defer cancel()
 	for range 2 { // the second proves that the hub goes on
 		conn, _, err := websocket.Dial(ctx, url, nil)
@@ -239,7 +125,7 @@ func TestHub_CloseRoomClosesItsSocketsOnly(t *testing.T) {
 		}
 		return true
 	}})
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), wiretest.Patience)
 	defer cancel()
 	closing, other := &quietRoom{}, &quietRoom{}
 	closingURL, otherURL := serveRoom(t, h, closing), serveRoom(t, h, other)
@@ -312,7 +198,7 @@ func TestHub_CloseRoomCutsWhoDoesNotRead(t *testing.T) {
 	h := newHub(hubOptions{WriteWait: time.Hour, QueueBytes: 16 << 20, Logger: slog.New(slog.DiscardHandler)})
 	sockets := make(chan subscription.Socket, 1)
 	room := benchRoom(sockets)
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), wiretest.Patience)
 	dialHub(ctx, t, serveRoom(t, h, room)+"?token=t")
 	large := subscription.Frame{Bytes: make([]byte, 1<<20)}
 	for bound := <-sockets; bound.Send(large, unrecorded); { // until the system keeps no more and the queue is full
@@ -325,7 +211,7 @@ func TestHub_CloseRoomCutsWhoDoesNotRead(t *testing.T) {
 	}()
 	select {
 	case <-closed:
-	case <-time.After(patience):
+	case <-time.After(wiretest.Patience):
 		t.Fatal("closeRoom still waits after its context ended")
 	}
 }
@@ -334,7 +220,7 @@ func TestHub_CloseRoomCutsWhoDoesNotRead(t *testing.T) {
 func TestHub_LongReasonIsCutAtARune(t *testing.T) {
 	t.Parallel()
 	h := newHub(hubOptions{Logger: slog.New(slog.DiscardHandler)})
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), wiretest.Patience)
 	defer cancel()
 	for _, name := range []string{strings.Repeat("x", 200), strings.Repeat("é", 100), "x" + strings.Repeat("é", 100)} {
 		room := &quietRoom{}
@@ -346,7 +232,7 @@ func TestHub_LongReasonIsCutAtARune(t *testing.T) {
 		}()
 		var end websocket.CloseError
 		_, _, err := conn.Read(ctx)
-		if whole := "the room " + name; !asCloseError(err, &end) || end.Code != 1001 || len(end.Reason) < 122 || !utf8.ValidString(end.Reason) || !strings.HasPrefix(whole, end.Reason) {
+		if whole := "the room " + name; !errors.As(err, &end) || end.Code != 1001 || len(end.Reason) < 122 || !utf8.ValidString(end.Reason) || !strings.HasPrefix(whole, end.Reason) {
 			t.Errorf("got %v, want 1001 and the beginning of %q", err, whole)
 		}
 		<-closed
@@ -381,7 +267,7 @@ func wantClose(ctx context.Context, t *testing.T, conn *websocket.Conn, code web
 	t.Helper()
 	_, _, err := conn.Read(ctx)
 	var end websocket.CloseError
-	if !asCloseError(err, &end) || end.Code != code || end.Reason != reason {
+	if !errors.As(err, &end) || end.Code != code || end.Reason != reason {
 		t.Errorf("got %v, want a close with %d %q", err, code, reason)
 	}
 }
@@ -419,3 +305,75 @@ func (*quietRoom) Redact(text string) string                    { return text }
 
 // unrecorded is the journal of a test that has none.
 func unrecorded(string, subscription.Frame) {}
+
+// recordingRoom keeps what the hub records, and the socket that came.
+type recordingRoom struct {
+	quietRoom
+	sockets chan subscription.Socket
+	closed  chan journal.Entry
+}
+
+func (r *recordingRoom) Bind(s subscription.Socket, _, _ string) (int, []error) {
+	r.sockets <- s
+	return 1, nil
+}
+
+func (r *recordingRoom) Record(e journal.Entry) {
+	if e.Kind == journal.Closed {
+		r.closed <- e
+	}
+}
+
+func TestJournal_TellsThatASocketWasNotRead(t *testing.T) {
+	t.Parallel()
+	room := &recordingRoom{sockets: make(chan subscription.Socket, 1), closed: make(chan journal.Entry, 1)}
+	h := newHub(hubOptions{WriteWait: 50 * time.Millisecond, QueueBytes: 1 << 30, Logger: slog.New(slog.DiscardHandler)})
+	conn, _, err := gorilla.DefaultDialer.Dial(serveRoom(t, h, room)+"?token=t", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	socket := <-room.sockets
+	for range 64 { // more than the system keeps
+		socket.Send(subscription.Frame{Bytes: make([]byte, 1<<20)}, unrecorded)
+	}
+	select {
+	case e := <-room.closed:
+		if e.Code != 1006 || !strings.Contains(e.Text, "50ms") || !strings.Contains(e.Text, "does not read") || !strings.Contains(e.Text, "by server") {
+			t.Errorf("got %d %q, want 1006, the limit, and that the server closed", e.Code, e.Text)
+		}
+	case <-time.After(wiretest.Patience):
+		t.Fatal("the socket was not closed")
+	}
+}
+
+// gorilla/websocket closes the socket itself when a frame breaks the protocol.
+func TestJournal_HasTheCodeOfABadFrame(t *testing.T) {
+	t.Parallel()
+	for want, frame := range map[int][]byte{
+		gorilla.CloseProtocolError: {0xf1, 0x80, 0, 0, 0, 0},                         // with reserved bits
+		gorilla.CloseMessageTooBig: {0x81, 0xff, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0}, // of 16 MiB
+	} {
+		room := &recordingRoom{sockets: make(chan subscription.Socket, 1), closed: make(chan journal.Entry, 1)}
+		h := newHub(hubOptions{Logger: slog.New(slog.DiscardHandler)})
+		conn, _, err := gorilla.DefaultDialer.Dial(serveRoom(t, h, room), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		if _, err := conn.NetConn().Write(frame); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := conn.ReadMessage(); !gorilla.IsCloseError(err, want) {
+			t.Errorf("got %v, want a close with %d", err, want)
+		}
+		select {
+		case e := <-room.closed:
+			if e.Code != want || !strings.Contains(e.Text, "by server") {
+				t.Errorf("the journal has %d %q, want %d by the server", e.Code, e.Text, want)
+			}
+		case <-time.After(wiretest.Patience):
+			t.Fatal("the socket was not closed")
+		}
+	}
+}

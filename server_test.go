@@ -1,7 +1,7 @@
 package main
 
 import (
-	"bytes"
+	"bufio"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -9,334 +9,548 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/coder/websocket"
 
-	"signalfhir/internal/clock"
 	"signalfhir/internal/command"
 	"signalfhir/internal/fhir"
-	"signalfhir/internal/httpedge"
+	"signalfhir/internal/wiretest"
 )
 
-// testServer is a server in this process, on a port of its own and, unless a
-// test wants otherwise, on a clock that only the test moves.
-type testServer struct {
-	t     *testing.T
-	url   string
-	fhir  string
-	ws    string
-	clock *clock.Manual
-	log   *syncBuffer
-
-	server *server // for what no client sees: its table of routes
-
-	release fhir.Release // "": R5
+func TestRooms_CloseWhenIdle(t *testing.T) {
+	t.Parallel()
+	s := start(t, withSeed)
+	s.Room("idle", nil)
+	busy := s.Room("busy", nil)
+	ws := busy.Bind("admission-id-only")
+	s.AwaitBusy("busy", 1)
+	s.clock.Advance(9 * time.Minute)
+	s.Must(200, "GET", "/rooms/idle/mock/state", nil) // begins the time anew
+	s.AwaitBusy("idle", 0)
+	s.clock.Advance(9 * time.Minute)
+	s.Must(200, "GET", "/rooms/idle", nil) // is not in the room
+	s.clock.Advance(time.Minute)
+	s.Must(404, "GET", "/rooms/idle", nil)
+	s.Must(200, "GET", "/rooms/busy", nil)
+	entries := asList(s.Must(200, "GET", "/mock/journal?kind=room&text=idle", nil).Body["entries"])
+	if got := fmt.Sprint(entries); !strings.Contains(got, "the room idle was closed: it was idle for 10m0s (--room-ttl)") {
+		t.Errorf("journal: got %s", got)
+	}
+	ws.Conn.Close(websocket.StatusNormalClosure, "")
+	s.AwaitBusy("busy", 0)
+	s.clock.Advance(10 * time.Minute)
+	s.Must(404, "GET", "/rooms/busy", nil)
 }
 
-// patience is how long a test waits for what must come; reached only by a failure.
-const patience = 10 * time.Second
+func TestRooms_OpeningAgainKeepsARoom(t *testing.T) {
+	t.Parallel()
+	s := start(t, withSeed)
+	s.Room("a", nil)
+	s.clock.Advance(9 * time.Minute)
+	s.Must(200, "PUT", "/rooms/a", nil)
+	s.clock.Advance(9 * time.Minute)
+	s.Must(200, "GET", "/rooms/a/mock/state", nil)
+}
 
-// begin is when the manual clock of a test starts.
-var begin = time.Date(2026, 1, 1, 10, 0, 0, 0, time.UTC)
-
-// start runs a server for the test. It begins without a seed.
-func start(t *testing.T, edit ...func(*command.Serve)) *testServer {
-	t.Helper()
-	manual := clock.NewManual(begin)
-	o := &command.Serve{Listen: "127.0.0.1:0", Seed: "none", TokenTTL: 30 * time.Minute, SlowAfter: 5 * time.Second, QueueBytes: 64 << 20, QueueTotal: 512 << 20, EventLogBytes: 64 << 20, JournalSize: 10_000, MaxBodyBytes: 2 << 20, RoomTTL: 10 * time.Minute, MaxRooms: 1000, Clock: manual}
-	for _, f := range edit {
-		f(o)
-	}
-	if err := o.Validate(); err != nil {
-		t.Fatal(err)
-	}
-	listener, err := net.Listen("tcp", o.Listen)
-	if err != nil {
-		t.Fatal(err)
-	}
-	log := &syncBuffer{}
-	s, err := newServer(o, listener.Addr(), slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelInfo})))
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	ready := make(chan struct{})
-	go func() { ended <- s.serve(ctx, listener, func() { close(ready) }) }()
-	<-ready
-	t.Cleanup(func() {
-		cancel()
-		select {
-		case err := <-ended:
-			if err != nil {
-				t.Errorf("the server ended with %v", err)
+// leaving finds the addresses of the server in an answer that are not in the room.
+func leaving(text, server, room string) []string {
+	var out []string
+	for _, scheme := range []string{"http", "ws"} {
+		root := scheme + strings.TrimPrefix(server, "http")
+		inside := scheme + strings.TrimPrefix(room, "http")
+		for rest := text; ; {
+			i := strings.Index(rest, root)
+			if i < 0 {
+				break
 			}
-		case <-time.After(patience):
-			t.Error("the server did not stop")
-		}
-		if t.Failed() {
-			t.Logf("the server's log:\n%s", log)
-		}
-	})
-	root := s.address
-	return &testServer{t: t, url: root, fhir: root + "/fhir/R5", ws: httpedge.SocketURL(root), clock: manual, log: log, server: s}
-}
-
-// withSeed starts with the built-in seed.
-func withSeed(o *command.Serve) { o.Seed = "" }
-
-// answered is the answer to one request.
-type answered struct {
-	status int
-	header http.Header
-	raw    []byte
-	body   map[string]any
-}
-
-// do sends a request. body may be nil, a string or a value to encode; headers
-// are pairs.
-func (s *testServer) do(method, path string, body any, headers ...string) answered {
-	s.t.Helper()
-	var reader io.Reader
-	if resource, ok := body.(map[string]any); ok {
-		path, body = inRelease(s.release, path, resource)
-	}
-	switch b := body.(type) {
-	case nil:
-	case string:
-		reader = strings.NewReader(b)
-	case []byte:
-		reader = bytes.NewReader(b)
-	default:
-		data, err := json.Marshal(b)
-		if err != nil {
-			s.t.Fatal(err)
-		}
-		reader = bytes.NewReader(data)
-	}
-	if strings.HasPrefix(path, "/") {
-		path = s.url + path
-	} else if !strings.HasPrefix(path, "http") {
-		path = s.fhir + "/" + path
-	}
-	req, err := http.NewRequest(method, path, reader)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	if body != nil {
-		req.Header.Set("Content-Type", "application/fhir+json")
-	}
-	for i := 0; i+1 < len(headers); i += 2 {
-		if headers[i] == "Host" {
-			req.Host = headers[i+1]
-			continue
-		}
-		req.Header.Del(headers[i])
-		if headers[i+1] != "" {
-			req.Header.Set(headers[i], headers[i+1])
+			if !strings.HasPrefix(rest[i:], inside) {
+				out = append(out, rest[i:min(len(rest), i+len(root)+60)])
+			}
+			rest = rest[i+len(root):]
 		}
 	}
-	res, err := http.DefaultTransport.RoundTrip(req)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	defer res.Body.Close()
-	a := answered{status: res.StatusCode, header: res.Header}
-	if a.status == http.StatusSwitchingProtocols {
-		return a // a socket, which has no end
-	}
-	if a.raw, err = io.ReadAll(res.Body); err != nil {
-		s.t.Fatal(err)
-	}
-	_ = json.Unmarshal(a.raw, &a.body)
-	return a
+	return out
 }
 
-// must sends a request that has to be answered with status.
-func (s *testServer) must(status int, method, path string, body any, headers ...string) answered {
-	s.t.Helper()
-	a := s.do(method, path, body, headers...)
-	if a.status != status {
-		s.t.Fatalf("%s %s: got %d, want %d\n%s", method, path, a.status, status, a.raw)
+func lastIfDelete(r route) string {
+	if r.method == "DELETE" {
+		return "last"
 	}
-	return a
-}
-
-// issue is the first issue of an OperationOutcome.
-func (a answered) issue() (code, diagnostics string, expression []string) {
-	issues, _ := a.body["issue"].([]any)
-	if a.body["resourceType"] != "OperationOutcome" || len(issues) == 0 {
-		return "", "", nil
-	}
-	first := issues[0].(map[string]any)
-	for _, e := range asList(first["expression"]) {
-		expression = append(expression, e.(string))
-	}
-	return first["code"].(string), fmt.Sprint(first["diagnostics"]), expression
-}
-
-func asList(v any) []any {
-	list, _ := v.([]any)
-	return list
-}
-
-// token takes a binding token for the subscriptions.
-func (s *testServer) token(ids ...string) string {
-	s.t.Helper()
-	path := "Subscription/$get-ws-binding-token?id=" + strings.Join(ids, "&id=")
-	a := s.must(200, "POST", path, nil)
-	for _, p := range asList(a.body["parameter"]) {
-		if parameter := p.(map[string]any); parameter["name"] == "token" {
-			return parameter["valueString"].(string)
-		}
-	}
-	s.t.Fatalf("no token in %s", a.raw)
 	return ""
 }
 
-// testSocket is a client's end of a WebSocket.
-type testSocket struct {
-	t    *testing.T
-	conn *websocket.Conn
-}
-
-// dial opens a socket.
-func (s *testServer) dial(query ...string) *testSocket {
-	s.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	conn, _, err := websocket.Dial(ctx, s.ws+strings.Join(query, ""), nil)
-	if err != nil {
-		s.t.Fatal(err)
+// Every route of the table, in a room, hands out no address that leaves it.
+func TestRooms_NoAddressLeavesTheRoom(t *testing.T) {
+	t.Parallel()
+	s := start(t, withSeed)
+	r := s.Room("inside", nil)
+	secret := r.Token("admission-id-only")
+	ws := r.Bind("admission-id-only")
+	r.Must(201, "PUT", "Encounter/e1", encounter("e1", "in-progress", "subject", reference("Patient/p1")))
+	r.Must(201, "PUT", r.URL+"/fhir/R4/Patient/p1", map[string]any{"resourceType": "Patient", "id": "p1"})
+	if out := leaving(string(ws.Next().Raw), s.URL, r.URL); out != nil {
+		t.Errorf("the event leaves the room: %v", out)
 	}
-	conn.SetReadLimit(32 << 20)
-	s.t.Cleanup(func() { conn.CloseNow() })
-	return &testSocket{s.t, conn}
-}
-
-// bind opens a socket, binds it to the subscriptions and reads the handshakes.
-func (s *testServer) bind(ids ...string) *testSocket {
-	s.t.Helper()
-	ws := s.dial()
-	ws.send("bind-with-token " + s.token(ids...))
-	for range ids {
-		if f := ws.next(); f.kind() != "handshake" {
-			s.t.Fatalf("got %s, want a handshake", f.raw)
-		}
+	bodies := map[string]string{
+		"/:type/_search":        "_id=admission-id-only",
+		"/oauth2/token":         "grant_type=client_credentials&client_id=x",
+		"/mock/trigger":         `{"subscription":"admission-id-only"}`,
+		"POST /mock/explain":    `{"current":{"resourceType":"Encounter","status":"in-progress"}}`,
+		"/mock/await":           `{"bound":{"subscription":"admission-id-only","count":1}}`,
+		"POST /mock/generators": `{"name":"mine","scenario":"admission-to-discharge","rate":"1/min"}`,
+		"POST /fhir/:release":   `{"resourceType":"Bundle","type":"batch","entry":[{"request":{"method":"GET","url":"Subscription/admission-id-only"}},{"request":{"method":"GET","url":"_history"}},{"resource":{"resourceType":"Patient"},"request":{"method":"POST","url":"Patient"}}]}`,
+		"POST /:type":           `{"resourceType":"Subscription"}`,
+		"/:name/step":           `{"count":1}`,
+		"PATCH /:name":          `{"rate":"2/min"}`,
+		"PUT /:type/:id":        `{"resourceType":"Subscription","id":"admission-id-only"}`,
+		"PATCH /:type/:id":      `[]`,
+		"$get-ws-binding-token": ``,
 	}
-	return ws
-}
-
-func (ws *testSocket) send(text string) {
-	ws.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	if err := ws.conn.Write(ctx, websocket.MessageText, []byte(text)); err != nil {
-		ws.t.Fatal(err)
-	}
-}
-
-// next reads the next frame.
-func (ws *testSocket) next() frame {
-	ws.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	_, data, err := ws.conn.Read(ctx)
-	if err != nil {
-		ws.t.Fatalf("no frame: %v", err)
-	}
-	return parseFrame(data)
-}
-
-func parseFrame(data []byte) frame {
-	f := frame{raw: data}
-	_ = json.Unmarshal(data, &f.body)
-	return f
-}
-
-// nothing proves that no frame is waiting: what is asked after it is answered
-// first.
-func (ws *testSocket) nothing() {
-	ws.t.Helper()
-	ws.send("ping")
-	if f := ws.next(); string(f.raw) != "pong" {
-		ws.t.Fatalf("got %s, want no frame", f.raw)
-	}
-}
-
-// closed reads until the socket closes and answers code and reason.
-func (ws *testSocket) closed() (websocket.StatusCode, string) {
-	ws.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	for {
-		_, _, err := ws.conn.Read(ctx)
-		if err == nil {
+	var checked int
+	table := slices.Clone(s.server.table)
+	slices.SortStableFunc(table, func(a, b route) int { return strings.Compare(lastIfDelete(a), lastIfDelete(b)) })
+	for _, row := range table {
+		if row.handle == nil || !row.needs.Room || row.needs.Socket || strings.HasSuffix(row.path, "/stream") || row.path == "/mock/reset" {
 			continue
 		}
-		var reason string
-		if e := (websocket.CloseError{}); asCloseError(err, &e) {
-			reason = e.Reason
+		for _, release := range []string{"R5", "R4B", "R4"} {
+			if release != "R5" && !strings.Contains(row.path, ":release") {
+				continue
+			}
+			path := strings.NewReplacer(":release", release, ":type", "Subscription", ":id", "admission-id-only", ":version", "1",
+				":name", "mine", ":token", secret, ":seq", "3", "*", "app.js").Replace(row.path)
+			if row.path == "/mock/explain" && row.method == "GET" {
+				path += "?resource=Encounter/e1"
+			}
+			if row.path == "/mock/resources" {
+				path += "?type=Subscription"
+			}
+			var in string
+			longest := -1
+			for suffix, b := range bodies {
+				method, suffix, named := strings.Cut(suffix, " ")
+				if !named {
+					method, suffix = row.method, method
+				}
+				if method == row.method && strings.HasSuffix(row.path, suffix) && len(suffix) > longest {
+					in, longest = b, len(suffix)
+				}
+			}
+			kind := "application/fhir+json"
+			if strings.Contains(in, "=") && !strings.HasPrefix(in, "{") {
+				kind = "application/x-www-form-urlencoded"
+			}
+			if row.method == "PATCH" && row.needs.FHIR {
+				kind = "application/json-patch+json"
+			}
+			req, err := http.NewRequest(row.method, r.URL+path, strings.NewReader(in))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if in != "" {
+				req.Header.Set("Content-Type", kind)
+			}
+			res, err := http.DefaultTransport.RoundTrip(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			text, err := io.ReadAll(res.Body)
+			res.Body.Close()
+			if err != nil {
+				t.Fatal(err)
+			}
+			checked++
+			if out := leaving(string(text)+"\n"+fmt.Sprint(res.Header), s.URL, r.URL); out != nil {
+				t.Errorf("%s %s (%d): %q", row.method, path, res.StatusCode, out)
+			}
+			if res.StatusCode == 404 && !strings.Contains(path, "/_history/") && !strings.Contains(path, "app.js") && release == "R5" {
+				t.Errorf("%s %s: got 404 %s", row.method, path, text)
+			}
 		}
-		return websocket.CloseStatus(err), reason
+	}
+	if checked < 80 {
+		t.Errorf("only %d requests were checked", checked)
+	}
+	// What is kept for others: the journal, OperationDefinitions, refusals.
+	for _, path := range []string{
+		"/mock/journal?bodies=true", "/mock/journal?format=har", "/fhir/R9/Patient", "/fhir/R5/OperationDefinition/Subscription-get-ws-binding-token",
+		"/fhir/R4/metadata", "/fhir/R4B/OperationDefinition/backport-subscription-status", "/nothing", "/fhir/R5/Nothing", "/fhir/R5",
+	} {
+		a := r.Do("GET", r.URL+path, nil)
+		// A request says its Host, and the HAR its URL, as they were sent.
+		if out := leaving(string(a.Raw), s.URL, r.URL); out != nil {
+			t.Errorf("%s: %q", path, out)
+		}
+	}
+	// The index of the page links into the room only.
+	page := r.Must(200, "GET", r.URL+"/", nil)
+	for _, part := range strings.Split(string(page.Raw), `="/`)[1:] {
+		if !strings.HasPrefix(part, "rooms/inside/") {
+			t.Errorf("the page links to /%.40s", part)
+		}
+	}
+	if !strings.Contains(string(page.Raw), "rooms/inside/ui/app.js") {
+		t.Errorf("got %s", page.Raw)
 	}
 }
 
-// frame is one message of the server.
-type frame struct {
-	raw  []byte
-	body map[string]any
-}
-
-func (f frame) status() map[string]any {
-	entries := asList(f.body["entry"])
-	if len(entries) == 0 {
-		return map[string]any{}
+func TestOpenAPI_DescribesTheTableOfRoutes(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	var want []string
+	for _, r := range s.server.table {
+		if r.handle != nil && r.needs.Problems {
+			segments := strings.Split(r.path, "/")
+			for i, segment := range segments {
+				if name, ok := strings.CutPrefix(segment, ":"); ok {
+					segments[i] = "{" + name + "}"
+				}
+			}
+			want = append(want, r.method+" "+strings.Join(segments, "/"))
+		}
 	}
-	status, _ := entries[0].(map[string]any)["resource"].(map[string]any)
-	if status["resourceType"] == "Parameters" {
-		return statusOfParameters(status)
+	var doc struct {
+		Paths map[string]map[string]json.RawMessage
 	}
-	return status
-}
-
-func (f frame) kind() string {
-	if f.body["resourceType"] == "OperationOutcome" {
-		return "OperationOutcome"
+	if err := json.Unmarshal(s.Must(200, "GET", "/mock/openapi.json", nil).Raw, &doc); err != nil {
+		t.Fatal(err)
 	}
-	kind, _ := f.status()["type"].(string)
-	return kind
-}
-
-func (f frame) total() string {
-	total, _ := f.status()["eventsSinceSubscriptionStart"].(string)
-	return total
-}
-
-// numbers are the event numbers the frame carries.
-func (f frame) numbers() []string {
-	var numbers []string
-	for _, e := range asList(f.status()["notificationEvent"]) {
-		numbers = append(numbers, fmt.Sprint(e.(map[string]any)["eventNumber"]))
+	var got []string
+	for path, item := range doc.Paths {
+		for member := range item {
+			if member != "parameters" {
+				got = append(got, strings.ToUpper(member)+" "+path)
+			}
+		}
 	}
-	return numbers
-}
-
-// subscription is the id of the subscription a frame is about.
-func (f frame) subscription() string {
-	reference, _ := f.status()["subscription"].(map[string]any)["reference"].(string)
-	return reference[strings.LastIndex(reference, "/")+1:]
-}
-
-// wantEvent reads the next frame, which has to be an event with this number.
-func (ws *testSocket) wantEvent(number string) frame {
-	ws.t.Helper()
-	f := ws.next()
-	if f.kind() != "event-notification" || strings.Join(f.numbers(), ",") != number {
-		ws.t.Fatalf("got %s %v, want event %s\n%s", f.kind(), f.numbers(), number, f.raw)
+	for _, route := range want {
+		if !slices.Contains(got, route) {
+			t.Errorf("openapi.json does not describe %s", route)
+		}
 	}
-	return f
+	for _, route := range got {
+		if !slices.Contains(want, route) {
+			t.Errorf("openapi.json describes %s, which is not in the table of routes", route)
+		}
+	}
+}
+
+func TestSeed_IsAlive(t *testing.T) {
+	t.Parallel()
+	s := start(t, withSeed)
+	ws := s.Bind("admission-full", "discharge-id-only", "lab-full", "task-id-only")
+	s.clock.Advance(5 * time.Minute)
+	seen := map[string]bool{}
+	for len(seen) < 4 {
+		if f := ws.Next(); f.Kind() == "event-notification" {
+			seen[f.Subscription()] = true
+		}
+	}
+}
+
+// What a trigger has yet to fire ends with a reset, even if the same topic and
+// subscription are there again.
+func TestMock_ResetStopsTriggers(t *testing.T) {
+	t.Parallel()
+	for name, trigger := range map[string]string{
+		"by subscription": `{"subscription":"abc","count":5,"interval":"1s"}`,
+		"by topic":        `{"topic":"` + admissionURL + `","count":5,"interval":"1s"}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := vectorServer(t, fhir.R5)
+			ws := s.Bind("abc")
+			s.Must(200, "POST", "/mock/trigger", trigger)
+			ws.WantEvent("1")
+			s.clock.Advance(time.Second)
+			ws.WantEvent("2")
+
+			s.Must(204, "POST", "/mock/reset", nil)
+			s.Must(201, "PUT", "SubscriptionTopic/admission", admissionTopic())
+			s.Must(201, "PUT", "Subscription/abc", websocketSubscription("abc", admissionURL))
+			ws = s.Bind("abc")
+			s.clock.Advance(10 * time.Second)
+			ws.Nothing()
+			s.Must(200, "POST", "/mock/trigger", `{"subscription":"abc"}`)
+			ws.WantEvent("1")
+		})
+	}
+}
+
+// The rates of the state are per second of the clock.
+func TestState_RatesMoveWithTheClock(t *testing.T) {
+	t.Parallel()
+	s := vectorServer(t, fhir.R5)
+	ws := s.Bind("abc")
+	s.Must(201, "POST", "Encounter", encounter("", "in-progress"))
+	ws.WantEvent("1")
+	rates := func() []any {
+		return asList(s.Must(200, "GET", "/mock/state", nil).At("rates", "frames"))
+	}
+	if frames := rates(); len(frames) != 300 || frames[299] != 2.0 {
+		t.Errorf("got %d seconds, the last with %v frames, want 300 and 2", len(frames), frames[len(frames)-1])
+	}
+	s.clock.Advance(3 * time.Second)
+	if frames := rates(); frames[296] != 2.0 || frames[299] != 0.0 {
+		t.Errorf("three seconds later: got %v", frames[295:])
+	}
+}
+
+// What happened is told as it was, whatever became of the subscription, its topic
+// and the journal since.
+func TestExplain_WhatHappenedStaysAsItWas(t *testing.T) {
+	t.Parallel()
+	var all strings.Builder
+	note := func(name, text string) { fmt.Fprintf(&all, "%s\n%s\n", name, text) }
+	admitted := encounter("e", "in-progress")
+	happened := func(s *testServer, query string) string {
+		return string(s.Must(200, "GET", "/mock/explain?format=text&"+query, nil).Raw)
+	}
+
+	s := vectorServer(t, fhir.R5)
+	s.Must(201, "PUT", "Subscription/off", websocketSubscription("off", admissionURL, "status", "off"))
+	ws := s.Bind("abc")
+	s.Must(201, "PUT", "Encounter/e", admitted)
+	ws.WantEvent("1")
+	s.Must(200, "PUT", "Subscription/off", websocketSubscription("off", admissionURL))
+	s.Must(200, "PUT", "Subscription/abc", websocketSubscription("abc", admissionURL, "status", "off"))
+	note("each has the status of the other since", happened(s, "resource=Encounter/e"))
+	s.Must(200, "PUT", "Subscription/abc", websocketSubscription("abc", admissionURL))
+	s.Must(200, "PUT", "SubscriptionTopic/admission", with(admissionTopic(), "status", "retired"))
+	s.Must(201, "PUT", "Encounter/f", encounter("f", "in-progress"))
+	note("the topic was retired before", happened(s, "resource=Encounter/f&subscription=abc"))
+	s.Must(204, "DELETE", "SubscriptionTopic/admission", nil)
+	note("the topic was deleted since", happened(s, "resource=Encounter/e"))
+	note("the topic was deleted since, of one subscription", happened(s, "resource=Encounter/e&subscription=abc"))
+	note("the topic was deleted, as a dry run", string(s.Must(200, "POST", "/mock/explain?format=text", map[string]any{"subscription": "abc", "current": admitted}).Raw))
+	s.Must(201, "PUT", "SubscriptionTopic/admission", admissionTopic())
+	s.Must(204, "DELETE", "Subscription/abc", nil)
+	note("the subscription was deleted since", happened(s, "resource=Encounter/e"))
+	note("the subscription was deleted since, of that alone", happened(s, "resource=Encounter/e&subscription=abc"))
+	note("there never was such a subscription", happened(s, "subscription=none"))
+	s.on(fhir.R4).Must(201, "PUT", "Encounter/e", admitted)
+	note("a change of another release is none of a subscription's", happened(s, "resource=Encounter/e&subscription=off"))
+
+	s = vectorServer(t, fhir.R5, func(o *command.Serve) { o.BatchWindow = time.Second })
+	ws = s.Bind("abc")
+	s.Must(201, "PUT", "Encounter/e", admitted)
+	note("it waits for others", happened(s, "resource=Encounter/e"))
+	s.clock.Advance(time.Second)
+	ws.WantEvent("1")
+	s.Must(200, "POST", "Subscription/abc/$resend", `{"resourceType":"Parameters"}`)
+	ws.WantEvent("1")
+	note("it was sent twice", happened(s, "resource=Encounter/e"))
+	s.Must(200, "PUT", "Subscription/abc", websocketSubscription("abc", admissionURL, "end", "2026-01-01T11:00:00Z", "filterBy", []any{map[string]any{"filterParameter": "patient", "value": "Patient/123"}}))
+	s.clock.Advance(2 * time.Hour)
+	note("the subscription has ended, its filters have not", string(s.Must(200, "POST", "/mock/explain?format=text", map[string]any{"subscription": "abc", "current": admitted}).Raw))
+
+	s = vectorServer(t, fhir.R5)
+	s.Must(201, "PUT", "Encounter/e", admitted)
+	s.Must(204, "POST", "/mock/reset", nil)
+	s.Must(201, "PUT", "SubscriptionTopic/admission", admissionTopic())
+	s.Must(201, "PUT", "Encounter/e", encounter("e", "planned"))
+	note("the room was reset since", happened(s, "resource=Encounter/e"))
+
+	s = vectorServer(t, fhir.R5, func(o *command.Serve) { o.JournalSize = 3 })
+	s.Must(201, "PUT", "Encounter/e", admitted)
+	note("the journal goes back to the event, not to the change", happened(s, "resource=Encounter/e"))
+	wiretest.Golden(t, "explain.golden", all.String())
+}
+
+// The handler returns when its client goes, and when the server stops.
+func TestJournal_StreamEndsWithItsClient(t *testing.T) {
+	t.Parallel()
+	for _, stops := range []bool{false, true} {
+		o := &command.Serve{Listen: "127.0.0.1:0", Seed: "none", TokenTTL: time.Hour, JournalSize: 10, MaxBodyBytes: 1000}
+		s, err := newServer(o, &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)}, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.rooms.Default().Close()
+		defer s.rooms.End()
+		ctx, cancel := context.WithCancel(context.Background())
+		defer cancel()
+		r, w := io.Pipe()
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			req := httptest.NewRequest("GET", "http://127.0.0.1/mock/journal/stream", nil).WithContext(ctx)
+			s.echo.ServeHTTP(&pipeWriter{httptest.NewRecorder(), w}, req)
+		}()
+		if line, err := bufio.NewReader(r).ReadString('\n'); err != nil || line != "event: hello\n" {
+			t.Fatalf("got %q, %v; want hello", line, err)
+		}
+		go io.Copy(io.Discard, r) //nolint:errcheck // what else it says is of no interest
+		if stops {
+			s.rooms.End()
+		} else {
+			cancel()
+		}
+		select {
+		case <-ended:
+		case <-time.After(2 * time.Second):
+			t.Errorf("stops %v: the stream did not end", stops)
+		}
+		w.Close()
+	}
+}
+
+// pipeWriter writes an answer into a pipe.
+type pipeWriter struct {
+	*httptest.ResponseRecorder
+	body io.Writer
+}
+
+func (w *pipeWriter) Write(p []byte) (int, error) { return w.body.Write(p) }
+
+// A foreign page changes nothing, at whatever address: no row of the table of routes, and
+// no address that is none.
+func TestOrigin_ForeignPagesChangeNothing(t *testing.T) {
+	t.Parallel()
+	s := start(t, withSeed)
+	s.Must(201, "PUT", "/rooms/r", nil)
+	fill := strings.NewReplacer(":release", "R5", ":type", "Patient", ":id", "example", ":version", "1", ":name", "x", ":token", "t", ":seq", "1", ":room", "r", "*", "x")
+	const origin = "http://evil.example"
+	tries := 0
+	refused := func(method, path string, problems bool) {
+		t.Helper()
+		tries++
+		a := s.Do(method, path, `{"resourceType":"Bundle","type":"batch","entry":[]}`, "Origin", origin, "Content-Type", "")
+		if a.Status != http.StatusForbidden || !strings.Contains(string(a.Raw), "--allow-origin "+origin) {
+			t.Errorf("%s %s: got %d %s, want 403 that names --allow-origin", method, path, a.Status, a.Raw)
+		}
+		want := "application/fhir+json"
+		if problems {
+			want = "application/problem+json"
+		}
+		if kind := a.Header.Get("Content-Type"); !strings.HasPrefix(kind, want) {
+			t.Errorf("%s %s: got %s, want %s", method, path, kind, want)
+		}
+		if a.Header.Get("Access-Control-Allow-Origin") != "" {
+			t.Errorf("%s %s: the page may read the refusal", method, path)
+		}
+	}
+	for _, r := range s.server.table {
+		paths := []string{fill.Replace(r.path)}
+		if r.needs.Room && r.path != "/" { // /rooms/r/ is /rooms/r to a write
+			paths = append(paths, "/rooms/r"+paths[0])
+		}
+		for _, path := range paths {
+			for _, method := range []string{"POST", "PUT", "PATCH", "DELETE", "SMASH"} {
+				refused(method, path, r.needs.Problems)
+			}
+			if r.needs.Acts || r.needs.OwnPages {
+				refused("GET", path, r.needs.Problems)
+			}
+		}
+	}
+	refused("POST", "/nothing", false)
+	refused("DELETE", "/rooms/none/fhir/R5/Patient/x", false) // also where there is no room
+	if tries < 400 {
+		t.Errorf("only %d requests were tried", tries)
+	}
+	s.Must(200, "GET", "Patient/example", nil)
+	s.Must(200, "GET", "/rooms/r", nil)
+	if tokens := s.Must(200, "GET", "/mock/tokens", nil); len(tokens.Body["tokens"].([]any)) > 0 {
+		t.Errorf("a foreign page has made tokens: %s", tokens.Raw)
+	}
+}
+
+// What a GET does besides reading needs an origin that may write.
+func TestOrigin_OperationsThatActByGET(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	var acting []string
+	for _, r := range s.server.table {
+		if r.needs.Acts && r.method == http.MethodGet {
+			acting = append(acting, r.path[strings.LastIndex(r.path, "/"):])
+		}
+	}
+	slices.Sort(acting)
+	if want := []string{"/$get-ws-binding-token", "/$resend", "/subscriptions-r4", "/websocket", "/ws"}; !slices.Equal(slices.Compact(acting), want) {
+		t.Errorf("got %v, want %v", acting, want)
+	}
+}
+
+// Every response says how it may be cached, whatever its route, method and status.
+func TestCache_EveryResponseSaysHow(t *testing.T) {
+	t.Parallel()
+	s := start(t, withSeed)
+	s.Must(201, "PUT", "/rooms/r", nil)
+	asset := strings.NewReplacer("/ui/*", "/ui/app.js")
+	fill := strings.NewReplacer(":release", "R5", ":type", "Patient", "Subscription/:id", "Subscription/admission-full", ":id", "example", ":version", "1",
+		":name", "ward", ":token", "t", ":seq", "1", ":room", "r", "*", "x")
+	kept, tried := 0, 0
+	check := func(method, path string) {
+		t.Helper()
+		tried++
+		a := s.Do(method, path, nil)
+		want := "no-store"
+		// Only what has a validator may be kept.
+		if (method == http.MethodGet || method == http.MethodHead) && a.Status == 200 && a.Header.Get("ETag") != "" {
+			want = "no-cache"
+			kept++
+		}
+		if got := a.Header.Values("Cache-Control"); len(got) != 1 || got[0] != want {
+			t.Errorf("%s %s: got %d with Cache-Control %q, want %s", method, path, a.Status, got, want)
+		}
+	}
+	for _, r := range s.server.table {
+		plain := fill.Replace(asset.Replace(r.path))
+		paths := []string{plain, plain + "/nothing", plain + "?x=y"}
+		if r.needs.Room {
+			paths = append(paths, "/rooms/r"+plain, "/rooms/none"+plain)
+		}
+		for _, path := range paths {
+			for _, method := range []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "SMASH"} {
+				if method == "GET" && strings.HasSuffix(path, "/stream") || strings.TrimSuffix(path, "/") == "/rooms/r" && method == "DELETE" {
+					continue // the first does not end; the second is tried last
+				}
+				check(method, path)
+			}
+		}
+	}
+	check("DELETE", "/rooms/r")
+	for _, path := range []string{"/", "/nothing", "/fhir/R9/Patient/example", "/fhir/R5/Patient/x", "/fhir/R5/Nothing/x"} {
+		check("GET", path)
+	}
+	if kept < 20 || tried < 1000 {
+		t.Errorf("%d responses of %d may be kept, want 20 of 1000", kept, tried)
+	}
+}
+
+// A read may be kept, and is asked for again.
+func TestCache_ReadsAreRevalidated(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	s.clock.Advance(time.Hour) // the room began before the patient
+	s.Must(201, "PUT", "Patient/p", `{"resourceType":"Patient","id":"p"}`)
+	for _, path := range []string{"Patient/p", "Patient/p/_history/1"} {
+		a := s.Must(200, "GET", path, nil, "Origin", "http://localhost:3000")
+		if got := a.Header.Get("Cache-Control"); got != "no-cache" {
+			t.Errorf("%s: got Cache-Control %q, want no-cache", path, got)
+		}
+		// What a browser asks with.
+		again := []string{"If-None-Match", a.Header.Get("ETag"), "If-Modified-Since", a.Header.Get("Last-Modified"), "Origin", "http://localhost:3000"}
+		b := s.Must(304, "GET", path, nil, again...)
+		for _, name := range []string{"Cache-Control", "ETag", "Last-Modified"} {
+			if b.Header.Get(name) != a.Header.Get(name) || b.Header.Get(name) == "" {
+				t.Errorf("%s: the 304 has %s %q, want %q", path, name, b.Header.Get(name), a.Header.Get(name))
+			}
+		}
+		if vary := strings.Join(b.Header.Values("Vary"), ", "); !strings.Contains(vary, "Origin") || !strings.Contains(vary, "Accept") {
+			t.Errorf("%s: Vary is %q, want Origin and Accept in it", path, vary)
+		}
+		s.Must(304, "GET", path, nil, "If-None-Match", a.Header.Get("ETag"))
+	}
+	s.Must(200, "PUT", "Patient/p", `{"resourceType":"Patient","id":"p","active":true}`)
+	a := s.Must(200, "GET", "Patient/p", nil, "If-None-Match", `W/"1"`)
+	if a.Body["active"] != true {
+		t.Errorf("got %s, want the new version", a.Raw)
+	}
 }

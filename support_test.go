@@ -2,12 +2,113 @@ package main
 
 import (
 	"bytes"
-	"encoding/json"
-	"errors"
+	"context"
+	"log/slog"
+	"net"
 	"sync"
+	"testing"
+	"time"
 
-	"github.com/coder/websocket"
+	"signalfhir/internal/clock"
+	"signalfhir/internal/command"
+	"signalfhir/internal/fhir"
+	"signalfhir/internal/wiretest"
 )
+
+// The tests here look into the server or move its clock. Those that only speak to it are
+// in e2e/protocol.
+
+var (
+	admissionTopic        = wiretest.AdmissionTopic
+	websocketSubscription = wiretest.WebsocketSubscription
+	encounter             = wiretest.Encounter
+	reference             = wiretest.Reference
+	with                  = wiretest.With
+	asList                = wiretest.AsList
+)
+
+const admissionURL = wiretest.AdmissionURL
+
+// testServer is a server in this process, on a port of its own and, unless a test wants
+// otherwise, on a clock that only the test moves.
+type testServer struct {
+	*wiretest.Server
+	clock  *clock.Manual
+	server *server
+}
+
+// begin is when the manual clock of a test starts.
+var begin = time.Date(2026, 1, 1, 10, 0, 0, 0, time.UTC)
+
+// start runs a server for the test. It begins without a seed.
+func start(t *testing.T, edit ...func(*command.Serve)) *testServer {
+	t.Helper()
+	manual := clock.NewManual(begin)
+	o := &command.Serve{Listen: "127.0.0.1:0", Seed: "none", TokenTTL: 30 * time.Minute, SlowAfter: 5 * time.Second, QueueBytes: 64 << 20, QueueTotal: 512 << 20, EventLogBytes: 64 << 20, JournalSize: 10_000, MaxBodyBytes: 2 << 20, RoomTTL: 10 * time.Minute, MaxRooms: 1000, Clock: manual}
+	for _, f := range edit {
+		f(o)
+	}
+	if err := o.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	listener, err := net.Listen("tcp", o.Listen)
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := &syncBuffer{}
+	s, err := newServer(o, listener.Addr(), slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelInfo})))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	ready := make(chan struct{})
+	go func() { ended <- s.serve(ctx, listener, func() { close(ready) }) }()
+	<-ready
+	t.Cleanup(func() {
+		cancel()
+		select {
+		case err := <-ended:
+			if err != nil {
+				t.Errorf("the server ended with %v", err)
+			}
+		case <-time.After(wiretest.Patience):
+			t.Error("the server did not stop")
+		}
+		if t.Failed() {
+			t.Logf("the server's log:\n%s", log)
+		}
+	})
+	return &testServer{wiretest.New(t, s.address), manual, s}
+}
+
+// withSeed starts with the built-in seed.
+func withSeed(o *command.Serve) { o.Seed = "" }
+
+// vectorServer has the topic of the test vectors and abc, an id-only subscription on it.
+func vectorServer(t *testing.T, r fhir.Release, edit ...func(*command.Serve)) *testServer {
+	t.Helper()
+	s := start(t, edit...).on(r)
+	s.Admission()
+	return s
+}
+
+// on returns the same server, spoken to in another release.
+func (s *testServer) on(r fhir.Release) *testServer {
+	return &testServer{s.On(r), s.clock, s.server}
+}
+
+// eachRelease runs a test on every release.
+func eachRelease(t *testing.T, f func(t *testing.T, r fhir.Release)) {
+	t.Helper()
+	t.Parallel()
+	for _, r := range fhir.Releases {
+		t.Run(string(r), func(t *testing.T) {
+			t.Parallel()
+			f(t, r)
+		})
+	}
+}
 
 // syncBuffer is a log that several goroutines write.
 type syncBuffer struct {
@@ -25,76 +126,4 @@ func (b *syncBuffer) String() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.buf.String()
-}
-
-func asCloseError(err error, into *websocket.CloseError) bool { return errors.As(err, into) }
-
-// admissionTopic is the topic of the test vectors (spec.md 1.3.6).
-func admissionTopic() map[string]any {
-	return map[string]any{
-		"resourceType": "SubscriptionTopic",
-		"id":           "admission",
-		"url":          admissionURL,
-		"status":       "active",
-		"resourceTrigger": []any{map[string]any{
-			"resource":             "http://hl7.org/fhir/StructureDefinition/Encounter",
-			"supportedInteraction": []any{"create", "update"},
-			"queryCriteria": map[string]any{
-				"previous":        "status:not=in-progress",
-				"resultForCreate": "test-passes",
-				"current":         "status=in-progress",
-				"resultForDelete": "test-fails",
-				"requireBoth":     true,
-			},
-		}},
-		"canFilterBy": []any{map[string]any{
-			"resource":        "Encounter",
-			"filterParameter": "patient",
-		}},
-		"notificationShape": []any{map[string]any{
-			"resource": "Encounter",
-			"include":  []any{"Encounter:patient"},
-		}},
-	}
-}
-
-const admissionURL = "http://example.org/FHIR/R5/SubscriptionTopic/admission"
-
-// websocketSubscription is a subscription on a topic, with changes.
-func websocketSubscription(id, topic string, changes ...any) map[string]any {
-	sub := map[string]any{
-		"resourceType": "Subscription",
-		"id":           id,
-		"status":       "requested",
-		"topic":        topic,
-		"channelType":  map[string]any{"system": "http://terminology.hl7.org/CodeSystem/subscription-channel-type", "code": "websocket"},
-		"contentType":  "application/fhir+json",
-		"content":      "id-only",
-	}
-	for i := 0; i+1 < len(changes); i += 2 {
-		if changes[i+1] == nil {
-			delete(sub, changes[i].(string))
-			continue
-		}
-		sub[changes[i].(string)] = changes[i+1]
-	}
-	return sub
-}
-
-func encounter(id, status string, changes ...any) map[string]any {
-	e := map[string]any{"resourceType": "Encounter", "status": status}
-	if id != "" {
-		e["id"] = id
-	}
-	for i := 0; i+1 < len(changes); i += 2 {
-		e[changes[i].(string)] = changes[i+1]
-	}
-	return e
-}
-
-func reference(to string) map[string]any { return map[string]any{"reference": to} }
-
-func compact(v any) string {
-	data, _ := json.Marshal(v)
-	return string(data)
 }

@@ -42,7 +42,28 @@ func find() (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("finding the server: SIGNALFHIR_BIN is not set, %w", errors.Join(noTool, err))
 	}
-	return path, nil
+	return path, lookAtSources()
+}
+
+// lookAtSources reads the folders of the packages of the program, and looks at the files
+// embedded in them. The go command reuses the result of a test until the test changes, or a
+// file of its module that it has looked at. It does not know that the test runs a program.
+func lookAtSources() error {
+	const format = `{{if .Module}}{{if .Module.Main}}{{.Dir}}{{range .EmbedFiles}}{{"\n"}}{{$.Dir}}/{{.}}{{end}}{{end}}{{end}}`
+	out, err := exec.Command("go", "list", "-deps", "-f", format, "signalfhir").Output()
+	if err != nil {
+		return fmt.Errorf("listing the sources of the server: %w", err)
+	}
+	for _, path := range strings.FieldsFunc(string(out), func(r rune) bool { return r == '\n' }) {
+		info, err := os.Stat(path)
+		if err == nil && info.IsDir() {
+			_, err = os.ReadDir(path)
+		}
+		if err != nil {
+			return fmt.Errorf("looking at the sources of the server: %w", err)
+		}
+	}
+	return nil
 }
 
 // cached returns the path of the program that a go command prints.

@@ -456,3 +456,33 @@ func TestProgram_IsBuiltIntoTheBuildCache(t *testing.T) {
 		t.Errorf("got %s, want a file below %s", got, cache)
 	}
 }
+
+// The go command reads in this file what the result of a test depends on.
+func TestProgram_ResultsDependOnItsSources(t *testing.T) {
+	if os.Getenv(inChild) != "" {
+		if _, err := testkit.Find(); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	t.Setenv("SIGNALFHIR_BIN", "")
+	c := child(t, t.Name())
+	looked := filepath.Join(t.TempDir(), "looked")
+	c.Args = append(c.Args, "-test.testlogfile="+looked)
+	if out, err := c.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	data, err := os.ReadFile(looked)
+	if err != nil {
+		t.Fatal(err)
+	}
+	root, err := filepath.Abs("..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"open " + root, "open " + filepath.Join(root, "internal", "store"), "stat " + filepath.Join(root, "seed.json")} {
+		if !strings.Contains(string(data), want+"\n") {
+			t.Errorf("want %q in\n%s", want, data)
+		}
+	}
+}

@@ -13,9 +13,11 @@ package fhirtest
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"sync"
 	"testing"
 
@@ -76,13 +78,7 @@ func Valid(t testing.TB, r fhir.Release, data []byte) {
 		t.Fatalf("not JSON: %v\n%s", err, data)
 	}
 	if folder, err := specFolder(t); err == nil {
-		object, _ := resource.(map[string]any)
-		typ, _ := object["resourceType"].(string)
-		s, err := schema(t, folder, r).definition(typ)
-		if err != nil {
-			t.Fatalf("resourceType %q: %v", typ, err)
-		}
-		if err := s.Validate(resource); err != nil {
+		if err := schema(t, folder, r).validate(resource); err != nil {
 			t.Errorf("the schema of %s refuses it: %#v\n%s", r, err, data)
 		}
 	}
@@ -123,12 +119,74 @@ func schema(t testing.TB, folder string, r fhir.Release) *schemaTypes {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// A resource inside of another is validated by itself, and no document as a whole.
+	// Otherwise the schema of one type would need those of all types, and it takes seconds
+	// to compile them.
+	root := doc.(map[string]any)
+	delete(root, "oneOf")
+	root["definitions"].(map[string]any)["ResourceList"] = map[string]any{"type": "object", "required": []any{"resourceType"}}
 	s := &schemaTypes{compiler: jsonschema.NewCompiler(), url: "file:///fhir.schema." + string(r) + ".json", types: map[string]*jsonschema.Schema{}}
 	if err := s.compiler.AddResource(s.url, doc); err != nil {
 		t.Fatal(err)
 	}
 	kept, _ := schemas.LoadOrStore(r, s)
 	return kept.(*schemaTypes)
+}
+
+// validate returns an error unless v is a valid resource, and so are those inside of it.
+func (s *schemaTypes) validate(v any) error {
+	object, _ := v.(map[string]any)
+	typ, _ := object["resourceType"].(string)
+	definition, err := s.definition(typ)
+	if err != nil {
+		return fmt.Errorf("resourceType %q: %w", typ, err)
+	}
+	if err := definition.Validate(v); err != nil {
+		return err
+	}
+	return s.validateInside(v)
+}
+
+// inside are the elements whose type in the schemas is ResourceList. Other elements have
+// these names too, but no resourceType.
+var inside = []string{"contained", "resource", "outcome", "issues"}
+
+func (s *schemaTypes) validateInside(v any) error {
+	switch v := v.(type) {
+	case []any:
+		for _, one := range v {
+			if err := s.validateInside(one); err != nil {
+				return err
+			}
+		}
+	case map[string]any:
+		for name, value := range v {
+			validate := s.validateInside
+			if slices.Contains(inside, name) {
+				validate = s.validateResources
+			}
+			if err := validate(value); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// validateResources validates an element that may be a resource, or a list of them.
+func (s *schemaTypes) validateResources(v any) error {
+	if list, ok := v.([]any); ok {
+		for _, one := range list {
+			if err := s.validateResources(one); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if object, ok := v.(map[string]any); ok && object["resourceType"] != nil {
+		return s.validate(v)
+	}
+	return s.validateInside(v)
 }
 
 func (s *schemaTypes) definition(typ string) (*jsonschema.Schema, error) {

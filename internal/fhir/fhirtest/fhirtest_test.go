@@ -114,6 +114,22 @@ func TestValid_AsksTheSchema(t *testing.T) {
 		if failures := valid(t, r, `{"resourceType":"Patient","colour":"red"}`); !strings.Contains(strings.Join(failures, "\n"), want) {
 			t.Errorf("%s: got %q, want a failure with %q", r, failures, want)
 		}
+		// Resources inside of others, wherever they may be.
+		for _, outer := range []string{
+			`{"resourceType":"Basic","code":{"text":"x"},"contained":[%s]}`,
+			`{"resourceType":"Parameters","parameter":[{"name":"a","part":[{"name":"b","resource":%s}]}]}`,
+			`{"resourceType":"Bundle","type":"batch-response","entry":[{"response":{"status":"200","outcome":%s}}]}`,
+			`{"resourceType":"Bundle","type":"collection","entry":[{"resource":{"resourceType":"Bundle","type":"collection","entry":[{"resource":%s}]}}]}`,
+		} {
+			if failures := valid(t, r, fmt.Sprintf(outer, `{"resourceType":"Patient","id":"a"}`)); failures != nil {
+				t.Errorf("%s: %s: a good resource fails: %q", r, outer, failures)
+			}
+			for _, inner := range []string{`{"resourceType":"Patient","colour":"red"}`, `{"resourceType":"HumanName"}`, `{"resourceType":"Meal"}`, `{"id":"a"}`, `{}`} {
+				if failures := valid(t, r, fmt.Sprintf(outer, inner)); !strings.Contains(strings.Join(failures, "\n"), want) {
+					t.Errorf("%s: %s with %s: got %q, want a failure with %q", r, outer, inner, failures, want)
+				}
+			}
+		}
 	}
 }
 
