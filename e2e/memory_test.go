@@ -1,4 +1,8 @@
+//go:build !race
+
 package e2e
+
+// With the race detector the test takes minutes, and memory is another.
 
 import (
 	"bufio"

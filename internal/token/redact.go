@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"strings"
+	"sync/atomic"
 )
 
 // length is the length of a secret: 256 bits in base64url.
@@ -50,12 +51,36 @@ func (s *Store) RedactString(text string) string { return redact(s, text) }
 func redact[T string | []byte](s *Store, text T) T {
 	return replace(text, func(word string) int {
 		for at := range len(word) - length + 1 {
+			if !s.begun.has(word[at:]) {
+				continue
+			}
 			if _, known := s.tokens.Get(word[at : at+length]); known {
 				return at
 			}
 		}
 		return -1
 	}, length)
+}
+
+// beginnings is a set of the first four characters of tokens that may have more than was
+// added. It spares most look-ups in a long word, such as the data of an attachment. After
+// some ten thousand tokens it has nearly everything, and the look-ups decide.
+type beginnings [1024]atomic.Uint64
+
+func (b *beginnings) place(word string) (at *atomic.Uint64, bit uint64) {
+	n := uint32(word[0]) | uint32(word[1])<<8 | uint32(word[2])<<16 | uint32(word[3])<<24
+	hash := n * 2654435769 >> 16
+	return &b[hash>>6], 1 << (hash & 63)
+}
+
+func (b *beginnings) add(word string) {
+	at, bit := b.place(word)
+	at.Or(bit)
+}
+
+func (b *beginnings) has(word string) bool {
+	at, bit := b.place(word)
+	return at.Load()&bit != 0
 }
 
 // replace returns text with the secrets in it replaced by their fingerprints. It gives

@@ -56,6 +56,7 @@ type Store struct {
 	random  *random.Source
 	max     int
 	expired func(Token)
+	begun   beginnings // of all tokens issued, for Redact
 
 	mu     sync.Mutex // guards tokens (check and change are one step) and the fields below
 	tokens *cache.Cache
@@ -116,6 +117,7 @@ func (s *Store) Issue(subscriptions []string, ttl time.Duration) (Token, error) 
 		Issued:        now,
 		Expires:       now.Add(ttl),
 	}}
+	s.begun.add(e.Secret)
 	s.tokens.Set(e.Secret, e, cache.NoExpiration)
 	if s.live.add(e); s.live[0] == e {
 		s.armLocked()
