@@ -323,15 +323,18 @@ func (s *Socket) pushLocked(f subscription.Frame) {
 		return
 	}
 	p := s.options.Pool
-	full := AllQueuesFull.With(p.limit)
-	switch slowest := p.slowest(); {
+	slowest, full := p.slowest(), AllQueuesFull.With(p.limit)
+	switch {
+	case p.Used() <= p.limit: // another socket has paid since, and is not behind any more
 	case slowest == nil: // what waits is in melody's buffers
 	case slowest.socket == s:
 		s.tooSlowLocked(full)
 	case p.relieving.CompareAndSwap(false, true): // its lock cannot be taken under that of s
 		go func() {
 			defer p.relieving.Store(false)
-			slowest.socket.tooSlow(full)
+			if p.Used() > p.limit {
+				slowest.socket.tooSlow(full)
+			}
 		}()
 	}
 }
