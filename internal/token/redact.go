@@ -142,9 +142,16 @@ func replaceIn[T, P string | []byte](text T, plain P, place func(int) int, find 
 	return T(append(out, text[done:]...))
 }
 
-func isWord(c byte) bool {
-	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '-' || c == '_'
-}
+// words has the characters of base64url. Every frame and body is searched for tokens, and a
+// table is twice as fast as comparing.
+var words = func() (in [256]bool) {
+	for _, c := range []byte("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_") {
+		in[c] = true
+	}
+	return in
+}()
+
+func isWord(c byte) bool { return words[c] }
 
 // hides reports whether a text has an escaped character of a token, or of another escape.
 // Most texts have no escapes, or of spaces and the like only.
