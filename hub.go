@@ -47,7 +47,7 @@ type roomSockets struct {
 
 // hubOptions are the settings of a hub; zero means the default.
 type hubOptions struct {
-	SlowAfter   time.Duration            // a socket that takes no frame for so long, while many wait, is closed; 5 s
+	SlowAfter   time.Duration            // a socket that takes no frame for so long, while more wait than its buffer holds, is closed; 5 s
 	QueueBytes  int64                    // bytes that may wait for one socket; 64 MiB
 	QueueTotal  int64                    // bytes that may wait for all sockets; 512 MiB
 	MaxMessage  int64                    // bytes of an inbound frame; 64 KiB (WS-14)

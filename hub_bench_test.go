@@ -110,7 +110,7 @@ func drain(b *testing.B, url string) *counter {
 	return c
 }
 
-// wait returns once n frames were received, and answers how many were.
+// wait returns once n frames were received, and returns their number.
 func (c *counter) wait(n int64) int64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -107,7 +107,7 @@ func serveAndStop(ctx context.Context, o *command.Serve, stdin io.Reader, stdout
 	slog.SetDefault(logger) // of packages that know no other
 	log.SetNote(func(dropped uint64) []byte {
 		var line bytes.Buffer
-		o.Logger(&line).Warn(logwriter.Note(dropped))
+		o.Logger(&line).Log(context.Background(), max(slog.LevelWarn, o.LogLevel), logwriter.Note(dropped))
 		return line.Bytes()
 	})
 	o.LogDropped = log.Dropped

@@ -191,6 +191,8 @@ func newServer(o *command.Serve, addr net.Addr, log *slog.Logger) (*server, erro
 		Tokens:        func() int { return s.rooms.Counts().Tokens },
 		Resources:     func() int { return s.rooms.Counts().Resources },
 		Queued:        func() int { return s.hub.queued() },
+		QueuedBytes:   func() int64 { return s.hub.shared.Pool.Used() },
+		EventLogBytes: func() int64 { return s.rooms.Counts().EventLogBytes },
 		LogDropped:    func() uint64 { return o.LogDropped() },
 	})
 	s.hub = newHub(hubOptions{

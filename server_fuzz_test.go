@@ -15,7 +15,7 @@ import (
 	"signalfhir/internal/wiretest"
 )
 
-// Whatever is posted to a base is answered with a bundle or a refusal, and a
+// Whatever is posted to a base gets a bundle or a refusal in return, and a
 // transaction that is refused changes nothing.
 func FuzzBundle(f *testing.F) {
 	for _, entry := range []string{

@@ -57,7 +57,7 @@ func TestRooms_OpeningAgainKeepsARoom(t *testing.T) {
 	s.Must(200, "GET", "/rooms/a/mock/state", nil)
 }
 
-// leaving finds the addresses of the server in an answer that are not in the room.
+// leaving finds the addresses of the server in a response that are not in the room.
 func leaving(text, server, room string) []string {
 	var out []string
 	for _, scheme := range []string{"http", "ws"} {
@@ -301,8 +301,8 @@ func TestState_RatesMoveWithTheClock(t *testing.T) {
 	}
 }
 
-// What happened is told as it was, whatever became of the subscription, its topic
-// and the journal since.
+// What happened is reported as it was, even if the subscription, its topic or the journal
+// changed since.
 func TestExplain_WhatHappenedStaysAsItWas(t *testing.T) {
 	t.Parallel()
 	var all strings.Builder
@@ -393,14 +393,14 @@ func TestJournal_StreamEndsWithItsClient(t *testing.T) {
 		}
 		select {
 		case <-ended:
-		case <-time.After(2 * time.Second):
+		case <-time.After(wiretest.Patience):
 			t.Errorf("stops %v: the stream did not end", stops)
 		}
 		w.Close()
 	}
 }
 
-// pipeWriter writes an answer into a pipe.
+// pipeWriter writes a response into a pipe.
 type pipeWriter struct {
 	*httptest.ResponseRecorder
 	body io.Writer

@@ -82,7 +82,7 @@ func (p *piped) get(path string) (body string) {
 	return string(data)
 }
 
-// ends waits for the end of the process, which was asked for. Two seconds are promised; a
+// ends waits for the end of the process, after a signal for it. Two seconds are promised; a
 // loaded machine gets some more.
 func (p *piped) ends() (code int) {
 	p.t.Helper()

@@ -152,7 +152,7 @@ func TestBadInput_Subscription(t *testing.T) {
 		{name: "id that is none", method: "PUT", path: "Subscription/a_b", body: sub("id", "a_b"), status: 400, code: "value"},
 		{name: "If-Match mismatch", method: "PUT", path: "Subscription/abc", body: websocketSubscription("abc", admissionURL), headers: []string{"If-Match", `W/"7"`}, status: 412, code: "conflict"},
 		{name: "patch of another kind", method: "PATCH", path: "Subscription/abc", body: `{}`, headers: []string{"Content-Type", "application/merge-patch+json"}, status: 415, code: "not-supported"},
-		{name: "patch that is no patch", method: "PATCH", path: "Subscription/abc", body: `{"op":"add"}`, headers: []string{"Content-Type", "application/json-patch+json"}, status: 400, code: "structure"},
+		{name: "patch that is not a patch", method: "PATCH", path: "Subscription/abc", body: `{"op":"add"}`, headers: []string{"Content-Type", "application/json-patch+json"}, status: 400, code: "structure"},
 		{name: "patch to an invalid resource", method: "PATCH", path: "Subscription/abc", body: `[{"op":"remove","path":"/topic"}]`, headers: []string{"Content-Type", "application/json-patch+json"}, status: 422, code: "required", expression: "Subscription.topic"},
 		{name: "no Content-Type and no JSON", method: "PUT", path: put, body: "<x/>", headers: []string{"Content-Type", ""}, status: 415, code: "structure"},
 		{name: "Content-Type XML", method: "PUT", path: put, body: "<x/>", headers: []string{"Content-Type", "application/fhir+xml"}, status: 415, code: "not-supported"},
@@ -351,7 +351,7 @@ func TestBadInput_ClosesWithCodeAndReason(t *testing.T) {
 	}{
 		{"invalid UTF-8", func(ws *socket) { write(ws, websocket.MessageText, []byte("bind-with-token \xff")) }, 1007},
 		{"frame over the limit", func(ws *socket) { write(ws, websocket.MessageText, []byte(strings.Repeat("x", 70_000))) }, 1009},
-		{"binary that is no text", func(ws *socket) { write(ws, websocket.MessageBinary, []byte{0xff, 0xfe}) }, 1003},
+		{"binary that is not text", func(ws *socket) { write(ws, websocket.MessageBinary, []byte{0xff, 0xfe}) }, 1003},
 		{"ten errors in a row", func(ws *socket) {
 			for range 10 {
 				ws.Send("what?")

@@ -212,7 +212,7 @@ func TestTransaction_IsAllOrNothing(t *testing.T) {
 		{"a condition that is empty", entryOf("POST", "Patient", "resource", patient("", "x"), "request.ifNoneExist", ""), 400, "structure", "ifNoneExist"},
 		{"a condition of another method", entryOf("PUT", "Patient/p", "resource", patient("p", "x"), "request.ifNoneExist", "family=B"), 400, "invalid", "which is for POST"},
 		{"a condition that is misspelt", entryOf("PUT", "Patient/p", "resource", patient("p", "x"), "request.ifmatch", `W/"9"`), 400, "structure", "did you mean"},
-		{"a condition that is no text", entryOf("PUT", "Patient/p", "resource", patient("p", "x"), "request.ifMatch", 9), 400, "value", "ifMatch"},
+		{"a condition that is not text", entryOf("PUT", "Patient/p", "resource", patient("p", "x"), "request.ifMatch", 9), 400, "value", "ifMatch"},
 		{"If-Match of nothing that matches", entryOf("PUT", "Patient?family=nobody", "resource", map[string]any{"resourceType": "Patient"}, "request.ifMatch", `W/"1"`), 412, "conflict", "no Patient matches"},
 		{"a bundle in the bundle", entryOf("POST", "?", "resource", bundleOf("batch", entryOf("GET", "Patient/p"))), 400, "value", "below the base"},
 		{"what a deletion brings along", entryOf("POST", "Encounter", "resource", encounter("", "planned", "subject", reference("Patient?family=Deleted"))), -1, "multiple-matches", "selects 0"},
@@ -299,7 +299,7 @@ func TestTransaction_ConditionalEntries(t *testing.T) {
 	if got := strings.Join(answers(a), "|"); got != "200 OK|204 No Content" {
 		t.Errorf("got %s", got)
 	}
-	// What a resource is called in the world is no link, also where an entry is called so.
+	// What a resource is called in the world is not a link, also where an entry is called so.
 	named := with(patient("", "N"), "identifier", []any{map[string]any{"system": "urn:ietf:rfc:3986", "value": urn}})
 	a = s.base(200, bundleOf("transaction", entryOf("POST", "Patient", "resource", named, "fullUrl", urn)), "Prefer", "return=representation")
 	if !strings.Contains(string(a.Raw), `"value":"`+urn+`"`) {
@@ -481,7 +481,7 @@ func TestTransaction_ReplacesTopicsUnderSubscriptions(t *testing.T) {
 	}
 }
 
-// A Basic that is no topic any more defines none.
+// A Basic that is no longer a topic defines none.
 func TestTransaction_EndsTheTopicOfABasic(t *testing.T) {
 	t.Parallel()
 	s := vectorServer(t, fhir.R4)
@@ -567,7 +567,7 @@ func TestTransaction_LeavesTheNamesOfAnInnerBundle(t *testing.T) {
 	}
 }
 
-// An address that is no route is refused, and does not lead to the base: a bundle would
+// An address that is not a route is refused, and does not lead to the base: a bundle would
 // nest.
 func TestBatch_EntriesWithoutARoute(t *testing.T) {
 	t.Parallel()

@@ -110,10 +110,7 @@ func TestSlowBody_WhatTakesLongIsNotCut(t *testing.T) {
 	s := startSeeded(t, "--read-timeout", "1s")
 	stream := s.Follow("", "")
 	ws := s.Bind("admission-full")
-	waited := make(chan response)
-	go func() {
-		waited <- s.Do("POST", "/mock/await", `{"sent":{"subscription":"admission-full"}}`)
-	}()
+	waited := s.Begin("POST", "/mock/await", `{"sent":{"subscription":"admission-full"}}`)
 	// later returns when the time of every request that has begun is over.
 	later := func() {
 		t.Helper()
@@ -188,8 +185,8 @@ func TestBody_BrokenOnes(t *testing.T) {
 	s.Must(201, "POST", "/fhir/R5/Patient", `{"resourceType":"Patient"}`, "Content-Encoding", "identity")
 }
 
-// Clients invent methods; metrics have one series for all of them. A socket is counted as
-// what it was response with.
+// Clients invent methods; metrics have one series for all of them. A socket is counted
+// under the status of its response.
 func TestMetrics_MethodsAndSockets(t *testing.T) {
 	t.Parallel()
 	s := startSeeded(t)

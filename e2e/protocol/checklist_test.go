@@ -127,7 +127,7 @@ func TestChecklist_NotificationsByLevel(t *testing.T) {
 				}
 			}
 			if url := text(entries[0], "request", "url"); !strings.HasSuffix(url, "Subscription/"+level+"/$status") {
-				t.Errorf("%s %s: the status was asked for at %s", r, level, url)
+				t.Errorf("%s %s: the status was requested at %s", r, level, url)
 			}
 			event := at(f.Status(), "notificationEvent", 0).(map[string]any)
 			switch level {

@@ -267,7 +267,7 @@ func TestReset_ReturnsToTheSeed(t *testing.T) {
 	}
 }
 
-// No events are no trigger.
+// A trigger makes at least one event.
 func TestTrigger_RefusesACountOfZero(t *testing.T) {
 	t.Parallel()
 	s := startSeeded(t)

@@ -91,10 +91,7 @@ func TestHub_BurstArrivesWholeAndInOrder(t *testing.T) {
 	s := vectorServer(t, fhir.R5)
 	ws := s.Bind("abc")
 	for n := 0; n < events; n += burst {
-		fired := make(chan response, 1)
-		go func() {
-			fired <- s.Do("POST", "/mock/trigger", map[string]any{"subscription": "abc", "count": burst})
-		}()
+		fired := s.Begin("POST", "/mock/trigger", map[string]any{"subscription": "abc", "count": burst})
 		for i := range burst {
 			ws.WantEvent(strconv.Itoa(n + i + 1))
 		}

@@ -207,7 +207,7 @@ func anys(list []string) []any {
 	return all
 }
 
-// exchange is one request for an operation and the status it has to be answered with.
+// exchange is one request for an operation and the status it must return.
 type exchange struct {
 	operation string
 	path      map[string]string // parameters
@@ -261,7 +261,7 @@ func (s *server) try(d *description, x exchange, headers ...string) response {
 	}
 	out := &openapi3filter.ResponseValidationInput{RequestValidationInput: in, Status: a.Status, Header: a.Header, Options: &openapi3filter.Options{IncludeResponseStatus: true}}
 	if err := openapi3filter.ValidateResponse(context.Background(), out.SetBodyBytes(a.Raw)); err != nil {
-		s.T.Errorf("%s %s: the answer %d is not as described: %v", x.operation, x.query, a.Status, err)
+		s.T.Errorf("%s %s: the response %d is not as described: %v", x.operation, x.query, a.Status, err)
 	}
 	return a
 }

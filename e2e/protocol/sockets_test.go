@@ -14,8 +14,8 @@ import (
 // socketPaths are the addresses a socket can be opened at.
 var socketPaths = []string{"/ws", "/ws/subscriptions-r4", "/websocket"}
 
-// A socket is no request: it does not count as one when it ends. The request of
-// /metrics is counted after its answer, so the first one must see no GET at all.
+// A socket is counted as the upgrade that it is, and not as a request with 200. The request
+// of /metrics is counted after its response, so the first one must see no GET with 200.
 func TestSocket_IsNotLoggedAsARequest(t *testing.T) {
 	t.Parallel()
 	s := startProcess(t)

@@ -249,7 +249,7 @@ func TestFilters_DecideWhatIsNumbered(t *testing.T) {
 		ws.WantEvent("3") // FLT-14: the state before the delete
 		s.Must(201, "PUT", "Encounter/f", encounter("f", "cancelled", "subject", reference("Patient/1")))
 		ws.Nothing() // FLT-15: the filter would let it pass, but nothing fired
-		// TOP-7: what failed is no change.
+		// TOP-7: what failed is not a change.
 		s.Must(400, "PUT", "Encounter/e", `{"resourceType":"Encounter","id":"e","colour":"red"}`)
 		ws.Nothing()
 	})

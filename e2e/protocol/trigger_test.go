@@ -20,10 +20,7 @@ func TestTrigger_PacesItself(t *testing.T) {
 	s := vectorServer(t, fhir.R5, "--queue-bytes", "262144", "--slow-after", "1h")
 	ws := s.Bind("abc")
 	const events = 20_000
-	fired := make(chan response, 1)
-	go func() {
-		fired <- s.Do("POST", "/mock/trigger", map[string]any{"subscription": "abc", "count": events})
-	}()
+	fired := s.Begin("POST", "/mock/trigger", map[string]any{"subscription": "abc", "count": events})
 	for n := range events {
 		ws.WantEvent(strconv.Itoa(n + 1))
 	}

@@ -50,7 +50,7 @@ type Serve struct {
 	PreferQuery      bool          `name:"prefer-query" env:"SIGNALFHIR_PREFER_QUERY" help:"Where a topic's trigger has queryCriteria and fhirPathCriteria, let the former decide."`
 	AnyFilter        bool          `name:"any-filter" env:"SIGNALFHIR_ANY_FILTER" help:"Take every search parameter of a type for a filter, also those the topic does not offer."`
 	BatchWindow      time.Duration `name:"batch-window" default:"0s" env:"SIGNALFHIR_BATCH_WINDOW" help:"How long events wait to share a notification, up to a subscription's maxCount (${default}: one event each, at once)."`
-	SlowAfter        time.Duration `name:"slow-after" default:"5s" env:"SIGNALFHIR_SLOW_AFTER" help:"Close a socket with 1013 that takes no frame for this time while many wait (${default})."`
+	SlowAfter        time.Duration `name:"slow-after" default:"5s" env:"SIGNALFHIR_SLOW_AFTER" help:"Close a socket with 1013 that takes no frame for this time while more wait than its buffer holds (${default})."`
 	QueueBytes       int64         `name:"queue-bytes" default:"67108864" env:"SIGNALFHIR_QUEUE_BYTES" help:"Bytes that may wait for one socket before it is closed with 1013 (${default})."`
 	QueueTotal       int64         `name:"queue-bytes-total" default:"536870912" env:"SIGNALFHIR_QUEUE_BYTES_TOTAL" help:"Bytes that may wait for all sockets before the slowest is closed with 1013 (${default})."`
 	EventLogBytes    int64         `name:"event-log-bytes" default:"67108864" env:"SIGNALFHIR_EVENT_LOG_BYTES" help:"Bytes of events a room keeps for $$events beyond the last 1000 of each subscription (${default})."`

@@ -45,7 +45,7 @@ func (b *explainedBody) Read(p []byte) (int, error) {
 	case err == nil, err == io.EOF, errors.Is(err, http.ErrBodyReadAfterClose): //nolint:errorlint // net/http returns io.EOF itself
 		return n, err
 	}
-	b.out.Set("Connection", "close") // the rest of the body is no request
+	b.out.Set("Connection", "close") // the rest of the body is not a request
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return n, fhir.Refuse(http.StatusRequestTimeout, fhir.CodeTimeout, "the request did not arrive within %s: %s of the body came; send it faster, or start the server with a longer --read-timeout", b.limit, b.came())
 	}

@@ -87,7 +87,7 @@ func (e *Edge) GuardOrigin(next echo.HandlerFunc) echo.HandlerFunc {
 
 // foreignPage reports whether a page of another origin sent a request, and which origin
 // that is: "null" for a page without one, such as a file, and "" if the browser does not
-// say. Clients that are no browsers send neither of the headers that tell.
+// say. Clients other than browsers send neither header.
 func (e *Edge) foreignPage(r *http.Request) (origin string, foreign bool) {
 	// No page can set Sec-Fetch-Site. "none" is what the user does, such as a reload.
 	site := r.Header.Get("Sec-Fetch-Site")

@@ -25,7 +25,7 @@ func (e *Edge) Log() echo.MiddlewareFunc {
 				e.options.Counted(v.Method, http.StatusSwitchingProtocols)
 				return nil
 			}
-			e.options.Counted(countedMethod(v.Method), v.Status)
+			e.options.Counted(v.Method, v.Status)
 			level := slog.LevelDebug
 			if v.Status >= http.StatusInternalServerError {
 				level = slog.LevelError
@@ -41,16 +41,6 @@ func (e *Edge) Log() echo.MiddlewareFunc {
 			return nil
 		},
 	})
-}
-
-// countedMethod returns a method as it is counted. A client may invent as many as it
-// likes, and each would be a series of its own.
-func countedMethod(method string) string {
-	switch method {
-	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions:
-		return method
-	}
-	return "other"
 }
 
 // Recover turns a panic of a handler into an error.

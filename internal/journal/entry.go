@@ -13,7 +13,7 @@ const (
 	Closed   = "closed"    // a socket closed; Code and Text say how
 	Received = "received"  // a frame came in; Type is its verb
 	Sent     = "sent"      // a frame was queued for a socket; Type is the notification's, or outcome, or pong
-	Overflow = "overflow"  // too many frames waited for a socket
+	Overflow = "overflow"  // a socket did not keep up and was closed with 1013
 	Token    = "token"     // a token was issued, renewed, revoked, or expired: Type
 	Bound    = "bound"     // a socket was bound to a subscription
 	Unbound  = "unbound"   // a binding ended; Text says why

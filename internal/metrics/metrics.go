@@ -25,7 +25,8 @@ type Metrics struct {
 // Gauges read present numbers. They are called on each scrape.
 type Gauges struct {
 	Rooms, Sockets, Subscriptions, Tokens, Resources func() int
-	Queued                                           func() int    // frames that wait for sockets
+	Queued                                           func() int // frames that wait for sockets
+	QueuedBytes, EventLogBytes                       func() int64
 	LogDropped                                       func() uint64 // only grows
 }
 
@@ -42,6 +43,9 @@ func New(g Gauges) *Metrics {
 	gauge := func(name, help string, f func() int) prometheus.Collector {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, func() float64 { return float64(f()) })
 	}
+	bytes := func(name, help string, f func() int64) prometheus.Collector {
+		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, func() float64 { return float64(f()) })
+	}
 	m.registry.MustRegister(m.requests, m.in, m.out, m.opened, m.closed,
 		gauge("signalfhir_rooms", "Rooms open now, the default one included.", g.Rooms),
 		gauge("signalfhir_sockets", "Sockets open now.", g.Sockets),
@@ -49,6 +53,8 @@ func New(g Gauges) *Metrics {
 		gauge("signalfhir_tokens", "Binding tokens held, expired ones included until they are collected.", g.Tokens),
 		gauge("signalfhir_resources", "Resources held.", g.Resources),
 		gauge("signalfhir_frames_queued", "WebSocket messages that wait for their sockets, all sockets together.", g.Queued),
+		bytes("signalfhir_queue_bytes", "Bytes that wait for sockets, all sockets together; bytes that several wait for count once.", g.QueuedBytes),
+		bytes("signalfhir_event_log_bytes", "Bytes of the events kept for $events, all rooms together.", g.EventLogBytes),
 		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "signalfhir_log_lines_dropped_total", Help: "Log lines dropped because nobody read the log fast enough."}, func() float64 { return float64(g.LogDropped()) }),
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),

@@ -41,11 +41,14 @@ func (r *Room) observer() subscription.Observer {
 func (r *Room) Record(e journal.Entry) { r.journal.Record(e) }
 
 // Counts are the sizes of a room.
-type Counts struct{ Resources, Subscriptions, Tokens int }
+type Counts struct {
+	Resources, Subscriptions, Tokens int
+	EventLogBytes                    int64 // of the events kept for $events
+}
 
 // Counts returns the sizes of the room.
 func (r *Room) Counts() Counts {
-	c := Counts{Subscriptions: r.subscriptions.Len(), Tokens: r.tokens.Len()}
+	c := Counts{Subscriptions: r.subscriptions.Len(), Tokens: r.tokens.Len(), EventLogBytes: r.subscriptions.LogBytes()}
 	for _, b := range r.bases {
 		c.Resources += b.store.Count()
 	}

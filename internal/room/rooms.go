@@ -320,6 +320,7 @@ func (r *Rooms) Counts() Counts {
 		all.Resources += c.Resources
 		all.Subscriptions += c.Subscriptions
 		all.Tokens += c.Tokens
+		all.EventLogBytes += c.EventLogBytes
 	}
 	return all
 }

@@ -82,12 +82,13 @@ func (r *Room) Trigger(ctx context.Context, t Trigger) (fired []Fired, scheduled
 	return fired, t.Count - 1, nil
 }
 
-// fireAll fires all events of a trigger, in rounds. After each round it waits until few
-// frames wait for the sockets that got events, so that a large trigger neither fills
-// their queues nor holds the write lock for long.
+// fireAll fires all events of a trigger, in rounds. After each round it waits until the
+// sockets that got events have room for more, so that a large trigger neither fills their
+// queues nor holds the write lock for long.
 func (r *Room) fireAll(ctx context.Context, t Trigger, method string) ([]Fired, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	defer context.AfterFunc(r.open, func() { cancel(r.checkOpen()) })()
 	p := &pendingTrigger{stop: cancel}
 	defer func() {
 		r.write.Lock()

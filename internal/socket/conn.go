@@ -2,9 +2,11 @@ package socket
 
 import (
 	"bufio"
+	"crypto/tls"
 	"io"
 	"net"
 	"net/http"
+	"sync/atomic"
 	"time"
 )
 
@@ -45,21 +47,22 @@ func (w upgradeWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 // writing; they flush as well.
 type conn struct {
 	net.Conn
-	socket *Socket
-	buffer []byte
+	socket  *Socket
+	buffer  []byte
+	writing atomic.Bool // to Conn
 }
 
 // Write implements [net.Conn]. An error may belong to bytes of an earlier call.
 func (c *conn) Write(p []byte) (int, error) {
 	wait := c.socket.queued.Load() > 1 && !isClose(p)
 	if !wait && len(c.buffer) == 0 {
-		return c.Conn.Write(p)
+		return c.write(p)
 	}
 	c.buffer = append(c.buffer, p...)
 	if wait && len(c.buffer) < maxGathered {
 		return len(p), nil
 	}
-	_, err := c.Conn.Write(c.buffer)
+	_, err := c.write(c.buffer)
 	c.buffer = c.buffer[:0]
 	if cap(c.buffer) > 2*maxGathered {
 		c.buffer = nil // do not keep the memory of a huge frame
@@ -68,6 +71,12 @@ func (c *conn) Write(p []byte) (int, error) {
 		return 0, err
 	}
 	return len(p), nil
+}
+
+func (c *conn) write(p []byte) (int, error) {
+	c.writing.Store(true)
+	defer c.writing.Store(false)
+	return c.Conn.Write(p)
 }
 
 // isClose reports whether a write begins like a close frame. gorilla writes
@@ -85,6 +94,10 @@ const (
 // it, and the reset can overtake the close frame with its reason. So Close first
 // closes the writing side and reads what still comes.
 func (c *conn) Close() error {
+	if _, secured := c.Conn.(*tls.Conn); secured && c.writing.Load() {
+		// CloseWrite of TLS would wait for a write that the client does not read.
+		_ = c.Conn.SetWriteDeadline(time.Now())
+	}
 	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok && !c.socket.cutting.Load() && half.CloseWrite() == nil {
 		_ = c.Conn.SetReadDeadline(time.Now().Add(lingerTime))
 		_, _ = io.CopyN(io.Discard, c.Conn, lingerBytes)

@@ -14,10 +14,14 @@ import (
 // and the close frame.
 const Buffer = passedAtMost + 1
 
-// passedAtMost is how many frames of an outbox are in melody's buffer at most. It is
-// small, because melody allocates the whole buffer for every socket, and large enough
-// that its writer has the next frame at once.
-const passedAtMost = 32
+// How many frames of an outbox, and how many bytes beyond the first of them, are in
+// melody's buffer at most. That is little, because melody allocates the whole buffer for
+// every socket and nothing takes a frame back from there, and enough for its writer to have
+// the next frame at once.
+const (
+	passedAtMost = 32
+	passedBytes  = 256 << 10
+)
 
 // frameOverhead is about what a waiting frame costs besides its bytes.
 const frameOverhead = 128
@@ -43,6 +47,7 @@ type outbox struct {
 	head    int           // where the oldest frame that is not settled is in frames
 	settled uint64        // frames taken out, ever
 	passed  uint64        // frames given to melody, ever
+	passing int           // bytes of those that are not settled
 	seen    uint64        // written at the last check
 	check   *time.Timer   // looks for progress; nil while melody has all frames
 	last    []byte        // payload of the close frame that follows the frames; nil before the close
@@ -67,7 +72,7 @@ func (o *outbox) push(f subscription.Frame) (tooMuch bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.settleLocked()
-	if o.head > 0 && len(o.frames) == cap(o.frames) { // reuse the room of what is gone
+	if o.head > len(o.frames)/2 && len(o.frames) == cap(o.frames) { // reuse the room of what is gone
 		n := copy(o.frames, o.frames[o.head:])
 		clear(o.frames[n:])
 		o.frames, o.head = o.frames[:n], 0
@@ -86,7 +91,7 @@ func (o *outbox) push(f subscription.Frame) (tooMuch bool) {
 	return tooMuch
 }
 
-// pushed returns how many frames were pushed, ever.
+// pushedLocked returns how many frames were pushed, ever.
 func (o *outbox) pushedLocked() uint64 { return o.settled + uint64(len(o.frames)-o.head) }
 
 // behindLocked reports whether frames wait that melody does not have.
@@ -96,6 +101,7 @@ func (o *outbox) behindLocked() bool { return o.passed < o.pushedLocked() }
 func (o *outbox) settleLocked() {
 	for written := min(o.written.Load(), o.passed); o.settled < written; o.settled++ {
 		w := &o.frames[o.head]
+		o.passing -= len(w.bytes)
 		o.forgetLocked(w)
 		*w = waiting{}
 		o.head++
@@ -112,21 +118,25 @@ func (o *outbox) forgetLocked(w *waiting) {
 }
 
 // passLocked gives melody what fits into its buffer, and the close frame once no frame
-// is left to pass. It sets when the writer looks after the outbox next: when half of
-// melody's buffer is free if more frames wait, and when all are written otherwise. The
+// is left to pass. It sets when the writer looks after the outbox next: when half of what
+// was passed is written if more frames wait, and when all is written otherwise. The
 // writer looks after it at the latest when it has written all that was passed, so no
 // frame is left behind.
 func (o *outbox) passLocked() {
-	for o.passed-o.settled < passedAtMost && o.behindLocked() && !o.ended {
+	for o.behindLocked() && !o.ended {
 		w := &o.frames[o.head+int(o.passed-o.settled)]
+		if has := o.passed - o.settled; has == passedAtMost || has > 0 && o.passing+len(w.bytes) > passedBytes {
+			break
+		}
 		o.passed++
+		o.passing += len(w.bytes)
 		o.wake.Store(o.passed)
 		if o.socket.session.WriteWithDeadline(w.bytes, w.timeout) != nil {
 			o.ended = true // the connection has ended; Socket.Ended empties the outbox
 		}
 	}
 	if o.behindLocked() {
-		o.wake.Store(o.passed - passedAtMost/2)
+		o.wake.Store(o.passed - (o.passed-o.settled)/2)
 	}
 	if o.last != nil && !o.behindLocked() && !o.ended {
 		// If the client does not read it, the write deadline of melody's writer ends the
@@ -180,7 +190,7 @@ func (o *outbox) end() []waiting {
 	defer o.mu.Unlock()
 	o.settleLocked()
 	o.ended = true
-	o.passed = o.settled
+	o.passed, o.passing = o.settled, 0
 	return o.dropLocked()
 }
 
@@ -253,15 +263,9 @@ func (o *outbox) lookForProgress() {
 	}
 }
 
-// Few frames wait if they are at most this many, and have at most this many bytes or a
-// quarter of what may wait.
-const (
-	fewFrames = 512
-	fewBytes  = 1 << 20
-)
-
+// isReadyLocked reports whether the outbox holds at most a quarter of what it may.
 func (o *outbox) isReadyLocked() bool {
-	return o.ended || o.pushedLocked()-o.settled <= fewFrames && o.bytes.Load() <= min(fewBytes, o.socket.options.QueueBytes/4)
+	return o.ended || o.bytes.Load() <= o.socket.options.QueueBytes/4
 }
 
 // Ready implements [subscription.Socket].
@@ -326,7 +330,7 @@ func (s *Socket) pushLocked(f subscription.Frame) {
 	slowest, full := p.slowest(), AllQueuesFull.With(p.limit)
 	switch {
 	case p.Used() <= p.limit: // another socket has paid since, and is not behind any more
-	case slowest == nil: // what waits is in melody's buffers
+	case slowest == nil: // all that waits is in the small buffers of melody
 	case slowest.socket == s:
 		s.tooSlowLocked(full)
 	case p.relieving.CompareAndSwap(false, true): // its lock cannot be taken under that of s
@@ -404,8 +408,12 @@ func (s *Socket) tooSlow(e Ending) {
 }
 
 func (s *Socket) tooSlowLocked(e Ending) {
+	dropped := s.out.drop()
+	if s.closing && len(dropped) == 0 {
+		return // it has ended meanwhile, or is about to
+	}
 	s.room.Record(journal.Entry{Kind: journal.Overflow, Socket: s.id, Text: e.Reason})
-	s.notSent(s.out.drop(), e.Reason)
+	s.notSent(dropped, e.Reason)
 	if s.closing {
 		s.out.close(s.end.Load().payload())
 		return

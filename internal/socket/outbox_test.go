@@ -238,22 +238,15 @@ func TestOutbox_TheSlowestPaysIfAllHoldTooMuch(t *testing.T) {
 		stalled.Send(event(n, 64<<10), unrecorded)
 	}
 	stalled.out.still.Store(1) // as if a check had found it so
-	const events = 600
-	read := make(chan error, 1)
-	go func() {
-		_, err := readEvents(t, conn, 1, events)
-		read <- err
-	}()
-	for i := range events {
-		for reads.out.bytes.Load() > 12<<20 { // both together are above the limit, it alone is not
-			runtime.Gosched()
-		}
-		if !reads.Send(event(i+1, 64<<10), unrecorded) {
-			t.Fatalf("event %d was not taken", i+1)
+	events := 0
+	for reads.out.bytes.Load() <= 10<<20 { // both together are above the limit, it alone is not
+		events++
+		if !reads.Send(event(events, 64<<10), unrecorded) {
+			t.Fatalf("event %d was not taken", events)
 		}
 	}
-	if err := <-read; err != nil {
-		t.Fatal(err)
+	if last, err := readEvents(t, conn, 1, events); err != nil {
+		t.Fatalf("after event %d of %d: %v", last, events, err)
 	}
 	_, err := readEvents(t, stalledConn, 1, n+1)
 	if !websocket.IsCloseError(err, 1013) {

@@ -62,7 +62,7 @@ type Observer interface {
 // Options are what the sockets of a hub have in common. All are required but
 // Strict.
 type Options struct {
-	SlowAfter  time.Duration // a socket that takes no frame for so long, while some wait, is closed
+	SlowAfter  time.Duration // a socket that takes no frame for so long, while more wait than its buffer holds, is closed
 	QueueBytes int64         // bytes that may wait for one socket
 	Pool       *Pool         // bounds what waits for all of them
 	MaxMessage int64         // bytes of an inbound frame, as the hub told melody

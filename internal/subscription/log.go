@@ -47,7 +47,7 @@ func (l *eventLog) add(e fhir.Event) {
 	all := l.logs
 	all.mu.Lock()
 	defer all.mu.Unlock()
-	if l.head > 0 && len(l.events) == cap(l.events) { // reuse the room of what is gone
+	if l.head > len(l.events)/2 && len(l.events) == cap(l.events) { // reuse the room of what is gone
 		n := copy(l.events, l.events[l.head:])
 		clear(l.events[n:])
 		l.events, l.head = l.events[:n], 0

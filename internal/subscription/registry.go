@@ -163,6 +163,13 @@ func (r *Registry) Len() int {
 	return len(r.byID)
 }
 
+// LogBytes returns the bytes of the events in all logs.
+func (r *Registry) LogBytes() int64 {
+	r.logs.mu.Lock()
+	defer r.logs.mu.Unlock()
+	return r.logs.bytes
+}
+
 // HasTopic reports whether any subscription is on a topic.
 func (r *Registry) HasTopic(key string) bool {
 	r.mu.RLock()
@@ -282,8 +289,8 @@ func (r *Registry) Bindings(of Socket) []string {
 	return ids
 }
 
-// AwaitReaders waits until few frames wait for every socket that is bound to one of the
-// subscriptions, or takes no more. It reports false if ctx ended before. A socket that
+// AwaitReaders waits until every socket that is bound to one of the subscriptions has room
+// for many more frames, or takes no more. It reports false if ctx ended before. A socket that
 // stays behind is closed by itself, so waiting has an end.
 func (r *Registry) AwaitReaders(ctx context.Context, ids []string) bool {
 	for _, id := range ids {

@@ -32,8 +32,8 @@ type Socket interface {
 	// [Registry.Gone] is called, Send always returns false, so a concurrent bind
 	// cannot outlive its socket.
 	Send(f Frame, sent func(socket string, f Frame)) bool
-	// Ready returns nil if few frames wait for the client, and otherwise a channel that
-	// is closed once that is so, or once the socket takes no more.
+	// Ready returns nil if the socket has room for many more frames, and otherwise a
+	// channel that is closed once that is so, or once the socket takes no more.
 	Ready() <-chan struct{}
 	// Unbound reports that the server ended the binding to a subscription, and how
 	// many bindings the socket has left.

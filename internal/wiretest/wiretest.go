@@ -82,6 +82,28 @@ type Response struct {
 // of which an empty value removes the header.
 func (s *Server) Do(method, path string, body any, headers ...string) Response {
 	s.T.Helper()
+	a, err := s.send(method, path, body, headers...)
+	if err != nil {
+		s.T.Fatal(err)
+	}
+	return a
+}
+
+// Begin sends a request as Do does, while the test goes on. The response comes from the
+// channel; it is the zero Response if there is none.
+func (s *Server) Begin(method, path string, body any, headers ...string) <-chan Response {
+	came := make(chan Response, 1)
+	go func() {
+		a, err := s.send(method, path, body, headers...)
+		if err != nil {
+			s.T.Error(err)
+		}
+		came <- a
+	}()
+	return came
+}
+
+func (s *Server) send(method, path string, body any, headers ...string) (a Response, err error) {
 	if resource, ok := body.(map[string]any); ok {
 		path, body = InRelease(s.Release, path, resource)
 	}
@@ -95,7 +117,7 @@ func (s *Server) Do(method, path string, body any, headers ...string) Response {
 	default:
 		data, err := json.Marshal(b)
 		if err != nil {
-			s.T.Fatal(err)
+			return a, err
 		}
 		reader = bytes.NewReader(data)
 	}
@@ -106,7 +128,7 @@ func (s *Server) Do(method, path string, body any, headers ...string) Response {
 	}
 	req, err := http.NewRequest(method, path, reader)
 	if err != nil {
-		s.T.Fatal(err)
+		return a, err
 	}
 	if body != nil {
 		req.Header.Set("Content-Type", "application/fhir+json")
@@ -123,18 +145,18 @@ func (s *Server) Do(method, path string, body any, headers ...string) Response {
 	}
 	res, err := transport.RoundTrip(req)
 	if err != nil {
-		s.T.Fatal(err)
+		return a, err
 	}
 	defer res.Body.Close()
-	a := Response{Status: res.StatusCode, Header: res.Header}
+	a = Response{Status: res.StatusCode, Header: res.Header}
 	if a.Status == http.StatusSwitchingProtocols {
-		return a // a socket, which has no end
+		return a, nil // a socket, which has no end
 	}
 	if a.Raw, err = io.ReadAll(res.Body); err != nil {
-		s.T.Fatal(err)
+		return a, err
 	}
 	_ = json.Unmarshal(a.Raw, &a.Body)
-	return a
+	return a, nil
 }
 
 // Must sends a request and fails the test unless the response has the status.

@@ -21,6 +21,7 @@ export class Rows {
     this.open = open;
     this.active = null; // the item the keyboard is at
     this.follows = true;
+    this.last = 0; // where the list was scrolled to when it was last drawn
     this.head = h("div.columns", { role: "rowgroup" }, h("div.row", { role: "row", "aria-rowindex": 1 },
       columns.map(([name, title, hidden]) => h(`span.${name}`, { role: "columnheader" }, hidden ? h("span.label", null, title) : title))));
     this.space = h("div.rows-space", { role: "rowgroup" });
@@ -124,7 +125,13 @@ export class Rows {
   paint() {
     const { element, space, items } = this;
     this.stretch();
+    // The user may have scrolled up since the last time, and the scroll event is still to
+    // come.
+    if (element.clientHeight === this.tall && element.scrollTop + this.tall < Math.min(this.last + this.tall, element.scrollHeight) - height) {
+      this.follows = false;
+    }
     if (this.follows) element.scrollTop = element.scrollHeight;
+    this.last = element.scrollTop;
     this.tall = element.clientHeight;
     const sight = this.sight();
     const from = Math.max(0, sight.from - spare);
