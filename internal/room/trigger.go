@@ -144,6 +144,9 @@ func (r *Room) fireRound(ctx context.Context, t Trigger, method string, p *pendi
 	if done == 0 {
 		r.pending[p] = struct{}{}
 	}
+	if ctx.Err() != nil { // a reset has also removed the subscription
+		return 0, stopped(ctx)
+	}
 	on, err := r.targetsLocked(t)
 	if err != nil {
 		return 0, err
