@@ -282,6 +282,36 @@ func TestMock_ResetStopsTriggers(t *testing.T) {
 	}
 }
 
+// A trigger ends with its subscription or topic. A subscription that gets the same id is
+// another one.
+func TestMock_TriggersEndWithWhatTheyAreAbout(t *testing.T) {
+	t.Parallel()
+	for name, trigger := range map[string]string{
+		"by subscription": `{"subscription":"abc","count":5,"interval":"1s"}`,
+		"by topic":        `{"topic":"` + admissionURL + `","count":5,"interval":"1s"}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := vectorServer(t, fhir.R5)
+			s.Must(200, "POST", "/mock/trigger", trigger)
+			if name == "by topic" {
+				s.Must(204, "DELETE", "SubscriptionTopic/admission", nil)
+			} else {
+				s.Must(204, "DELETE", "Subscription/abc", nil)
+				s.Must(201, "PUT", "Subscription/abc", websocketSubscription("abc", admissionURL))
+			}
+			before := len(s.Journal("?kind=appended"))
+			s.clock.Advance(10 * time.Second)
+			if after := len(s.Journal("?kind=appended")); after != before {
+				t.Errorf("the trigger made %d more events, want none", after-before)
+			}
+			if why := s.Journal("?kind=not-fired"); len(why) != 1 || !strings.Contains(why[0].Text, "the trigger stopped with 4 events left: ") {
+				t.Errorf("got %v, want why it stopped", why)
+			}
+		})
+	}
+}
+
 // The rates of the state are per second of the clock.
 func TestState_RatesMoveWithTheClock(t *testing.T) {
 	t.Parallel()

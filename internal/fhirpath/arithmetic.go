@@ -112,6 +112,9 @@ func concatenated(left, right types.Collection) (types.Collection, error) {
 		}
 		whole += side[0].String()
 	}
+	if len(whole) > maxText {
+		return nil, fmt.Errorf("& made a string of more than %d characters", maxText)
+	}
 	return types.Collection{types.NewString(whole)}, nil
 }
 

@@ -1,8 +1,10 @@
 package fhirpath
 
 import (
+	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -44,6 +46,39 @@ func TestEval_EndsWithAnyNumber(t *testing.T) {
 				t.Fatalf("%s does not end", <-now)
 			}
 		})
+	}
+}
+
+// The time of an evaluation can run out inside of operators, without any function. The
+// time of this one is over before it begins.
+func TestEval_OperatorsLookAtTheTime(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	resource := []byte(`{"resourceType":"Observation","code":{"text":"a"},"note":[{"text":"` + strings.Repeat("x", 2000) + `"}]}`)
+	for _, source := range []string{"code ~ code", "code = code", "code != code", "note.text & note.text", "note.text = note.text"} {
+		e, err := Compile(source, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		whole := Object(resource, "Observation")
+		if got, err := NewScope(ctx, fhir.R5, resource).Eval(e, whole, whole); err == nil {
+			t.Errorf("%s: got %v, want an error", source, got)
+		}
+	}
+}
+
+func TestEval_ConcatenationIsBounded(t *testing.T) {
+	t.Parallel()
+	resource := []byte(`{"resourceType":"Observation","note":[{"text":"` + strings.Repeat("x", 1_000_000) + `"}]}`)
+	for _, source := range []string{"note.text & note.text", "'a'.repeat($this & $this)"} {
+		e, err := Compile(source, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := e.Eval(fhir.R5, resource, nil); err == nil || !strings.Contains(err.Error(), "more than 1048576 characters") {
+			t.Errorf("%s: got %v, want that the string is too long", source, err)
+		}
 	}
 }
 

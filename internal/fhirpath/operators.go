@@ -22,7 +22,7 @@ func (n operation) Accept(v antlr.ParseTreeVisitor) any {
 	if err != nil {
 		return err
 	}
-	if len(left)+len(right) > 100 { // may take long, and be inside a where()
+	if large(left) || large(right) { // may take long, and be inside a where() or one of many
 		if ctx, err := contextOf(v); err != nil {
 			return err
 		} else if err := ctx.CheckCancellation(); err != nil {
@@ -34,6 +34,24 @@ func (n operation) Accept(v antlr.ParseTreeVisitor) any {
 		return err
 	}
 	return result
+}
+
+// large reports whether an operator may take long with an operand.
+func large(items types.Collection) bool {
+	if len(items) > 50 {
+		return true
+	}
+	for _, item := range items {
+		switch v := item.(type) {
+		case *types.ObjectValue:
+			return true
+		case types.String:
+			if len(v.Value()) > 1000 {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // operator returns the text between the operands of an expression.

@@ -3,6 +3,7 @@ package room
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -77,7 +78,7 @@ func (r *Room) Trigger(ctx context.Context, t Trigger) (fired []Fired, scheduled
 		return nil, 0, err
 	}
 	if t.Count > 1 {
-		r.scheduleLocked(t, on, method, t.Count-1)
+		r.scheduleLocked(t, method, t.Count-1)
 	}
 	return fired, t.Count - 1, nil
 }
@@ -337,8 +338,10 @@ func (b *Base) focusLocked(t Trigger, made *fhir.Object, now time.Time) *fhir.Re
 	return fhir.NewResource(b.release, store.Stamp(made.Clone(), made.Text("id"), "1", now))
 }
 
-// scheduleLocked fires the remaining events of a trigger, one per interval.
-func (r *Room) scheduleLocked(t Trigger, on []target, method string, left int) {
+// scheduleLocked fires the remaining events of a trigger, one per interval. It ends early,
+// with an entry in the journal, when the subscription or topic goes away.
+func (r *Room) scheduleLocked(t Trigger, method string, left int) {
+	generation := r.generation(t.Subscription)
 	var timer clock.Timer
 	p := &pendingTrigger{stop: func(error) { timer.Stop() }}
 	r.pending[p] = struct{}{}
@@ -348,8 +351,17 @@ func (r *Room) scheduleLocked(t Trigger, on []target, method string, left int) {
 		if _, running := r.pending[p]; !running {
 			return
 		}
-		left--
-		if _, _, err := r.fireLocked(t, on, method); err != nil || left == 0 {
+		on, err := r.targetsLocked(t)
+		if err == nil && t.Subscription != "" && generation != r.generation(t.Subscription) {
+			err = fhir.Refuse(http.StatusGone, fhir.CodeDeleted, "Subscription/%s was deleted, and created anew", t.Subscription)
+		}
+		if err == nil {
+			_, _, err = r.fireLocked(t, on, method)
+		}
+		if err != nil {
+			r.journal.Record(journal.Entry{Kind: journal.NotFired, Type: "trigger", Subscription: t.Subscription, Topic: t.Topic, Text: fmt.Sprintf("the trigger stopped with %d events left: %v", left, err)})
+		}
+		if left--; err != nil || left == 0 {
 			delete(r.pending, p)
 			return
 		}
