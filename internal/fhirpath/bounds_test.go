@@ -49,21 +49,45 @@ func TestEval_EndsWithAnyNumber(t *testing.T) {
 	}
 }
 
-// The time of an evaluation can run out inside of operators, without any function. The
-// time of this one is over before it begins.
+// asked is a context that counts how often somebody asks whether it is over.
+type asked struct {
+	context.Context
+	times int
+}
+
+func (a *asked) Done() <-chan struct{} {
+	a.times++
+	return a.Context.Done()
+}
+
+func (a *asked) Err() error {
+	a.times++
+	return a.Context.Err()
+}
+
+// The time of an evaluation can run out inside of operators, without any function. So each
+// operator on something large looks at the time.
 func TestEval_OperatorsLookAtTheTime(t *testing.T) {
 	t.Parallel()
-	ctx, cancel := context.WithCancel(context.Background())
-	cancel()
 	resource := []byte(`{"resourceType":"Observation","code":{"text":"a"},"note":[{"text":"` + strings.Repeat("x", 2000) + `"}]}`)
-	for _, source := range []string{"code ~ code", "code = code", "code != code", "note.text & note.text", "note.text = note.text"} {
+	looks := func(source string) int {
 		e, err := Compile(source, Options{})
 		if err != nil {
 			t.Fatal(err)
 		}
+		ctx := &asked{Context: t.Context()}
 		whole := Object(resource, "Observation")
-		if got, err := NewScope(ctx, fhir.R5, resource).Eval(e, whole, whole); err == nil {
-			t.Errorf("%s: got %v, want an error", source, got)
+		if _, err := NewScope(ctx, fhir.R5, resource).Eval(e, whole, whole); err != nil {
+			t.Fatalf("%s: %v", source, err)
+		}
+		return ctx.times
+	}
+	const more = 20
+	for _, source := range []string{"(code ~ code)", "(code = code)", "(code != code)", "(note.text & note.text).exists()", "(note.text = note.text)"} {
+		one, many := looks(source), looks(source+strings.Repeat(" and "+source, more))
+		// The function of an expression looks at it as well.
+		if want := one + more*(1+strings.Count(source, "exists")); many < want {
+			t.Errorf("%s: looks at the time %d times, and %d times with %d more, want at least %d", source, one, many, more, want)
 		}
 	}
 }
