@@ -83,6 +83,16 @@ func (r *Room) Trigger(ctx context.Context, t Trigger) (fired []Fired, scheduled
 	return fired, t.Count - 1, nil
 }
 
+// firing is a trigger whose events are made at once.
+type firing struct {
+	room    *Room
+	trigger Trigger
+	method  string
+	states  map[*Base]*fhir.Resource // the focus of each base: the events share its bytes
+	done    int                      // occurrences made
+	fired   []Fired
+}
+
 // fireAll fires all events of a trigger, in rounds. After each round it waits until the
 // sockets that got events have room for more, so that a large trigger neither fills their
 // queues nor holds the write lock for long.
@@ -91,27 +101,29 @@ func (r *Room) fireAll(ctx context.Context, t Trigger, method string) ([]Fired, 
 	defer cancel(nil)
 	defer context.AfterFunc(r.open, func() { cancel(r.checkOpen()) })()
 	p := &pendingTrigger{stop: cancel}
+	r.write.Lock()
+	r.pending[p] = struct{}{}
+	r.write.Unlock()
 	defer func() {
 		r.write.Lock()
 		defer r.write.Unlock()
 		delete(r.pending, p)
 	}()
-	fired := []Fired{} // not nil, which is null as JSON
-	states := map[*Base]*fhir.Resource{}
-	for done := 0; ; {
-		before := len(fired)
-		n, err := r.fireRound(ctx, t, method, p, states, done, &fired)
-		if done += n; err == nil && done == t.Count {
-			return fired, nil
+	f := &firing{room: r, trigger: t, method: method, states: map[*Base]*fhir.Resource{}, fired: []Fired{}} // not nil, which is null as JSON
+	for {
+		before := len(f.fired)
+		err := f.round(ctx)
+		if err == nil && f.done == t.Count {
+			return f.fired, nil
 		}
-		if err == nil && !r.subscriptions.AwaitReaders(ctx, subscriptionsOf(fired[before:])) {
+		if err == nil && !r.subscriptions.AwaitReaders(ctx, subscriptionsOf(f.fired[before:])) {
 			err = stopped(ctx)
 		}
-		if err != nil && done > 0 {
-			err = fhir.Refuse(fhir.StatusOf(err), fhir.CodeOf(err), "the trigger stopped after %d of %d events: %v", done, t.Count, err)
+		if err != nil && f.done > 0 {
+			err = fhir.Refuse(fhir.StatusOf(err), fhir.CodeOf(err), "the trigger stopped after %d of %d events: %v", f.done, t.Count, err)
 		}
 		if err != nil {
-			return fired, err
+			return f.fired, err
 		}
 	}
 }
@@ -133,42 +145,38 @@ const (
 	roundBytes  = 1 << 20
 )
 
-// fireRound fires the next events of a trigger, of which done have been fired, and
-// appends them to fired. It returns how many occurrences it made. states keeps the focus
-// of each base: the events of a trigger share its bytes.
-func (r *Room) fireRound(ctx context.Context, t Trigger, method string, p *pendingTrigger, states map[*Base]*fhir.Resource, done int, fired *[]Fired) (n int, err error) {
+// round fires the next events.
+func (f *firing) round(ctx context.Context) error {
+	r := f.room
 	r.write.Lock()
 	defer r.write.Unlock()
 	if err := r.checkOpen(); err != nil {
-		return 0, err
-	}
-	if done == 0 {
-		r.pending[p] = struct{}{}
+		return err
 	}
 	if ctx.Err() != nil { // a reset has also removed the subscription
-		return 0, stopped(ctx)
+		return stopped(ctx)
 	}
-	on, err := r.targetsLocked(t)
+	on, err := r.targetsLocked(f.trigger)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	for i := range on {
-		on[i].states = states
+		on[i].states = f.states
 	}
-	before, bytes := len(*fired), int64(0)
-	for done+n < t.Count && n < roundEvents && len(*fired)-before < roundEvents && bytes < roundBytes {
+	begin, before, bytes := f.done, len(f.fired), int64(0)
+	for f.done < f.trigger.Count && f.done-begin < roundEvents && len(f.fired)-before < roundEvents && bytes < roundBytes {
 		if ctx.Err() != nil {
-			return n, stopped(ctx)
+			return stopped(ctx)
 		}
-		more, size, err := r.fireLocked(t, on, method)
+		more, size, err := r.fireLocked(f.trigger, on, f.method)
 		if err != nil {
-			return n, err
+			return err
 		}
-		n++
+		f.done++
 		bytes += size
-		*fired = append(*fired, more...)
+		f.fired = append(f.fired, more...)
 	}
-	return n, nil
+	return nil
 }
 
 // target is a base on which the events of a trigger happen.
