@@ -31,7 +31,8 @@ func BenchmarkStream(b *testing.B) {
 			conns <- conn
 		}))
 		defer srv.Close()
-		received := drain(b, "ws"+strings.TrimPrefix(srv.URL, "http"))
+		received := newCounter()
+		received.drain(b, "ws"+strings.TrimPrefix(srv.URL, "http"))
 		conn := <-conns
 		defer conn.Close()
 		b.SetBytes(int64(len(frame)))
@@ -45,7 +46,8 @@ func BenchmarkStream(b *testing.B) {
 	b.Run("hub", func(b *testing.B) {
 		h := newHub(hubOptions{Logger: slog.New(slog.DiscardHandler)})
 		sockets := make(chan subscription.Socket, 1)
-		received := drain(b, serveRoom(b, h, benchRoom(sockets))+"?token=t")
+		received := newCounter()
+		received.drain(b, serveRoom(b, h, benchRoom(sockets))+"?token=t")
 		socket := <-sockets
 		b.SetBytes(int64(len(frame)))
 		sent := int64(0)
@@ -78,22 +80,27 @@ func (benchRoom) Gone(subscription.Socket)                     {}
 func (benchRoom) Record(journal.Entry)                         {}
 func (benchRoom) Redact(text string) string                    { return text }
 
-// counter counts what a client received.
+// counter counts what clients received.
 type counter struct {
 	mu    sync.Mutex // guards count
 	more  *sync.Cond
 	count int64
 }
 
-func drain(b *testing.B, url string) *counter {
+func newCounter() *counter {
+	c := &counter{}
+	c.more = sync.NewCond(&c.mu)
+	return c
+}
+
+// drain opens a socket and counts what it receives.
+func (c *counter) drain(b *testing.B, url string) {
 	b.Helper()
 	conn, _, err := websocket.DefaultDialer.Dial(url, nil)
 	if err != nil {
 		b.Fatal(err)
 	}
 	b.Cleanup(func() { conn.Close() })
-	c := &counter{}
-	c.more = sync.NewCond(&c.mu)
 	go func() {
 		for {
 			_, r, err := conn.NextReader()
@@ -107,7 +114,6 @@ func drain(b *testing.B, url string) *counter {
 			c.more.Signal()
 		}
 	}()
-	return c
 }
 
 // wait returns once n frames were received, and returns their number.

@@ -2,16 +2,12 @@ package main
 
 import (
 	"encoding/json"
-	"io"
 	"log/slog"
 	"net"
 	"net/http/httptest"
 	"slices"
-	"sync"
 	"testing"
 	"time"
-
-	"github.com/gorilla/websocket"
 
 	"signalfhir/internal/command"
 	"signalfhir/internal/fhir"
@@ -90,27 +86,9 @@ func startDelivery(b *testing.B, sockets, journalSize int) *delivery {
 		b.Fatal(refused)
 	}
 
-	received := &counter{}
-	received.more = sync.NewCond(&received.mu)
+	received := newCounter()
 	for range sockets {
-		conn, _, err := websocket.DefaultDialer.Dial("ws"+srv.URL[len("http"):]+"/ws?token="+token.Secret, nil)
-		if err != nil {
-			b.Fatal(err)
-		}
-		b.Cleanup(func() { conn.Close() })
-		go func() {
-			for {
-				_, r, err := conn.NextReader()
-				if err != nil {
-					return
-				}
-				_, _ = io.Copy(io.Discard, r)
-				received.mu.Lock()
-				received.count++
-				received.mu.Unlock()
-				received.more.Signal()
-			}
-		}()
+		received.drain(b, "ws"+srv.URL[len("http"):]+"/ws?token="+token.Secret)
 	}
 	return &delivery{b, s.rooms.Default(), sockets, received, received.wait(int64(sockets))} // the handshakes
 }

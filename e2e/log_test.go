@@ -198,19 +198,7 @@ func TestProgram_StartsWithABrokenStandardOutput(t *testing.T) {
 		t.Fatal(err)
 	}
 	reader.Close()
-	c.Stdout = writer
-	said, stderr, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { said.Close() })
-	c.Stderr = stderr
-	if err := c.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = c.Process.Kill() })
-	writer.Close()
-	stderr.Close()
+	said := startWriting(t, c, writer)
 	var page string
 	for lines := bufio.NewScanner(said); page == "" && lines.Scan(); {
 		if rest, is := strings.CutPrefix(strings.TrimSpace(lines.Text()), "page "); is {

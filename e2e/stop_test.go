@@ -325,19 +325,7 @@ func TestStop_HasABound(t *testing.T) {
 	}
 	// The ready line blocks.
 	c := exec.Command(program(t), "--listen", "127.0.0.1:0", "--ready-json")
-	c.Stdout = writer
-	said, stderr, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { said.Close() })
-	c.Stderr = stderr
-	if err := c.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = c.Process.Kill() })
-	writer.Close()
-	stderr.Close()
+	said := startWriting(t, c, writer)
 	lines := bufio.NewScanner(said)
 	for lines.Scan() && !strings.Contains(lines.Text(), "watch") { // the end of the banner
 	}
@@ -349,4 +337,23 @@ func TestStop_HasABound(t *testing.T) {
 	if !strings.Contains(string(rest), "something still runs") {
 		t.Errorf("the log does not say that the stop was cut short:\n%s", rest)
 	}
+}
+
+// startWriting starts a program with this end of a pipe for its standard output. It returns
+// what the program writes to standard error.
+func startWriting(t *testing.T, c *exec.Cmd, stdout *os.File) (stderr *os.File) {
+	t.Helper()
+	stderr, writer, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { stderr.Close() })
+	c.Stdout, c.Stderr = stdout, writer
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Process.Kill() })
+	stdout.Close()
+	writer.Close()
+	return stderr
 }
