@@ -237,9 +237,14 @@ func TestOutbox_TheSlowestPaysIfAllHoldTooMuch(t *testing.T) {
 	}
 	stalled.out.still.Store(1) // as if a check had found it so
 	events := 0
-	for reads.out.bytes.Load() <= 10<<20 { // both together are above the limit, it alone is not
+	for !stalled.isClosing() { // another goroutine closes it, if the limit is exceeded by then too
+		size := 64 << 10
+		if p.options.Pool.Used() > 16<<20 {
+			size = 1
+			runtime.Gosched()
+		}
 		events++
-		if !reads.Send(event(events, 64<<10), unrecorded) {
+		if !reads.Send(event(events, size), unrecorded) {
 			t.Fatalf("event %d was not taken", events)
 		}
 	}
