@@ -77,7 +77,8 @@ func TestPageTimeline_FiltersAndKeepsTheFilterInItsAddress(t *testing.T) {
 	shown := `[...document.querySelectorAll(".rows-space .row")].map((r) => r.textContent)`
 	b.evaluate(t, shown, &rows)
 	for _, row := range rows {
-		if !strings.Contains(row, "lab-full") {
+		// The body of the first request has the text too; its row does not show it.
+		if !strings.Contains(row, "lab-full") && !strings.Contains(row, "/mock/trigger") {
 			t.Errorf("the filter lets %q pass", row)
 		}
 	}
