@@ -166,7 +166,7 @@ func listenAndServe(ctx context.Context, o *command.Serve, stdout, stderr io.Wri
 			fmt.Fprintf(stderr, "  trust   the certificate is self-signed: curl needs -k, a browser asks once; its SHA-256 is\n          %s\n", command.Fingerprint(secure))
 		}
 		if beyond {
-			warn(stderr, hosts)
+			warn(stderr, hosts, o)
 		}
 		if o.ReadyJSON {
 			_ = json.NewEncoder(stdout).Encode(s.ready(s.root()))
@@ -234,25 +234,40 @@ func (s *server) banner(w io.Writer, hosts []string) {
 	}
 	for _, sub := range s.rooms.Default().Subscriptions() {
 		if sub.Content == string(fhir.IDOnly) { // a first step with a visible result
-			fmt.Fprintf(w, "  start   curl -X POST '%s/fhir/%s/Subscription/%s/$get-ws-binding-token'\n", root, sub.Release, sub.ID)
-			if s.options.TLSSelfSigned { // which the client does not trust
-				break
+			curl, listen := "curl", "signalfhir listen"
+			if s.options.TLSSelfSigned { // which no client trusts
+				curl, listen = curl+" -k", listen+" -k"
 			}
-			fmt.Fprintf(w, "  watch   signalfhir listen --server %s/fhir/%s --subscription %s\n", root, sub.Release, sub.ID)
+			if s.options.AuthToken != "" { // listen reads the variable
+				curl += ` -H "Authorization: Bearer $SIGNALFHIR_AUTH_TOKEN"`
+			}
+			fmt.Fprintf(w, "  start   %s -X POST '%s/fhir/%s/Subscription/%s/$get-ws-binding-token'\n", curl, root, sub.Release, sub.ID)
+			fmt.Fprintf(w, "  watch   %s --server %s/fhir/%s --subscription %s\n", listen, root, sub.Release, sub.ID)
 			break
 		}
 	}
 }
 
 // warn says what is open on a server that is not for this machine alone.
-func warn(w io.Writer, hosts []string) {
+func warn(w io.Writer, hosts []string, o *command.Serve) {
 	_, port, _ := net.SplitHostPort(hosts[0])
-	fmt.Fprintf(w, `
+	switch {
+	case o.AuthToken == "":
+		fmt.Fprintf(w, `
   WARNING: the network can reach this server, and it has no authentication.
   Whoever reaches it can read, write and delete everything, take binding tokens and open
-  sockets. Keep real data out. --listen 127.0.0.1:%s serves this machine only.
+  sockets. Keep real data out. --auth-token lets in only those who have a token;
+  --listen 127.0.0.1:%s serves this machine only.
 
 `, port)
+	case o.Scheme() == "http":
+		fmt.Fprint(w, `
+  WARNING: the network can reach this server, and it does not encrypt. Whoever listens
+  there can read the token of --auth-token and everything else. --tls-self-signed, or
+  --tls-cert and --tls-key, encrypt.
+
+`)
+	}
 }
 
 // root returns the URL of the server if there is no request that says it.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"signalfhir/internal/access"
 	"signalfhir/internal/clock"
 	"signalfhir/internal/command"
 	"signalfhir/internal/httpedge"
@@ -42,6 +43,7 @@ type server struct {
 	log     *slog.Logger
 	address string // http://host:port, or https, as seen from this machine
 	echo    *echo.Echo
+	gate    *access.Gate
 	edge    *httpedge.Edge
 	fhir    *httpfhir.FHIR
 	rooms   *room.Rooms
@@ -62,7 +64,9 @@ type route struct {
 // What the routes need.
 var (
 	process  = httpedge.Needs{}
-	page     = httpedge.Needs{Room: true}
+	health   = httpedge.Needs{Open: true}
+	page     = httpedge.Needs{Room: true, Open: true}
+	signedIn = httpedge.Needs{Room: true}
 	upgrade  = httpedge.Needs{Room: true, Acts: true, Socket: true}
 	base     = httpedge.Needs{Room: true, FHIR: true, Record: true}
 	acting   = httpedge.Needs{Room: true, FHIR: true, Record: true, Acts: true}
@@ -79,6 +83,7 @@ func (s *server) routes() []route {
 	const get, post, put, patch, del = http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete
 	f := s.fhir
 	m := httpmock.New(httpmock.Options{Releases: s.options.Releases(), Version: command.Version(), Sockets: func(r *room.Room) []socket.State { return s.hub.sockets(r) }})
+	signIn := httpsignin.New(s.gate)
 	p := httppage.New(echo.MustSubFS(web, "web"))
 	r := httprooms.New(httprooms.Options{Rooms: s.rooms, Root: s.edge.Root, Builtin: readBuiltin, Default: s.content, Open: s.openRoom, Ready: s.ready})
 	fhir := func(method, path string, h httpfhir.HandlerFunc) route {
@@ -100,17 +105,17 @@ func (s *server) routes() []route {
 		{get, "/resources", page, p.Index},
 		{get, "/resources/*", page, p.Index},
 		{get, "/ui/*", page, p.Asset},
-		{get, "/healthz", process, s.healthz},
-		{get, "/readyz", process, s.readyz},
+		{get, "/healthz", health, s.healthz},
+		{get, "/readyz", health, s.readyz},
 		{get, "/metrics", process, echo.WrapHandler(s.metrics.Handler())},
 
 		{get, "/ws", upgrade, s.socket},
 		{get, "/ws/subscriptions-r4", upgrade, s.socket}, // Medplum's client has it built in
 		{get, "/websocket", upgrade, s.socket},           // clients of the old R4 protocol do
 
-		{post, "/oauth2/token", page, httpsignin.Token},
-		{post, "/oauth2/logout", page, httpsignin.Logout},
-		{get, "/auth/me", page, httpsignin.Me},
+		{post, "/oauth2/token", page, signIn.Token},
+		{post, "/oauth2/logout", page, signIn.Logout},
+		{get, "/auth/me", signedIn, signIn.Me},
 
 		fhir(post, "", f.Bundle),
 		fhir(get, "", f.SearchAll),
@@ -174,13 +179,14 @@ func (s *server) routes() []route {
 		{get, "/rooms/:name", house, r.Get},
 		{put, "/rooms/:name", house, r.Put},
 		{del, "/rooms/:name", house, r.Delete},
-		{path: "/rooms/:room/*", needs: page},
+		{path: "/rooms/:room/*", needs: signedIn},
 	}
 }
 
 // newServer wires everything up. Nothing runs but what the seed starts.
 func newServer(o *command.Serve, addr net.Addr, log *slog.Logger) (*server, error) {
 	s := &server{options: o, log: log, address: o.Scheme() + "://" + localAddress(addr), echo: echo.New()}
+	s.gate = access.New(o.AuthToken, s.address)
 	if o.LogDropped == nil {
 		o.LogDropped = func() uint64 { return 0 }
 	}
@@ -209,7 +215,7 @@ func newServer(o *command.Serve, addr net.Addr, log *slog.Logger) (*server, erro
 	s.rooms = room.NewRooms(room.RoomsOptions{Default: main, Clock: s.clock(), Max: o.MaxRooms, TTL: o.RoomTTL, Leave: s.leaveRoom})
 	s.edge = httpedge.New(s.echo, httpedge.Options{
 		Address: s.address, PublicURL: o.PublicURL, Listen: o.Listen, AllowHost: o.AllowHost, AllowOrigin: o.AllowOrigin,
-		MaxBodyBytes: o.MaxBodyBytes, ReadTimeout: o.ReadTimeout, Rooms: s.rooms, Logger: log, Counted: s.metrics.Request,
+		MaxBodyBytes: o.MaxBodyBytes, ReadTimeout: o.ReadTimeout, Gate: s.gate, Rooms: s.rooms, Logger: log, Counted: s.metrics.Request,
 	})
 	s.fhir = httpfhir.New(s.echo, httpfhir.Options{Strict: o.Strict, Releases: o.Releases(), Version: command.Version(), Logger: log})
 
@@ -222,7 +228,7 @@ func newServer(o *command.Serve, addr net.Addr, log *slog.Logger) (*server, erro
 	e.Pre(s.edge.Normalize)
 	// What every request passes, outermost first.
 	e.Use(httpedge.NoStore, s.edge.ExplainBody, s.edge.Enter, s.edge.Record, s.edge.Log(), s.edge.Recover(), s.edge.GuardHost, s.edge.CORS(), s.edge.GuardOrigin,
-		s.edge.LimitBody, httpedge.PlainBody, s.edge.NeedRoom, httpfhir.RefuseOperations)
+		s.edge.GuardAccess, s.edge.LimitBody, httpedge.PlainBody, s.edge.NeedRoom, httpfhir.RefuseOperations)
 	s.table = s.routes()
 	for _, r := range s.table {
 		s.edge.Declare(r.path, r.needs)

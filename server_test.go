@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"bufio"
 	"context"
 	"encoding/json"
@@ -438,13 +439,58 @@ type pipeWriter struct {
 
 func (w *pipeWriter) Write(p []byte) (int, error) { return w.body.Write(p) }
 
+// anyPath makes an address of the path of a route. It need not lead anywhere.
+var anyPath = strings.NewReplacer(":release", "R5", ":type", "Patient", ":id", "example", ":version", "1", ":name", "x", ":token", "t", ":seq", "1", ":room", "r", "*", "x")
+
+// With --auth-token, who has not signed in gets the page, the sign-in and the health of
+// the server, and nothing else at whatever address.
+func TestAccess_EveryRouteNeedsTheToken(t *testing.T) {
+	t.Parallel()
+	const secret = "a-secret-of-the-test"
+	s := start(t, func(o *command.Serve) { o.AuthToken = secret })
+	var open []string
+	tried := 0
+	for _, r := range s.server.table {
+		paths := []string{anyPath.Replace(r.path)}
+		if r.needs.Room {
+			paths = append(paths, "/rooms/none"+paths[0])
+		}
+		for _, path := range paths {
+			for _, method := range []string{cmp.Or(r.method, "GET"), "HEAD", "POST", "DELETE", "SMASH"} {
+				if a := s.Do(method, path, nil); a.Status != 401 {
+					if method == r.method {
+						open = append(open, r.path)
+					} else if !slices.Contains(open, r.path) {
+						t.Errorf("%s %s: got %d, want 401", method, path, a.Status)
+					}
+				} else if challenge := a.Header.Get("WWW-Authenticate"); !strings.HasPrefix(challenge, "Bearer ") {
+					t.Errorf("%s %s: the challenge is %q", method, path, challenge)
+				}
+				tried++
+			}
+		}
+	}
+	slices.Sort(open)
+	want := []string{"/", "/healthz", "/oauth2/logout", "/oauth2/token", "/readyz", "/resources", "/resources/*", "/timeline", "/timeline/*", "/trigger", "/trigger/*", "/try", "/try/*", "/ui/*", "/why", "/why/*"}
+	if open = slices.Compact(open); !slices.Equal(open, want) {
+		t.Errorf("without the token one reaches %v, want %v", open, want)
+	}
+	for _, path := range []string{"/nothing", "/rooms/none/nothing", "/fhir/R5/$nothing"} {
+		if a := s.Do("GET", path, nil); a.Status != 401 {
+			t.Errorf("%s: got %d, want 401", path, a.Status)
+		}
+	}
+	if a := s.Do("GET", "/mock/state", nil, "Authorization", "Bearer "+secret); a.Status != 200 || tried < 500 {
+		t.Errorf("with the token: got %d; %d requests were tried", a.Status, tried)
+	}
+}
+
 // A foreign page changes nothing, at whatever address: no row of the table of routes, and
 // no address that is none.
 func TestOrigin_ForeignPagesChangeNothing(t *testing.T) {
 	t.Parallel()
 	s := start(t, withSeed)
 	s.Must(201, "PUT", "/rooms/r", nil)
-	fill := strings.NewReplacer(":release", "R5", ":type", "Patient", ":id", "example", ":version", "1", ":name", "x", ":token", "t", ":seq", "1", ":room", "r", "*", "x")
 	const origin = "http://evil.example"
 	tries := 0
 	refused := func(method, path string, problems bool) {
@@ -466,7 +512,7 @@ func TestOrigin_ForeignPagesChangeNothing(t *testing.T) {
 		}
 	}
 	for _, r := range s.server.table {
-		paths := []string{fill.Replace(r.path)}
+		paths := []string{anyPath.Replace(r.path)}
 		if r.needs.Room && r.path != "/" { // /rooms/r/ is /rooms/r to a write
 			paths = append(paths, "/rooms/r"+paths[0])
 		}

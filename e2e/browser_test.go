@@ -88,8 +88,9 @@ func startBrowser(t *testing.T, flags ...chromedp.ExecAllocatorOption) *browser 
 			}
 		}
 	})
-	// The first run starts the browser, which lives as long as the context of that run.
-	b.do(t)
+	// The first run starts the browser, which lives as long as the context of that run. Its
+	// page has the focus, as if a user looked at it.
+	b.do(t, emulation.SetFocusEmulationEnabled(true))
 	return b
 }
 
@@ -298,22 +299,31 @@ func (b *browser) looks(t *testing.T, name string) {
 	b.dark(t, false)
 }
 
-// press presses the button of the view with this text, once it is enabled and has been
-// visible at the same place for a frame: the click goes to where the button was.
+// click clicks the element that a CSS selector, or an XPath that starts with //, finds
+// first, once it is enabled and in sight. Finding and clicking are one step: the page may
+// draw an element anew at any moment, also between the press and the release of a mouse.
+func (b *browser) click(t *testing.T, selector string) {
+	t.Helper()
+	b.within(t, "a click on "+selector, chromedp.PollFunction(`(selector) => {
+		const e = selector.startsWith("//")
+			? document.evaluate(selector, document, null, XPathResult.FIRST_ORDERED_NODE_TYPE).singleNodeValue
+			: document.querySelector(selector);
+		const [box] = e?.getClientRects() ?? [];
+		if (!box || e.disabled) return false;
+		if (!e.contains(document.elementFromPoint(box.x + box.width / 2, box.y + box.height / 2))) {
+			e.scrollIntoView({ block: "center", behavior: "instant" });
+			return false;
+		}
+		e.focus({ preventScroll: true });
+		e.click();
+		return true;
+	}`, nil, chromedp.WithPollingArgs(selector)))
+}
+
+// press presses the button of the view with this text.
 func (b *browser) press(t *testing.T, text string) {
 	t.Helper()
-	button := fmt.Sprintf(`//main//button[normalize-space()=%q and not(@disabled)]`, text)
-	b.within(t, "the button "+text, chromedp.WaitVisible(button), chromedp.PollFunction(`(path) => {
-		const button = document.evaluate(path, document, null, XPathResult.FIRST_ORDERED_NODE_TYPE).singleNodeValue;
-		if (!button) return false;
-		const { x, y, width, height } = button.getBoundingClientRect();
-		const inSight = button.contains(document.elementFromPoint(x + width / 2, y + height / 2));
-		if (!inSight) button.scrollIntoView({ block: "center", behavior: "instant" });
-		const box = [x, y, width, height].join();
-		const still = inSight && box === window.pressing;
-		window.pressing = box;
-		return still;
-	}`, nil, chromedp.WithPollingArgs(button)), chromedp.Click(button, chromedp.NodeVisible))
+	b.click(t, fmt.Sprintf(`//main//button[normalize-space()=%q and not(@disabled)]`, text))
 }
 
 // fieldOf returns the selector of the control with this label.

@@ -25,11 +25,11 @@ func TestDemo_WorksAsWritten(t *testing.T) {
 	b.sees(t, ".item", "Admission")
 	b.sees(t, ".stage", "No socket is open")
 
-	b.do(t, chromedp.Click(`//nav//a[text()="Try it"]`)) // 2
+	b.click(t, `//nav//a[text()="Try it"]`) // 2
 	b.press(t, "Do all of it")
 	b.press(t, "Fire an event")
 	b.sees(t, tryFrames, "#")
-	b.do(t, chromedp.Click(`//nav//a[text()="Live"]`))
+	b.click(t, `//nav//a[text()="Live"]`)
 	b.sees(t, ".item", "s1")
 
 	quiet(s) // the ward would push the expected items out of view
@@ -52,12 +52,13 @@ func TestDemo_WorksAsWritten(t *testing.T) {
 	b.press(t, "Save")
 	b.sees(t, ".set-off", "Topic discharge fired")
 
-	b.do(t, chromedp.Click(`//nav//a[text()="Why?"]`), chromedp.SendKeys("#why-resource", "Encounter/demo", chromedp.ByQuery))
+	b.click(t, `//nav//a[text()="Why?"]`)
+	b.do(t, chromedp.SendKeys("#why-resource", "Encounter/demo", chromedp.ByQuery))
 	b.press(t, "Ask")
 	b.sees(t, ".answers article", "update Encounter/demo version 3")
 	b.sees(t, ".answers .steps-asked [data-ok=false]", "previous fails (status:not=in-progress compared with in-progress)")
 
-	b.do(t, chromedp.Click(`//nav//a[text()="Try it"]`)) // 4; opening the editor reloaded the page, as a demo would not
+	b.click(t, `//nav//a[text()="Try it"]`) // 4; opening the editor reloaded the page, as a demo would not
 	b.press(t, "Do all of it")
 	b.sees(t, "main .label", "Bound. Fire an event.") // and it scrolled there
 	b.press(t, "Drop for 5 s")
@@ -65,7 +66,7 @@ func TestDemo_WorksAsWritten(t *testing.T) {
 	shell(t, s, commands[2])
 	b.sees(t, tryRestored, "#")
 
-	b.do(t, chromedp.Click(`//nav//a[text()="Timeline"]`)) // 5
+	b.click(t, `//nav//a[text()="Timeline"]`) // 5
 	b.sees(t, ".hint", "entries")
 	b.do(t, chromedp.SendKeys(".filters input", "demo", chromedp.ByQuery))
 	b.sees(t, ".hint", "hidden by the filter")

@@ -20,7 +20,8 @@ func TestPageLive_ShowsThePathOfAnEvent(t *testing.T) {
 	b.sees(t, ".item", "handshake")
 
 	// A click fires an event, and each stage shows it.
-	b.within(t, "the button", chromedp.WaitEnabled(".head button.primary", chromedp.ByQuery), chromedp.Click(".head button.primary", chromedp.ByQuery))
+	b.within(t, "the button", chromedp.WaitEnabled(".head button.primary", chromedp.ByQuery))
+	b.click(t, ".head button.primary")
 	client.says("#1")
 	b.sees(t, ".item", "triggered")
 	b.sees(t, ".item", "event-notification")
@@ -120,7 +121,7 @@ func TestPage_LoadsItsViewOnceTheServerIsBack(t *testing.T) {
 	b, s := openPage(t, "/")
 	b.sees(t, ".stage", "admission-full")
 	b.loses(t, s)
-	b.do(t, chromedp.Click(`//nav//a[text()="Resources"]`))
+	b.click(t, `//nav//a[text()="Resources"]`)
 	b.sees(t, ".empty", "could not be loaded")
 	restart(t, s)
 	// The page reloads itself, which ends a poll with an error.

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/chromedp/cdproto/input"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 
@@ -19,16 +20,16 @@ func TestPageResources_GoesFromTypeToVersion(t *testing.T) {
 	b, s := openPage(t, "/resources")
 	b.sees(t, ".types a", "Patient")
 	b.looks(t, "resources-types")
-	b.do(t, chromedp.Click(`//nav[@aria-label="Types"]//a[contains(., "Encounter")]`))
+	b.click(t, `//nav[@aria-label="Types"]//a[contains(., "Encounter")]`)
 	b.sees(t, ".rows-of-type a", "mateo")
 	b.looks(t, "resources-ids")
-	b.do(t, chromedp.Click(`//ul[contains(@class, "rows-of-type")]//a[contains(., "mateo")]`))
+	b.click(t, `//ul[contains(@class, "rows-of-type")]//a[contains(., "mateo")]`)
 	b.sees(t, ".one .json", "Patient/mateo")
 	b.sees(t, ".versions a", "version 1")
 	b.looks(t, "resources-one")
 
 	// A reference is a link to its target.
-	b.do(t, chromedp.Click(`//section[@class="one"]//a[contains(., "Patient/mateo")]`))
+	b.click(t, `//section[@class="one"]//a[contains(., "Patient/mateo")]`)
 	b.sees(t, ".lede", "Patient/mateo")
 	b.sees(t, ".one .json", "Mateo")
 
@@ -36,7 +37,7 @@ func TestPageResources_GoesFromTypeToVersion(t *testing.T) {
 	must(t, s, http.MethodPut, "Patient/mateo", `{"resourceType":"Patient","id":"mateo","name":[{"text":"Mateo Anew"}]}`)
 	b.sees(t, ".versions a", "version 2")
 	b.sees(t, ".one .json", "Mateo Anew")
-	b.do(t, chromedp.Click(`//nav[@aria-label="Versions"]//a[contains(., "version 1")]`))
+	b.click(t, `//nav[@aria-label="Versions"]//a[contains(., "version 1")]`)
 	b.sees(t, ".lede", "_history/1")
 	var json string
 	b.within(t, "version 1", chromedp.Text(".one .json", &json, chromedp.ByQuery))
@@ -51,7 +52,7 @@ func TestPageResources_FindsByAPartOfTheIDAndMarksWhatIsDeleted(t *testing.T) {
 	b.sees(t, ".rows-of-type a", "ingrid")
 	b.do(t, chromedp.SendKeys(".ids input", "ATE", chromedp.ByQuery))
 	b.within(t, "one patient", chromedp.Poll(`document.querySelectorAll(".rows-of-type a").length === 1`, nil))
-	b.do(t, chromedp.Click(".rows-of-type a", chromedp.ByQuery))
+	b.click(t, ".rows-of-type a")
 	b.sees(t, ".lede", "Patient/mateo")
 	b.within(t, "the search to go on", chromedp.Poll(`document.querySelector(".ids input").value === "ATE" && document.querySelectorAll(".rows-of-type a").length === 1`, nil))
 	b.do(t, chromedp.SendKeys(".ids input", "x", chromedp.ByQuery))
@@ -62,7 +63,7 @@ func TestPageResources_FindsByAPartOfTheIDAndMarksWhatIsDeleted(t *testing.T) {
 	b.sees(t, ".one", "deleted")
 	b.sees(t, ".rows-of-type [data-deleted]", "mei")
 	b.looks(t, "resources-deleted")
-	b.do(t, chromedp.Click(`//nav[@aria-label="Versions"]//a[contains(., "version 1")]`))
+	b.click(t, `//nav[@aria-label="Versions"]//a[contains(., "version 1")]`)
 	b.sees(t, ".one .json", "Mei")
 	b.tolerate("404")
 	b.open(t, s, "/resources/Patient/nobody")
@@ -92,7 +93,7 @@ func TestPageResources_TurnsThePagesOfALargeType(t *testing.T) {
 	b.looks(t, "resources-large")
 
 	// The list stays on its page while a resource of it is open, and after a reload.
-	b.do(t, chromedp.Click(".rows-of-type li:nth-child(3) a", chromedp.ByQuery))
+	b.click(t, ".rows-of-type li:nth-child(3) a")
 	b.sees(t, ".one .json", "Number")
 	b.sees(t, ".ids .hint", "51 to 100 of 20,000")
 	b.do(t, chromedp.Reload())
@@ -156,7 +157,7 @@ func TestPageResources_ShowsHostileContentAsText(t *testing.T) {
 	if len(links) != 1 || links[0] != "/resources/Practitioner/lin" {
 		t.Errorf("got links to %v, want only links to this server", links)
 	}
-	b.do(t, chromedp.Click(`//button[text()="Raw"]`))
+	b.click(t, `//button[text()="Raw"]`)
 	b.sees(t, ".one pre", "<img src=x")
 
 	// Huge and deep; the editor and the list show them too.
@@ -176,18 +177,46 @@ func TestPageResources_ShowsHostileContentAsText(t *testing.T) {
 	b.harmless(t)
 }
 
+// What comes from the server does not replace an element that is being clicked: the click
+// would be lost.
+func TestPageResources_KeepsWhatIsPressed(t *testing.T) {
+	t.Parallel()
+	b, s := openPage(t, "/resources")
+	link := `//nav[@aria-label="Types"]//a[contains(., "Patient")]`
+	var at struct{ X, Y float64 }
+	b.within(t, "the link", chromedp.WaitVisible(link))
+	b.evaluate(t, fmt.Sprintf(`(() => {
+		window.pressed = document.evaluate(%q, document, null, XPathResult.FIRST_ORDERED_NODE_TYPE).singleNodeValue;
+		const { x, y, width, height } = pressed.getBoundingClientRect();
+		return { X: x + width / 2, Y: y + height / 2 };
+	})()`, link), &at)
+	b.do(t, input.DispatchMouseEvent(input.MousePressed, at.X, at.Y).WithButton(input.Left).WithClickCount(1))
+	var since float64
+	b.evaluate(t, `performance.now()`, &since)
+	must(t, s, http.MethodPut, "Patient/new", `{"resourceType":"Patient","id":"new"}`)
+	b.within(t, "the page to learn of the patient", chromedp.PollFunction(`(since) => performance.getEntriesByType("resource").some((e) => e.name.endsWith("/mock/state") && e.startTime > since && e.responseEnd > 0)`, nil, chromedp.WithPollingArgs(since)))
+	var there bool
+	b.evaluate(t, `new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done(pressed.isConnected))))`, &there)
+	if !there {
+		t.Error("the link was replaced while it was pressed")
+	}
+	b.do(t, input.DispatchMouseEvent(input.MouseReleased, at.X, at.Y).WithButton(input.Left).WithClickCount(1))
+	b.sees(t, ".rows-of-type a", "new")
+	b.sees(t, ".types a[aria-current]", "Patient")
+}
+
 func TestPageResources_HasATabForEachRelease(t *testing.T) {
 	t.Parallel()
 	b, s := openPage(t, "/resources")
 	b.sees(t, ".tabs [aria-current]", "R5")
 	b.sees(t, ".types a", "SubscriptionTopic")
-	b.do(t, chromedp.Click(`//div[@aria-label="FHIR release"]//a[text()="R4"]`))
+	b.click(t, `//div[@aria-label="FHIR release"]//a[text()="R4"]`)
 	b.sees(t, ".lede", "/fhir/R4")
 	if status, response := send(t, http.MethodPut, s.URL+"/fhir/R4/Patient/four", []byte(`{"resourceType":"Patient","id":"four","name":[{"text":"Four"}],"generalPractitioner":[{"reference":"Practitioner/lin"}]}`)); status != http.StatusCreated {
 		t.Fatalf("got %d %v", status, response)
 	}
-	b.do(t, chromedp.Click(`//nav[@aria-label="Types"]//a[contains(., "Patient")]`))
-	b.do(t, chromedp.Click(`//ul[contains(@class, "rows-of-type")]//a[contains(., "four")]`))
+	b.click(t, `//nav[@aria-label="Types"]//a[contains(., "Patient")]`)
+	b.click(t, `//ul[contains(@class, "rows-of-type")]//a[contains(., "four")]`)
 	b.sees(t, ".one .json", "Four")
 	var to string
 	b.evaluate(t, `document.querySelector(".one .json a").search`, &to)
@@ -195,7 +224,7 @@ func TestPageResources_HasATabForEachRelease(t *testing.T) {
 		t.Errorf("a reference of R4 leads to %q", to)
 	}
 	// Edit stays in the release.
-	b.do(t, chromedp.Click(`//section[@class="one"]//a[text()="Edit"]`))
+	b.click(t, `//section[@class="one"]//a[text()="Edit"]`)
 	b.sees(t, writeResource+" h3", "PUT /fhir/R4/Patient/four")
 	b.holds(t, `"Four"`)
 	b.accessible(t)

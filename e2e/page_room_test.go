@@ -97,7 +97,7 @@ func TestPageRoom_LeadsNowhereElse(t *testing.T) {
 	b.sees(t, "[data-key='slab-full']", "#0")
 	b.looks(t, "room-live")
 	b.staysIn(t, room)
-	b.do(t, chromedp.Click(`//nav//a[text()="Trigger"]`))
+	b.click(t, `//nav//a[text()="Trigger"]`)
 	b.sees(t, fireEvents+" h3", "POST /rooms/demo/mock/trigger")
 	b.sees(t, fireEvents+" pre", room.URL+"/mock/trigger")
 	b.sees(t, writeResource+" h3", "POST /rooms/demo/fhir/R5/Encounter")
@@ -109,11 +109,11 @@ func TestPageRoom_LeadsNowhereElse(t *testing.T) {
 	b.sees(t, ".effect", "Created Encounter/")
 	b.sees(t, ".set-off", "Topic admission ") // the stream tells of the request by its address
 	b.staysIn(t, room)
-	b.do(t, chromedp.Click(`//nav//a[text()="Live"]`))
+	b.click(t, `//nav//a[text()="Live"]`)
 	b.sees(t, "[data-key='slab-full']", "#1")
 	b.sees(t, "nav [aria-current]", "Live")
 
-	b.do(t, chromedp.Click(`//nav//a[text()="Try it"]`))
+	b.click(t, `//nav//a[text()="Try it"]`)
 	b.press(t, "Do all of it")
 	b.press(t, "Fire an event")
 	b.sees(t, tryFrames, "#1 Encounter/")
@@ -134,7 +134,7 @@ func TestPageRoom_LeadsNowhereElse(t *testing.T) {
 	b.sees(t, tryJSON, "curl -X PUT "+room.FHIR.R5+"/Subscription/")
 	b.staysIn(t, room)
 
-	b.do(t, chromedp.Click(`//nav//a[text()="Timeline"]`))
+	b.click(t, `//nav//a[text()="Timeline"]`)
 	b.chooses(t, "POST /fhir/R5/Encounter")
 	b.sees(t, ".detail", "Request body")
 	if command := b.copies(t, "Copy as curl", ""); !strings.Contains(command, room.FHIR.R5+"/Encounter") {
@@ -144,15 +144,17 @@ func TestPageRoom_LeadsNowhereElse(t *testing.T) {
 	b.within(t, "the entry after a reload", chromedp.Reload(), isLive)
 	b.sees(t, ".detail", "Request body")
 	b.chooses(t, "create Encounter/")
-	b.within(t, "the resource", chromedp.Click(`.detail .facts a[href^="/rooms/demo/resources/"]`, chromedp.ByQuery))
+	b.click(t, `.detail .facts a[href^="/rooms/demo/resources/"]`)
 	b.sees(t, ".lede", "/rooms/demo/fhir/R5/Encounter/")
 	b.sees(t, ".one .json", "Patient/")
 	b.staysIn(t, room)
 	b.do(t, chromedp.SendKeys(".ids input", "mateo", chromedp.ByQuery))
-	b.within(t, "one encounter", chromedp.Poll(`document.querySelectorAll(".rows-of-type a").length === 1`, nil), chromedp.Click(".rows-of-type a", chromedp.ByQuery))
+	b.within(t, "one encounter", chromedp.Poll(`document.querySelectorAll(".rows-of-type a").length === 1`, nil))
+	b.click(t, ".rows-of-type a")
 	b.sees(t, ".one .json a", "Patient/mateo")
 	b.staysIn(t, room)
-	b.do(t, chromedp.Click(`//nav//a[text()="Why?"]`), chromedp.SendKeys("#why-subscription", "admission-full", chromedp.ByQuery))
+	b.click(t, `//nav//a[text()="Why?"]`)
+	b.do(t, chromedp.SendKeys("#why-subscription", "admission-full", chromedp.ByQuery))
 	b.press(t, "Ask")
 	b.sees(t, ".answers h2", "create Encounter/")
 	b.staysIn(t, room)
@@ -188,7 +190,7 @@ func TestPageRoom_IsNotInTheDefaultRoom(t *testing.T) {
 	}
 	b.open(t, s, "/timeline?text=Subscription/mine")
 	b.sees(t, ".list .empty", "Nothing passes the filter")
-	b.do(t, chromedp.Click(`//nav//a[text()="Live"]`))
+	b.click(t, `//nav//a[text()="Live"]`)
 	b.sees(t, "[data-key='slab-full']", "#0")
 	var shown bool
 	b.evaluate(t, `document.querySelector("a[href$='/Subscription/mine'], .room") !== null`, &shown)
@@ -196,7 +198,7 @@ func TestPageRoom_IsNotInTheDefaultRoom(t *testing.T) {
 		t.Error("the page of the default room shows what is in another room")
 	}
 	remove(t, room.URL)
-	b.do(t, chromedp.Click(`//nav//a[text()="Timeline"]`))
+	b.click(t, `//nav//a[text()="Timeline"]`)
 	b.sees(t, ".row.quiet", "the room demo was closed")
 }
 

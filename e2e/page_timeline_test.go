@@ -84,7 +84,7 @@ func TestPageTimeline_FiltersAndKeepsTheFilterInItsAddress(t *testing.T) {
 	}
 	b.do(t, chromedp.Evaluate(`(() => { const text = document.querySelector(".filters input"); text.value = ""; text.dispatchEvent(new Event("input")); })()`, nil))
 	b.sees(t, ".row", "admission-empty")
-	b.do(t, chromedp.Click("[data-group=requests]", chromedp.ByQuery))
+	b.click(t, "[data-group=requests]")
 	b.within(t, "requests to go", chromedp.Poll(`![...document.querySelectorAll(".rows-space .kind")].some((k) => k.textContent === "http")`, nil))
 	var at, har string
 	b.do(t, chromedp.Location(&at))
@@ -103,7 +103,7 @@ func TestPageTimeline_PausesWithoutLosing(t *testing.T) {
 	t.Parallel()
 	b, s := openPage(t, "/timeline")
 	b.sees(t, ".hint", "entries")
-	b.do(t, chromedp.Click(`//button[text()="Pause"]`))
+	b.click(t, `//button[text()="Pause"]`)
 	s.Trigger(testkit.Trigger{Subscription: "lab-full", Count: 3})
 	b.sees(t, ".hint", "wait while paused")
 	var rows int
@@ -112,11 +112,11 @@ func TestPageTimeline_PausesWithoutLosing(t *testing.T) {
 	if rows != 0 {
 		t.Errorf("%d events are shown while paused", rows)
 	}
-	b.do(t, chromedp.Click(`//button[text()="Pause"]`))
+	b.click(t, `//button[text()="Pause"]`)
 	b.within(t, "the three events", chromedp.Poll(count+" === 3", nil))
 
 	// Clear empties this page and nothing else.
-	b.do(t, chromedp.Click(`//button[text()="Clear"]`))
+	b.click(t, `//button[text()="Clear"]`)
 	b.sees(t, ".list .empty", "Nothing has happened since")
 	s.Trigger(testkit.Trigger{Subscription: "lab-full"})
 	b.sees(t, ".row", "event #4")
@@ -196,7 +196,7 @@ func TestPageTimeline_TakesTenThousandRows(t *testing.T) {
 	if !kept {
 		t.Error("the visible rows were replaced because of an entry beyond them")
 	}
-	b.do(t, chromedp.Click(".newer", chromedp.ByQuery))
+	b.click(t, ".newer")
 	b.sees(t, ".row", "#6001")
 }
 
@@ -244,7 +244,7 @@ func TestPageTimeline_ShowsHostileContentAsText(t *testing.T) {
 		strings.Repeat("x", 1<<20), hostile))})
 	b.chooses(t, "event-notification #1")
 	b.sees(t, ".detail .says", "event #1 about Encounter/huge")
-	b.within(t, "the text as it went over the wire", chromedp.Click(`//aside//button[text()="Raw"]`))
+	b.click(t, `//aside//button[text()="Raw"]`)
 	b.sees(t, ".detail pre", strings.Repeat("x", 1000))
 	if copied := b.copies(t, "Copy as fixture", "Frame"); len(copied) < 1<<20 || !json.Valid([]byte(copied)) {
 		t.Errorf("the fixture has %d bytes, valid JSON: %v", len(copied), json.Valid([]byte(copied)))
@@ -358,7 +358,7 @@ func TestPageTimeline_FillsOnceThereIsAConnection(t *testing.T) {
 	b, s := openPage(t, "/resources")
 	b.do(t, chromedp.Evaluate(`import("/ui/views/timeline.js").then(() => 0)`, nil, awaits)) // is here, as after any look at it
 	b.loses(t, s)
-	b.do(t, chromedp.Click(`nav a[href="/timeline"]`, chromedp.ByQuery))
+	b.click(t, `nav a[href="/timeline"]`)
 	b.sees(t, ".row.note", "does not respond")
 	restart(t, s)
 	b.sees(t, ".row", "reset")
@@ -390,7 +390,7 @@ func TestPageTimeline_OnAPhoneAnEntryCoversTheListUntilItIsClosed(t *testing.T) 
 	b.chooses(t, "event #20")
 	b.within(t, "the entry alone, with the focus", chromedp.Poll(`!document.querySelector(".rows").checkVisibility({ visibilityProperty: true }) && document.activeElement.matches(".detail h2")`, nil))
 	b.accessible(t)
-	b.do(t, chromedp.Click(`[aria-label="Close this entry"]`, chromedp.ByQuery))
+	b.click(t, `[aria-label="Close this entry"]`)
 	b.within(t, "the list where it was", chromedp.Poll(`document.querySelector(".rows").checkVisibility({ visibilityProperty: true }) && Math.abs(document.querySelector(".rows").scrollTop - 1000) < 300`, nil))
 	b.sees(t, ".row[aria-selected=true]", "event #20")
 }

@@ -53,7 +53,7 @@ func (b *browser) edits(t *testing.T, change string) {
 // submit presses the main button of a section.
 func (b *browser) submit(t *testing.T, section string) {
 	t.Helper()
-	b.do(t, chromedp.Click(section+" button[type=submit]", chromedp.ByQuery))
+	b.click(t, section+" button[type=submit]")
 }
 
 // refuses waits until the control with a label is marked and shows what is wrong.
@@ -149,7 +149,7 @@ func TestPageTrigger_RunsGeneratorsByKeyboard(t *testing.T) {
 
 	b.tolerate("400")
 	b.fill(t, ".more-generators", "Name", "no name")
-	b.do(t, chromedp.Click(`//button[text()="Add and start"]`))
+	b.click(t, `//button[text()="Add and start"]`)
 	b.refuses(t, ".more-generators", "Name", "hyphens")
 }
 
@@ -172,7 +172,7 @@ func TestPageTrigger_WritesAndShowsTheEffects(t *testing.T) {
 	b.sees(t, ".issues li:last-child", "Encounter.class[0].coding[0].code")
 	b.looks(t, "trigger-refused")
 	// The button shows the line.
-	b.do(t, chromedp.Click(".issues li:last-child button", chromedp.ByQuery))
+	b.click(t, ".issues li:last-child button")
 	var line string
 	b.evaluate(t, `(({ value, selectionStart, selectionEnd }) => value.slice(selectionStart, selectionEnd))(`+editor+`)`, &line)
 	if strings.TrimSpace(line) != `"code": 7,` {
@@ -193,10 +193,10 @@ func TestPageTrigger_WritesAndShowsTheEffects(t *testing.T) {
 	b.holds(t, `"Patient"`)
 	b.submit(t, writeResource)
 	b.sees(t, ".effect", "No topic is about Patient")
-	b.do(t, chromedp.Click(`//button[text()="Delete"]`))
+	b.click(t, `//button[text()="Delete"]`)
 	b.sees(t, ".effect", "Deleted Patient/mateo")
 	b.sees(t, ".effect", "No topic is about Patient")
-	b.do(t, chromedp.Click(`//button[text()="Delete"]`))
+	b.click(t, `//button[text()="Delete"]`)
 	b.sees(t, ".effect", "Nothing changed")
 	if status, _ := send(t, http.MethodGet, s.FHIR.R5+"/Patient/mateo", nil); status != http.StatusGone {
 		t.Errorf("reading the deleted resource returned %d, want 410", status)
@@ -265,13 +265,13 @@ func TestPageTrigger_LosesNothingThatWasTyped(t *testing.T) {
 	b.holds(t, `"on-hold"`)
 	b.open(t, s, "/trigger?type=Encounter&id=mateo")
 	b.holds(t, `"on-hold"`)
-	b.do(t, chromedp.Click(`//button[text()="Load what is stored"]`))
+	b.click(t, `//button[text()="Load what is stored"]`)
 	b.holds(t, `"planned"`)
-	b.do(t, chromedp.Click(`//button[text()="Put it back"]`))
+	b.click(t, `//button[text()="Put it back"]`)
 	b.holds(t, `"on-hold"`)
 	b.fill(t, writeResource, "Type", "Patient")
 	b.holds(t, `"Patient"`)
-	b.do(t, chromedp.Click(`//button[text()="Put it back"]`))
+	b.click(t, `//button[text()="Put it back"]`)
 	if got := b.value(t, writeResource, "Resource"); got != mine {
 		t.Errorf("what was typed came back as\n%s\nwant\n%s", got, mine)
 	}

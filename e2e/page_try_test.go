@@ -32,9 +32,9 @@ func TestPageTry_FromTheFormToAReceivedEvent(t *testing.T) {
 	b.press(t, "Add a filter")
 	b.do(t, chromedp.SendKeys(".filter input", "Patient/mei", chromedp.ByQuery))
 	b.sees(t, tryJSON, `"value": "Patient/mei"`)
-	b.do(t, chromedp.Click(`input[value="full-resource"]`, chromedp.ByQuery))
+	b.click(t, `input[value="full-resource"]`)
 	b.sees(t, tryJSON, `"content": "full-resource"`)
-	b.do(t, chromedp.Click(".step details > summary", chromedp.ByQuery))
+	b.click(t, ".step details > summary")
 	b.do(t, chromedp.SendKeys(b.fieldOf(t, "id"), "mine", chromedp.ByQuery))
 	b.sees(t, ".wire h3", "PUT /fhir/R5/Subscription/mine")
 	b.press(t, "curl")
@@ -56,7 +56,7 @@ func TestPageTry_FromTheFormToAReceivedEvent(t *testing.T) {
 	// The write passes the filter of the form.
 	b.press(t, "Do it with a write")
 	b.sees(t, tryFrames, "#2 Observation/")
-	b.do(t, chromedp.Click(tryFrames+" summary", chromedp.ByQuery))
+	b.click(t, tryFrames+" summary")
 	b.sees(t, ".frames .json", "SubscriptionStatus")
 	b.press(t, "Ping")
 	b.sees(t, tryTalk, "pong")
@@ -113,7 +113,7 @@ func TestPageTry_SupportsEveryRelease(t *testing.T) {
 	}
 	// A refusal is shown beside its field, although the element is an extension.
 	b.press(t, "R4")
-	b.do(t, chromedp.Click(`.step details summary`, chromedp.ByQuery))
+	b.click(t, `.step details summary`)
 	b.do(t, chromedp.SetValue(b.fieldOf(t, "maxCount"), "0", chromedp.ByQuery), chromedp.SendKeys(b.fieldOf(t, "maxCount"), "0", chromedp.ByQuery))
 	b.press(t, "Subscribe")
 	b.sees(t, b.fieldOf(t, "maxCount")+"-error", "positive")
@@ -122,16 +122,16 @@ func TestPageTry_SupportsEveryRelease(t *testing.T) {
 func TestPageTry_ThreeClicksToAnEvent(t *testing.T) {
 	t.Parallel()
 	b, _ := openPage(t, "/")
-	b.do(t, chromedp.Click(`nav a[href="/try"]`, chromedp.ByQuery))
+	b.click(t, `nav a[href="/try"]`)
 	b.press(t, "Do all of it")
 	b.within(t, "the button in sight", chromedp.Poll(`document.activeElement?.id === "fire" && document.activeElement.getBoundingClientRect().top < innerHeight`, nil))
 	b.press(t, "Fire an event")
 	b.sees(t, tryFrames, "#1 Encounter/")
 
 	// The socket stays bound while the user is in another view.
-	b.do(t, chromedp.Click(`nav a[href="/"]`, chromedp.ByQuery))
+	b.click(t, `nav a[href="/"]`)
 	b.sees(t, ".item", "s1")
-	b.do(t, chromedp.Click(`nav a[href="/try"]`, chromedp.ByQuery))
+	b.click(t, `nav a[href="/try"]`)
 	b.sees(t, ".result", "bound")
 	b.sees(t, tryFrames, "#1 Encounter/")
 	b.press(t, "Fire an event")
@@ -142,7 +142,7 @@ func TestPageTry_SupportsEachDialect(t *testing.T) {
 	t.Parallel()
 	b, s := openPage(t, "/try?subscription=task-id-only")
 	for _, dialect := range []string{"ig", "ig-colon", "medplum"} {
-		b.do(t, chromedp.Click(fmt.Sprintf(`input[name="dialect"][value=%q]`, dialect), chromedp.ByQuery))
+		b.click(t, fmt.Sprintf(`input[name="dialect"][value=%q]`, dialect))
 		b.press(t, "Do all of it")
 		b.sees(t, ".result", "bound")
 		s.AwaitBound("task-id-only", 1)
@@ -182,9 +182,10 @@ func TestPageTry_ShowsRefusalsBesideTheirFields(t *testing.T) {
 	b.sees(t, ".filter .error", "does not offer the comparator gt")
 
 	// No typed text is lost, and the closed part opens if it has a refused field.
-	b.do(t, chromedp.Click(".step details > summary", chromedp.ByQuery))
+	b.click(t, ".step details > summary")
 	heartbeat, end := b.fieldOf(t, "heartbeatPeriod"), b.fieldOf(t, "end")
-	b.do(t, chromedp.SendKeys(heartbeat, "often", chromedp.ByQuery), chromedp.SendKeys(end, "soon", chromedp.ByQuery), chromedp.Click(".step details > summary", chromedp.ByQuery))
+	b.do(t, chromedp.SendKeys(heartbeat, "often", chromedp.ByQuery), chromedp.SendKeys(end, "soon", chromedp.ByQuery))
+	b.click(t, ".step details > summary")
 	b.press(t, "Subscribe")
 	b.within(t, "the field to open", chromedp.WaitVisible(end, chromedp.ByQuery))
 	b.sees(t, heartbeat+"-error", "unsignedInt")
@@ -326,7 +327,7 @@ func TestPageTry_ShowsHostileContentAsText(t *testing.T) {
 	b.sees(t, ".field .hint", markup)
 	b.press(t, "Add a filter")
 	b.do(t, chromedp.SendKeys(".filter input", markup, chromedp.ByQuery))
-	b.do(t, chromedp.Click(`input[value="full-resource"]`, chromedp.ByQuery))
+	b.click(t, `input[value="full-resource"]`)
 	b.press(t, "Do all of it")
 	b.sees(t, ".result", "bound")
 	var state struct{ Subscriptions []struct{ ID, Topic string } }
@@ -344,7 +345,7 @@ func TestPageTry_ShowsHostileContentAsText(t *testing.T) {
 	s.Trigger(testkit.Trigger{Subscription: mine, Focus: map[string]any{"resourceType": "Patient", "id": "p", "extension": []any{deep},
 		"name": []any{map[string]any{"family": markup + strings.Repeat("x", 200_000)}}}})
 	b.sees(t, tryFrames, "#1 Patient/p")
-	b.do(t, chromedp.Click(tryFrames+" summary", chromedp.ByQuery))
+	b.click(t, tryFrames+" summary")
 	b.within(t, "the tree", chromedp.Poll(`(() => {
 		for (const d of document.querySelectorAll(".frames details:not([open])")) d.open = true;
 		return document.querySelector(".step:nth-child(4) .frames").textContent.includes("onerror=");

@@ -21,7 +21,7 @@ func TestPageWhy_ShowsEachQuestionOfAChange(t *testing.T) {
 	b.open(t, s, "/timeline?text=Encounter/why")
 	b.chooses(t, "create Encounter/why")
 	b.sees(t, ".detail .facts", "each question that was asked")
-	b.do(t, chromedp.Click(`.detail .facts a[href^="/why"]`, chromedp.ByQuery))
+	b.click(t, `.detail .facts a[href^="/why"]`)
 	b.sees(t, "h1", "Why?")
 	b.sees(t, ".answers h2", "create Encounter/why version 1")
 	b.sees(t, ".answers h3", "Topic admission fires")
@@ -51,7 +51,7 @@ func TestPageWhy_ShowsEachQuestionOfAChange(t *testing.T) {
 	b.do(t, chromedp.Navigate(s.URL+"/why"))
 	b.sees(t, ".answers", "Name a subscription, a resource, or both")
 	b.do(t, chromedp.Navigate(s.URL+"/"))
-	b.do(t, chromedp.Click(`a[href="/why?subscription=mine"]`, chromedp.ByQuery))
+	b.click(t, `a[href="/why?subscription=mine"]`)
 	b.sees(t, ".answers h2", "update Encounter/why version 2")
 }
 

@@ -4,6 +4,7 @@
 
 import { connect, on } from "./kernel/stream.js";
 import { h, fill } from "./kernel/dom.js";
+import { signIn } from "./kernel/signin.js";
 import { name as room, address, inside, again } from "./kernel/room.js";
 
 const views = {
@@ -85,6 +86,7 @@ on("link", (state) => {
   if (broken && state === "live") location.reload();
 });
 on("closed", () => { link.textContent = "the room is closed"; });
+on("locked", () => { link.textContent = "not signed in"; signIn(); });
 let quiet;
 function say(text) {
   notice.textContent = text;

@@ -21,6 +21,7 @@ import (
 	"github.com/alecthomas/kong"
 	"github.com/lmittmann/tint"
 
+	"signalfhir/internal/access"
 	"signalfhir/internal/clock"
 	"signalfhir/internal/fhir"
 	"signalfhir/internal/listen"
@@ -61,6 +62,7 @@ type Serve struct {
 	MaxBodyBytes     int64         `name:"max-body-bytes" default:"2097152" env:"SIGNALFHIR_MAX_BODY_BYTES" help:"Largest request body in bytes (${default})."`
 	AllowHost        []string      `name:"allow-host" env:"SIGNALFHIR_ALLOW_HOST" placeholder:"HOST" help:"Accept requests for this Host besides the address served on; * accepts any."`
 	AllowOrigin      []string      `name:"allow-origin" env:"SIGNALFHIR_ALLOW_ORIGIN" placeholder:"ORIGIN" help:"Accept browsers from this origin besides loopback ones; * accepts any."`
+	AuthToken        string        `name:"auth-token" env:"SIGNALFHIR_AUTH_TOKEN" placeholder:"TOKEN" help:"Serve only clients that send this bearer token, or the cookie of a sign-in with it."`
 	TLSCert          string        `name:"tls-cert" env:"SIGNALFHIR_TLS_CERT" placeholder:"FILE" help:"Serve https and wss with this certificate, a PEM file; needs --tls-key."`
 	TLSKey           string        `name:"tls-key" env:"SIGNALFHIR_TLS_KEY" placeholder:"FILE" help:"Key of the certificate, a PEM file."`
 	TLSSelfSigned    bool          `name:"tls-self-signed" env:"SIGNALFHIR_TLS_SELF_SIGNED" help:"Serve https and wss with a certificate made for this run."`
@@ -127,6 +129,11 @@ func (o *Serve) Validate() error {
 		}
 		o.PublicURL = strings.TrimRight(o.PublicURL, "/")
 	}
+	if o.AuthToken != "" {
+		if err := access.Check(o.AuthToken); err != nil {
+			problems = append(problems, fmt.Errorf("--auth-token: %w", err))
+		}
+	}
 	problems = append(problems, o.checkTLS())
 	return errors.Join(problems...)
 }
@@ -144,6 +151,9 @@ func (o *Serve) Releases() []fhir.Release {
 // Listen are the options of the client in the binary.
 type Listen struct {
 	Server       string        `default:"http://127.0.0.1:8080" env:"SIGNALFHIR_SERVER" placeholder:"URL" help:"Server, or its FHIR base (${default})."`
+	AuthToken    string        `name:"auth-token" env:"SIGNALFHIR_AUTH_TOKEN" placeholder:"TOKEN" help:"Send this bearer token with every request."`
+	TLSCA        string        `name:"tls-ca" placeholder:"FILE" help:"Trust the certificates in this PEM file too."`
+	Insecure     bool          `short:"k" help:"Trust any certificate, as a self-signed one."`
 	Subscription string        `xor:"what" placeholder:"ID" help:"Listen to this subscription."`
 	Topic        string        `xor:"what" placeholder:"URL" help:"Create a subscription on this topic, and delete it at the end."`
 	Content      string        `enum:"empty,id-only,full-resource" default:"id-only" help:"Payload level of a created subscription (${default})."`
@@ -242,8 +252,14 @@ func checkEnviron(model *kong.Application, environ []string) (ignored []string, 
 // Run prints notifications until ctx ends, Count events have arrived or Timeout
 // has passed.
 func (o *Listen) Run(ctx context.Context, stdout, stderr io.Writer) error {
+	trust, err := o.trust()
+	if err != nil {
+		return err
+	}
 	return listen.Run(ctx, listen.Options{
 		Server:       o.Server,
+		AuthToken:    o.AuthToken,
+		TLS:          trust,
 		Subscription: o.Subscription,
 		Topic:        o.Topic,
 		Content:      o.Content,

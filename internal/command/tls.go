@@ -13,6 +13,7 @@ import (
 	"math/big"
 	"net"
 	"net/url"
+	"os"
 	"time"
 )
 
@@ -93,6 +94,30 @@ func (o *Serve) selfSigned(hosts []string) (tls.Certificate, error) {
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, err
+}
+
+// trust returns whom the client trusts; nil means the authorities of the system.
+func (o *Listen) trust() (*tls.Config, error) {
+	switch {
+	case o.Insecure && o.TLSCA != "":
+		return nil, errors.New("--insecure trusts any certificate, and --tls-ca names whom to trust; give either")
+	case o.Insecure:
+		return &tls.Config{InsecureSkipVerify: true}, nil //nolint:gosec // as the user says
+	case o.TLSCA == "":
+		return nil, nil
+	}
+	data, err := os.ReadFile(o.TLSCA)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read --tls-ca: %w", err)
+	}
+	pool, err := x509.SystemCertPool()
+	if err != nil {
+		pool = x509.NewCertPool()
+	}
+	if !pool.AppendCertsFromPEM(data) {
+		return nil, fmt.Errorf("--tls-ca %s: expected a PEM file with certificates", o.TLSCA)
+	}
+	return &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}, nil
 }
 
 // Fingerprint returns the SHA-256 of the certificate of a configuration, as browsers show it.

@@ -27,6 +27,7 @@ const (
 	CodeProcessing      IssueCode = "processing"
 	CodeUnknownToken    IssueCode = "unknown"
 	CodeExpired         IssueCode = "expired"
+	CodeLogin           IssueCode = "login"
 	CodeForbidden       IssueCode = "forbidden"
 	CodeInformational   IssueCode = "informational"
 )

@@ -17,6 +17,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"signalfhir/internal/access"
 	"signalfhir/internal/fhir"
 	"signalfhir/internal/room"
 )
@@ -30,6 +31,7 @@ type Needs struct {
 	Acts     bool // the handler does something for a GET too: pages of other origins are refused
 	OwnPages bool // pages of other origins may not read either; a link may lead here
 	Problems bool // refusals are problem details (RFC 9457), not OperationOutcomes
+	Open     bool // whoever has not signed in is served too
 	Socket   bool // the request lasts as long as a socket, which has a log of its own
 }
 
@@ -42,6 +44,7 @@ type Options struct {
 	AllowOrigin  []string      // further origins of pages; "*" is any
 	MaxBodyBytes int64         // of a request
 	ReadTimeout  time.Duration // that the server gives a client for a request; 0: none
+	Gate         *access.Gate  // nil: everybody is let in
 	Rooms        *room.Rooms
 	Logger       *slog.Logger
 	Counted      func(method string, status int) // called once per request
@@ -57,6 +60,9 @@ type Edge struct {
 
 // New returns an edge for app, without routes.
 func New(app *echo.Echo, o Options) *Edge {
+	if o.Gate == nil {
+		o.Gate = access.New("", "")
+	}
 	return &Edge{options: o, echo: app, needs: map[string]Needs{}, areas: echo.NewRouter(app)}
 }
 

@@ -133,6 +133,19 @@ func (e *Edge) allowsOrigin(origin string) bool {
 	return isLoopback(u.Hostname()) || err == nil && public.Scheme == u.Scheme && strings.EqualFold(public.Host, u.Host)
 }
 
+// GuardAccess refuses requests without the token of --auth-token, if there is one. What
+// needs no sign-in is served to everybody.
+func (e *Edge) GuardAccess(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		if !NeedsOf(c).Open {
+			if err := e.options.Gate.Admit(c.Request(), c.Response().Header()); err != nil {
+				return err
+			}
+		}
+		return next(c)
+	}
+}
+
 // LimitBody refuses bodies over the limit, whether or not they state their size.
 func (e *Edge) LimitBody(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {

@@ -1,10 +1,10 @@
 // Package httpsignin is the development sign-in. Medplum's client subscribes only
-// after a sign-in, so there is one. It is open to everybody: it checks nothing,
-// and no other route reads the Authorization header.
+// after a sign-in, so there is one. It checks nothing unless the server has a token
+// (--auth-token): then that is the password of everybody, and browsers get a cookie for it.
 package httpsignin
 
 import (
-	"encoding/base64"
+	"cmp"
 	"encoding/json"
 	"net/http"
 	"strings"
@@ -12,6 +12,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"signalfhir/internal/access"
 	"signalfhir/internal/httpedge"
 )
 
@@ -26,26 +27,43 @@ const (
 // it gains nothing.
 const tokenTTL = 24 * time.Hour
 
-// Token serves POST /oauth2/token. It accepts any grant and any secret. The token
-// carries the client_id of the request, which Medplum's client compares with its
-// own.
-func Token(c echo.Context) error {
+// SignIn has the handlers of the sign-in.
+type SignIn struct{ gate *access.Gate }
+
+// New returns the sign-in to a gate.
+func New(gate *access.Gate) *SignIn { return &SignIn{gate} }
+
+// Token serves POST /oauth2/token. It accepts any grant, and any secret unless the gate
+// has one. The token carries the client_id of the request, which Medplum's client compares
+// with its own.
+func (s *SignIn) Token(c echo.Context) error {
 	form, err := c.FormParams()
 	if httpedge.ReadError(err) != nil {
 		return err
 	} else if err != nil {
-		return refuse(c, "the body is not a form: "+err.Error())
+		return refuse(c, http.StatusBadRequest, "invalid_request", "the body is not a form: "+err.Error())
 	}
 	if form.Get("grant_type") == "" {
-		return refuse(c, "the form has no grant_type; send grant_type=client_credentials&client_id=ID&client_secret=ANYTHING as application/x-www-form-urlencoded")
+		return refuse(c, http.StatusBadRequest, "invalid_request", "the form has no grant_type; send grant_type=client_credentials&client_id=ID&client_secret=ANYTHING as application/x-www-form-urlencoded")
 	}
-	client := form.Get("client_id")
-	if user, _, basic := c.Request().BasicAuth(); client == "" && basic {
-		client = user
+	client, secret := form.Get("client_id"), form.Get("client_secret")
+	user, password, basic := c.Request().BasicAuth()
+	if basic {
+		client, secret = cmp.Or(client, user), cmp.Or(secret, password)
+	}
+	if !s.gate.Opens(secret) {
+		if basic { // RFC 6749, section 5.2; for a page that sent a form, a browser would ask
+			c.Response().Header().Set("WWW-Authenticate", `Basic realm="signalfhir"`)
+		}
+		return refuse(c, http.StatusUnauthorized, "invalid_client", "the client_secret is not the token of this server; send the one of --auth-token, in the form or as the password of Basic authentication")
 	}
 	type reference struct {
 		Reference string `json:"reference"`
 		Display   string `json:"display,omitempty"`
+	}
+	signed := s.gate.Sign(claims(httpedge.Root(c), client, httpedge.Room(c).Clock().Now()))
+	if !s.gate.IsOpen() {
+		c.SetCookie(s.gate.Cookie(signed, c.Scheme() == "https"))
 	}
 	return httpedge.WriteJSON(c, http.StatusOK, "application/json", struct {
 		AccessToken string    `json:"access_token"`
@@ -55,22 +73,21 @@ func Token(c echo.Context) error {
 		Project     reference `json:"project"`
 		Profile     reference `json:"profile"`
 	}{
-		token(httpedge.Root(c), client, httpedge.Room(c).Clock().Now()),
-		"Bearer", int(tokenTTL.Seconds()), "openid",
+		signed, "Bearer", int(tokenTTL.Seconds()), "openid",
 		reference{devProject, "signalfhir"}, reference{devPerson, devPersonName},
 	})
 }
 
 // refuse writes an error as RFC 6749, section 5.2, has it. OAuth clients read that
 // and no OperationOutcome.
-func refuse(c echo.Context, why string) error {
-	return httpedge.WriteJSON(c, http.StatusBadRequest, "application/json", map[string]string{"error": "invalid_request", "error_description": why})
+func refuse(c echo.Context, status int, code, why string) error {
+	return httpedge.WriteJSON(c, status, "application/json", map[string]string{"error": code, "error_description": why})
 }
 
-// token returns a JWT for a client. It states that nobody signed it (alg none).
-// From login_id Medplum's client concludes that the server has /auth/me.
-func token(issuer, client string, now time.Time) string {
-	claims := struct {
+// claims returns what the token of a client states. From login_id Medplum's client
+// concludes that the server has /auth/me.
+func claims(issuer, client string, now time.Time) []byte {
+	data, _ := json.Marshal(struct { // strings and numbers always encode
 		Issuer   string `json:"iss"`
 		Subject  string `json:"sub"`
 		ClientID string `json:"client_id"`
@@ -79,15 +96,13 @@ func token(issuer, client string, now time.Time) string {
 		Scope    string `json:"scope"`
 		IssuedAt int64  `json:"iat"` // seconds since 1970
 		Expires  int64  `json:"exp"`
-	}{issuer, client, client, "dev", devPerson, "openid", now.Unix(), now.Add(tokenTTL).Unix()}
-	payload, _ := json.Marshal(claims) // strings and numbers always encode
-	encode := base64.RawURLEncoding.EncodeToString
-	return encode([]byte(`{"alg":"none","typ":"JWT"}`)) + "." + encode(payload) + "."
+	}{issuer, client, client, "dev", devPerson, "openid", now.Unix(), now.Add(tokenTTL).Unix()})
+	return data
 }
 
 // Me serves GET /auth/me: who is signed in, and what the project may do.
 // useSubscription of @medplum/react-hooks does nothing without the feature.
-func Me(c echo.Context) error {
+func (s *SignIn) Me(c echo.Context) error {
 	type object map[string]any
 	_, person, _ := strings.Cut(devPerson, "/")
 	_, project, _ := strings.Cut(devProject, "/")
@@ -110,7 +125,11 @@ func Me(c echo.Context) error {
 	})
 }
 
-// Logout serves POST /oauth2/logout. There is no session to end.
-func Logout(c echo.Context) error {
+// Logout serves POST /oauth2/logout. There is no session to end but the cookie of a
+// browser.
+func (s *SignIn) Logout(c echo.Context) error {
+	if !s.gate.IsOpen() {
+		c.SetCookie(s.gate.Cookie("", c.Scheme() == "https"))
+	}
 	return httpedge.WriteJSON(c, http.StatusOK, "application/json", struct{}{})
 }

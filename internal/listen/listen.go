@@ -49,9 +49,15 @@ func Run(ctx context.Context, o Options, out, notes io.Writer) error {
 		ctx, cancel = context.WithTimeout(ctx, o.Timeout)
 		defer cancel()
 	}
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.TLSClientConfig = o.TLS
+	header := http.Header{}
+	if o.AuthToken != "" {
+		header.Set("Authorization", "Bearer "+o.AuthToken)
+	}
 	l := &listener{
 		options: o,
-		server:  &server{base: base, client: &http.Client{Timeout: 10 * time.Second}},
+		server:  &server{base: base, client: &http.Client{Timeout: 10 * time.Second, Transport: transport}, header: header},
 		print:   &printer{out: out, notes: notes, raw: o.JSON},
 		id:      o.Subscription,
 	}
@@ -146,7 +152,9 @@ func (l *listener) session(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	socket, _, err := websocket.DefaultDialer.DialContext(ctx, bound.url, nil)
+	dialer := *websocket.DefaultDialer
+	dialer.TLSClientConfig = l.options.TLS
+	socket, _, err := dialer.DialContext(ctx, bound.url, l.server.header)
 	if err != nil {
 		return fmt.Errorf("cannot open %s: %w", bound.url, err)
 	}

@@ -9,6 +9,7 @@
 package listen
 
 import (
+	"crypto/tls"
 	"fmt"
 	"net/url"
 	"strings"
@@ -18,6 +19,8 @@ import (
 // Options select what to listen to.
 type Options struct {
 	Server       string        // root of the server or its FHIR base
+	AuthToken    string        // bearer token sent with every request; "": none
+	TLS          *tls.Config   // whom to trust; nil: the authorities of the system
 	Subscription string        // id of a subscription to listen to
 	Topic        string        // or canonical URL of a topic to subscribe to
 	Content      string        // payload level of a created subscription; "": id-only

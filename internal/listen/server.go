@@ -19,6 +19,7 @@ import (
 type server struct {
 	base   string
 	client *http.Client
+	header http.Header // of every request
 }
 
 // statusError is a response with a status other than success.
@@ -55,6 +56,7 @@ func (s *server) call(ctx context.Context, method, path string, in, out any) err
 	if err != nil {
 		return err
 	}
+	req.Header = s.header.Clone()
 	req.Header.Set("Accept", "application/fhir+json")
 	if in != nil {
 		req.Header.Set("Content-Type", "application/fhir+json")

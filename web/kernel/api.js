@@ -2,6 +2,7 @@
 // element that each problem is about.
 
 import { address, inside } from "./room.js";
+import { signedIn } from "./signin.js";
 
 /** Refusal is the error for a response that is not a success. */
 export class Refusal extends Error {
@@ -72,6 +73,7 @@ export function curl(method, path, body, headers = {}) {
   parts.push(quote(url));
   const all = body ? { "Content-Type": typeOf(path), ...headers } : headers;
   for (const [name, value] of Object.entries(all)) parts.push("\\\n  -H", quote(`${name}: ${value}`));
+  if (signedIn()) parts.push('\\\n  -H "Authorization: Bearer $SIGNALFHIR_AUTH_TOKEN"'); // not to show the token
   if (body) parts.push("\\\n  --data-raw", quote(typeof body === "string" ? body : JSON.stringify(body, null, 2)));
   return parts.join(" ");
 }

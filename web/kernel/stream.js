@@ -3,16 +3,18 @@
 // Views listen to both; nothing in the page polls.
 
 import { get } from "./api.js";
+import { released } from "./press.js";
 import { address, name } from "./room.js";
 
-const listeners = { entry: new Set(), state: new Set(), link: new Set(), gap: new Set(), restart: new Set(), closed: new Set() };
+const listeners = { entry: new Set(), state: new Set(), link: new Set(), gap: new Set(), restart: new Set(), closed: new Set(), locked: new Set() };
 
 /**
  * on calls f for "entry" (one journal entry), "state" (the state of the room),
  * "link" ("connecting", "live", "lost"), "gap" (number of entries the stream
- * skipped), "restart" (a new room of the same name has replaced the room) or
- * "closed" (the link is lost and the room no longer exists). It returns the
- * function that stops the calls.
+ * skipped), "restart" (a new room of the same name has replaced the room),
+ * "closed" (the link is lost and the room no longer exists) or "locked" (the
+ * server wants a sign-in, and the page has none). It returns the function that
+ * stops the calls.
  */
 export function on(kind, f) {
   listeners[kind].add(f);
@@ -65,7 +67,14 @@ export function connect() {
     // The browser would wait three seconds; a restarted server is back sooner.
     source.close();
     setLink("lost");
-    if (name) get("/mock/state").catch(({ status }) => status === 404 && link === "lost" && tell("closed"));
+    get("/mock/state").catch(({ status }) => { // an EventSource does not say why it failed
+      if (link !== "lost") return;
+      if (status === 404 && name) tell("closed");
+      if (status === 401) {
+        clearTimeout(retry); // the sign-in loads the page again
+        tell("locked");
+      }
+    });
     clearTimeout(retry);
     retry = setTimeout(connect, 500);
   });
@@ -84,6 +93,7 @@ export async function refresh() {
     wanted = false;
     try {
       state = await get("/mock/state");
+      await released();
       tell("state", state);
     } catch { /* the stream reports that the server is gone */ }
     await new Promise((done) => setTimeout(done, 500));

@@ -5,6 +5,7 @@ import { h, fill, copyButton } from "../kernel/dom.js";
 import { get, curl } from "../kernel/api.js";
 import { jsonTree } from "../kernel/json.js";
 import { on } from "../kernel/stream.js";
+import { released } from "../kernel/press.js";
 import { address, visit } from "../kernel/room.js";
 import { count, ago } from "../kernel/format.js";
 
@@ -91,6 +92,7 @@ function show(root, path, query, newest) {
     const mine = ++turn;
     try {
       const { total, resources } = await get(`/mock/resources?${new URLSearchParams({ release, type, text: list.find, offset: list.from, limit: page })}`);
+      await released();
       if (mine !== turn) return;
       if (list.from && !resources.length) return go(0);
       problem.textContent = "";
@@ -111,6 +113,7 @@ function show(root, path, query, newest) {
       const versions = ((await get(`${address}/_history`)).entry ?? []).map(({ resource, request, response }) => ({
         resource, name: resource?.meta.versionId ?? /"(.+)"/.exec(response.etag)[1], at: response.lastModified, did: { POST: "created", PUT: "written", DELETE: "deleted" }[request.method],
       }));
+      await released();
       const key = JSON.stringify(versions.map((v) => [v.name, v.at]));
       if (key === drawn) return; // an open branch stays open
       drawn = key;

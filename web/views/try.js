@@ -63,11 +63,11 @@ export function mount(root, path, query) {
   }
 
   async function doAll() {
-    all.disabled = flow.busy = true;
+    all.disabled = flow.busy = true; // at once, not with the next frame
     for (const { error } of steps) error.textContent = "";
     leave();
     const done = (flow.draft.mode === "existing" || await run("subscribe")) && await run("token") && await run("bind");
-    all.disabled = flow.busy = false;
+    flow.busy = false;
     changed();
     if (!done) return;
     said.textContent = "Bound. Fire an event.";
@@ -77,6 +77,7 @@ export function mount(root, path, query) {
   }
 
   function update() {
+    all.disabled = flow.busy || !form.loaded();
     gone.hidden = !flow.gone;
     if (lost.textContent !== flow.gone) lost.textContent = flow.gone;
     for (const { part, result, outcome, element } of steps) {

@@ -25,12 +25,13 @@ export function fireSection() {
     focus: editor("Resource", draft.focus, 8, (text) => set("focus", text)),
   };
   const said = h("div", { role: "status" });
+  const send = h("button.primary", { type: "submit", disabled: true }, "Fire"); // until there is a target
   const command = h("pre", { tabindex: "0" });
   const element = h("section.section.make", { "aria-label": "Fire events" },
     h("form.do", { on: { submit: (event) => { event.preventDefault(); fire(); } } },
       h("h2", null, "Fire events"),
       boxes.topic, h("div.three", null, boxes.interaction, boxes.count, boxes.interval), boxes.about, boxes.reference, boxes.focus,
-      h("div.actions", null, h("button.primary", { type: "submit" }, "Fire"))),
+      h("div.actions", null, send)),
     h("div.wire", null, h("h3", null, `POST ${address("/mock/trigger")}`), h("div.code", null, command, copyButton("Copy", () => command.textContent)), said));
 
   function set(name, value) {
@@ -103,6 +104,7 @@ export function fireSection() {
     fill(target, ["All subscriptions on a topic", "One subscription"].map((label, i) => h("optgroup", { label }, options[i].map((o) => new Option(...o)))));
     if (options.flat().some(([, value]) => value === draft.target)) target.value = draft.target;
     draft.target = target.value;
+    send.disabled = !draft.target;
     update();
   });
   update();

@@ -41,10 +41,11 @@ export function generatorSection() {
   };
   const name = boxes.name.control;
   const scenario = boxes.scenario.control;
+  const create = h("button", { type: "submit", disabled: true }, "Add and start"); // until there are scenarios
   const element = h("section.section", { "aria-label": "Generators" },
     h("h2", null, "Generators"), problem, list,
     h("details.more-generators", null, h("summary", null, "Add a generator"),
-      h("form.do", { on: { submit: (event) => { event.preventDefault(); add(); } } }, h("div.three", null, boxes.name, boxes.scenario), h("div.actions", null, h("button", { type: "submit" }, "Add and start")))));
+      h("form.do", { on: { submit: (event) => { event.preventDefault(); add(); } } }, h("div.three", null, boxes.name, boxes.scenario), h("div.actions", null, create))));
 
   async function ask(method, path, body, refused = (error) => { problem.textContent = error.message; }) {
     problem.textContent = "";
@@ -115,6 +116,7 @@ export function generatorSection() {
 
   const end = on("state", (state) => {
     if (scenario.options.length !== state.scenarios.length) fill(scenario, state.scenarios.map((s) => new Option(s)));
+    create.disabled = !state.scenarios.length;
     for (const g of state.generators) {
       if (!rows.has(g.name)) {
         rows.set(g.name, row(g));

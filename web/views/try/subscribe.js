@@ -109,13 +109,19 @@ export function subscribeStep(run) {
   }
   // Topics are described by SubscriptionTopic resources, which R4 does not have. The
   // state says on which releases a topic is offered.
+  let loaded = false; // before that there is no topic to subscribe to
   async function load() {
     try {
       const described = releases().filter((r) => r !== "R4").map((r) => get(`/fhir/${r}/SubscriptionTopic?_count=500`));
       const all = (await Promise.all(described)).flatMap((bundle) => bundle.entry?.map((e) => e.resource) ?? []);
       const offered = (current()?.topics ?? []).filter((t) => t.releases.includes(release()));
       topics = offered.map((t) => all.find((one) => one.url === t.url) ?? { url: t.url, title: t.title });
-    } catch { return; }
+    } catch {
+      return;
+    } finally {
+      loaded = true;
+      changed();
+    }
     draft.topic ||= topics[0]?.url ?? "";
     fill(topic, topics.map((t) => new Option(t.title || tail(t.url), t.url)));
     if (draft.topic && !topicOf(draft.topic)) topic.append(new Option(`${tail(draft.topic)} (not on this server)`, draft.topic));
@@ -147,6 +153,7 @@ export function subscribeStep(run) {
     const [method, address, resource] = making ? draftRequest() : ["GET", path(), flow.resource];
     line.textContent = `${method} ${address}`;
     create.textContent = flow.created && address === path() ? `Update ${flow.created}` : "Subscribe";
+    create.disabled = !loaded;
     another.hidden = !flow.created;
     stored.show(making && flow.resource);
     const now = as === "curl" ? curl(method, address, making && resource) : resource ? JSON.stringify(resource, null, 2) : "Nothing is chosen yet.";
@@ -202,6 +209,6 @@ export function subscribeStep(run) {
   return {
     left: [mode, versions, existingBox, form],
     right: [h("div.wire-head", null, line, views), h("div.code", null, shown, copyButton("Copy", () => shown.textContent)), stored],
-    update, refuse, end: () => ends.forEach((f) => f()),
+    update, refuse, loaded: () => loaded, end: () => ends.forEach((f) => f()),
   };
 }
