@@ -31,6 +31,7 @@ import (
 	"syscall"
 	"time"
 
+	"signalfhir/internal/access"
 	"signalfhir/internal/command"
 	"signalfhir/internal/fhir"
 	"signalfhir/internal/httpedge"
@@ -111,6 +112,7 @@ func serveAndStop(ctx context.Context, o *command.Serve, stdin io.Reader, stdout
 		return line.Bytes()
 	})
 	o.LogDropped = log.Dropped
+	log.SetHide(access.New(o.Secret(), "").Hide)
 	if len(o.Ignored) > 0 {
 		logger.Info("variables that Kubernetes sets for a service are not options, so they are ignored", "variables", strings.Join(o.Ignored, ", "))
 	}
@@ -238,7 +240,7 @@ func (s *server) banner(w io.Writer, hosts []string) {
 			if s.options.TLSSelfSigned { // which no client trusts
 				curl, listen = curl+" -k", listen+" -k"
 			}
-			if s.options.AuthToken != "" { // listen reads the variable
+			if s.options.Secret() != "" { // listen reads the variable
 				curl += ` -H "Authorization: Bearer $SIGNALFHIR_AUTH_TOKEN"`
 			}
 			fmt.Fprintf(w, "  start   %s -X POST '%s/fhir/%s/Subscription/%s/$get-ws-binding-token'\n", curl, root, sub.Release, sub.ID)
@@ -252,7 +254,7 @@ func (s *server) banner(w io.Writer, hosts []string) {
 func warn(w io.Writer, hosts []string, o *command.Serve) {
 	_, port, _ := net.SplitHostPort(hosts[0])
 	switch {
-	case o.AuthToken == "":
+	case o.Secret() == "":
 		fmt.Fprintf(w, `
   WARNING: the network can reach this server, and it has no authentication.
   Whoever reaches it can read, write and delete everything, take binding tokens and open

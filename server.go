@@ -83,7 +83,7 @@ func (s *server) routes() []route {
 	const get, post, put, patch, del = http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete
 	f := s.fhir
 	m := httpmock.New(httpmock.Options{Releases: s.options.Releases(), Version: command.Version(), Sockets: func(r *room.Room) []socket.State { return s.hub.sockets(r) }})
-	signIn := httpsignin.New(s.gate)
+	signIn := httpsignin.New(s.gate, s.clock())
 	p := httppage.New(echo.MustSubFS(web, "web"))
 	r := httprooms.New(httprooms.Options{Rooms: s.rooms, Root: s.edge.Root, Builtin: readBuiltin, Default: s.content, Open: s.openRoom, Ready: s.ready})
 	fhir := func(method, path string, h httpfhir.HandlerFunc) route {
@@ -186,7 +186,7 @@ func (s *server) routes() []route {
 // newServer wires everything up. Nothing runs but what the seed starts.
 func newServer(o *command.Serve, addr net.Addr, log *slog.Logger) (*server, error) {
 	s := &server{options: o, log: log, address: o.Scheme() + "://" + localAddress(addr), echo: echo.New()}
-	s.gate = access.New(o.AuthToken, s.address)
+	s.gate = access.New(o.Secret(), s.address)
 	if o.LogDropped == nil {
 		o.LogDropped = func() uint64 { return 0 }
 	}
@@ -260,7 +260,7 @@ func (s *server) openRoom(path string, content *seed.Seed, seeded *uint64) (*roo
 	o := s.options
 	r, refused := room.New(room.Options{
 		Clock: s.clock(), Random: source, TokenTTL: o.TokenTTL, BatchWindow: o.BatchWindow, Strict: o.Strict, SkipInvariants: o.SkipInvariants,
-		LogBytes: o.EventLogBytes, KeepExpired: o.KeepExpired, PreferQuery: o.PreferQuery, AnyFilter: o.AnyFilter, JournalSize: cmp.Or(o.JournalSize, -1),
+		LogBytes: o.EventLogBytes, Hide: s.gate.Hide, KeepExpired: o.KeepExpired, PreferQuery: o.PreferQuery, AnyFilter: o.AnyFilter, JournalSize: cmp.Or(o.JournalSize, -1),
 		Releases: o.Releases(), URL: s.root() + path, Seed: content,
 	})
 	if refused != nil {

@@ -78,9 +78,10 @@ func TestListen_SignsIn(t *testing.T) {
 		args []string
 		says string
 	}{
-		"no trust":       {flow, "certificate"},
-		"no token":       {[]string{"-k", "--subscription", "admission-id-only"}, "Authorization: Bearer TOKEN"},
-		"a wrong token":  {[]string{"-k", "--subscription", "admission-id-only", "--auth-token", "x"}, "not that of this server"},
+		"no trust":       {flow, "-k any"},
+		"no token":       {[]string{"-k", "--subscription", "admission-id-only"}, "listen sends the token of --auth-token"},
+		"a wrong token":  {[]string{"-k", "--subscription", "admission-id-only", "--auth-token", "another-token-of-the-test"}, "not that of this server"},
+		"no such token":  {[]string{"-k", "--subscription", "admission-id-only", "--auth-token", "line\n"}, "expected at least 16"},
 		"both":           {append([]string{"-k", "--tls-ca", cert}, flow...), "give either"},
 		"no file":        {append([]string{"--tls-ca", "/nowhere.pem"}, flow...), "/nowhere.pem"},
 		"no certificate": {append([]string{"--tls-ca", key}, flow...), "a PEM file with certificates"},
@@ -107,8 +108,8 @@ func TestProgram_WarnsByWhatProtectsIt(t *testing.T) {
 			t.Errorf("%v: want %q and not %q in\n%s", row.args, row.says, row.without, text)
 		}
 	}
-	for _, short := range []string{"short", "fifteen-letters", "with a blank in it", "with-ümlauts-in-it"} {
-		if got := run(t, nil, "--auth-token", short); got.code != 2 || !strings.Contains(got.stderr, "--auth-token: expected at least 16") || strings.Contains(got.stderr, short) {
+	for _, short := range []string{"", "short", "fifteen-letters", "with a blank in it", "with-ümlauts-in-it"} {
+		if got := run(t, nil, "--auth-token", short); got.code != 2 || !strings.Contains(got.stderr, "expected at least 16") || short != "" && strings.Contains(got.stderr, short) {
 			t.Errorf("%q: got exit %d and %q", short, got.code, got.stderr)
 		}
 	}

@@ -13,7 +13,7 @@ import (
 	"signalfhir/internal/wiretest"
 )
 
-const accessToken = "a-token.of~the+test/1=="
+const accessToken = "a-token.of~the_test-1"
 
 // startLocked runs a process that lets in only who has the token.
 func startLocked(t *testing.T) *server {
@@ -51,6 +51,9 @@ func TestAccess_WhatOpensTheServer(t *testing.T) {
 		"the token as a cookie":       {[]string{"Cookie", name + "=" + accessToken}, "", ""},
 		"another cookie":              {[]string{"Cookie", "signalfhir=" + value}, "", "signs in on the page"},
 		"a cookie of another token":   {[]string{"Cookie", name + "=" + foreign}, "", "sign in again"},
+		"two cookies":                 {[]string{"Cookie", name + "=x; " + cookie}, "", ""},
+		"a foreign page's token":      {append(bearer(accessToken), "Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "navigate"), "", ""},
+		"the cookie, a local page":    {[]string{"Cookie", cookie, "Origin", "http://localhost:3000"}, "", ""},
 		"another token":               {bearer("another-token-of-the-test"), "", "not that of this server"},
 		"a part of it":                {bearer(accessToken[:20]), "", "not that of this server"},
 		"no token":                    {[]string{"Authorization", "Bearer"}, "", "not that of this server"},
@@ -75,6 +78,11 @@ func TestAccess_WhatOpensTheServer(t *testing.T) {
 			}
 		}
 	}
+	for _, path := range []string{"Patient", "/metrics", "/auth/me"} { // others refuse foreign pages in any case
+		if a := s.Do("GET", path, nil, "Cookie", cookie, "Origin", "http://evil.example"); a.Status != 401 || !strings.Contains(string(a.Raw), "counts only for pages") {
+			t.Errorf("%s with the cookie of a foreign page: got %d %s, want 401", path, a.Status, a.Raw)
+		}
+	}
 	a := s.Do("GET", "metadata", nil, bearer("x")...)
 	if !strings.Contains(string(a.Raw), `"code":"login"`) || !strings.Contains(a.Header.Get("WWW-Authenticate"), `error="invalid_token"`) {
 		t.Errorf("a wrong token: got %s with the challenge %q", a.Raw, a.Header.Get("WWW-Authenticate"))
@@ -87,12 +95,22 @@ func TestAccess_WhatOpensTheServer(t *testing.T) {
 func TestAccess_SignInChecksTheSecret(t *testing.T) {
 	t.Parallel()
 	s := startLocked(t)
+	signed := s.signIn("grant_type=client_credentials&client_secret=" + accessToken).Body["access_token"].(string)
+	if a := s.Do("POST", "/oauth2/token?grant_type=client_credentials&client_secret="+accessToken, "", "Content-Type", formType); a.Status != 401 {
+		t.Errorf("a secret in the address: got %d %s, want 401", a.Status, a.Raw)
+	}
+	for _, path := range []string{"/?access_token=x", "/healthz?access_token=x", "/oauth2/token?access_token=x", "/rooms/none/?access_token=x"} {
+		if a := s.Do("GET", path, nil); a.Status != 401 || !strings.Contains(string(a.Raw), "access_token in the address") {
+			t.Errorf("%s: got %d %s, want 401", path, a.Status, a.Raw)
+		}
+	}
 	basic := "Basic " + base64.StdEncoding.EncodeToString([]byte("me:"+accessToken))
 	for form, headers := range map[string][]string{
 		"grant_type=client_credentials":                                 nil,
 		"grant_type=client_credentials&client_secret=anything":          nil,
 		"grant_type=password&username=me&password=" + accessToken + "x": nil,
 		"grant_type=client_credentials&client_id=me":                    {"Authorization", "Basic bWU6eA=="},
+		"grant_type=client_credentials&client_secret=" + signed:         nil,
 	} {
 		a := s.signIn(form, headers...)
 		if a.Status != 401 || a.Body["error"] != "invalid_client" || a.Header.Get("Set-Cookie") != "" || (a.Header.Get("WWW-Authenticate") != "") != (headers != nil) {
@@ -140,7 +158,7 @@ func TestAccess_Sockets(t *testing.T) {
 		"nothing":       {websocket.DialOptions{}, "", false},
 		"the header":    {websocket.DialOptions{HTTPHeader: header}, "", true},
 		"the cookie":    {websocket.DialOptions{HTTPClient: &http.Client{Jar: jar}}, "", true},
-		"a subprotocol": {websocket.DialOptions{Subprotocols: []string{"bearer", "a-token.of~the+test"}}, "", false},
+		"a subprotocol": {websocket.DialOptions{Subprotocols: []string{"bearer", accessToken}}, "", false},
 		"the address":   {websocket.DialOptions{}, "?access_token=" + url.QueryEscape(accessToken), false},
 	} {
 		for _, path := range []string{"/ws", "/websocket", "/ws/subscriptions-r4"} {
@@ -161,7 +179,7 @@ func TestAccess_Sockets(t *testing.T) {
 	in := bearer(accessToken)
 	s.Must(201, "PUT", "SubscriptionTopic/admission", admissionTopic(), in...)
 	s.Must(201, "PUT", "Subscription/abc", websocketSubscription("abc", admissionURL), in...)
-	token := at200(t, s.Must(200, "POST", "Subscription/abc/$get-ws-binding-token", nil, in...))
+	token := binding(t, s.Must(200, "POST", "Subscription/abc/$get-ws-binding-token", nil, in...))
 	conn, _, err := websocket.Dial(t.Context(), s.WS, &websocket.DialOptions{HTTPHeader: header})
 	if err != nil {
 		t.Fatal(err)
@@ -174,8 +192,8 @@ func TestAccess_Sockets(t *testing.T) {
 	}
 }
 
-// at200 returns the token of a response of $get-ws-binding-token.
-func at200(t *testing.T, a response) string {
+// binding returns the token of a response of $get-ws-binding-token.
+func binding(t *testing.T, a response) string {
 	t.Helper()
 	for _, p := range asList(a.Body["parameter"]) {
 		if part := p.(map[string]any); part["name"] == "token" {
@@ -186,27 +204,95 @@ func at200(t *testing.T, a response) string {
 	return ""
 }
 
-// The token is shown nowhere, wherever a client puts it.
+// Neither the token nor what the sign-in makes of it is shown, wherever a client puts it.
 func TestAccess_TokenIsHidden(t *testing.T) {
 	t.Parallel()
 	s := start(t, "--auth-token", accessToken, "--log-level", "debug")
 	in := bearer(accessToken)
-	escaped := url.QueryEscape(accessToken)
-	s.Do("GET", "Patient?access_token="+escaped, nil)
-	s.Do("GET", "Patient?access_token="+accessToken, nil)
-	s.Do("GET", "Patient/"+escaped+"?x="+escaped, nil, in...)
-	s.Do("GET", "/nothing/"+accessToken, nil, in...)
-	s.Do("GET", "Patient", nil, append(in, "Sec-WebSocket-Protocol", "bearer, "+accessToken, "X-Api-Key", accessToken, "Cookie", "x="+accessToken)...)
-	s.Do("POST", "Patient", `{"resourceType":"Patient","id":"`+accessToken+`"}`, in...)
-	s.signIn("grant_type=client_credentials&client_secret=" + escaped)
-	s.Do("POST", "/mock/trigger", `{"subscription":"`+accessToken+`"}`, in...)
-	for _, path := range []string{"/mock/journal", "/mock/journal?format=har", "/mock/state", "/metrics"} {
+	signed := s.signIn("grant_type=client_credentials&client_secret=" + accessToken).Body["access_token"].(string)
+	s.Must(201, "PUT", "SubscriptionTopic/admission", admissionTopic(), in...)
+	s.Must(201, "PUT", "Subscription/abc", websocketSubscription("abc", admissionURL, "content", "full-resource"), in...)
+	s.Must(201, "PUT", "/rooms/other", nil, in...)
+	token := binding(t, s.Must(200, "POST", "Subscription/abc/$get-ws-binding-token", nil, in...))
+	for _, secret := range []string{accessToken, signed} {
+		s.Do("GET", "Patient?access_token="+secret, nil)
+		s.Do("GET", "Patient?access_token="+secret, nil, in...)
+		s.Do("GET", "Patient/"+secret+"?x="+secret, nil, in...)
+		s.Do("GET", "Subscription/"+secret, nil, in...)
+		s.Do("GET", "/nothing/"+secret, nil, in...)
+		s.Do("GET", "/rooms/none/"+secret, nil)
+		s.Do("GET", "/rooms/other/fhir/R5/"+secret, nil, in...)
+		s.Do("GET", "Patient", nil, append(in, "Sec-WebSocket-Protocol", "bearer, "+secret, "X-Api-Key", secret, "Cookie", "x="+secret, "Referer", "http://x/"+secret)...)
+		s.Do("GET", "Patient", nil, append(in, "X-"+accessToken, "1")...)
+		s.Do("POST", "Patient", `{"resourceType":"Patient","id":"`+secret+`"}`, in...)
+		s.Do("POST", "/mock/trigger", `{"subscription":"`+secret+`"}`, in...)
+		s.Do("PUT", "Encounter/e", encounter("e", "in-progress", "identifier", []any{map[string]any{"value": secret}}), in...)
+		conn, _, err := websocket.Dial(t.Context(), s.WS+"?x="+secret, &websocket.DialOptions{HTTPHeader: http.Header{"Authorization": {"Bearer " + accessToken}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ws := &wiretest.Socket{T: t, Conn: conn}
+		ws.Send("bind-with-token " + token)
+		ws.Next()
+		s.Must(200, "POST", "/mock/trigger", map[string]any{"subscription": "abc", "focus": with(patient("p", "x"), "identifier", []any{map[string]any{"value": secret}})}, in...)
+		ws.Next()
+		for _, text := range []string{"hello " + secret, "bind " + secret, "ping " + secret, secret, `{"` + secret + `":1}`, `{"type":"` + secret + `"}`} {
+			ws.Send(text)
+			ws.Next()
+		}
+		_ = conn.Close(websocket.StatusNormalClosure, "bye "+accessToken)
+	}
+	s.Do(accessToken, "Patient", nil, in...)
+	s.Do(accessToken, "Patient", nil)
+	for _, path := range []string{"/mock/journal?bodies=true", "/mock/journal?format=har", "/mock/state", "/rooms/other/mock/journal?format=har", "/mock/explain?resource=Encounter/e", "/metrics"} {
 		a := s.Must(200, "GET", path, nil, in...)
-		if text := string(a.Raw); strings.Contains(text, accessToken) || strings.Contains(text, escaped) || len(text) < 100 {
-			t.Errorf("%s shows the token:\n%s", path, text)
+		if text := string(a.Raw); strings.Contains(text, accessToken) || strings.Contains(text, "eyJhbGciOiJIUzI1NiI") || len(text) < 100 {
+			t.Errorf("%s shows the token:\n%s", path, around(text))
 		}
 	}
-	if log := s.log(); strings.Contains(log, accessToken) || strings.Contains(log, escaped) || !strings.Contains(log, "/nothing/") {
-		t.Errorf("the log shows the token:\n%s", log)
+	log := s.log()
+	if strings.Contains(log, accessToken) || strings.Contains(log, "eyJhbGciOiJIUzI1NiI") || !strings.Contains(log, "/nothing/") || !strings.Contains(log, "bye ") {
+		t.Errorf("the log shows the token, or lacks what it should have:\n%s", around(log))
+	}
+}
+
+// around returns the places of a text that show a token.
+func around(text string) string {
+	var places []string
+	for _, secret := range []string{accessToken, "eyJhbGciOiJIUzI1NiI"} {
+		for from := 0; ; {
+			at := strings.Index(text[from:], secret)
+			if at < 0 {
+				break
+			}
+			at += from
+			places = append(places, text[max(0, at-100):min(len(text), at+60)])
+			from = at + len(secret)
+		}
+	}
+	return strings.Join(places, "\n")
+}
+
+// Who is not let in enters no room: it neither learns whether there is one nor leaves a
+// trace in its journal.
+func TestAccess_StrangersEnterNoRoom(t *testing.T) {
+	t.Parallel()
+	s := startLocked(t)
+	in := bearer(accessToken)
+	s.Must(201, "PUT", "/rooms/there", nil, in...)
+	for _, path := range []string{"", "/", "/timeline", "/mock/state", "/fhir/R5/Patient", "/ws", "/nothing", "/oauth2/token"} {
+		there, none := s.Do("GET", "/rooms/there"+path, nil), s.Do("GET", "/rooms/none"+path, nil)
+		if there.Status != none.Status || string(there.Raw) != strings.ReplaceAll(string(none.Raw), "/rooms/none", "/rooms/there") {
+			t.Errorf("%s: got %d where there is a room and %d where there is none", path, there.Status, none.Status)
+		}
+	}
+	s.Do("POST", "/fhir/R5/Patient", `{"resourceType":"Patient"}`)
+	for _, room := range []string{"", "/rooms/there"} {
+		if a := s.Must(200, "GET", room+"/mock/journal?kind=http", nil, in...); strings.Contains(string(a.Raw), "401") {
+			t.Errorf("the journal of %q has requests of strangers: %s", room, a.Raw)
+		}
+	}
+	if !strings.Contains(s.log(), "status=401") {
+		t.Error("the log does not have the requests of strangers")
 	}
 }

@@ -17,16 +17,14 @@ import (
 	"signalfhir/internal/fhir"
 )
 
-// shortest is how many characters a secret has at least.
-const shortest = 16
-
-// secretPattern is what a bearer token may consist of (RFC 6750, section 2.1).
-var secretPattern = regexp.MustCompile(`^[A-Za-z0-9._~+/-]+=*$`)
+// secretPattern is what a secret consists of. No address, form or JSON string escapes
+// these characters, so a secret looks the same wherever it stands.
+var secretPattern = regexp.MustCompile(`^[A-Za-z0-9._~-]{16,1000}$`)
 
 // Check reports what is wrong with a secret.
 func Check(secret string) error {
-	if len(secret) < shortest || !secretPattern.MatchString(secret) {
-		return errors.New("expected at least 16 letters, digits or any of - . _ ~ + /, as openssl rand -hex 32 prints them")
+	if !secretPattern.MatchString(secret) {
+		return errors.New("expected at least 16 letters, digits or any of - . _ ~, as openssl rand -hex 32 prints them")
 	}
 	return nil
 }
@@ -48,6 +46,8 @@ func New(secret, address string) *Gate {
 	return g
 }
 
+const plainChallenge = `Bearer realm="signalfhir"`
+
 // IsOpen reports whether everybody is let in.
 func (g *Gate) IsOpen() bool { return g.secret == "" }
 
@@ -55,6 +55,7 @@ func (g *Gate) IsOpen() bool { return g.secret == "" }
 var (
 	signedHeader   = encode([]byte(`{"alg":"HS256","typ":"JWT"}`))
 	unsignedHeader = encode([]byte(`{"alg":"none","typ":"JWT"}`))
+	signedPattern  = regexp.MustCompile(signedHeader + `\.[\w-]*\.?[\w-]*`)
 )
 
 func encode(data []byte) string { return base64.RawURLEncoding.EncodeToString(data) }
@@ -76,14 +77,15 @@ func (g *Gate) sum(text string) []byte {
 	return mac.Sum(nil)
 }
 
-// Opens reports whether a credential is the secret or was made by [Gate.Sign]. An open
-// gate takes any.
-func (g *Gate) Opens(credential string) bool {
-	if g.IsOpen() {
-		return true
-	}
+// IsSecret reports whether a text is the secret. For an open gate, any is.
+func (g *Gate) IsSecret(text string) bool {
 	// Sums are compared, so the time says nothing about the secret, nor about its length.
-	if hmac.Equal(g.sum(credential), g.sum(g.secret)) {
+	return g.IsOpen() || hmac.Equal(g.sum(text), g.sum(g.secret))
+}
+
+// opens reports whether a credential is the secret or was made by [Gate.Sign].
+func (g *Gate) opens(credential string) bool {
+	if g.IsSecret(credential) {
 		return true
 	}
 	end := strings.LastIndexByte(credential, '.')
@@ -95,13 +97,12 @@ func (g *Gate) Opens(credential string) bool {
 }
 
 // Cookie returns the cookie that opens the gate for a browser, with the value of a token
-// that [Gate.Sign] made; an empty value ends it. Scripts cannot read it. Other sites send
-// it only over https, where it may serve pages of --allow-origin; requests of pages that
-// are not allowed are refused whether or not they carry it.
+// that [Gate.Sign] made; an empty value ends it. Scripts cannot read it. Only over https
+// do pages of other sites send it.
 func (g *Gate) Cookie(value string, secure bool) *http.Cookie {
 	c := &http.Cookie{Name: g.cookie, Value: value, Path: "/", HttpOnly: true, Secure: secure, SameSite: http.SameSiteLaxMode}
 	if secure {
-		c.SameSite = http.SameSiteNoneMode
+		c.SameSite, c.Partitioned = http.SameSiteNoneMode, true
 	}
 	if value == "" {
 		c.MaxAge = -1
@@ -109,54 +110,79 @@ func (g *Gate) Cookie(value string, secure bool) *http.Cookie {
 	return c
 }
 
-// Admit returns nil if a request carries the secret, and otherwise the refusal with its
-// challenge in out.
-func (g *Gate) Admit(r *http.Request, out http.Header) error {
+// Admit returns nil if a request carries the secret, and otherwise a [*Refusal]. The
+// cookie counts only if the caller trusts whoever made the browser send it.
+func (g *Gate) Admit(r *http.Request, trusted bool) *Refusal {
 	if g.IsOpen() {
 		return nil
 	}
-	const remedy = "send the token of --auth-token as \"Authorization: Bearer TOKEN\"; a browser signs in on the page, or by POST /oauth2/token with the token as client_secret, and has a cookie then"
+	const remedy = `send the token of --auth-token as "Authorization: Bearer TOKEN"; a browser signs in on the page, or by POST /oauth2/token with the token as client_secret, and has a cookie then`
 	header := r.Header.Get("Authorization")
 	scheme, credential, _ := strings.Cut(header, " ")
-	cookie, noCookie := r.Cookie(g.cookie)
-	why := "this server lets in only those who have its token; " + remedy
-	challenge := `Bearer realm="signalfhir"`
+	bearer := strings.EqualFold(scheme, "Bearer")
+	cookies := r.CookiesNamed(g.cookie)
+	why, challenge := "this server lets in only those who have its token; ", plainChallenge
 	switch {
-	case r.URL.Query().Has("access_token"):
-		why = "access_token in the address is not read, for addresses end up in logs and histories; " + remedy
-	case strings.EqualFold(scheme, "Bearer") && g.Opens(strings.TrimSpace(credential)), noCookie == nil && g.Opens(cookie.Value) && header == "":
+	case bearer && g.opens(strings.TrimSpace(credential)):
 		return nil
-	case strings.EqualFold(scheme, "Bearer"):
-		why = "the bearer token is not that of this server; " + remedy
+	case bearer:
+		why = "the bearer token is not that of this server; "
 		challenge += `, error="invalid_token"`
 	case header != "":
-		why = "the server reads no other Authorization than Bearer; " + remedy
+		why = "the server reads no other Authorization than Bearer; "
+	case len(cookies) > 0 && !trusted:
+		why = "the cookie of the sign-in counts only for pages of this machine, of the server and of --allow-origin; "
+	case g.holdsOne(cookies):
+		return nil
 	case r.Header.Get("Sec-WebSocket-Protocol") != "":
-		why = "a socket of a browser carries the cookie of the sign-in; the server does not look for a token in the subprotocol; " + remedy
-	case noCookie == nil:
-		why = "the cookie is of another token than the server has now; sign in again: " + remedy
+		why = "a socket of a browser carries the cookie of the sign-in; the server does not look for a token in the subprotocol; "
+	case len(cookies) > 0:
+		why = "the cookie is of another token than the server has now; sign in again: "
 	}
-	out.Set("WWW-Authenticate", challenge)
-	return fhir.Refuse(http.StatusUnauthorized, fhir.CodeLogin, "%s", why)
+	return refuse(challenge, why+remedy)
 }
 
-// Hide returns a text without the secret.
-func (g *Gate) Hide(text string) string {
-	if g.IsOpen() {
-		return text
-	}
-	return string(g.HideBytes([]byte(text)))
+// Refusal says why a request is not let in.
+type Refusal struct {
+	Challenge string // value of WWW-Authenticate
+	Error     *fhir.Error
 }
 
-// HideBytes is [Gate.Hide] for a body. It returns a text without the secret as it is.
-func (g *Gate) HideBytes(text []byte) []byte {
-	if g.IsOpen() {
-		return text
-	}
-	for _, spelling := range []string{g.secret, url.QueryEscape(g.secret)} {
-		if bytes.Contains(text, []byte(spelling)) {
-			text = bytes.ReplaceAll(text, []byte(spelling), []byte("…"))
+func refuse(challenge, why string) *Refusal {
+	return &Refusal{challenge, fhir.Refuse(http.StatusUnauthorized, fhir.CodeLogin, "%s", why)}
+}
+
+// holdsOne reports whether a cookie opens the gate. There may be several of the name,
+// from other paths or parents of the host.
+func (g *Gate) holdsOne(cookies []*http.Cookie) bool {
+	for _, c := range cookies {
+		if g.opens(c.Value) {
+			return true
 		}
+	}
+	return false
+}
+
+// RefuseAddress refuses a request whose address has a token, whether or not it is the
+// right one.
+func (g *Gate) RefuseAddress(r *http.Request) *Refusal {
+	if g.IsOpen() || !r.URL.Query().Has("access_token") {
+		return nil
+	}
+	return refuse(plainChallenge, `access_token in the address is not read, for addresses end up in logs and histories; send it as "Authorization: Bearer TOKEN"`)
+}
+
+// Hide returns a text without the secret and without what [Gate.Sign] made. It returns a
+// text without them as it is.
+func (g *Gate) Hide(text []byte) []byte {
+	if g.IsOpen() {
+		return text
+	}
+	if bytes.Contains(text, []byte(g.secret)) {
+		text = bytes.ReplaceAll(text, []byte(g.secret), []byte("…"))
+	}
+	if bytes.Contains(text, []byte(signedHeader)) {
+		text = signedPattern.ReplaceAll(text, []byte("…"))
 	}
 	return text
 }

@@ -62,7 +62,7 @@ type Serve struct {
 	MaxBodyBytes     int64         `name:"max-body-bytes" default:"2097152" env:"SIGNALFHIR_MAX_BODY_BYTES" help:"Largest request body in bytes (${default})."`
 	AllowHost        []string      `name:"allow-host" env:"SIGNALFHIR_ALLOW_HOST" placeholder:"HOST" help:"Accept requests for this Host besides the address served on; * accepts any."`
 	AllowOrigin      []string      `name:"allow-origin" env:"SIGNALFHIR_ALLOW_ORIGIN" placeholder:"ORIGIN" help:"Accept browsers from this origin besides loopback ones; * accepts any."`
-	AuthToken        string        `name:"auth-token" env:"SIGNALFHIR_AUTH_TOKEN" placeholder:"TOKEN" help:"Serve only clients that send this bearer token, or the cookie of a sign-in with it."`
+	AuthToken        *string       `name:"auth-token" env:"SIGNALFHIR_AUTH_TOKEN" placeholder:"TOKEN" help:"Serve only clients that send this bearer token, or the cookie of a sign-in with it."`
 	TLSCert          string        `name:"tls-cert" env:"SIGNALFHIR_TLS_CERT" placeholder:"FILE" help:"Serve https and wss with this certificate, a PEM file; needs --tls-key."`
 	TLSKey           string        `name:"tls-key" env:"SIGNALFHIR_TLS_KEY" placeholder:"FILE" help:"Key of the certificate, a PEM file."`
 	TLSSelfSigned    bool          `name:"tls-self-signed" env:"SIGNALFHIR_TLS_SELF_SIGNED" help:"Serve https and wss with a certificate made for this run."`
@@ -73,6 +73,28 @@ type Serve struct {
 	Clock      clock.Clock   `kong:"-"` // nil: the machine's; tests set their own
 	LogDropped func() uint64 `kong:"-"` // returns how many lines the log has lost; nil: none
 	Ignored    []string      `kong:"-"` // names of variables of Kubernetes, for the log
+}
+
+// checkAuthToken refuses a token that nobody could send, such as the empty one of a
+// command that failed: the server would be open to everybody.
+func checkAuthToken(token *string) error {
+	if token == nil {
+		return nil
+	}
+	if err := access.Check(*token); err != nil {
+		return fmt.Errorf("--auth-token, or SIGNALFHIR_AUTH_TOKEN: %w", err)
+	}
+	return nil
+}
+
+// Secret returns the token of the server, or "".
+func (o *Serve) Secret() string { return secret(o.AuthToken) }
+
+func secret(token *string) string {
+	if token == nil {
+		return ""
+	}
+	return *token
 }
 
 // maxBytes is the largest limit of a number of bytes: 1 TiB.
@@ -129,11 +151,7 @@ func (o *Serve) Validate() error {
 		}
 		o.PublicURL = strings.TrimRight(o.PublicURL, "/")
 	}
-	if o.AuthToken != "" {
-		if err := access.Check(o.AuthToken); err != nil {
-			problems = append(problems, fmt.Errorf("--auth-token: %w", err))
-		}
-	}
+	problems = append(problems, checkAuthToken(o.AuthToken))
 	problems = append(problems, o.checkTLS())
 	return errors.Join(problems...)
 }
@@ -151,7 +169,7 @@ func (o *Serve) Releases() []fhir.Release {
 // Listen are the options of the client in the binary.
 type Listen struct {
 	Server       string        `default:"http://127.0.0.1:8080" env:"SIGNALFHIR_SERVER" placeholder:"URL" help:"Server, or its FHIR base (${default})."`
-	AuthToken    string        `name:"auth-token" env:"SIGNALFHIR_AUTH_TOKEN" placeholder:"TOKEN" help:"Send this bearer token with every request."`
+	AuthToken    *string       `name:"auth-token" env:"SIGNALFHIR_AUTH_TOKEN" placeholder:"TOKEN" help:"Send this bearer token with every request."`
 	TLSCA        string        `name:"tls-ca" placeholder:"FILE" help:"Trust the certificates in this PEM file too."`
 	Insecure     bool          `short:"k" help:"Trust any certificate, as a self-signed one."`
 	Subscription string        `xor:"what" placeholder:"ID" help:"Listen to this subscription."`
@@ -203,7 +221,7 @@ func Parse(args, environ []string, stdout io.Writer) (command any, err error) {
 		return nil, fmt.Errorf("%w; signalfhir --help lists the options", err)
 	}
 	if parsed.Command() == "listen" {
-		return &o.Listen, nil
+		return &o.Listen, checkAuthToken(o.Listen.AuthToken)
 	}
 	return &o.Serve, o.Serve.Validate()
 }
@@ -258,7 +276,7 @@ func (o *Listen) Run(ctx context.Context, stdout, stderr io.Writer) error {
 	}
 	return listen.Run(ctx, listen.Options{
 		Server:       o.Server,
-		AuthToken:    o.AuthToken,
+		AuthToken:    secret(o.AuthToken),
 		TLS:          trust,
 		Subscription: o.Subscription,
 		Topic:        o.Topic,

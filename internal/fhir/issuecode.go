@@ -57,6 +57,7 @@ func IssueCodes() map[IssueCode]string {
 		CodeProcessing:      "the request could not be processed",
 		CodeUnknownToken:    "the token is not known",
 		CodeExpired:         "the token has expired",
+		CodeLogin:           "the client has not signed in",
 		CodeForbidden:       "this is not allowed to this client",
 		CodeInformational:   "no problem: what was done",
 	}

@@ -89,10 +89,11 @@ func InRoom(path string) string { return "/rooms/:room" + path }
 type visit struct {
 	edge   *Edge
 	needs  Needs
-	routed bool       // the router found a route
-	named  bool       // the address has the name of a room
-	name   string     // the name; "" for the default room
-	room   *room.Room // nil if the route needs none, or there is none of that name
+	routed bool            // the router found a route
+	named  bool            // the address has the name of a room
+	name   string          // the name; "" for the default room
+	room   *room.Room      // nil if the route needs none, there is none of that name, or the client is locked out
+	locked *access.Refusal // why the client is not let in; nil if it is
 }
 
 const visitKey = "visit"
@@ -163,7 +164,8 @@ func Bases(root string, releases []fhir.Release) map[string]string {
 func ServerRoot(c echo.Context) string { return visitOf(c).edge.Root(c) }
 
 // Enter finds out what a request needs and which room it is in. It refuses nothing:
-// what follows logs and records the refusal.
+// what follows logs and records the refusal. Who is not let in enters no room: it neither
+// keeps one open nor fills its journal, nor learns whether there is one.
 func (e *Edge) Enter(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		v := &visit{edge: e}
@@ -176,12 +178,13 @@ func (e *Edge) Enter(next echo.HandlerFunc) echo.HandlerFunc {
 			v.needs = e.needs[path]
 		}
 		writeRelease(c.Request(), path)
+		v.locked = e.options.Gate.Admit(c.Request(), e.trustsPage(c.Request()))
 		if !v.needs.Room {
 			return next(c)
 		}
 		// Not by a parameter of the context: it has none if the method is not allowed.
 		v.name, v.named = segment(path, c.Request().URL.Path, ":room")
-		if v.named && v.name == "" {
+		if v.named && v.name == "" || v.locked != nil {
 			return next(c)
 		}
 		r, leave := e.options.Rooms.Enter(v.name)
@@ -197,7 +200,7 @@ func (e *Edge) Enter(next echo.HandlerFunc) echo.HandlerFunc {
 // NeedRoom refuses a request in a room that does not exist.
 func (e *Edge) NeedRoom(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
-		if v := visitOf(c); v.needs.Room && v.room == nil {
+		if v := visitOf(c); v.needs.Room && v.room == nil && v.locked == nil {
 			return room.NoRoom(v.name)
 		}
 		return next(c)

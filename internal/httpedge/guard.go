@@ -76,7 +76,7 @@ func (e *Edge) GuardOrigin(next echo.HandlerFunc) echo.HandlerFunc {
 		if !acts && !needs.OwnPages {
 			return next(c)
 		}
-		page, foreign := e.foreignPage(r)
+		page, foreign := e.foreignPage(r, e.allowsOrigin)
 		// A link may lead to what only shows something.
 		if !foreign || !acts && r.Header.Get("Sec-Fetch-Mode") == "navigate" {
 			return next(c)
@@ -88,7 +88,7 @@ func (e *Edge) GuardOrigin(next echo.HandlerFunc) echo.HandlerFunc {
 // foreignPage reports whether a page of another origin sent a request, and which origin
 // that is: "null" for a page without one, such as a file, and "" if the browser does not
 // say. Clients other than browsers send neither header.
-func (e *Edge) foreignPage(r *http.Request) (origin string, foreign bool) {
+func (e *Edge) foreignPage(r *http.Request, allows func(origin string) bool) (origin string, foreign bool) {
 	// No page can set Sec-Fetch-Site. "none" is what the user does, such as a reload.
 	site := r.Header.Get("Sec-Fetch-Site")
 	if site == "same-origin" || site == "none" {
@@ -105,7 +105,15 @@ func (e *Edge) foreignPage(r *http.Request) (origin string, foreign bool) {
 	}
 	u, err := url.Parse(origin)
 	own := err == nil && u.Host != "" && strings.EqualFold(u.Host, r.Host)
-	return origin, !own && !e.allowsOrigin(origin)
+	return origin, !own && !allows(origin)
+}
+
+// trustsPage reports whether a request may use the cookie of the sign-in: it comes from no
+// page, or from one that the server knows. That --allow-origin has * is not enough: then
+// any page could act for who has signed in.
+func (e *Edge) trustsPage(r *http.Request) bool {
+	_, foreign := e.foreignPage(r, e.knowsOrigin)
+	return !foreign
 }
 
 // whyForeign returns the refusal of a page of another origin. site is the Sec-Fetch-Site
@@ -122,7 +130,13 @@ func whyForeign(origin, site string) string {
 }
 
 func (e *Edge) allowsOrigin(origin string) bool {
-	if slices.Contains(e.options.AllowOrigin, "*") || slices.Contains(e.options.AllowOrigin, origin) {
+	return slices.Contains(e.options.AllowOrigin, "*") || e.knowsOrigin(origin)
+}
+
+// knowsOrigin reports whether a page is of this machine or of the server, or
+// --allow-origin names it.
+func (e *Edge) knowsOrigin(origin string) bool {
+	if slices.Contains(e.options.AllowOrigin, origin) {
 		return true
 	}
 	u, err := url.Parse(origin)
@@ -137,12 +151,15 @@ func (e *Edge) allowsOrigin(origin string) bool {
 // needs no sign-in is served to everybody.
 func (e *Edge) GuardAccess(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
-		if !NeedsOf(c).Open {
-			if err := e.options.Gate.Admit(c.Request(), c.Response().Header()); err != nil {
-				return err
-			}
+		refused := e.options.Gate.RefuseAddress(c.Request())
+		if v := visitOf(c); refused == nil && !v.needs.Open {
+			refused = v.locked
 		}
-		return next(c)
+		if refused == nil {
+			return next(c)
+		}
+		c.Response().Header().Set("WWW-Authenticate", refused.Challenge)
+		return refused.Error
 	}
 }
 

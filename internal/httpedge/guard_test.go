@@ -81,7 +81,7 @@ func TestGuardOrigin_AnyOrigin(t *testing.T) {
 	} {
 		r := httptest.NewRequest("POST", "/", nil)
 		r.Header = headers
-		if origin, foreign := edge.foreignPage(r); foreign {
+		if origin, foreign := edge.foreignPage(r, edge.allowsOrigin); foreign {
 			t.Errorf("%v: got a foreign page %q, want it let in by *", headers, origin)
 		}
 	}

@@ -12,9 +12,9 @@ import (
 
 	"github.com/labstack/echo/v4"
 
-	"signalfhir/internal/access"
 	"signalfhir/internal/fhir"
 	"signalfhir/internal/journal"
+	"signalfhir/internal/room"
 	"signalfhir/internal/token"
 )
 
@@ -68,10 +68,10 @@ func entry(c echo.Context, in *recordedBody, out *recordedWriter, method string,
 		Path:            shownURI(c, r.URL),
 		Status:          res.Status,
 		Took:            took,
-		RequestHeaders:  headers(c, r.Header),
-		RequestBody:     in.shown(c),
-		ResponseHeaders: headers(c, res.Header()),
-		ResponseBody:    out.shown(c),
+		RequestHeaders:  headers(r.Header),
+		RequestBody:     in.shown(Room(c)),
+		ResponseHeaders: headers(res.Header()),
+		ResponseBody:    out.shown(Room(c)),
 		Truncated:       in.more || out.more || r.ContentLength > int64(in.Len()),
 	}
 	if method == http.MethodHead {
@@ -127,14 +127,14 @@ func shownURI(c echo.Context, u *url.URL) string {
 }
 
 // headers returns the headers of a message, each as one line. It hides credentials.
-func headers(c echo.Context, h http.Header) map[string]string {
+func headers(h http.Header) map[string]string {
 	lines := make(map[string]string, len(h))
 	for name, values := range h {
 		switch name {
 		case "Authorization", "Cookie", "Set-Cookie":
 			lines[name] = "…"
 		default:
-			lines[name] = gateOf(c).Hide(strings.Join(values, ", "))
+			lines[name] = strings.Join(values, ", ")
 		}
 	}
 	return lines
@@ -150,12 +150,8 @@ func shownMethod(method string) string {
 	return strings.Clone(method)
 }
 
-// gateOf returns the gate whose secret a request may have.
-func gateOf(c echo.Context) *access.Gate { return visitOf(c).edge.options.Gate }
-
 // shown returns a text of a client as others may see it: without a token.
 func shown(c echo.Context, text string) string {
-	text = gateOf(c).Hide(text)
 	if room := Room(c); room != nil {
 		return room.Redact(text)
 	}
@@ -178,10 +174,10 @@ func (k *kept) keep(p []byte) {
 
 // shown returns a copy of what the journal keeps, in memory of just its size. A body is
 // cut after its tokens are hidden: nobody would recognize the beginning of one.
-func (k *kept) shown(c echo.Context) []byte {
-	body := gateOf(c).HideBytes(k.Bytes())
+func (k *kept) shown(in *room.Room) []byte {
+	body := k.Bytes()
 	if k.more {
-		body = Room(c).RedactBytes(body)
+		body = in.RedactBytes(body)
 		body = body[:min(len(body), recordedBytes)]
 	}
 	return bytes.Clone(body)

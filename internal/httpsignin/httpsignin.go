@@ -13,6 +13,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"signalfhir/internal/access"
+	"signalfhir/internal/clock"
 	"signalfhir/internal/httpedge"
 )
 
@@ -28,10 +29,13 @@ const (
 const tokenTTL = 24 * time.Hour
 
 // SignIn has the handlers of the sign-in.
-type SignIn struct{ gate *access.Gate }
+type SignIn struct {
+	gate  *access.Gate
+	clock clock.Clock
+}
 
-// New returns the sign-in to a gate.
-func New(gate *access.Gate) *SignIn { return &SignIn{gate} }
+// New returns the sign-in to a gate. The times in its tokens are those of c.
+func New(gate *access.Gate, c clock.Clock) *SignIn { return &SignIn{gate, c} }
 
 // Token serves POST /oauth2/token. It accepts any grant, and any secret unless the gate
 // has one. The token carries the client_id of the request, which Medplum's client compares
@@ -46,12 +50,12 @@ func (s *SignIn) Token(c echo.Context) error {
 	if form.Get("grant_type") == "" {
 		return refuse(c, http.StatusBadRequest, "invalid_request", "the form has no grant_type; send grant_type=client_credentials&client_id=ID&client_secret=ANYTHING as application/x-www-form-urlencoded")
 	}
-	client, secret := form.Get("client_id"), form.Get("client_secret")
+	client, secret := form.Get("client_id"), c.Request().PostForm.Get("client_secret")
 	user, password, basic := c.Request().BasicAuth()
 	if basic {
 		client, secret = cmp.Or(client, user), cmp.Or(secret, password)
 	}
-	if !s.gate.Opens(secret) {
+	if !s.gate.IsSecret(secret) {
 		if basic { // RFC 6749, section 5.2; for a page that sent a form, a browser would ask
 			c.Response().Header().Set("WWW-Authenticate", `Basic realm="signalfhir"`)
 		}
@@ -61,9 +65,9 @@ func (s *SignIn) Token(c echo.Context) error {
 		Reference string `json:"reference"`
 		Display   string `json:"display,omitempty"`
 	}
-	signed := s.gate.Sign(claims(httpedge.Root(c), client, httpedge.Room(c).Clock().Now()))
+	signed := s.gate.Sign(claims(httpedge.Root(c), client, s.clock.Now()))
 	if !s.gate.IsOpen() {
-		c.SetCookie(s.gate.Cookie(signed, c.Scheme() == "https"))
+		c.SetCookie(s.gate.Cookie(signed, isSecure(c)))
 	}
 	return httpedge.WriteJSON(c, http.StatusOK, "application/json", struct {
 		AccessToken string    `json:"access_token"`
@@ -77,6 +81,9 @@ func (s *SignIn) Token(c echo.Context) error {
 		reference{devProject, "signalfhir"}, reference{devPerson, devPersonName},
 	})
 }
+
+// isSecure reports whether clients reach the server by https, perhaps through a proxy.
+func isSecure(c echo.Context) bool { return strings.HasPrefix(httpedge.ServerRoot(c), "https:") }
 
 // refuse writes an error as RFC 6749, section 5.2, has it. OAuth clients read that
 // and no OperationOutcome.
@@ -129,7 +136,7 @@ func (s *SignIn) Me(c echo.Context) error {
 // browser.
 func (s *SignIn) Logout(c echo.Context) error {
 	if !s.gate.IsOpen() {
-		c.SetCookie(s.gate.Cookie("", c.Scheme() == "https"))
+		c.SetCookie(s.gate.Cookie("", isSecure(c)))
 	}
 	return httpedge.WriteJSON(c, http.StatusOK, "application/json", struct{}{})
 }

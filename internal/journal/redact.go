@@ -56,7 +56,7 @@ func (j *Journal) hideInExchange(x *Exchange) {
 	for _, headers := range []map[string]string{x.RequestHeaders, x.ResponseHeaders} {
 		for name, value := range headers {
 			lines = append(lines, line{headers, name})
-			head.WriteString("\n" + value)
+			head.WriteString("\n" + name + "\n" + value)
 		}
 	}
 	whole := head.String()
@@ -64,7 +64,8 @@ func (j *Journal) hideInExchange(x *Exchange) {
 		shown := strings.Split(hidden, "\n")
 		x.Method, x.Path = shown[0], shown[1]
 		for i, l := range lines {
-			l.headers[l.name] = shown[i+2]
+			delete(l.headers, l.name)
+			l.headers[shown[2*i+2]] = shown[2*i+3]
 		}
 	}
 	x.RequestBody, x.ResponseBody = j.redact.Redact(x.RequestBody), j.redact.Redact(x.ResponseBody)

@@ -51,13 +51,9 @@ func Run(ctx context.Context, o Options, out, notes io.Writer) error {
 	}
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.TLSClientConfig = o.TLS
-	header := http.Header{}
-	if o.AuthToken != "" {
-		header.Set("Authorization", "Bearer "+o.AuthToken)
-	}
 	l := &listener{
 		options: o,
-		server:  &server{base: base, client: &http.Client{Timeout: 10 * time.Second, Transport: transport}, header: header},
+		server:  &server{base: base, client: &http.Client{Timeout: 10 * time.Second, Transport: transport}, token: o.AuthToken},
 		print:   &printer{out: out, notes: notes, raw: o.JSON},
 		id:      o.Subscription,
 	}
@@ -154,9 +150,13 @@ func (l *listener) session(ctx context.Context) error {
 	}
 	dialer := *websocket.DefaultDialer
 	dialer.TLSClientConfig = l.options.TLS
-	socket, _, err := dialer.DialContext(ctx, bound.url, l.server.header)
+	header, note := l.server.upgrade(bound.url)
+	if note != "" {
+		l.print.note("%s", note)
+	}
+	socket, _, err := dialer.DialContext(ctx, bound.url, header)
 	if err != nil {
-		return fmt.Errorf("cannot open %s: %w", bound.url, err)
+		return unreachable("cannot open "+bound.url, err)
 	}
 	defer socket.Close()
 	if err := bind(socket, bound.token); err != nil {

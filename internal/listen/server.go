@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -19,7 +20,7 @@ import (
 type server struct {
 	base   string
 	client *http.Client
-	header http.Header // of every request
+	token  string // bearer token sent with every request; "": none
 }
 
 // statusError is a response with a status other than success.
@@ -34,6 +35,19 @@ func (e *statusError) Error() string { return e.text }
 func gone(err error) bool {
 	var e *statusError
 	return errors.As(err, &e) && (e.status == http.StatusNotFound || e.status == http.StatusGone)
+}
+
+// unreachable wraps the error of a connection. One that no further attempt can mend becomes
+// a [statusError], which ends the run.
+func unreachable(what string, err error) error {
+	var untrusted *tls.CertificateVerificationError
+	switch {
+	case errors.As(err, &untrusted):
+		return &statusError{http.StatusBadRequest, fmt.Sprintf("%s: %v; --tls-ca FILE trusts the certificates of a file, and -k any", what, err)}
+	case errors.Is(err, http.ErrSchemeMismatch):
+		return &statusError{http.StatusBadRequest, what + ": the server speaks http; give --server an address with http"}
+	}
+	return fmt.Errorf("%s: %w", what, err)
 }
 
 // refused reports whether the server refused and would refuse again.
@@ -56,14 +70,16 @@ func (s *server) call(ctx context.Context, method, path string, in, out any) err
 	if err != nil {
 		return err
 	}
-	req.Header = s.header.Clone()
+	if s.token != "" {
+		req.Header.Set("Authorization", "Bearer "+s.token)
+	}
 	req.Header.Set("Accept", "application/fhir+json")
 	if in != nil {
 		req.Header.Set("Content-Type", "application/fhir+json")
 	}
 	res, err := s.client.Do(req)
 	if err != nil {
-		return fmt.Errorf("no response from the server: %w", err)
+		return unreachable("no response from the server", err)
 	}
 	defer res.Body.Close()
 	data, err := io.ReadAll(io.LimitReader(res.Body, 64<<20))
@@ -71,7 +87,14 @@ func (s *server) call(ctx context.Context, method, path string, in, out any) err
 		return fmt.Errorf("the response to %s %s broke off: %w", method, path, err)
 	}
 	if res.StatusCode >= 300 {
-		return &statusError{res.StatusCode, fmt.Sprintf("%s %s returned %s%s", method, path, res.Status, outcomeText(data))}
+		text := fmt.Sprintf("%s %s returned %s%s", method, path, res.Status, outcomeText(data))
+		switch {
+		case res.StatusCode == http.StatusUnauthorized:
+			text += "; listen sends the token of --auth-token or SIGNALFHIR_AUTH_TOKEN"
+		case res.StatusCode == http.StatusBadRequest && bytes.Contains(data, []byte("HTTP request to an HTTPS server")):
+			text += "; the server speaks https: give --server an address with https"
+		}
+		return &statusError{res.StatusCode, text}
 	}
 	if out == nil {
 		return nil
@@ -153,6 +176,20 @@ func (s *server) bindingToken(ctx context.Context, id string) (binding, error) {
 		return binding{}, errors.New("$get-ws-binding-token returned no token or no websocket-url")
 	}
 	return b, nil
+}
+
+// upgrade returns the headers with which a socket is opened, and a note if that is not what
+// the user expects. The token goes to no other host than the user named, and not in the
+// clear where the user asked for TLS.
+func (s *server) upgrade(address string) (header http.Header, note string) {
+	if s.token == "" {
+		return nil, ""
+	}
+	base, _ := url.Parse(s.base) // checked before
+	if at, err := url.Parse(address); err != nil || at.Host != base.Host || base.Scheme == "https" && at.Scheme != "wss" {
+		return nil, fmt.Sprintf("the server names %s for its socket, which is not at %s, so the token is not sent there", address, s.base)
+	}
+	return http.Header{"Authorization": {"Bearer " + s.token}}, ""
 }
 
 // events fetches past events, as the bundle that $events returns.

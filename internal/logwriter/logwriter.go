@@ -35,6 +35,7 @@ type Writer struct {
 	waiting []byte     // lines that are not being written yet, at most size bytes
 	missed  uint64     // lines dropped after the last one that waits
 	note    func(dropped uint64) []byte
+	hide    func(lines []byte) []byte // nil: nothing is hidden
 	closed  bool
 }
 
@@ -63,6 +64,13 @@ func (w *Writer) SetNote(note func(dropped uint64) []byte) {
 	w.note = note
 }
 
+// SetHide sets what hides parts of lines before they are kept.
+func (w *Writer) SetHide(hide func(lines []byte) []byte) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.hide = hide
+}
+
 // Unwrap returns what the writer writes to, so that the log can find out whether that is
 // a terminal.
 func (w *Writer) Unwrap() io.Writer { return w.out }
@@ -74,6 +82,10 @@ func (w *Writer) Dropped() uint64 { return w.dropped.Load() }
 func (w *Writer) Write(lines []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	size := len(lines)
+	if w.hide != nil {
+		lines = w.hide(lines)
+	}
 	// While lines are missing, those that follow are dropped too, also short ones that
 	// would fit: the note stands where the lost lines would.
 	if w.closed || w.missed > 0 || len(w.waiting)+len(lines) > w.size {
@@ -89,7 +101,7 @@ func (w *Writer) Write(lines []byte) (int, error) {
 		default:
 		}
 	}
-	return len(lines), nil
+	return size, nil
 }
 
 // count returns how many lines a text has, at least one.

@@ -34,6 +34,6 @@ export function signIn() {
     if (response.ok) {
       localStorage.setItem(key, "yes");
       location.reload();
-    } else box.refuse((await response.json()).error_description);
+    } else box.refuse((await response.json()).error_description ?? `The server responded with status ${response.status}.`);
   }
 }
