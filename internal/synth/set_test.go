@@ -250,6 +250,8 @@ func TestSet_RefusesBadSpecs(t *testing.T) {
 		{"zero", func(s *synth.Spec) { s.Rate = "0/s" }, "rate", "writes per unit of time"},
 		{"negative", func(s *synth.Spec) { s.Rate = "-5/s" }, "rate", "writes per unit of time"},
 		{"not a number", func(s *synth.Spec) { s.Rate = "NaN/s" }, "rate", "writes per unit of time"},
+		{"as Go writes it", func(s *synth.Spec) { s.Rate = "1_0/s" }, "rate", "writes per unit of time"},
+		{"hexadecimal", func(s *synth.Spec) { s.Rate = "0x1p4/s" }, "rate", "writes per unit of time"},
 		{"too fast", func(s *synth.Spec) { s.Rate = "1001/s" }, "rate", "at most 1000/s"},
 		{"infinite", func(s *synth.Spec) { s.Rate = "Inf/s" }, "rate", "at most 1000/s"},
 		{"too slow", func(s *synth.Spec) { s.Rate = "0.9/h" }, "rate", "at least 1/h"},

@@ -85,7 +85,7 @@ func interval(rate string) (time.Duration, error) {
 	if count, unit, ok := strings.Cut(rate, "/"); ok {
 		per, known := map[string]time.Duration{"s": time.Second, "min": time.Minute, "h": time.Hour}[unit]
 		n, err := strconv.ParseFloat(count, 64)
-		if err != nil || !known || !(n > 0) {
+		if err != nil || !known || !(n > 0) || strings.ContainsAny(count, "_xX") { // as Go writes numbers
 			return refuse(form)
 		}
 		// In floating point first: a tiny n must not overflow the conversion.
