@@ -36,6 +36,7 @@ import (
 	"signalfhir/internal/httpedge"
 	"signalfhir/internal/httprooms"
 	"signalfhir/internal/logwriter"
+	"signalfhir/internal/token"
 )
 
 func main() {
@@ -57,7 +58,8 @@ const exitOfSignal = 128
 // run is the whole program with its surroundings passed in. It returns the exit
 // code: 0 after a normal stop, 1 after a failure, 2 if the arguments are wrong.
 func run(ctx context.Context, args, environ []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	log := logwriter.New(stderr, logwriter.DefaultSize)
+	issued := token.NewIndex(token.Remembered)
+	log := logwriter.New(stderr, logwriter.DefaultSize, func(lines []byte) []byte { return token.Redact(issued.Redact(lines)) })
 	defer log.Close(stopLog)
 	parsed, err := command.Parse(args, environ, stdout)
 	switch {
@@ -72,6 +74,7 @@ func run(ctx context.Context, args, environ []string, stdin io.Reader, stdout, s
 		// Who started the server may close its output. The server is not there to fill
 		// that, so it goes on.
 		signal.Ignore(syscall.SIGPIPE)
+		c.Issued = issued
 		err = serveAndStop(ctx, c, stdin, stdout, log)
 	case *command.Listen:
 		err = c.Run(ctx, stdout, log)

@@ -119,14 +119,16 @@ func shownURI(c echo.Context, u *url.URL) string {
 	if secret, _ := segment(c.Path(), u.Path, ":token"); secret != "" {
 		uri = strings.Replace(uri, (&url.URL{Path: secret}).EscapedPath(), token.Fingerprint(secret), 1)
 	}
-	uri = shown(c, uri) // before it is cut, perhaps in a token
+	uri = gateOf(c).Hide(uri) // before it is cut, perhaps in the secret
 	if len(uri) > recordedPath {
 		uri = uri[:recordedPath] + "…"
 	}
 	return uri
 }
 
-// headers returns the headers of a message, each as one line. It hides credentials.
+// headers returns the headers of a message, each as one line. It hides credentials, and
+// names in which a token may be: net/http has changed its letters, so the journal would not
+// recognize it.
 func headers(c echo.Context, h http.Header) map[string]string {
 	lines := make(map[string]string, len(h))
 	for name, values := range h {
@@ -134,7 +136,7 @@ func headers(c echo.Context, h http.Header) map[string]string {
 		case "Authorization", "Cookie", "Set-Cookie":
 			lines[name] = "…"
 		default:
-			lines[name] = gateOf(c).Hide(strings.Join(values, ", "))
+			lines[token.RedactLong(name)] = gateOf(c).Hide(strings.Join(values, ", "))
 		}
 	}
 	return lines
@@ -153,38 +155,28 @@ func shownMethod(method string) string {
 // gateOf returns the gate whose secret a request may have.
 func gateOf(c echo.Context) *access.Gate { return visitOf(c).edge.options.Gate }
 
-// shown returns a text of a client as others may see it: without a token.
-func shown(c echo.Context, text string) string {
-	text = gateOf(c).Hide(text)
-	if room := Room(c); room != nil {
-		return room.Redact(text)
-	}
-	return token.Redact(text)
-}
-
 // kept is the beginning of a body.
 type kept struct {
 	bytes.Buffer
 	more bool // there was more of it than the journal keeps
 }
 
-// spelling is longer than a token is, however its characters are escaped.
-const spelling = 512
+// secretBytes is longer than the secret of the gate.
+const secretBytes = 512
 
 func (k *kept) keep(p []byte) {
 	k.more = k.more || k.Len()+len(p) > recordedBytes
-	k.Buffer.Write(p[:min(len(p), recordedBytes+spelling-k.Len())])
+	k.Buffer.Write(p[:min(len(p), recordedBytes+secretBytes-k.Len())])
 }
 
 // shown returns a copy of what the journal keeps, in memory of just its size. A body is
-// cut after its tokens are hidden: nobody would recognize the beginning of one.
+// cut after the secret of the gate is hidden: nobody would recognize the beginning of it.
 func (k *kept) shown(c echo.Context) []byte {
 	body := gateOf(c).HideBytes(k.Bytes())
-	if k.more {
-		body = Room(c).RedactBytes(body)
-		body = body[:min(len(body), recordedBytes)]
+	if k.Len() == recordedBytes+secretBytes {
+		body = body[:max(0, len(body)-secretBytes)] // in which the beginning of one may be
 	}
-	return bytes.Clone(body)
+	return bytes.Clone(body[:min(len(body), recordedBytes)])
 }
 
 // recordedBody keeps what is read of a request.

@@ -26,6 +26,7 @@ const DefaultSize = 1 << 20
 type Writer struct {
 	out  io.Writer
 	size int
+	hide func(lines []byte) []byte
 	wake chan struct{} // has a value if there may be something to write
 	done chan struct{} // closed when the goroutine has ended
 
@@ -39,9 +40,9 @@ type Writer struct {
 }
 
 // New returns a writer to out that buffers up to size bytes. As many again may be on
-// their way to out.
-func New(out io.Writer, size int) *Writer {
-	w := &Writer{out: out, size: size, wake: make(chan struct{}, 1), done: make(chan struct{})}
+// their way to out. hide returns lines without what a log may not show, whoever logs it.
+func New(out io.Writer, size int, hide func(lines []byte) []byte) *Writer {
+	w := &Writer{out: out, size: size, hide: hide, wake: make(chan struct{}, 1), done: make(chan struct{})}
 	w.note = func(dropped uint64) []byte { return []byte(Note(dropped) + "\n") }
 	go w.run()
 	return w
@@ -72,6 +73,8 @@ func (w *Writer) Dropped() uint64 { return w.dropped.Load() }
 
 // Write keeps lines to be written, or drops them. It never fails.
 func (w *Writer) Write(lines []byte) (int, error) {
+	size := len(lines)
+	lines = w.hide(lines)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	// While lines are missing, those that follow are dropped too, also short ones that
@@ -89,7 +92,7 @@ func (w *Writer) Write(lines []byte) (int, error) {
 		default:
 		}
 	}
-	return len(lines), nil
+	return size, nil
 }
 
 // count returns how many lines a text has, at least one.

@@ -172,12 +172,9 @@ func (r *Room) Revoke(secret string) bool {
 	return true
 }
 
-// Redact returns text with the tokens of the room replaced by their fingerprints. It is
-// for what shows a text of a client outside of the journal, which hides tokens itself.
-func (r *Room) Redact(text string) string { return r.tokens.RedactString(text) }
-
-// RedactBytes is [Room.Redact] for a body.
-func (r *Room) RedactBytes(data []byte) []byte { return r.tokens.Redact(data) }
+// Redact returns a text without tokens, of whatever room. It is for responses that quote
+// clients. The journal and the log hide tokens themselves.
+func (r *Room) Redact(text []byte) []byte { return r.options.Issued.Redact(text) }
 
 // Status returns the result of $status for one subscription.
 func (b *Base) Status(id string) (*fhir.Notification, error) {

@@ -33,6 +33,7 @@ type Options struct {
 	Random           *random.Source // unpredictable
 	TokenTTL         time.Duration  // lifetime of a binding token; 30 min (OPW-5)
 	MaxTokens        int            // valid tokens; 2 million
+	Issued           *token.Index   // the tokens of all rooms of the process, which none of them shows; only its own
 	MaxSubscriptions int            // 100 000
 	BatchWindow      time.Duration  // how long an event may wait to share a bundle with others; 0: not at all (NB-16)
 	LogSize          int            // events that every subscription keeps for $events; 1000 (OPE-2)
@@ -88,6 +89,9 @@ func New(o Options) (*Room, error) {
 	if o.Random == nil {
 		o.Random = random.Secure()
 	}
+	if o.Issued == nil {
+		o.Issued = token.NewIndex(token.Remembered)
+	}
 	o.TokenTTL = orDefault(o.TokenTTL, 30*time.Minute)
 	o.MaxTokens = orDefault(o.MaxTokens, 2_000_000)
 	o.MaxSubscriptions = orDefault(o.MaxSubscriptions, 100_000)
@@ -106,8 +110,8 @@ func New(o Options) (*Room, error) {
 	}
 	r.began.Store(o.Clock.Now().UnixNano())
 	r.open, r.end = context.WithCancel(context.Background())
-	r.tokens = token.New(o.Clock, o.Random, o.MaxTokens, r.expired)
-	r.journal = journal.New(o.Clock, journal.Options{Size: o.JournalSize, Redact: r.tokens})
+	r.tokens = token.New(o.Clock, o.Random, o.Issued, o.MaxTokens, r.expired)
+	r.journal = journal.New(o.Clock, journal.Options{Size: o.JournalSize, Redact: o.Issued})
 	for _, release := range o.Releases {
 		r.bases = append(r.bases, r.newBase(release))
 	}
