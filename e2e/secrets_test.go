@@ -114,6 +114,7 @@ func everywhere(secret, word, escaped, quoted string) []placed {
 		}
 	}
 	if !strings.ContainsRune(secret, '_') { // then it may be an id
+		requests = append(requests, placed{method: "PUT", path: "/fhir/R5/Subscription/" + escaped, body: `{"resourceType":"Subscription","id":"` + secret + `","status":"requested","topic":"http://example.org/FHIR/R5/SubscriptionTopic/admission","channelType":{"system":"http://terminology.hl7.org/CodeSystem/subscription-channel-type","code":"websocket"},"content":"id-only"}`})
 		for _, typ := range []string{"Patient", "Encounter"} {
 			requests = append(requests, placed{method: "PUT", path: "/fhir/R5/" + typ + "/" + escaped, body: `{"resourceType":"` + typ + `","id":"` + secret + `","status":"in-progress"}`})
 		}
@@ -182,6 +183,14 @@ func TestSecrets_NoTokenIsShownWhereverAClientPutsIt(t *testing.T) {
 	secrets := make([]string, len(names))
 	secrets[len(names)-1] = p.token("/rooms/one")
 	p.must("POST", "/rooms/one/mock/reset", map[string]any{})
+	for _, room := range []string{"", "/rooms/one"} {
+		p.must("PUT", room+"/fhir/R5/Subscription/filtered", map[string]any{
+			"resourceType": "Subscription", "id": "filtered", "status": "requested", "topic": "http://example.org/FHIR/R5/SubscriptionTopic/admission", "content": "id-only",
+			"channelType": map[string]any{"system": "http://terminology.hl7.org/CodeSystem/subscription-channel-type", "code": "websocket"},
+			"filterBy":    []any{map[string]any{"filterParameter": "patient", "value": "Patient/example"}},
+		})
+		p.follows(room)
+	}
 	// Tokens of three rooms are used in their own, in another one, and outside of all rooms.
 	for i := range names[1:] {
 		secrets[i] = p.token([]string{"", "/rooms/one", "/rooms/two"}[i%3])
@@ -210,7 +219,7 @@ func TestSecrets_NoTokenIsShownWhereverAClientPutsIt(t *testing.T) {
 	for _, room := range []string{"", "/rooms/one", "/rooms/two"} {
 		for _, path := range []string{
 			"/mock/journal?bodies=true", "/mock/journal?bodies=true&format=ndjson", "/mock/journal?format=har", "/mock/state",
-			"/mock/explain?subscription=admission-full", "/mock/explain?subscription=admission-full&format=text",
+			"/mock/subscriptions", "/mock/explain?subscription=filtered", "/mock/explain?subscription=filtered&format=text",
 		} {
 			shown[room+path] = p.get(room + path)
 			if len(shown[room+path]) < 100 && !(room == "/rooms/two" && strings.Contains(path, "explain")) {
@@ -223,6 +232,11 @@ func TestSecrets_NoTokenIsShownWhereverAClientPutsIt(t *testing.T) {
 	shown["the log"] = log()
 	if lines := strings.Count(shown["the log"], "\n"); lines < 1000 {
 		t.Errorf("the log has %d lines only", lines)
+	}
+	for _, room := range []string{"", "/rooms/one"} {
+		if !strings.Contains(shown[room+"/mock/journal?bodies=true"], `"type":"event-notification"`) {
+			t.Errorf("no event was sent in the room %q", room)
+		}
 	}
 	for where, text := range shown {
 		for _, found := range partsOf(secrets, text) {
@@ -287,6 +301,35 @@ func (p *piped) token(room string) string {
 		p.t.Fatal(err)
 	}
 	return out.Parameter[0].ValueString
+}
+
+// follows binds a socket in a room to a subscription, and reads from it until the test ends.
+func (p *piped) follows(room string) {
+	p.t.Helper()
+	conn, _, err := websocket.Dial(p.t.Context(), "ws"+strings.TrimPrefix(p.url, "http")+room+"/ws", nil)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	conn.SetReadLimit(-1)
+	if err := conn.Write(p.t.Context(), websocket.MessageText, []byte("bind-with-token "+p.token(room))); err != nil {
+		p.t.Fatal(err)
+	}
+	if _, _, err := conn.Read(p.t.Context()); err != nil { // the handshake
+		p.t.Fatal(err)
+	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for {
+			if _, _, err := conn.Read(context.Background()); err != nil {
+				return
+			}
+		}
+	}()
+	p.t.Cleanup(func() {
+		_ = conn.CloseNow()
+		<-ended
+	})
 }
 
 // sends sends a request and reads the response, whatever it is.
