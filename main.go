@@ -59,7 +59,7 @@ const exitOfSignal = 128
 // code: 0 after a normal stop, 1 after a failure, 2 if the arguments are wrong.
 func run(ctx context.Context, args, environ []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	issued := token.NewIndex(token.Remembered)
-	log := logwriter.New(stderr, logwriter.DefaultSize, func(lines []byte) []byte { return token.Redact(issued.Redact(lines)) })
+	log := logwriter.New(stderr, logwriter.DefaultSize, issued.Redact)
 	defer log.Close(stopLog)
 	parsed, err := command.Parse(args, environ, stdout)
 	switch {

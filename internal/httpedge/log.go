@@ -34,10 +34,10 @@ func (e *Edge) Log() echo.MiddlewareFunc {
 			}
 			attrs := []slog.Attr{slog.Int("status", v.Status), slog.Duration("took", v.Latency.Round(time.Microsecond))}
 			if v.Error != nil {
-				attrs = append(attrs, slog.String("why", gateOf(c).Hide(v.Error.Error())))
+				attrs = append(attrs, slog.String("why", shown(c, v.Error.Error())))
 			}
 			path := shownURI(c, &url.URL{Path: c.Request().URL.Path})
-			e.options.Logger.LogAttrs(c.Request().Context(), level, gateOf(c).Hide(v.Method)+" "+path, attrs...)
+			e.options.Logger.LogAttrs(c.Request().Context(), level, shown(c, v.Method)+" "+path, attrs...)
 			return nil
 		},
 	})
@@ -48,7 +48,7 @@ func (e *Edge) Recover() echo.MiddlewareFunc {
 	return middleware.RecoverWithConfig(middleware.RecoverConfig{
 		DisableStackAll: true,
 		LogErrorFunc: func(c echo.Context, err error, stack []byte) error {
-			e.options.Logger.Error("a handler panicked", "error", gateOf(c).Hide(err.Error()), "stack", string(stack))
+			e.options.Logger.Error("a handler panicked", "error", shown(c, err.Error()), "stack", string(stack))
 			return err
 		},
 	})

@@ -119,7 +119,7 @@ func shownURI(c echo.Context, u *url.URL) string {
 	if secret, _ := segment(c.Path(), u.Path, ":token"); secret != "" {
 		uri = strings.Replace(uri, (&url.URL{Path: secret}).EscapedPath(), token.Fingerprint(secret), 1)
 	}
-	uri = gateOf(c).Hide(uri) // before it is cut, perhaps in the secret
+	uri = shown(c, uri) // before it is cut, perhaps in a secret
 	if len(uri) > recordedPath {
 		uri = uri[:recordedPath] + "…"
 	}
@@ -154,6 +154,17 @@ func shownMethod(method string) string {
 
 // gateOf returns the gate whose secret a request may have.
 func gateOf(c echo.Context) *access.Gate { return visitOf(c).edge.options.Gate }
+
+// shown returns a text of a client as others may see it: without the secret of the gate.
+// Journal and log hide the tokens issued here. Outside of the rooms everything that may be
+// a token is hidden: it may have been issued before this server started.
+func shown(c echo.Context, text string) string {
+	text = gateOf(c).Hide(text)
+	if Room(c) == nil {
+		return token.Redact(text)
+	}
+	return text
+}
 
 // kept is the beginning of a body.
 type kept struct {

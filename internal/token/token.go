@@ -8,7 +8,7 @@
 // and not "unknown".
 //
 // The package knows no sockets and no bindings: the room ends the bindings of a
-// revoked token.
+// revoked token. It also hides tokens in texts; see [Index].
 package token
 
 import (
