@@ -126,7 +126,7 @@ func (h *hub) guard(f func(*socket.Socket, *melody.Session)) func(*melody.Sessio
 		s := socket.Of(session)
 		defer func() {
 			if r := recover(); r != nil {
-				h.options.Logger.Error("a socket callback panicked", "socket", s.ID(), "panic", s.Room().Redact(fmt.Sprint(r)))
+				h.options.Logger.Error("a socket callback panicked", "socket", s.ID(), "panic", fmt.Sprint(r))
 				s.Close(socket.ServerFailed.With())
 			}
 		}()

@@ -78,7 +78,6 @@ func (benchRoom) UnbindLegacy(subscription.Socket, string)     {}
 func (benchRoom) Bindings(subscription.Socket) []string        { return nil }
 func (benchRoom) Gone(subscription.Socket)                     {}
 func (benchRoom) Record(journal.Entry)                         {}
-func (benchRoom) Redact(text string) string                    { return text }
 
 // counter counts what clients received.
 type counter struct {

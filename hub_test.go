@@ -301,7 +301,6 @@ func (*quietRoom) UnbindLegacy(subscription.Socket, string)     {}
 func (*quietRoom) Bindings(subscription.Socket) []string        { return nil }
 func (*quietRoom) Gone(subscription.Socket)                     {}
 func (*quietRoom) Record(journal.Entry)                         {}
-func (*quietRoom) Redact(text string) string                    { return text }
 
 // unrecorded is the journal of a test that has none.
 func unrecorded(string, subscription.Frame) {}

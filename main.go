@@ -37,6 +37,7 @@ import (
 	"signalfhir/internal/httpedge"
 	"signalfhir/internal/httprooms"
 	"signalfhir/internal/logwriter"
+	"signalfhir/internal/token"
 )
 
 func main() {
@@ -58,7 +59,8 @@ const exitOfSignal = 128
 // run is the whole program with its surroundings passed in. It returns the exit
 // code: 0 after a normal stop, 1 after a failure, 2 if the arguments are wrong.
 func run(ctx context.Context, args, environ []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	log := logwriter.New(stderr, logwriter.DefaultSize)
+	issued := token.NewIndex(token.Remembered)
+	log := logwriter.New(stderr, logwriter.DefaultSize, issued.Redact)
 	defer log.Close(stopLog)
 	parsed, err := command.Parse(args, environ, stdout)
 	switch {
@@ -73,6 +75,10 @@ func run(ctx context.Context, args, environ []string, stdin io.Reader, stdout, s
 		// Who started the server may close its output. The server is not there to fill
 		// that, so it goes on.
 		signal.Ignore(syscall.SIGPIPE)
+		c.Issued = issued
+		if c.Secret() != "" {
+			issued.HideAlso(access.New(c.Secret(), "").Hide)
+		}
 		err = serveAndStop(ctx, c, stdin, stdout, log)
 	case *command.Listen:
 		err = c.Run(ctx, stdout, log)
@@ -112,7 +118,6 @@ func serveAndStop(ctx context.Context, o *command.Serve, stdin io.Reader, stdout
 		return line.Bytes()
 	})
 	o.LogDropped = log.Dropped
-	log.SetHide(access.New(o.Secret(), "").Hide)
 	if len(o.Ignored) > 0 {
 		logger.Info("variables that Kubernetes sets for a service are not options, so they are ignored", "variables", strings.Join(o.Ignored, ", "))
 	}

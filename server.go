@@ -27,6 +27,7 @@ import (
 	"signalfhir/internal/room"
 	"signalfhir/internal/seed"
 	"signalfhir/internal/socket"
+	"signalfhir/internal/token"
 )
 
 var (
@@ -190,6 +191,9 @@ func newServer(o *command.Serve, addr net.Addr, log *slog.Logger) (*server, erro
 	if o.LogDropped == nil {
 		o.LogDropped = func() uint64 { return 0 }
 	}
+	if o.Issued == nil {
+		o.Issued = token.NewIndex(token.Remembered)
+	}
 	s.metrics = metrics.New(metrics.Gauges{
 		Rooms:         func() int { return len(s.rooms.List()) },
 		Sockets:       func() int { return s.hub.count() },
@@ -259,8 +263,8 @@ func (s *server) openRoom(path string, content *seed.Seed, seeded *uint64) (*roo
 	}
 	o := s.options
 	r, refused := room.New(room.Options{
-		Clock: s.clock(), Random: source, TokenTTL: o.TokenTTL, BatchWindow: o.BatchWindow, Strict: o.Strict, SkipInvariants: o.SkipInvariants,
-		LogBytes: o.EventLogBytes, Hide: s.gate.Hide, KeepExpired: o.KeepExpired, PreferQuery: o.PreferQuery, AnyFilter: o.AnyFilter, JournalSize: cmp.Or(o.JournalSize, -1),
+		Clock: s.clock(), Random: source, Issued: o.Issued, TokenTTL: o.TokenTTL, BatchWindow: o.BatchWindow, Strict: o.Strict, SkipInvariants: o.SkipInvariants,
+		LogBytes: o.EventLogBytes, KeepExpired: o.KeepExpired, PreferQuery: o.PreferQuery, AnyFilter: o.AnyFilter, JournalSize: cmp.Or(o.JournalSize, -1),
 		Releases: o.Releases(), URL: s.root() + path, Seed: content,
 	})
 	if refused != nil {

@@ -5,8 +5,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
+	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -26,6 +30,11 @@ var spellings = map[string]func(string) string{
 	"JSON, part": func(secret string) string {
 		return secret[:1] + each(secret[1:2], `\u%04X`) + secret[2:]
 	},
+	"in a long word": func(secret string) string { return strings.Repeat("x", 20) + secret + strings.Repeat("y", 20) },
+	// What quotes the beginning of a text ends in the middle of these.
+	"after 12": func(secret string) string { return strings.Repeat("x", 11) + "." + secret },
+	"after 33": func(secret string) string { return strings.Repeat("x", 32) + "." + secret },
+	"after 70": func(secret string) string { return strings.Repeat("x", 69) + "." + secret },
 }
 
 func each(text, format string) string {
@@ -47,7 +56,12 @@ type placed struct {
 // token in a place that takes any word, escaped the token as an address may have it, and
 // quoted as a JSON string may.
 func everywhere(secret, word, escaped, quoted string) []placed {
-	requests := []placed{{method: secret, path: "/fhir/R5/Patient"}}
+	requests := []placed{
+		{method: secret, path: "/fhir/R5/Patient"},
+		{method: "GET", path: "/fhir/R5/Patient", header: [2]string{secret, "1"}},
+		{method: "GET", path: "/fhir/R5/Patient", header: [2]string{"X-" + secret, "1"}},
+		{method: "GET", path: "/fhir/R5/Patient", header: [2]string{"Host", secret + ".example.org"}},
+	}
 	for _, path := range []string{
 		"/fhir/R5/Subscription/%s/$status", "/fhir/R5/Subscription/%s/$get-ws-binding-token", "/fhir/R5/Subscription/%s", "/fhir/R5/Patient/x/_history/%s",
 		"/fhir/R5/%s", "/fhir/%s/Patient", "/%s", "/mock/%s", "/mock/tokens/%s", "/mock/journal/%s", "/mock/generators/%s", "/rooms/default/fhir/R5/Patient/%s",
@@ -100,6 +114,7 @@ func everywhere(secret, word, escaped, quoted string) []placed {
 		}
 	}
 	if !strings.ContainsRune(secret, '_') { // then it may be an id
+		requests = append(requests, placed{method: "PUT", path: "/fhir/R5/Subscription/" + escaped, body: `{"resourceType":"Subscription","id":"` + secret + `","status":"requested","topic":"http://example.org/FHIR/R5/SubscriptionTopic/admission","channelType":{"system":"http://terminology.hl7.org/CodeSystem/subscription-channel-type","code":"websocket"},"content":"id-only"}`})
 		for _, typ := range []string{"Patient", "Encounter"} {
 			requests = append(requests, placed{method: "PUT", path: "/fhir/R5/" + typ + "/" + escaped, body: `{"resourceType":"` + typ + `","id":"` + secret + `","status":"in-progress"}`})
 		}
@@ -110,7 +125,31 @@ func everywhere(secret, word, escaped, quoted string) []placed {
 	for _, before := range []int{1, 20, 42} {
 		requests = append(requests, placed{method: "POST", path: "/fhir/R5/Patient", body: begin + strings.Repeat(" ", kept-len(begin)-before) + word + `"}]}`})
 	}
+	// The journal hides what comes before, and yet the body is cut in the token.
+	requests = append(requests, placed{method: "POST", path: "/fhir/R5/Patient",
+		body: begin + strings.Repeat(secret+" ", 100) + strings.Repeat(" ", kept-len(begin)-100*(len(secret)+1)-42) + secret + strings.Repeat(" ", 4<<10) + `"}]}`})
+	// Addresses that are cut in the token, by what shows all of a request and by what shows little.
+	for _, size := range []int{240, 8 << 10} {
+		path := "/fhir/R5/Patient?name=" + strings.Repeat("x", size-42-len("/fhir/R5/Patient?name=")-1) + "."
+		requests = append(requests, placed{method: "GET", path: path + secret})
+	}
 	return requests
+}
+
+// nowhere returns requests with a token outside of the rooms that exist.
+func nowhere(secret, escaped string) (requests []placed) {
+	for _, method := range []string{"GET", "POST", "X" + secret} {
+		for _, path := range []string{
+			"/%s/x", "/rooms/%s", "/rooms/%s/fhir/R5/Patient", "/rooms/none/fhir/R5/Patient/%s", "/rooms/none/%s", "/rooms/none/mock/tokens/%s", "/rooms/none/ws?token=%s",
+			"/rooms/two/%s", "/rooms/two/fhir/R5/Patient/%s", "/rooms/two/mock/tokens/%s", "/rooms/two/ws?token=%s", "/ui/%s", "/healthz/%s", "/metrics?%s",
+		} {
+			requests = append(requests, placed{method: method, path: fmt.Sprintf(path, escaped)})
+		}
+	}
+	return append(requests,
+		placed{method: "PUT", path: "/rooms/" + escaped + "!"},
+		placed{method: "PUT", path: "/rooms/three", body: `{"` + secret + `":1}`},
+		placed{method: "PUT", path: "/rooms/three", body: `{"seed":"` + secret + `"}`})
 }
 
 // frames are the messages of a socket with a token in each place.
@@ -130,71 +169,167 @@ func frames(word, quoted string) []string {
 	return all
 }
 
-// A binding token is shown to whoever asks for it, and to nobody else: not in the journal,
-// however it is read, not in the log, in explanations, in the state or in the metrics.
+// A binding token is shown to whoever asks for it, and to nobody else, in no room and not
+// in part: not in the journals, however they are read, not in the log, in explanations, in
+// the state or in the metrics.
 func TestSecrets_NoTokenIsShownWhereverAClientPutsIt(t *testing.T) {
 	t.Parallel()
 	p := startPiped(t, "--log-level", "debug", "--journal-size", "100000")
 	log := p.drain()
-	hidden := map[string]string{} // what is not shown, and the way in which it is written
-	names := []string{"as it is", "percent", "part", "twice", "JSON", "JSON, part"}
-	for _, name := range names {
-		secret := p.token()
+	for _, room := range []string{"/rooms/one", "/rooms/two"} {
+		p.must("PUT", room, map[string]any{})
+	}
+	names := append(slices.Sorted(maps.Keys(spellings)), "as it is") // the last token is from before a reset
+	secrets := make([]string, len(names))
+	secrets[len(names)-1] = p.token("/rooms/one")
+	p.must("POST", "/rooms/one/mock/reset", map[string]any{})
+	for _, room := range []string{"", "/rooms/one"} {
+		p.must("PUT", room+"/fhir/R5/Subscription/filtered", map[string]any{
+			"resourceType": "Subscription", "id": "filtered", "status": "requested", "topic": "http://example.org/FHIR/R5/SubscriptionTopic/admission", "content": "id-only",
+			"channelType": map[string]any{"system": "http://terminology.hl7.org/CodeSystem/subscription-channel-type", "code": "websocket"},
+			"filterBy":    []any{map[string]any{"filterParameter": "patient", "value": "Patient/example"}},
+		})
+		p.follows(room)
+	}
+	// Tokens of three rooms are used in their own, in another one, and outside of all rooms.
+	for i := range names[1:] {
+		secrets[i] = p.token([]string{"", "/rooms/one", "/rooms/two"}[i%3])
+	}
+	for n, secret := range secrets {
+		name := names[n]
 		word := spellings[name](secret)
-		hidden[secret] = "as it is"
-		hidden[word] = name
 		escaped := word
 		if strings.HasPrefix(name, "JSON") {
 			escaped = url.PathEscape(word)
-			hidden[escaped] = "percent of " + name
 		}
 		quoted := each(secret, `\u%04x`)
-		hidden[quoted] = "JSON"
-		hidden[strings.ReplaceAll(quoted, `\`, `\\`)] = "JSON in JSON"
-		hidden[strings.ReplaceAll(word, `\`, `\\`)] = name + " in JSON"
-		for _, r := range everywhere(secret, word, escaped, quoted) {
+		for i, r := range everywhere(secret, word, escaped, quoted) {
+			r.path = []string{"", "/rooms/one"}[(n+i)%2] + r.path
 			p.sends(r)
 		}
-		for _, frame := range frames(word, quoted) {
-			p.says(frame)
+		for _, r := range nowhere(secret, escaped) {
+			p.sends(r)
+		}
+		for i, frame := range frames(word, quoted) {
+			p.says([]string{"", "/rooms/one"}[(n+i)%2], frame)
 		}
 		p.sends(placed{method: "DELETE", path: "/mock/tokens/" + escaped})
 	}
-	shown := map[string]string{}
-	for _, path := range []string{
-		"/mock/journal?bodies=true", "/mock/journal?bodies=true&format=ndjson", "/mock/journal?format=har", "/mock/state", "/metrics",
-		"/mock/explain?subscription=admission-full", "/mock/explain?subscription=admission-full&format=text",
-	} {
-		shown[path] = p.get(path)
-		if len(shown[path]) < 100 {
-			t.Errorf("%s shows nothing: %s", path, shown[path])
+	shown := map[string]string{"/metrics": p.get("/metrics")}
+	for _, room := range []string{"", "/rooms/one", "/rooms/two"} {
+		for _, path := range []string{
+			"/mock/journal?bodies=true", "/mock/journal?bodies=true&format=ndjson", "/mock/journal?format=har", "/mock/state",
+			"/mock/subscriptions", "/mock/explain?subscription=filtered", "/mock/explain?subscription=filtered&format=text",
+		} {
+			shown[room+path] = p.get(room + path)
+			if len(shown[room+path]) < 100 && !(room == "/rooms/two" && strings.Contains(path, "explain")) {
+				t.Errorf("%s%s shows nothing: %s", room, path, shown[room+path])
+			}
 		}
 	}
 	_ = p.command.Process.Signal(syscall.SIGTERM)
 	p.ends()
 	shown["the log"] = log()
-	if lines := strings.Count(shown["the log"], "\n"); lines < 500 {
+	if lines := strings.Count(shown["the log"], "\n"); lines < 1000 {
 		t.Errorf("the log has %d lines only", lines)
 	}
+	for _, room := range []string{"", "/rooms/one"} {
+		if !strings.Contains(shown[room+"/mock/journal?bodies=true"], `"type":"event-notification"`) {
+			t.Errorf("no event was sent in the room %q", room)
+		}
+	}
 	for where, text := range shown {
-		for secret, how := range hidden {
-			if at := strings.Index(text, secret); at >= 0 {
-				t.Errorf("%s has a token (%s): %s", where, how, text[max(0, at-300):min(len(text), at+100)])
-			}
+		for _, found := range partsOf(secrets, text) {
+			t.Errorf("%s has a part of a token: %s", where, found)
 		}
 	}
 }
 
-// token takes a token for a subscription.
-func (p *piped) token() string {
+// partsOf returns where a text has more than 16 characters of one of the secrets, in
+// whatever way and case they are written.
+func partsOf(secrets []string, text string) (found []string) {
+	const least = 17
+	parts := map[string]bool{}
+	for _, secret := range secrets {
+		for at := 0; at+least <= len(secret); at++ {
+			parts[strings.ToLower(secret[at:at+least])] = true
+		}
+	}
+	for _, text := range []string{text, unescaped(text)} {
+		folded := strings.ToLower(text)
+		for _, word := range longWord.FindAllStringIndex(folded, -1) {
+			for at := word[0]; at+least <= word[1]; at++ {
+				if parts[folded[at:at+least]] {
+					found = append(found, folded[max(0, word[0]-200):min(len(folded), word[1]+100)])
+					break
+				}
+			}
+			if len(found) == 5 {
+				return found
+			}
+		}
+	}
+	return found
+}
+
+var (
+	longWord = regexp.MustCompile(`[a-z0-9_-]{17,}`)
+	escape   = regexp.MustCompile(`(?:%|\\+u00)[0-9a-fA-F]{2}`)
+)
+
+// unescaped returns a text without escapes of ASCII characters, also those of escapes.
+func unescaped(text string) string {
+	for {
+		plain := escape.ReplaceAllStringFunc(text, func(found string) string {
+			c, _ := strconv.ParseUint(found[len(found)-2:], 16, 8)
+			return string(rune(c))
+		})
+		if plain == text {
+			return plain
+		}
+		text = plain
+	}
+}
+
+// token takes a token for a subscription in a room.
+func (p *piped) token(room string) string {
 	p.t.Helper()
 	var out struct {
 		Parameter []struct{ Name, ValueString string }
 	}
-	if err := json.Unmarshal(p.must("POST", "/fhir/R5/Subscription/admission-full/$get-ws-binding-token", map[string]any{"resourceType": "Parameters"}), &out); err != nil {
+	if err := json.Unmarshal(p.must("POST", room+"/fhir/R5/Subscription/admission-full/$get-ws-binding-token", map[string]any{"resourceType": "Parameters"}), &out); err != nil {
 		p.t.Fatal(err)
 	}
 	return out.Parameter[0].ValueString
+}
+
+// follows binds a socket in a room to a subscription, and reads from it until the test ends.
+func (p *piped) follows(room string) {
+	p.t.Helper()
+	conn, _, err := websocket.Dial(p.t.Context(), "ws"+strings.TrimPrefix(p.url, "http")+room+"/ws", nil)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	conn.SetReadLimit(-1)
+	if err := conn.Write(p.t.Context(), websocket.MessageText, []byte("bind-with-token "+p.token(room))); err != nil {
+		p.t.Fatal(err)
+	}
+	if _, _, err := conn.Read(p.t.Context()); err != nil { // the handshake
+		p.t.Fatal(err)
+	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for {
+			if _, _, err := conn.Read(context.Background()); err != nil {
+				return
+			}
+		}
+	}()
+	p.t.Cleanup(func() {
+		_ = conn.CloseNow()
+		<-ended
+	})
 }
 
 // sends sends a request and reads the response, whatever it is.
@@ -212,7 +347,9 @@ func (p *piped) sends(r placed) {
 	if strings.HasPrefix(r.body, "_id=") {
 		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	}
-	if r.header[0] != "" {
+	if r.header[0] == "Host" {
+		req.Host = r.header[1]
+	} else if r.header[0] != "" {
 		req.Header.Set(r.header[0], r.header[1])
 	}
 	res, err := http.DefaultTransport.RoundTrip(req)
@@ -225,13 +362,13 @@ func (p *piped) sends(r placed) {
 	}
 }
 
-// says sends a message on a socket of its own, and closes that with the same text as the
+// says sends a message on a socket of its own in a room, and closes that with the same text as the
 // reason.
-func (p *piped) says(message string) {
+func (p *piped) says(room, message string) {
 	p.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
-	conn, _, err := websocket.Dial(ctx, "ws"+strings.TrimPrefix(p.url, "http")+"/ws", nil)
+	conn, _, err := websocket.Dial(ctx, "ws"+strings.TrimPrefix(p.url, "http")+room+"/ws", nil)
 	if err != nil {
 		p.t.Fatal(err)
 	}

@@ -71,6 +71,7 @@ type Serve struct {
 	ExitOnStdinClose bool          `name:"exit-on-stdin-close" env:"SIGNALFHIR_EXIT_ON_STDIN_CLOSE" help:"Stop when standard input closes, so that a test's server ends with the test."`
 
 	Clock      clock.Clock   `kong:"-"` // nil: the machine's; tests set their own
+	Issued     *token.Index  `kong:"-"` // learns of all tokens, for the log; nil: the server has its own
 	LogDropped func() uint64 `kong:"-"` // returns how many lines the log has lost; nil: none
 	Ignored    []string      `kong:"-"` // names of variables of Kubernetes, for the log
 }

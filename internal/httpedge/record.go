@@ -14,7 +14,6 @@ import (
 
 	"signalfhir/internal/fhir"
 	"signalfhir/internal/journal"
-	"signalfhir/internal/room"
 	"signalfhir/internal/token"
 )
 
@@ -69,9 +68,9 @@ func entry(c echo.Context, in *recordedBody, out *recordedWriter, method string,
 		Status:          res.Status,
 		Took:            took,
 		RequestHeaders:  headers(r.Header),
-		RequestBody:     in.shown(Room(c)),
+		RequestBody:     in.shown(c),
 		ResponseHeaders: headers(res.Header()),
-		ResponseBody:    out.shown(Room(c)),
+		ResponseBody:    out.shown(c),
 		Truncated:       in.more || out.more || r.ContentLength > int64(in.Len()),
 	}
 	if method == http.MethodHead {
@@ -119,14 +118,16 @@ func shownURI(c echo.Context, u *url.URL) string {
 	if secret, _ := segment(c.Path(), u.Path, ":token"); secret != "" {
 		uri = strings.Replace(uri, (&url.URL{Path: secret}).EscapedPath(), token.Fingerprint(secret), 1)
 	}
-	uri = shown(c, uri) // before it is cut, perhaps in a token
+	uri = shown(c, uri) // before it is cut, perhaps in a secret
 	if len(uri) > recordedPath {
 		uri = uri[:recordedPath] + "…"
 	}
 	return uri
 }
 
-// headers returns the headers of a message, each as one line. It hides credentials.
+// headers returns the headers of a message, each as one line. It hides credentials, and
+// names in which a token may be: net/http has changed its letters, so the journal would not
+// recognize it.
 func headers(h http.Header) map[string]string {
 	lines := make(map[string]string, len(h))
 	for name, values := range h {
@@ -134,7 +135,7 @@ func headers(h http.Header) map[string]string {
 		case "Authorization", "Cookie", "Set-Cookie":
 			lines[name] = "…"
 		default:
-			lines[name] = strings.Join(values, ", ")
+			lines[token.RedactLong(name)] = strings.Join(values, ", ")
 		}
 	}
 	return lines
@@ -150,12 +151,14 @@ func shownMethod(method string) string {
 	return strings.Clone(method)
 }
 
-// shown returns a text of a client as others may see it: without a token.
+// shown returns a text of a client as others may see it. Journal and log hide the tokens
+// issued here. Outside of the rooms everything that may be a token is hidden: it may have
+// been issued before this server started.
 func shown(c echo.Context, text string) string {
-	if room := Room(c); room != nil {
-		return room.Redact(text)
+	if Room(c) == nil {
+		return token.Redact(text)
 	}
-	return token.Redact(text)
+	return text
 }
 
 // kept is the beginning of a body.
@@ -164,23 +167,22 @@ type kept struct {
 	more bool // there was more of it than the journal keeps
 }
 
-// spelling is longer than a token is, however its characters are escaped.
-const spelling = 512
+// secretBytes is longer than the token of the server, or what its sign-in makes of it.
+const secretBytes = 1024
 
 func (k *kept) keep(p []byte) {
 	k.more = k.more || k.Len()+len(p) > recordedBytes
-	k.Buffer.Write(p[:min(len(p), recordedBytes+spelling-k.Len())])
+	k.Buffer.Write(p[:min(len(p), recordedBytes+secretBytes-k.Len())])
 }
 
 // shown returns a copy of what the journal keeps, in memory of just its size. A body is
-// cut after its tokens are hidden: nobody would recognize the beginning of one.
-func (k *kept) shown(in *room.Room) []byte {
-	body := k.Bytes()
-	if k.more {
-		body = in.RedactBytes(body)
-		body = body[:min(len(body), recordedBytes)]
+// cut after the token of the server is hidden: nobody would recognize the beginning of it.
+func (k *kept) shown(c echo.Context) []byte {
+	body := visitOf(c).edge.options.Gate.Hide(k.Bytes())
+	if k.Len() == recordedBytes+secretBytes {
+		body = body[:max(0, len(body)-secretBytes)] // in which the beginning of one may be
 	}
-	return bytes.Clone(body)
+	return bytes.Clone(body[:min(len(body), recordedBytes)])
 }
 
 // recordedBody keeps what is read of a request.

@@ -324,7 +324,7 @@ func refusedEntry(refused *fhir.Error) fhir.Response {
 func (f *FHIR) serveSafely(r *Request, handle HandlerFunc) (response *Response, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			f.options.Logger.Error("a handler panicked", "error", r.Room.Redact(fmt.Sprint(p)), "stack", string(debug.Stack()))
+			f.options.Logger.Error("a handler panicked", "error", fmt.Sprint(p), "stack", string(debug.Stack()))
 			err = fmt.Errorf("%v", p)
 		}
 	}()

@@ -240,7 +240,7 @@ func (r *Request) write() room.Request { return room.Request{Base: r.URL, Strict
 
 // Lenient records that something was accepted that is wrong in strict mode.
 func (f *FHIR) Lenient(r *Request, what string) {
-	f.options.Logger.Info("lenient", "path", r.Room.Redact("/fhir/"+string(r.Release)+r.Path), "what", r.Room.Redact(what))
+	f.options.Logger.Info("lenient", "path", "/fhir/"+string(r.Release)+r.Path, "what", what)
 	r.Room.Record(journal.Entry{Kind: journal.Lenient, Text: what})
 }
 

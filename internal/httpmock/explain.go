@@ -73,7 +73,7 @@ func orText(c echo.Context, err error, text string) error {
 	if err != nil {
 		return err
 	}
-	return c.String(http.StatusOK, httpedge.Room(c).Redact(text))
+	return c.Blob(http.StatusOK, echo.MIMETextPlainCharsetUTF8, httpedge.Room(c).Redact([]byte(text)))
 }
 
 // Explained serves GET /mock/explain: the effects of changes and triggers that the journal

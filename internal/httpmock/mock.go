@@ -34,7 +34,7 @@ type Mock struct{ options Options }
 // New returns the control routes.
 func New(o Options) *Mock { return &Mock{o} }
 
-// writeRedacted is writeJSON for what may quote a client, and with it a token of the room.
+// writeRedacted is writeJSON for what may quote a client, and with it a token.
 func writeRedacted(c echo.Context, body any) error {
 	var data bytes.Buffer
 	encoder := json.NewEncoder(&data)
@@ -42,7 +42,7 @@ func writeRedacted(c echo.Context, body any) error {
 	if err := encoder.Encode(body); err != nil {
 		return err
 	}
-	return writeJSON(c, json.RawMessage(httpedge.Room(c).RedactBytes(data.Bytes())))
+	return writeJSON(c, json.RawMessage(httpedge.Room(c).Redact(data.Bytes())))
 }
 
 func writeJSON(c echo.Context, body any) error {

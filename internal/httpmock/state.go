@@ -42,7 +42,7 @@ func (m *Mock) Sockets(c echo.Context) error {
 	if err := checkNoBody(c); err != nil {
 		return err
 	}
-	return writeJSON(c, struct {
+	return writeRedacted(c, struct {
 		Sockets []socket.State `json:"sockets"`
 	}{m.options.Sockets(httpedge.Room(c))})
 }
@@ -53,7 +53,7 @@ func (m *Mock) Subscriptions(c echo.Context) error {
 	if err := checkNoBody(c); err != nil {
 		return err
 	}
-	return writeJSON(c, struct {
+	return writeRedacted(c, struct {
 		Subscriptions []room.SubscriptionState `json:"subscriptions"`
 	}{httpedge.Room(c).Subscriptions()})
 }

@@ -2,11 +2,14 @@ package journal
 
 import "strings"
 
-// A Redactor replaces tokens by their fingerprints. It returns a text without tokens as it
-// is. It must not call the journal.
+// A Redactor hides tokens in a text, and parts of tokens that are in it because it was cut.
+// It returns a text without tokens as it is. It must not call the journal.
 type Redactor interface {
 	Redact(text []byte) []byte
 	RedactString(text string) string
+	// RedactWhole and RedactWholeString need not hide parts.
+	RedactWhole(text []byte) []byte
+	RedactWholeString(text string) string
 }
 
 // redacted is a frame with what the journal keeps of it.
@@ -22,24 +25,32 @@ func (j *Journal) hideTokens(e *Entry) {
 	if j.redact == nil || j.size == 0 {
 		return
 	}
-	for _, field := range []*string{&e.Subscription, &e.Topic, &e.Resource, &e.Type, &e.Text} {
+	for _, field := range []*string{&e.Subscription, &e.Topic, &e.Resource} {
+		*field = j.redact.RedactWholeString(*field)
+	}
+	for _, field := range []*string{&e.Type, &e.Text} {
 		*field = j.redact.RedactString(*field)
 	}
-	if len(e.Frame) > 0 {
-		e.Frame = j.hideInFrame(e.Frame)
+	switch {
+	case len(e.Frame) == 0:
+	case e.Kind == Sent && e.Type == "event-notification":
+		e.Frame = j.hideInEvents(e.Frame)
+	default:
+		e.Frame = j.redact.Redact(e.Frame)
 	}
 	if e.Exchange != nil {
 		j.hideInExchange(e.Exchange)
 	}
 }
 
-// hideInFrame returns a frame without tokens. The frames of one notification to many
-// sockets are recorded in a row and share their bytes, so only the first is searched.
-func (j *Journal) hideInFrame(frame []byte) []byte {
+// hideInEvents returns a notification of events without tokens. It has resources as they
+// are, and nothing that was cut. The frames of one notification to many sockets are recorded
+// in a row and share their bytes, so only the first is searched.
+func (j *Journal) hideInEvents(frame []byte) []byte {
 	if last := j.frame.Load(); last != nil && last.of == &frame[0] && last.size == len(frame) {
 		return last.shown
 	}
-	shown := j.redact.Redact(frame)
+	shown := j.redact.RedactWhole(frame)
 	j.frame.Store(&redacted{&frame[0], len(frame), shown})
 	return shown
 }

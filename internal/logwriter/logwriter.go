@@ -26,6 +26,7 @@ const DefaultSize = 1 << 20
 type Writer struct {
 	out  io.Writer
 	size int
+	hide func(lines []byte) []byte
 	wake chan struct{} // has a value if there may be something to write
 	done chan struct{} // closed when the goroutine has ended
 
@@ -35,14 +36,13 @@ type Writer struct {
 	waiting []byte     // lines that are not being written yet, at most size bytes
 	missed  uint64     // lines dropped after the last one that waits
 	note    func(dropped uint64) []byte
-	hide    func(lines []byte) []byte // nil: nothing is hidden
 	closed  bool
 }
 
 // New returns a writer to out that buffers up to size bytes. As many again may be on
-// their way to out.
-func New(out io.Writer, size int) *Writer {
-	w := &Writer{out: out, size: size, wake: make(chan struct{}, 1), done: make(chan struct{})}
+// their way to out. hide returns lines without what a log may not show, whoever logs it.
+func New(out io.Writer, size int, hide func(lines []byte) []byte) *Writer {
+	w := &Writer{out: out, size: size, hide: hide, wake: make(chan struct{}, 1), done: make(chan struct{})}
 	w.note = func(dropped uint64) []byte { return []byte(Note(dropped) + "\n") }
 	go w.run()
 	return w
@@ -64,13 +64,6 @@ func (w *Writer) SetNote(note func(dropped uint64) []byte) {
 	w.note = note
 }
 
-// SetHide sets what hides parts of lines before they are kept.
-func (w *Writer) SetHide(hide func(lines []byte) []byte) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.hide = hide
-}
-
 // Unwrap returns what the writer writes to, so that the log can find out whether that is
 // a terminal.
 func (w *Writer) Unwrap() io.Writer { return w.out }
@@ -80,12 +73,10 @@ func (w *Writer) Dropped() uint64 { return w.dropped.Load() }
 
 // Write keeps lines to be written, or drops them. It never fails.
 func (w *Writer) Write(lines []byte) (int, error) {
+	size := len(lines)
+	lines = w.hide(lines)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	size := len(lines)
-	if w.hide != nil {
-		lines = w.hide(lines)
-	}
 	// While lines are missing, those that follow are dropped too, also short ones that
 	// would fit: the note stands where the lost lines would.
 	if w.closed || w.missed > 0 || len(w.waiting)+len(lines) > w.size {

@@ -39,7 +39,7 @@ func (d *disk) failWith(err error) {
 func TestWriter_WritesWhatIsLoggedInOrder(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
-	w := logwriter.New(&out, 1<<20)
+	w := logwriter.New(&out, 1<<20, keep)
 	var want strings.Builder
 	for i := range 1000 {
 		line := fmt.Sprintln("line", i)
@@ -72,7 +72,7 @@ func TestWriter_DropsAndCountsLinesThatNobodyReads(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out bytes.Buffer
 		open := make(chan struct{})
-		w := logwriter.New(blocked{&out, open}, 100)
+		w := logwriter.New(blocked{&out, open}, 100, keep)
 		log := func(text string) {
 			_, _ = fmt.Fprintln(w, text)
 			synctest.Wait() // the goroutine takes what it can take
@@ -99,7 +99,7 @@ func TestWriter_DropsShortLinesToo_AfterALostOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out bytes.Buffer
 		open := make(chan struct{})
-		w := logwriter.New(blocked{&out, open}, 10)
+		w := logwriter.New(blocked{&out, open}, 10, keep)
 		for _, line := range []string{"first\n", "a\n", "a line that is too long\n", "b\n"} {
 			_, _ = io.WriteString(w, line)
 			synctest.Wait()
@@ -115,7 +115,7 @@ func TestWriter_CloseGivesUp(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		open := make(chan struct{})
-		w := logwriter.New(blocked{io.Discard, open}, 100)
+		w := logwriter.New(blocked{io.Discard, open}, 100, keep)
 		_, _ = io.WriteString(w, "line\n")
 		begun := time.Now()
 		if w.Close(time.Second) {
@@ -132,7 +132,7 @@ func TestWriter_GoesOnAfterAFailure(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		out := &disk{}
-		w := logwriter.New(out, 100)
+		w := logwriter.New(out, 100, keep)
 		w.SetNote(func(dropped uint64) []byte { return fmt.Appendf(nil, "<%d>\n", dropped) })
 		log := func(text string) {
 			_, _ = io.WriteString(w, text)
@@ -153,7 +153,7 @@ func TestWriter_GoesOnAfterAFailure(t *testing.T) {
 
 func TestWriter_MayBeUsedAfterClose(t *testing.T) {
 	t.Parallel()
-	w := logwriter.New(io.Discard, 100)
+	w := logwriter.New(io.Discard, 100, keep)
 	var writers sync.WaitGroup
 	for range 4 {
 		writers.Go(func() {
@@ -165,4 +165,19 @@ func TestWriter_MayBeUsedAfterClose(t *testing.T) {
 	w.Close(time.Minute)
 	w.Close(time.Minute)
 	writers.Wait()
+}
+
+// keep hides nothing.
+func keep(lines []byte) []byte { return lines }
+
+func TestWriter_HidesBeforeItWrites(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	w := logwriter.New(&out, 100, func(lines []byte) []byte { return bytes.ReplaceAll(lines, []byte("secret"), []byte("…")) })
+	if n, err := io.WriteString(w, "a secret\n"); n != len("a secret\n") || err != nil {
+		t.Errorf("Write returned %d, %v; a writer has taken all of the line", n, err)
+	}
+	if !w.Close(time.Minute) || out.String() != "a …\n" {
+		t.Errorf("got %q", out.String())
+	}
 }

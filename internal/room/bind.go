@@ -172,31 +172,9 @@ func (r *Room) Revoke(secret string) bool {
 	return true
 }
 
-// Redact returns text with the tokens of the room replaced by their fingerprints. It is
-// for what shows a text of a client outside of the journal, which hides tokens itself.
-func (r *Room) Redact(text string) string { return redactor{r}.RedactString(text) }
-
-// RedactBytes is [Room.Redact] for a body.
-func (r *Room) RedactBytes(data []byte) []byte { return redactor{r}.Redact(data) }
-
-// redactor hides the tokens of a room, and what its options hide.
-type redactor struct{ *Room }
-
-func (r redactor) Redact(text []byte) []byte {
-	text = r.tokens.Redact(text)
-	if r.options.Hide != nil {
-		text = r.options.Hide(text)
-	}
-	return text
-}
-
-func (r redactor) RedactString(text string) string {
-	text = r.tokens.RedactString(text)
-	if r.options.Hide != nil {
-		text = string(r.options.Hide([]byte(text)))
-	}
-	return text
-}
+// Redact returns a text without tokens, of whatever room. It is for responses that quote
+// clients. The journal and the log hide tokens themselves.
+func (r *Room) Redact(text []byte) []byte { return r.options.Issued.Redact(text) }
 
 // Status returns the result of $status for one subscription.
 func (b *Base) Status(id string) (*fhir.Notification, error) {

@@ -29,24 +29,24 @@ import (
 
 // Options are the settings of a room. A zero value means the default.
 type Options struct {
-	Clock            clock.Clock         // the machine's
-	Random           *random.Source      // unpredictable
-	TokenTTL         time.Duration       // lifetime of a binding token; 30 min (OPW-5)
-	MaxTokens        int                 // valid tokens; 2 million
-	MaxSubscriptions int                 // 100 000
-	BatchWindow      time.Duration       // how long an event may wait to share a bundle with others; 0: not at all (NB-16)
-	LogSize          int                 // events that every subscription keeps for $events; 1000 (OPE-2)
-	LogBytes         int64               // bytes up to which the room keeps more than that; 64 MiB
-	JournalSize      int                 // journal entries kept; 10 000. Below zero: entries are only counted
-	Strict           bool                // warnings become errors
-	KeepExpired      bool                // a binding does not end when its token expires (WS-33)
-	SkipInvariants   bool                // do not check the invariants of resources that are written
-	PreferQuery      bool                // queryCriteria decides if there is fhirPathCriteria too (TOP-8)
-	AnyFilter        bool                // subscriptions may filter by every search parameter (FLT-4)
-	Releases         []fhir.Release      // offered; all
-	URL              string              // root of the server without a trailing slash, for writes that no request asks for
-	Hide             func([]byte) []byte // hides what nobody may see in journal and log besides tokens; nil: nothing
-	Seed             *seed.Seed          // content of a new or reset room; nil: nothing
+	Clock            clock.Clock    // the machine's
+	Random           *random.Source // unpredictable
+	TokenTTL         time.Duration  // lifetime of a binding token; 30 min (OPW-5)
+	MaxTokens        int            // valid tokens; 2 million
+	Issued           *token.Index   // the tokens of all rooms of the process, which none of them shows; only its own
+	MaxSubscriptions int            // 100 000
+	BatchWindow      time.Duration  // how long an event may wait to share a bundle with others; 0: not at all (NB-16)
+	LogSize          int            // events that every subscription keeps for $events; 1000 (OPE-2)
+	LogBytes         int64          // bytes up to which the room keeps more than that; 64 MiB
+	JournalSize      int            // journal entries kept; 10 000. Below zero: entries are only counted
+	Strict           bool           // warnings become errors
+	KeepExpired      bool           // a binding does not end when its token expires (WS-33)
+	SkipInvariants   bool           // do not check the invariants of resources that are written
+	PreferQuery      bool           // queryCriteria decides if there is fhirPathCriteria too (TOP-8)
+	AnyFilter        bool           // subscriptions may filter by every search parameter (FLT-4)
+	Releases         []fhir.Release // offered; all
+	URL              string         // root of the server without a trailing slash, for writes that no request asks for
+	Seed             *seed.Seed     // content of a new or reset room; nil: nothing
 }
 
 // Room is one isolated world. It is safe for concurrent use.
@@ -89,6 +89,9 @@ func New(o Options) (*Room, error) {
 	if o.Random == nil {
 		o.Random = random.Secure()
 	}
+	if o.Issued == nil {
+		o.Issued = token.NewIndex(token.Remembered)
+	}
 	o.TokenTTL = orDefault(o.TokenTTL, 30*time.Minute)
 	o.MaxTokens = orDefault(o.MaxTokens, 2_000_000)
 	o.MaxSubscriptions = orDefault(o.MaxSubscriptions, 100_000)
@@ -107,8 +110,8 @@ func New(o Options) (*Room, error) {
 	}
 	r.began.Store(o.Clock.Now().UnixNano())
 	r.open, r.end = context.WithCancel(context.Background())
-	r.tokens = token.New(o.Clock, o.Random, o.MaxTokens, r.expired)
-	r.journal = journal.New(o.Clock, journal.Options{Size: o.JournalSize, Redact: redactor{r}})
+	r.tokens = token.New(o.Clock, o.Random, o.Issued, o.MaxTokens, r.expired)
+	r.journal = journal.New(o.Clock, journal.Options{Size: o.JournalSize, Redact: o.Issued})
 	for _, release := range o.Releases {
 		r.bases = append(r.bases, r.newBase(release))
 	}

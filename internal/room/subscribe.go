@@ -148,8 +148,10 @@ func (b *Base) resolveAllLocked() {
 		sub.ID = res.ID
 		t, filters, issues := b.resolve(b.topics, sub)
 		if err := fhir.RefuseAll(issues); err != nil {
-			b.room.subscriptions.SetError(res.ID, "", err.Error())
-			b.setStatusLocked(res, fhir.StatusError, err.Error())
+			// It may quote the beginning of a token, and notifications of this resource show it.
+			why := string(b.room.Redact([]byte(err.Error())))
+			b.room.subscriptions.SetError(res.ID, "", why)
+			b.setStatusLocked(res, fhir.StatusError, why)
 			continue
 		}
 		if state.Status == fhir.StatusError {

@@ -38,7 +38,7 @@ func (s *Socket) Receive(data []byte, binary bool) {
 // recordReceived writes a frame to the journal before the frame has any effect.
 // It returns the commands as they may be shown: without a secret.
 func (s *Socket) recordReceived(frame string, commands []dialect.Command) (shown []dialect.Command) {
-	frame = s.room.Redact(token.RedactLong(dialect.Redact(frame, token.Fingerprint)))
+	frame = token.RedactLong(dialect.Redact(frame, token.Fingerprint))
 	shown = dialect.Parse(frame)
 	for i, command := range commands {
 		if len(shown) != len(commands) || command.Token != "" && shown[i].Token == command.Token {
@@ -136,7 +136,7 @@ func (s *Socket) refuse(err error) { s.refuseShown(err, err) }
 // refuseShown is refuse for an error that quotes the client: journal and log show
 // it as shown, without a secret.
 func (s *Socket) refuseShown(err, shown error) {
-	code, why := fhir.CodeOf(err), s.room.Redact(token.RedactLong(shown.Error()))
+	code, why := fhir.CodeOf(err), token.RedactLong(shown.Error())
 	s.room.Record(journal.Entry{Kind: journal.Refused, Socket: s.id, Type: string(code), Text: why})
 	s.options.Logger.Info("refused", "socket", s.id, "code", code, "why", why)
 	frame := fhir.EncodeOutcome(fhir.IssuesOf(err))

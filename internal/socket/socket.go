@@ -47,8 +47,6 @@ type Room interface {
 	Gone(s subscription.Socket)
 	// Record writes to the journal of the room.
 	Record(e journal.Entry)
-	// Redact returns a text for the log, without tokens of the room.
-	Redact(text string) string
 }
 
 // Observer counts sockets and frames.
@@ -184,7 +182,7 @@ func (s *Socket) Ended() {
 	s.notSent(s.out.end(), end.Reason)
 	s.options.Observer.SocketClosed(end.Code)
 	s.room.Record(journal.Entry{Kind: journal.Closed, Socket: s.id, Code: end.Code, Text: end.Reason + " (by " + end.By + ")"})
-	s.options.Logger.Info("socket closed", "socket", s.id, "code", end.Code, "reason", s.room.Redact(end.Reason), "by", end.By)
+	s.options.Logger.Info("socket closed", "socket", s.id, "code", end.Code, "reason", end.Reason, "by", end.By)
 }
 
 // ID implements [subscription.Socket].

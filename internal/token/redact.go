@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"strings"
-	"sync/atomic"
 )
 
 // length is the length of a secret: 256 bits in base64url.
@@ -18,96 +17,66 @@ func Fingerprint(secret string) string {
 	return hex.EncodeToString(sum[:4])
 }
 
-// Redact returns text with every word that has the form of a token replaced by
-// its fingerprint. It is for texts that are not of one room; see [Store.Redact].
-func Redact[T string | []byte](text T) T {
-	return replace(text, func(word string) int {
-		if len(word) != length {
-			return -1
-		}
-		return 0
-	}, length)
-}
+// Redact returns text with every word that has the form of a token replaced by its
+// fingerprint. It is for tokens that no room here has issued; see [Index.Redact].
+func Redact[T string | []byte](text T) T { return replace(text, rule{kind: ofForm, least: length}) }
 
 // RedactLong is [Redact] for texts in which a word longer than a token is a token
 // with something typed too close to it.
 func RedactLong[T string | []byte](text T) T {
-	return replace(text, func(string) int { return 0 }, 0)
+	return replace(text, rule{kind: ofFormOrLonger, least: length})
 }
 
-// Redact returns text with every token this store knows replaced by its fingerprint,
-// including ended tokens that are still remembered. It finds a token in the middle of a
-// longer word, too, and one whose characters are escaped as in an address (%41) or in a
-// JSON string (\u0041).
-//
-// Its cost depends on the text alone, not on the number of tokens: only the parts of long
-// words are looked up. It does not take the lock of the store, so it may be called by
-// what the store calls.
-func (s *Store) Redact(text []byte) []byte { return redact(s, text) }
-
-// RedactString is [Store.Redact] for a string.
-func (s *Store) RedactString(text string) string { return redact(s, text) }
-
-func redact[T string | []byte](s *Store, text T) T {
-	return replace(text, func(word string) int {
-		for at := range len(word) - length + 1 {
-			if !s.begun.has(word[at:]) {
-				continue
-			}
-			if _, known := s.tokens.Get(word[at : at+length]); known {
-				return at
-			}
-		}
-		return -1
-	}, length)
+// rule is what [replace] takes for a secret.
+type rule struct {
+	kind
+	least int    // characters of a word that may have a secret in it
+	index *Index // of the kind issued
 }
 
-// beginnings is a set of the first four characters of tokens that may have more than was
-// added. It spares most look-ups in a long word, such as the data of an attachment. After
-// some ten thousand tokens it has nearly everything, and the look-ups decide.
-type beginnings [1024]atomic.Uint64
+type kind int
 
-func (b *beginnings) place(word string) (at *atomic.Uint64, bit uint64) {
-	n := uint32(word[0]) | uint32(word[1])<<8 | uint32(word[2])<<16 | uint32(word[3])<<24
-	hash := n * 2654435769 >> 16
-	return &b[hash>>6], 1 << (hash & 63)
+const (
+	ofForm         kind = iota // a word that has the length of a token
+	ofFormOrLonger             // a word that has at least the length
+	issued                     // a token of the index, or a part of one
+)
+
+// find finds the first secret in the word text[from:end], which has at least the length of
+// the rule. It returns what is shown instead of text[at:to], or "" if there is none.
+func find[T string | []byte](r rule, text T, from, end int) (at, to int, shown string) {
+	switch {
+	case r.kind == issued:
+		return findIssued(r.index, text, from, end)
+	case r.kind == ofForm && end-from != length:
+		return 0, 0, ""
+	}
+	return from, end, Fingerprint(string(text[from:end]))
 }
 
-func (b *beginnings) add(word string) {
-	at, bit := b.place(word)
-	at.Or(bit)
-}
-
-func (b *beginnings) has(word string) bool {
-	at, bit := b.place(word)
-	return at.Load()&bit != 0
-}
-
-// replace returns text with the secrets in it replaced by their fingerprints. It gives
-// find each base64url word that is at least as long as a token. find returns where in the
-// word a secret begins, or -1. size is the length of a secret, or 0 if a secret is the
-// word from there on.
-func replace[T string | []byte](text T, find func(word string) (at int), size int) T {
-	if len(text) < length {
+// replace returns text with the secrets in it replaced by their fingerprints, and parts of
+// secrets by an ellipsis.
+func replace[T string | []byte](text T, r rule) T {
+	if len(text) < r.least {
 		return text
 	}
 	// What is not escaped comes first: a % before a token makes an escape of its beginning.
-	text = replaceIn(text, text, func(i int) int { return i }, find, size)
+	text = replaceIn(text, text, func(i int) int { return i }, r)
 	if !hides(text) {
 		return text
 	}
 	plain, places := unescape(text)
-	return replaceIn(text, plain, func(i int) int { return places[i] }, find, size)
+	return replaceIn(text, plain, func(i int) int { return places[i] }, r)
 }
 
 // replaceIn is replace for the text that plain is when nothing in it is escaped. place
 // returns where in text a character of plain is. replaceIn skips plain outside of long
-// words in steps of a token's length, so it looks at few characters.
-func replaceIn[T, P string | []byte](text T, plain P, place func(int) int, find func(word string) int, size int) T {
+// words in steps of the least length of those, so it looks at few characters.
+func replaceIn[T, P string | []byte](text T, plain P, place func(int) int, r rule) T {
 	var out []byte
 	done := 0 // of text
-	for i := 0; i+length <= len(plain); {
-		at := i + length - 1
+	for i := 0; i+r.least <= len(plain); {
+		at := i + r.least - 1
 		for at >= i && isWord(plain[at]) {
 			at--
 		}
@@ -115,24 +84,17 @@ func replaceIn[T, P string | []byte](text T, plain P, place func(int) int, find 
 			i = at + 1
 			continue
 		}
-		end := i + length
+		end := i + r.least
 		for end < len(plain) && isWord(plain[end]) {
 			end++
 		}
-		for word := string(plain[i:end]); len(word) >= length; {
-			at := find(word)
-			if at < 0 {
+		for end-i >= r.least {
+			at, to, shown := find(r, plain, i, end)
+			if shown == "" {
 				break
 			}
-			next := len(word)
-			if size > 0 {
-				next = at + size
-			}
-			from := end - len(word) + at
-			out = append(out, text[done:place(from)]...)
-			out = append(out, Fingerprint(word[at:next])...)
-			done = place(from + next - at)
-			word = word[next:]
+			out = append(append(out, text[done:place(at)]...), shown...)
+			done, i = place(to), to
 		}
 		i = end
 	}

@@ -8,7 +8,7 @@
 // and not "unknown".
 //
 // The package knows no sockets and no bindings: the room ends the bindings of a
-// revoked token.
+// revoked token. It also hides tokens in texts; see [Index].
 package token
 
 import (
@@ -56,7 +56,7 @@ type Store struct {
 	random  *random.Source
 	max     int
 	expired func(Token)
-	begun   beginnings // of all tokens issued, for Redact
+	index   *Index
 
 	mu     sync.Mutex // guards tokens (check and change are one step) and the fields below
 	tokens *cache.Cache
@@ -73,15 +73,15 @@ type entry struct {
 	next    *entry // in ended
 }
 
-// New returns an empty store of at most limit tokens, at least one. expired, which
-// may be nil, is called once for each token when it expires; it must not call the
-// store.
-func New(c clock.Clock, r *random.Source, limit int, expired func(Token)) *Store {
+// New returns an empty store of at most limit tokens, at least one. Whoever hides tokens
+// learns of them by the index. expired, which may be nil, is called once for each token
+// when it expires; it must not call the store.
+func New(c clock.Clock, r *random.Source, x *Index, limit int, expired func(Token)) *Store {
 	if expired == nil {
 		expired = func(Token) {}
 	}
 	// No janitor: its goroutine cannot be stopped.
-	return &Store{clock: c, random: r, max: max(limit, 1), expired: expired, tokens: cache.New(cache.NoExpiration, 0)}
+	return &Store{clock: c, random: r, index: x, max: max(limit, 1), expired: expired, tokens: cache.New(cache.NoExpiration, 0)}
 }
 
 // getLocked is the only function that knows what go-cache holds.
@@ -117,7 +117,7 @@ func (s *Store) Issue(subscriptions []string, ttl time.Duration) (Token, error) 
 		Issued:        now,
 		Expires:       now.Add(ttl),
 	}}
-	s.begun.add(e.Secret)
+	s.index.add(e.Secret)
 	s.tokens.Set(e.Secret, e, cache.NoExpiration)
 	if s.live.add(e); s.live[0] == e {
 		s.armLocked()
