@@ -38,7 +38,10 @@ func Check(release fhir.Release, o *fhir.Object, b *budget.Budget) []fhir.Issue 
 	if err != nil {
 		ended, end := context.WithCancel(context.Background())
 		end()
-		issues, _ = check(ended, release, o) // those that are evaluated in Go cost little
+		var late error
+		if issues, late = check(ended, release, o); late == nil { // what is evaluated in Go costs little
+			err = nil
+		}
 	} else {
 		err = b.Spend("the invariants of "+o.Text("resourceType"), func(ctx context.Context) (late error) {
 			issues, late = check(ctx, release, o)

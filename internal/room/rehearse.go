@@ -53,9 +53,10 @@ type ahead struct {
 
 // newAhead returns what is known of each operation at first: nothing.
 func newAhead(operations []Operation, whole *budget.Budget) []*ahead {
-	known := make([]*ahead, len(operations))
+	all, known := make([]ahead, len(operations)), make([]*ahead, len(operations))
 	for i, o := range operations {
-		known[i] = &ahead{budget: whole}
+		known[i] = &all[i]
+		known[i].budget = whole
 		if o.Place != "" {
 			// One entry that is costly leaves something for the others.
 			known[i].budget = whole.Part("entry", budget.Request)

@@ -53,13 +53,14 @@ func (b *Base) Transaction(operations []Operation, q Request) ([]*Written, error
 		}
 	}
 	conditions := b.newConditions()
-	conditions.prepare(newSteps(operations, known))
-	costly := b.isCostly(operations)
+	steps := newSteps(operations, known)
+	conditions.prepare(steps)
+	if !b.isCostly(operations) {
+		return b.runOnce(steps, conditions, q, false)
+	}
 	for range maxPasses {
-		if costly {
-			b.rehearse(operations, known, conditions, q)
-		}
-		written, err := b.runOnce(newSteps(operations, known), conditions, q, costly)
+		b.rehearse(operations, known, conditions, q)
+		written, err := b.runOnce(newSteps(operations, known), conditions, q, true)
 		if !errors.Is(err, errStale) {
 			return written, err
 		}
@@ -300,6 +301,9 @@ func (s *step) identify() error {
 // rejectDuplicateTargets refuses two steps that write the same resource, and a
 // conditional create that found a resource which another step deletes.
 func rejectDuplicateTargets(steps []*step) error {
+	if len(steps) == 1 {
+		return nil
+	}
 	seen := map[string]*step{}
 	for _, s := range steps {
 		if s.found != nil || s.none || s.write.ID == "" {
@@ -324,6 +328,9 @@ func rejectDuplicateTargets(steps []*step) error {
 
 // processingOrder returns the steps in the order in which a transaction processes them.
 func processingOrder(steps []*step) []*step {
+	if len(steps) == 1 {
+		return steps
+	}
 	order := []string{http.MethodDelete, http.MethodPost, http.MethodPut, http.MethodPatch}
 	ordered := slices.Clone(steps)
 	slices.SortStableFunc(ordered, func(a, b *step) int {
