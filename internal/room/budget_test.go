@@ -175,6 +175,26 @@ func TestBudget_IsSharedByAllTopics(t *testing.T) {
 	}
 }
 
+// writeBeside writes another resource while an expression is evaluated, and fails the test
+// if that has to wait for the expression.
+func writeBeside(t *testing.T, b *room.Base) {
+	t.Helper()
+	other := make(chan error, 1)
+	o := parsed(t, "Basic", "other", `"code":{"text":"other"}`)
+	go func() {
+		_, err := b.Update("Basic", "other", o, room.Request{})
+		other <- err
+	}()
+	select {
+	case err := <-other:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(time.Minute): // reached only by a failure
+		t.Error("a write waits until the expression is evaluated")
+	}
+}
+
 // While an expression is evaluated for a write, another write takes place.
 func TestBudget_NoWriteWaitsForAnExpression(t *testing.T) {
 	t.Parallel()
@@ -188,20 +208,7 @@ func TestBudget_NoWriteWaitsForAnExpression(t *testing.T) {
 			evaluated := 0
 			within := budget.NewAt("write", time.Hour, clockOf(func(n int) {
 				evaluated = n
-				other := make(chan error)
-				go func() {
-					_, err := b.Update("Patient", "other", parsed(t, "Patient", "other", ""+someone), room.Request{})
-					other <- err
-				}()
-				select {
-				case err := <-other:
-					if err != nil {
-						t.Error(err)
-					}
-				case <-time.After(time.Minute): // reached only by a failure
-					go func() { <-other }()
-					t.Error("it waits until the expression is evaluated")
-				}
+				writeBeside(t, b)
 			}))
 			written, err := b.Transaction(writes(t, b)[name], room.Request{Budget: within})
 			if err != nil {
@@ -256,6 +263,9 @@ func TestBudget_VerdictIsAboutWhatIsCommitted(t *testing.T) {
 						done++
 						tt.meanwhile(t, b, n)
 					}
+					if n <= 3 { // a fourth time, it is evaluated under the lock
+						writeBeside(t, b)
+					}
 				}))
 				o := room.Operation{Method: method, Type: "Patient", ID: "p"}
 				switch method {
@@ -272,6 +282,29 @@ func TestBudget_VerdictIsAboutWhatIsCommitted(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// A reference in a transaction may select another resource than it did before the lock.
+func TestBudget_VerdictIsAboutTheReferenceThatIsCommitted(t *testing.T) {
+	t.Parallel()
+	r := open(t, room.Options{Releases: []fhir.Release{fhir.R5}, SkipInvariants: true})
+	b := r.Base(fhir.R5)
+	put(t, b, "Organization", "a", `"name":"x"`)
+	put(t, b, "Organization", "b", `"name":"y"`)
+	topicOn(t, b, "t", "%current.managingOrganization.reference = 'Organization/b'")
+	within := budget.NewAt("write", time.Hour, clockOf(func(n int) {
+		if n == 1 {
+			put(t, b, "Organization", "a", `"name":"y"`)
+			put(t, b, "Organization", "b", `"name":"x"`)
+		}
+	}))
+	o := room.Operation{Method: http.MethodPut, Type: "Patient", ID: "p", Place: "Bundle.entry[0]", Object: parsed(t, "Patient", "p", `"managingOrganization":{"reference":"Organization?name=x"}`)}
+	if _, err := b.Transaction([]room.Operation{o}, room.Request{Budget: within}); err != nil {
+		t.Fatal(err)
+	}
+	if got := outcomes(r, "Patient/p"); !slices.Equal(got, []string{"fired t"}) {
+		t.Errorf("got %q, want that the topic fires", got)
 	}
 }
 
