@@ -74,7 +74,8 @@ type Room struct {
 	// are appended. It also guards pending. Readers do not take it: store, topics,
 	// classic subscriptions, registry and journal can be read during a write. The
 	// searches of conditional writes, patches and FHIRPath criteria run before it is
-	// taken; see [condition] and [Base.rehearse]. Lock order: write, then a subscription, then a socket.
+	// taken; see [condition] and [Base.rehearse]. Lock order: write, then a
+	// subscription, then a socket.
 	write         sync.Mutex
 	subscriptions *subscription.Registry
 	generators    *synth.Set

@@ -70,7 +70,7 @@ type Written struct {
 	VersionID string         // "" if there was nothing to delete
 	Created   bool           // the resource did not exist before
 	Found     bool           // If-None-Exist found it; nothing was written
-	Issues    []fhir.Issue   // warnings; those of code too-costly say what the budget had no time for
+	Issues    []fhir.Issue   // warnings; too-costly: what the budget had no time for
 }
 
 // Write does one write.
