@@ -109,9 +109,15 @@ func TestExplain_TakesNoWriteLock(t *testing.T) {
 		name, want string
 		explain    func() (fmt.Stringer, error)
 	}{
-		{"a change", "subscription 2 gets an event", func() (fmt.Stringer, error) { return explain.Change(r5, nil, encounter, "", budget.New("test", time.Hour)) }},
-		{"a change to one subscription", "subscription 1 gets no event", func() (fmt.Stringer, error) { return explain.Change(r5, nil, encounter, "1", budget.New("test", time.Hour)) }},
-		{"a change to a classic subscription", "subscription classic gets no event", func() (fmt.Stringer, error) { return explain.Change(r4, nil, of4, "classic", budget.New("test", time.Hour)) }},
+		{"a change", "subscription 2 gets an event", func() (fmt.Stringer, error) {
+			return explain.Change(r5, nil, encounter, "", budget.New("test", time.Hour))
+		}},
+		{"a change to one subscription", "subscription 1 gets no event", func() (fmt.Stringer, error) {
+			return explain.Change(r5, nil, encounter, "1", budget.New("test", time.Hour))
+		}},
+		{"a change to a classic subscription", "subscription classic gets no event", func() (fmt.Stringer, error) {
+			return explain.Change(r4, nil, of4, "classic", budget.New("test", time.Hour))
+		}},
 		{"what happened", "subscription 0 gets no event", func() (fmt.Stringer, error) {
 			return explain.Happened(r, explain.About{Resource: "Encounter/e"}, budget.New("test", time.Hour)), nil
 		}},
@@ -194,7 +200,9 @@ func TestExplain_BesideWrites(t *testing.T) {
 		func() { agrees(explain.Change(r5, nil, encounter, "", budget.New("test", time.Hour))) },
 		func() { agrees(explain.Change(r5, nil, encounter, "3", budget.New("test", time.Hour))) },
 		func() { agrees(explain.Change(r4, nil, of4, "", budget.New("test", time.Hour))) },
-		func() { _ = explain.Happened(r, explain.About{Resource: "Encounter/e"}, budget.New("test", time.Hour)).String() },
+		func() {
+			_ = explain.Happened(r, explain.About{Resource: "Encounter/e"}, budget.New("test", time.Hour)).String()
+		},
 		func() { _ = r.State() },
 		func() { _ = r5.TopicURLs() },
 	}
