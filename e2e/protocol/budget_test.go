@@ -33,7 +33,7 @@ func TestBudget_IsSaid(t *testing.T) {
 		}
 	}
 	res := s.Must(201, "PUT", "/fhir/R5/Encounter/e", encounter("e", "in-progress"))
-	said("header", res.Header.Get("Warning"), `199 signalfhir "stored, but`)
+	said("header", res.Header.Get("Warning"), `199 signalfhir "the write is done, but`)
 	said("header", res.Header.Get("Warning"), want)
 	said("journal", string(s.Must(200, "GET", "/mock/journal?kind=not-fired", nil).Raw), `"type":"budget"`)
 	said("explanation", string(s.Must(200, "GET", "/mock/explain?resource=Encounter/e&format=text", nil).Raw), "it did not fire then")

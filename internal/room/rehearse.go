@@ -200,5 +200,5 @@ func (s *step) warnLate(topics []string, why error) {
 	if more := len(topics) - maxNamed; more > 0 {
 		named += fmt.Sprintf(" and %d more", more)
 	}
-	s.issues = append(s.issues, fhir.Issue{Severity: "warning", Code: fhir.CodeTooCostly, Diagnostics: "stored, but not all topics were matched, so these did not fire: " + named + ": " + why.Error()})
+	s.issues = append(s.issues, fhir.Issue{Severity: "warning", Code: fhir.CodeTooCostly, Diagnostics: "the write is done, but these topics were not matched and did not fire: " + named + ": " + why.Error()})
 }
