@@ -53,7 +53,7 @@ func TestEngine_AgreesWithHL7s(t *testing.T) {
 					}
 					compiled[e.Expression] = expr
 				}
-				result, err := expr.Eval(release, resources.read(t, e), nil)
+				result, err := expr.Eval(t.Context(), release, resources.read(t, e), nil)
 				theirs, ours := canonical(t, e.Values), canonical(t, fhirpath.Values(result))
 				switch {
 				case err != nil && e.Error != "":

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"signalfhir/internal/budget"
 	"signalfhir/internal/explain"
 	"signalfhir/internal/room"
 )
@@ -26,12 +27,12 @@ func BenchmarkWriteBesideExplain(b *testing.B) {
 		{"alone", func() {}},
 		{"computing", func() { _ = strings.ToUpper(spin) }},
 		{"explain", func() {
-			if e, err := explain.Change(on, nil, encounter, ""); err != nil || len(e.Topics[0].Subscriptions) != 1000 {
+			if e, err := explain.Change(on, nil, encounter, "", budget.New("test", time.Hour)); err != nil || len(e.Topics[0].Subscriptions) != 1000 {
 				b.Error(e, err)
 			}
 		}},
 		{"happened", func() {
-			_ = explain.Happened(on.Room(), explain.About{Resource: "Patient/p"})
+			_ = explain.Happened(on.Room(), explain.About{Resource: "Patient/p"}, budget.New("test", time.Hour))
 		}},
 	} {
 		b.Run(beside.name, func(b *testing.B) {

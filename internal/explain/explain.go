@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"strings"
 
+	"signalfhir/internal/budget"
 	"signalfhir/internal/fhir"
 	"signalfhir/internal/room"
 	"signalfhir/internal/store"
@@ -63,9 +64,10 @@ const maxVerdicts = 1000
 // Change explains the effect of the change of a resource from previous to current on a base.
 // It stores, numbers and sends nothing. previous is nil for a create, current for a delete.
 // Both must have the same type and, if both have an id, the same id. If a subscription is
-// named, the explanation is about that subscription only.
-func Change(b *room.Base, previous, current *fhir.Object, subscription string) (*Explanation, error) {
-	change, err := hypothetical(b, previous, current)
+// named, the explanation is about that subscription only. What the budget has no time for
+// does not fire, and the explanation says so.
+func Change(b *room.Base, previous, current *fhir.Object, subscription string, within *budget.Budget) (*Explanation, error) {
+	change, err := hypothetical(b, previous, current, within)
 	if err != nil {
 		return nil, err
 	}
@@ -74,72 +76,113 @@ func Change(b *room.Base, previous, current *fhir.Object, subscription string) (
 			return nil, err
 		}
 	}
-	return explain(b, change, subscription), nil
+	return explain(b, change, subscription, outcomes{}, within), nil
 }
 
 // version explains the change to a version of a resource by the present topics and filters.
-// It returns nil if that version, or the one before it, is no longer kept.
-func version(b *room.Base, reference, version, subscription string) *Explanation {
+// It returns nil if that version, or the one before it, is no longer kept. then is what the
+// journal says of the topics.
+func version(b *room.Base, reference, version, subscription string, then outcomes, within *budget.Budget) *Explanation {
 	change := b.ChangeTo(reference, version)
 	if change == nil {
 		return nil
 	}
-	return explain(b, change, subscription)
+	return explain(b, change, subscription, then, within)
 }
 
-func explain(b *room.Base, change *store.Change, subscription string) *Explanation {
+func explain(b *room.Base, change *store.Change, subscription string, then outcomes, within *budget.Budget) *Explanation {
 	state := change.State()
+	a := asking{b, change, topic.NewEvaluation(change, within), then}
 	e := &Explanation{Resource: state.Reference(), Release: string(b.Release()), Interaction: string(change.Interaction), Version: change.VersionID, Topics: []TopicVerdict{}}
 	if subscription != "" {
-		e.Topics = append(e.Topics, topicVerdictFor(b, change, subscription)...)
+		e.Topics = append(e.Topics, a.topicVerdictFor(subscription)...)
 	} else {
 		for _, t := range b.TopicsFor(state.Type) {
-			e.Topics = append(e.Topics, topicVerdict(b, t, change, ""))
+			e.Topics = append(e.Topics, a.topicVerdict(t, ""))
 		}
 	}
 	for _, c := range criteria(b, state.Type, subscription) {
-		if a, ok := b.AssessOne(c.Subscription, state); ok {
-			e.Criteria = append(e.Criteria, criteriaVerdict(c, a, change))
+		if assessed, ok := b.AssessOne(c.Subscription, state); ok {
+			e.Criteria = append(e.Criteria, criteriaVerdict(c, assessed, change))
 		}
 	}
 	return e
 }
 
+// asking asks topics and subscriptions about a change.
+type asking struct {
+	base       *room.Base
+	change     *store.Change
+	evaluation *topic.Evaluation
+	then       outcomes
+}
+
+// outcomes are what topics did when a change happened, by their URLs. It has none for a
+// topic of which the journal says nothing, or not one thing.
+type outcomes map[string]outcome
+
+type outcome struct {
+	fired bool
+	late  bool // the budget of the write had no time for the criteria
+	text  string
+}
+
+// match returns the verdict of a topic. If the budget of the write had no time for its
+// criteria, or that of the explanation has none, the verdict is what happened.
+func (a *asking) match(t *topic.Topic) topic.Verdict {
+	then, known := a.then[t.URL()]
+	happened := func(text string) topic.Verdict {
+		return topic.Verdict{Fired: then.fired, Steps: []topic.Step{{Trigger: -1, Name: "criteria", Passed: then.fired, Text: text}}}
+	}
+	if then.late {
+		return happened("it did not fire then: " + then.text)
+	}
+	v := t.Explain(a.change, a.evaluation)
+	switch {
+	case v.Fired || v.Late == nil || !known:
+		return v
+	case then.fired:
+		return happened("it fired then; its criteria were not evaluated again: " + v.Late.Error())
+	}
+	return happened("it did not fire then: " + then.text + "; its criteria were not evaluated again: " + v.Late.Error())
+}
+
 // topicVerdictFor returns the verdict of the topic of one subscription, or none if it is not
 // on a topic of the base.
-func topicVerdictFor(b *room.Base, change *store.Change, subscription string) []TopicVerdict {
+func (a *asking) topicVerdictFor(subscription string) []TopicVerdict {
+	b, change := a.base, a.change
 	if t, ok := b.TopicOf(subscription); ok {
-		return []TopicVerdict{topicVerdict(b, t, change, subscription)}
+		return []TopicVerdict{a.topicVerdict(t, subscription)}
 	}
 	if b.CriteriaOf(subscription) != nil {
 		return nil
 	}
 	name, known := b.TopicName(subscription)
-	a, ok := b.AssessOne(subscription, change.State())
+	assessed, ok := b.AssessOne(subscription, change.State())
 	if !known || !ok {
 		return nil
 	}
 	return []TopicVerdict{{
 		Topic:         name,
 		Steps:         []Step{{"topic", false, "the server no longer has the topic"}},
-		Subscriptions: []Verdict{verdictOf(a, false, change.State().Type)},
+		Subscriptions: []Verdict{verdictOf(assessed, false, change.State().Type)},
 	}}
 }
 
-func topicVerdict(b *room.Base, t *topic.Topic, change *store.Change, wanted string) TopicVerdict {
-	v := t.Explain(change)
+func (a *asking) topicVerdict(t *topic.Topic, wanted string) TopicVerdict {
+	v, change := a.match(t), a.change
 	verdict := TopicVerdict{Topic: t.URL(), Status: t.Status(), Fires: v.Fired, Subscriptions: []Verdict{}}
 	verdict.Steps = append(verdict.Steps, Step{"topic", true, "the topic is " + cmp.Or(t.Status(), "without status")})
 	for _, s := range v.Steps {
 		text := s.Text
-		if t.Triggers() > 1 {
+		if t.Triggers() > 1 && s.Trigger >= 0 {
 			text = fmt.Sprintf("trigger %d: %s", s.Trigger, text)
 		}
 		verdict.Steps = append(verdict.Steps, Step{s.Name, s.Passed, text})
 	}
-	assessments, more := b.Assess(t, change.State(), wanted, maxVerdicts)
-	for _, a := range assessments {
-		verdict.Subscriptions = append(verdict.Subscriptions, verdictOf(a, v.Fired, change.State().Type))
+	assessments, more := a.base.Assess(t, change.State(), wanted, maxVerdicts)
+	for _, one := range assessments {
+		verdict.Subscriptions = append(verdict.Subscriptions, verdictOf(one, v.Fired, change.State().Type))
 	}
 	verdict.More = more
 	return verdict
@@ -228,7 +271,7 @@ func (v Verdict) decided(a subscription.Assessment, concerns bool) Verdict {
 }
 
 // hypothetical returns the change between two states. It checks them like a write does.
-func hypothetical(b *room.Base, previous, current *fhir.Object) (*store.Change, error) {
+func hypothetical(b *room.Base, previous, current *fhir.Object, within *budget.Budget) (*store.Change, error) {
 	if previous == nil && current == nil {
 		return nil, fhir.Refuse(http.StatusBadRequest, fhir.CodeRequired, "give the state after the change as current, the one before it as previous, or both")
 	}
@@ -237,7 +280,7 @@ func hypothetical(b *room.Base, previous, current *fhir.Object) (*store.Change, 
 		if o == nil {
 			return nil, nil
 		}
-		if err := b.Check(o.Text("resourceType"), o); err != nil {
+		if _, err := b.Check(o.Text("resourceType"), o, within); err != nil {
 			for i, issue := range fhir.IssuesOf(err) {
 				fhir.IssuesOf(err)[i].Diagnostics = member + ": " + issue.Diagnostics
 			}

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"signalfhir/internal/budget"
 	"signalfhir/internal/explain"
 	"signalfhir/internal/fhir"
 	"signalfhir/internal/room"
@@ -64,12 +65,18 @@ func put(t testing.TB, b *room.Base, typ, id, members string) {
 }
 
 // during runs a function while a write holds the write lock of a room: the write
-// applies a patch, which waits for the function to return. It fails the test if the
+// applies a patch, which waits for the function to return. A patch runs under the lock once
+// three rehearsals were for a version that was replaced meanwhile. It fails the test if the
 // function does not return for some time.
 func during(t *testing.T, b *room.Base, write room.Operation, what func()) {
 	t.Helper()
 	write.Method = http.MethodPatch
-	write.Patch = func(current *fhir.Object) (*fhir.Object, error) {
+	rehearsals := 0
+	write.Patch = func(current *fhir.Object, _ *budget.Budget) (*fhir.Object, error) {
+		if rehearsals++; rehearsals <= 3 {
+			_, err := b.Update(write.Type, write.ID, current.Clone(), room.Request{})
+			return current.Clone(), err
+		}
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
@@ -80,10 +87,10 @@ func during(t *testing.T, b *room.Base, write room.Operation, what func()) {
 		case <-time.After(10 * time.Second):
 			t.Error("it waits for the write that is under way")
 		}
-		return current, nil
+		return current.Clone(), nil
 	}
-	if _, err := b.Write(write, room.Request{}); err != nil {
-		t.Error(err)
+	if _, err := b.Write(write, room.Request{}); err != nil || rehearsals != 4 {
+		t.Errorf("got %v after %d patches, want that the fourth runs under the lock", err, rehearsals)
 	}
 }
 
@@ -102,14 +109,20 @@ func TestExplain_TakesNoWriteLock(t *testing.T) {
 		name, want string
 		explain    func() (fmt.Stringer, error)
 	}{
-		{"a change", "subscription 2 gets an event", func() (fmt.Stringer, error) { return explain.Change(r5, nil, encounter, "") }},
-		{"a change to one subscription", "subscription 1 gets no event", func() (fmt.Stringer, error) { return explain.Change(r5, nil, encounter, "1") }},
-		{"a change to a classic subscription", "subscription classic gets no event", func() (fmt.Stringer, error) { return explain.Change(r4, nil, of4, "classic") }},
+		{"a change", "subscription 2 gets an event", func() (fmt.Stringer, error) {
+			return explain.Change(r5, nil, encounter, "", budget.New("test", time.Hour))
+		}},
+		{"a change to one subscription", "subscription 1 gets no event", func() (fmt.Stringer, error) {
+			return explain.Change(r5, nil, encounter, "1", budget.New("test", time.Hour))
+		}},
+		{"a change to a classic subscription", "subscription classic gets no event", func() (fmt.Stringer, error) {
+			return explain.Change(r4, nil, of4, "classic", budget.New("test", time.Hour))
+		}},
 		{"what happened", "subscription 0 gets no event", func() (fmt.Stringer, error) {
-			return explain.Happened(r, explain.About{Resource: "Encounter/e"}), nil
+			return explain.Happened(r, explain.About{Resource: "Encounter/e"}, budget.New("test", time.Hour)), nil
 		}},
 		{"what happened to a classic subscription", "subscription classic gets an event", func() (fmt.Stringer, error) {
-			return explain.Happened(r, explain.About{Subscription: "classic"}), nil
+			return explain.Happened(r, explain.About{Subscription: "classic"}, budget.New("test", time.Hour)), nil
 		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -184,10 +197,12 @@ func TestExplain_BesideWrites(t *testing.T) {
 		}
 	}
 	reads := []func(){
-		func() { agrees(explain.Change(r5, nil, encounter, "")) },
-		func() { agrees(explain.Change(r5, nil, encounter, "3")) },
-		func() { agrees(explain.Change(r4, nil, of4, "")) },
-		func() { _ = explain.Happened(r, explain.About{Resource: "Encounter/e"}).String() },
+		func() { agrees(explain.Change(r5, nil, encounter, "", budget.New("test", time.Hour))) },
+		func() { agrees(explain.Change(r5, nil, encounter, "3", budget.New("test", time.Hour))) },
+		func() { agrees(explain.Change(r4, nil, of4, "", budget.New("test", time.Hour))) },
+		func() {
+			_ = explain.Happened(r, explain.About{Resource: "Encounter/e"}, budget.New("test", time.Hour)).String()
+		},
 		func() { _ = r.State() },
 		func() { _ = r5.TopicURLs() },
 	}

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"signalfhir/internal/budget"
 	"signalfhir/internal/fhir"
 	"signalfhir/internal/journal"
 	"signalfhir/internal/room"
@@ -32,6 +33,8 @@ type Consequence struct {
 	First        int64  `json:"first,omitempty"`
 	Last         int64  `json:"last,omitempty"`
 	Text         string `json:"text,omitempty"`
+
+	late bool // not-fired, because the budget of the write had no time for the criteria
 }
 
 // Happening is a change with its consequences.
@@ -83,8 +86,10 @@ type Happenings []*Happening
 const maxHappenings = 100
 
 // Happened returns the changes and triggers that the journal still has, with their
-// consequences, the newest last. It evaluates criteria and filters again, as they are now.
-func Happened(r *room.Room, about About) Happenings {
+// consequences, the newest last. It evaluates criteria and filters again, as they are now,
+// those of the newest change first. If the budget is used up, what happened is explained by
+// the journal alone.
+func Happened(r *room.Room, about About, within *budget.Budget) Happenings {
 	release := "" // of the changes that can concern the subscription
 	if res, err := r.Subscription(about.Subscription); err == nil {
 		release = string(res.Release)
@@ -95,8 +100,8 @@ func Happened(r *room.Room, about About) Happenings {
 			(about.Seq == 0 || h.Seq == about.Seq || h.has(func(step Consequence) bool { return step.Seq == about.Seq }))
 	})
 	changes = changes[max(0, len(changes)-maxHappenings):]
-	for _, h := range changes {
-		judge(r, h, about.Subscription, statuses)
+	for _, h := range slices.Backward(changes) {
+		judge(r, h, about.Subscription, statuses, within)
 	}
 	return changes
 }
@@ -133,7 +138,7 @@ func (changes Happenings) String() string {
 }
 
 // judge adds the verdict on a change by the present topics and filters.
-func judge(r *room.Room, h *Happening, subscription string, statuses statuses) {
+func judge(r *room.Room, h *Happening, subscription string, statuses statuses, within *budget.Budget) {
 	release, _ := fhir.ParseRelease(h.Release)
 	base := r.Base(release)
 	switch {
@@ -146,7 +151,7 @@ func judge(r *room.Room, h *Happening, subscription string, statuses statuses) {
 	case subscription != "" && !exists(r, subscription):
 		h.Note = "the subscription was deleted since, so its filters cannot be asked again"
 	default:
-		if h.Verdict = version(base, h.Resource, h.Version, subscription); h.Verdict == nil {
+		if h.Verdict = version(base, h.Resource, h.Version, subscription, h.outcomes(), within); h.Verdict == nil {
 			h.Note = "the versions before and after it are no longer kept, so the criteria cannot be asked again"
 			return
 		}
@@ -190,6 +195,21 @@ func (h *Happening) unlisted() []Consequence {
 		listed[v.Subscription] = true
 	}
 	return slices.DeleteFunc(slices.Clone(h.Steps), func(step Consequence) bool { return listed[step.Subscription] })
+}
+
+// outcomes returns what the journal says of the topics.
+func (h *Happening) outcomes() outcomes {
+	then, times := outcomes{}, map[string]int{}
+	for _, step := range h.Steps {
+		if step.Kind != journal.Fired && step.Kind != journal.NotFired {
+			continue
+		}
+		then[step.Topic] = outcome{step.Kind == journal.Fired, step.late, step.Text}
+		if times[step.Topic]++; times[step.Topic] > 1 { // versions of one topic
+			delete(then, step.Topic)
+		}
+	}
+	return then
 }
 
 // statuses has the statuses that subscriptions had, in order.
@@ -288,7 +308,7 @@ func happenings(r *room.Room, subscription string, wanted func(*Happening) bool)
 			continue
 		}
 		mine := subscription == "" || e.Subscription == "" || e.Subscription == subscription
-		step := Consequence{e.Seq, e.Kind, e.Topic, e.Subscription, e.Socket, e.First, e.Last, e.Text}
+		step := Consequence{e.Seq, e.Kind, e.Topic, e.Subscription, e.Socket, e.First, e.Last, e.Text, e.Type == journal.Budget}
 		if e.Kind == journal.Sent || e.Kind == journal.NotSent && e.First > 0 {
 			// A delivery has only the numbers of its events.
 			for n := max(e.First, 1); mine && n <= e.Last; n++ {

@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
+	"signalfhir/internal/budget"
 	"signalfhir/internal/fhir"
 )
 
@@ -14,7 +14,7 @@ import (
 type patching struct {
 	release fhir.Release
 	root    *fhir.Object
-	began   time.Time
+	budget  *budget.Budget
 }
 
 // place is the position of an element: a member of an object, and an index if the member

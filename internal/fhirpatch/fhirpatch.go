@@ -14,20 +14,14 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"time"
 
+	"signalfhir/internal/budget"
 	"signalfhir/internal/fhir"
 )
 
-// The limits of a patch: the number of its operations, and the time its conditions may
-// take, during which no other write can happen.
-const (
-	maxOperations = 1000
-	maxTime       = 5 * time.Second
-)
-
-// errTooMuch means that the conditions took too long.
-var errTooMuch = fmt.Errorf("the conditions of the patch took more than %s; name the elements by index, or patch less at a time", maxTime)
+// maxOperations is the largest number of operations of a patch. The budget of Apply bounds
+// the time that its conditions take.
+const maxOperations = 1000
 
 // operation is one step of a patch.
 type operation struct {
@@ -42,18 +36,20 @@ func Is(document *fhir.Object) bool { return document.Text("resourceType") == "P
 
 // Apply applies a patch to a copy of a resource. A malformed patch is refused with 400.
 // If an operation cannot be done, or the patch would change the resource's type or id,
-// it is refused with 422 and nothing changes. The result is not validated.
-func Apply(release fhir.Release, current, patch *fhir.Object) (*fhir.Object, error) {
+// it is refused with 422 and nothing changes, also if the budget has no time for its
+// conditions. The result is not validated.
+func Apply(release fhir.Release, current, patch *fhir.Object, b *budget.Budget) (*fhir.Object, error) {
 	operations, refused := read(patch)
 	if refused != nil {
 		return nil, refused
 	}
-	p := &patching{release: release, root: current.Clone(), began: time.Now()}
+	p := &patching{release: release, root: current.Clone(), budget: b}
 	for _, o := range operations {
 		if err := p.apply(o); err != nil {
 			code := fhir.CodeProcessing
-			if errors.Is(err, errTooMuch) {
+			if errors.Is(err, budget.ErrUsedUp) {
 				code = fhir.CodeTooCostly
+				err = fmt.Errorf("%w; or name the elements by index, or patch less at a time", err)
 			}
 			return nil, fhir.Refuse(http.StatusUnprocessableEntity, code, "%s: %v; nothing was changed", o.kind+" "+o.path, err).At(o.place)
 		}

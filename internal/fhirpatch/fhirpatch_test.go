@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
+	"signalfhir/internal/budget"
 	"signalfhir/internal/fhir"
 	"signalfhir/internal/fhirpatch"
 )
@@ -43,7 +45,7 @@ func apply(t testing.TB, resource string, operations ...string) (string, error) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	patched, refused := fhirpatch.Apply(fhir.R5, current, patch)
+	patched, refused := fhirpatch.Apply(fhir.R5, current, patch, budget.New("test", time.Hour))
 	if string(current.AppendJSON(nil)) != resource {
 		t.Errorf("the resource itself was changed to %s", current.AppendJSON(nil))
 	}
@@ -190,7 +192,7 @@ func FuzzApply(f *testing.F) {
 		patch := fhir.NewObject("resourceType", "Parameters", "parameter", []any{fhir.NewObject("name", "operation", "part", []any{
 			part("type", "valueCode", kind), part("path", "valueString", path), part("name", "valueString", "given"), part("value", "valueString", "v"),
 		})})
-		patched, err := fhirpatch.Apply(fhir.R5, current, patch)
+		patched, err := fhirpatch.Apply(fhir.R5, current, patch, budget.New("test", time.Hour))
 		if (patched == nil) == (err == nil) {
 			t.Fatalf("%s %q: got %v, %v", kind, path, patched, err)
 		}

@@ -1,10 +1,10 @@
 package fhirpatch
 
 import (
+	"context"
 	"fmt"
 	"strconv"
 	"strings"
-	"time"
 
 	"signalfhir/internal/fhir"
 	"signalfhir/internal/fhirpath"
@@ -185,19 +185,20 @@ func (p *patching) where(places []place, condition string) (kept []place, err er
 	if strings.Contains(condition, "%resource") {
 		whole = map[string][]byte{"resource": p.root.AppendJSON(nil)}
 	}
-	for i, at := range places {
-		if i%100 == 0 && time.Since(p.began) > maxTime {
-			return nil, errTooMuch
-		}
+	for _, at := range places {
 		element, isObject := at.value.(*fhir.Object)
 		if !isObject {
 			return nil, fmt.Errorf("where() does not apply to %s, which is a plain value; use an index", at.name)
 		}
-		result, err := expr.Eval(p.release, element.AppendJSON(nil), whole)
-		if err != nil {
+		holds := false
+		if err := p.budget.Spend(condition, func(ctx context.Context) error {
+			result, err := expr.Eval(ctx, p.release, element.AppendJSON(nil), whole)
+			holds = fhirpath.True(result)
+			return err
+		}); err != nil {
 			return nil, err
 		}
-		if fhirpath.True(result) {
+		if holds {
 			kept = append(kept, at)
 		}
 	}

@@ -34,7 +34,9 @@ func TestEval_EndsWithAnyNumber(t *testing.T) {
 								now <- source
 							}
 							if e, err := Compile(source, Options{}); err == nil {
-								_, _ = e.Eval(fhir.R5, []byte(`{"resourceType":"Patient"}`), nil)
+								ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+								_, _ = e.Eval(ctx, fhir.R5, []byte(`{"resourceType":"Patient"}`), nil)
+								cancel()
 							}
 						}
 					}
@@ -118,7 +120,7 @@ func TestEval_BoundaryOfAPrecisionThereIsNot(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got, err := e.Eval(fhir.R5, []byte(`{"resourceType":"Patient"}`), nil); err != nil || len(got) != want {
+		if got, err := e.Eval(t.Context(), fhir.R5, []byte(`{"resourceType":"Patient"}`), nil); err != nil || len(got) != want {
 			t.Errorf("%s: got %v (%v), want %d values", source, got, err, want)
 		}
 	}

@@ -38,7 +38,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"time"
 
 	"github.com/gofhir/fhirpath/eval"
 	"github.com/gofhir/fhirpath/parser/grammar"
@@ -47,9 +46,8 @@ import (
 	"signalfhir/internal/fhir"
 )
 
-// The bounds of one evaluation.
+// The bounds of one evaluation. Its context bounds the time.
 const (
-	maxTime  = time.Second
 	maxDepth = 100
 	maxItems = 10_000
 	maxText  = 1 << 20 // characters of a string a function makes
@@ -71,20 +69,17 @@ func (e *Expr) String() string { return e.source }
 func (e *Expr) UnitesConditions() bool { return e.unites }
 
 // Eval evaluates the expression on a resource, given as JSON. vars has resources that the
-// expression may name as %name; nil means the empty collection. It returns an error after
-// a second.
-func (e *Expr) Eval(release fhir.Release, resource []byte, vars map[string][]byte) (result types.Collection, err error) {
+// expression may name as %name; nil means the empty collection. It returns an error
+// soon after ctx ends.
+func (e *Expr) Eval(ctx context.Context, release fhir.Release, resource []byte, vars map[string][]byte) (result types.Collection, err error) {
 	defer recovered(&err)
-	deadline, cancel := context.WithTimeout(context.Background(), maxTime)
-	defer cancel()
-
-	ctx := eval.NewContext(resource)
-	ctx.SetContext(deadline)
-	ctx.SetLimit("maxDepth", maxDepth)
-	ctx.SetLimit("maxCollectionSize", maxItems)
-	ctx.SetModel(exactModel{release.Model()})
+	scope := eval.NewContext(resource)
+	scope.SetContext(ctx)
+	scope.SetLimit("maxDepth", maxDepth)
+	scope.SetLimit("maxCollectionSize", maxItems)
+	scope.SetModel(exactModel{release.Model()})
 	for name, url := range constants {
-		ctx.SetVariable(name, types.Collection{types.NewString(url)})
+		scope.SetVariable(name, types.Collection{types.NewString(url)})
 	}
 	for name, data := range vars {
 		value := types.Collection{}
@@ -93,9 +88,9 @@ func (e *Expr) Eval(release fhir.Release, resource []byte, vars map[string][]byt
 				return nil, fmt.Errorf("reading %%%s: %w", name, err)
 			}
 		}
-		ctx.SetVariable(name, value)
+		scope.SetVariable(name, value)
 	}
-	result, err = eval.NewEvaluator(ctx, registry{}).Evaluate(e.tree)
+	result, err = eval.NewEvaluator(scope, registry{}).Evaluate(e.tree)
 	if err != nil {
 		return nil, fmt.Errorf("evaluating %q: %w", e.source, err)
 	}

@@ -1,6 +1,7 @@
 package fhirpath_test
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -31,7 +32,9 @@ func eval(t testing.TB, text string, o fhirpath.Options) ([]any, error) {
 		t.Fatal(err)
 	}
 	before := strings.Replace(strings.Replace(encounter, "completed", "planned", 1), `"actualPeriod": {"start": "2026-01-01T10:00:00Z", "end": "2026-01-02"}`, `"actualPeriod": {"end": "2026-01-02", "start": "2026-01-01T10:00:00Z"}`, 1)
-	result, err := expr.Eval(fhir.R5, []byte(encounter), map[string][]byte{"previous": []byte(before), "current": []byte(encounter)})
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	result, err := expr.Eval(ctx, fhir.R5, []byte(encounter), map[string][]byte{"previous": []byte(before), "current": []byte(encounter)})
 	return fhirpath.Values(result), err
 }
 
@@ -132,7 +135,7 @@ func TestEval_AbsentStateIsEmpty(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	result, err := expr.Eval(fhir.R5, []byte(encounter), map[string][]byte{"previous": nil, "current": []byte(encounter)})
+	result, err := expr.Eval(t.Context(), fhir.R5, []byte(encounter), map[string][]byte{"previous": nil, "current": []byte(encounter)})
 	if err != nil || !fhirpath.True(result) {
 		t.Errorf("got %v, %v, want a single true", result, err)
 	}
@@ -146,7 +149,7 @@ func TestTrue_IsASingleTrue(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		result, err := expr.Eval(fhir.R5, []byte(encounter), map[string][]byte{"current": []byte(encounter)})
+		result, err := expr.Eval(t.Context(), fhir.R5, []byte(encounter), map[string][]byte{"current": []byte(encounter)})
 		if err != nil || fhirpath.True(result) != want {
 			t.Errorf("%s: got %t, %v, want %t", text, !want, err, want)
 		}
@@ -271,7 +274,7 @@ func TestEval_IsSafeForConcurrentUse(t *testing.T) {
 	for range 4 {
 		all.Go(func() {
 			for range 50 {
-				result, err := expr.Eval(fhir.R5, shared, map[string][]byte{"previous": nil, "current": shared})
+				result, err := expr.Eval(t.Context(), fhir.R5, shared, map[string][]byte{"previous": nil, "current": shared})
 				if err != nil || !fhirpath.True(result) {
 					t.Errorf("got %v, %v, want true", result, err)
 				}
@@ -291,8 +294,10 @@ func FuzzCompile(f *testing.F) {
 		if err != nil {
 			return
 		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
 		start := time.Now()
-		result, err := expr.Eval(fhir.R5, []byte(encounter), map[string][]byte{"previous": nil, "current": []byte(encounter)})
+		result, err := expr.Eval(ctx, fhir.R5, []byte(encounter), map[string][]byte{"previous": nil, "current": []byte(encounter)})
 		if err == nil {
 			fhirpath.Values(result)
 		}
@@ -310,7 +315,7 @@ func BenchmarkEval_Criterion(b *testing.B) {
 	vars := map[string][]byte{"previous": []byte(encounter), "current": []byte(encounter)}
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := expr.Eval(fhir.R5, []byte(encounter), vars); err != nil {
+		if _, err := expr.Eval(b.Context(), fhir.R5, []byte(encounter), vars); err != nil {
 			b.Fatal(err)
 		}
 	}

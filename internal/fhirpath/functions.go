@@ -98,6 +98,9 @@ func bound(name string, fn eval.FuncImpl) eval.FuncImpl {
 				return nil, fmt.Errorf("%s() would make a string of more than %d characters", name, maxText)
 			}
 		}
+		if name == "toChars" && textLength(input) > maxItems { // the library makes them all before it counts them
+			return nil, fmt.Errorf("toChars() would make more than %d strings", maxItems)
+		}
 		if slices.Contains(calculating, name) {
 			if err := checkDigits(input...); err != nil {
 				return nil, fmt.Errorf("%s(): %w", name, err)

@@ -1,6 +1,7 @@
 package fhirpath_test
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -186,7 +187,7 @@ func onObservation(t *testing.T, text string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	result, err := expr.Eval(fhir.R5, []byte(observation), nil)
+	result, err := expr.Eval(t.Context(), fhir.R5, []byte(observation), nil)
 	if err != nil {
 		return err.Error()
 	}
@@ -215,8 +216,10 @@ func TestEval_IsBoundedOnALargeResource(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
 			start := time.Now()
-			_, err = expr.Eval(fhir.R5, resource, nil)
+			_, err = expr.Eval(ctx, fhir.R5, resource, nil)
 			if took := time.Since(start); took > 3*time.Second || err == nil {
 				t.Errorf("took %s, %v, want an error soon", took, err)
 			}
@@ -235,7 +238,7 @@ func TestEval_DoesNotWriteLongNumbersOut(t *testing.T) {
 			t.Fatal(err)
 		}
 		start := time.Now()
-		result, err := expr.Eval(fhir.R5, resource, nil)
+		result, err := expr.Eval(t.Context(), fhir.R5, resource, nil)
 		if took := time.Since(start); took > time.Second {
 			t.Errorf("%s took %s", text, took)
 		}

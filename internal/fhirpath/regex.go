@@ -15,7 +15,7 @@ import (
 const (
 	maxPattern  = 1000 // characters
 	maxPatterns = 500  // kept compiled
-	maxSteps    = 1 << 27
+	maxSteps    = 1 << 25
 )
 
 // pattern is a compiled regular expression.

@@ -1,6 +1,7 @@
 package fhirpath_test
 
 import (
+	"context"
 	"encoding/xml"
 	"flag"
 	"fmt"
@@ -153,7 +154,7 @@ func run(input []byte, text, invalid string, predicate bool, want []string) stri
 	var got []string
 	if err == nil {
 		var values []any
-		result, evalErr := expr.Eval(fhir.R5, input, nil)
+		result, evalErr := expr.Eval(context.Background(), fhir.R5, input, nil)
 		if err = evalErr; err == nil {
 			values = fhirpath.Values(result)
 		}

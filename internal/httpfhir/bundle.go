@@ -11,6 +11,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"signalfhir/internal/budget"
 	"signalfhir/internal/fhir"
 	"signalfhir/internal/httpedge"
 	"signalfhir/internal/room"
@@ -47,6 +48,7 @@ func (f *FHIR) Bundle(r *Request) (*Response, error) {
 	if refused != nil {
 		return nil, refused
 	}
+	r.budget = budget.New("bundle", budget.Bundle)
 	var responses []fhir.Response
 	if kind == "transaction" {
 		if responses, err = f.transaction(r, entries); err != nil {
@@ -199,7 +201,9 @@ func (f *FHIR) transaction(r *Request, entries []*entry) ([]fhir.Response, error
 		}
 		operations, places = append(operations, o), append(places, i)
 	}
-	written, refused := r.Base.Transaction(operations, r.write())
+	q := r.write()
+	q.Budget = r.budget // the room divides it
+	written, refused := r.Base.Transaction(operations, q)
 	if refused != nil {
 		return nil, refused
 	}
@@ -277,6 +281,9 @@ func (r *Request) written(method string, w *room.Written) fhir.Response {
 		if w.VersionID != "" {
 			response.ETag = etag(w.VersionID)
 		}
+		if issues := late(w); len(issues) > 0 {
+			response.Outcome = fhir.EncodeOutcome(issues)
+		}
 		return response
 	case w.Created:
 		response.Status = status(http.StatusCreated)
@@ -310,6 +317,9 @@ func (f *FHIR) serveEntry(bundle *Request, e *entry) fhir.Response {
 	out.LastModified, _ = http.ParseTime(r.Out.Get("Last-Modified")) // the zero time if there is none
 	if e.method != http.MethodHead {
 		out.Resource = response.Body
+	}
+	if len(response.Late) > 0 {
+		out.Outcome = fhir.EncodeOutcome(response.Late)
 	}
 	return out
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"signalfhir/internal/budget"
 	"signalfhir/internal/fhir"
 	"signalfhir/internal/httpedge"
 	"signalfhir/internal/journal"
@@ -70,12 +71,18 @@ type Request struct {
 	http     *http.Request // nil in a bundle
 	resource *fhir.Object  // in a bundle; nil if the entry has none
 	place    string        // in a bundle, "Bundle.entry[2]"
+
+	budget *budget.Budget // of the bundle; nil outside of one
 }
 
 // Response is the response to a request that succeeded.
 type Response struct {
 	Status int
 	Body   []byte // a resource; nil if there is none
+
+	// Late says what the budget of a write had no time for. The client learns it from a
+	// header, and in a bundle from the outcome of the entry.
+	Late []fhir.Issue
 }
 
 // Handle returns handle as a handler of Echo, for a path below a base such as
@@ -91,9 +98,13 @@ func (f *FHIR) Handle(method, path string, handle HandlerFunc) echo.HandlerFunc 
 		response, err := serve(r, handle)
 		maps.Copy(c.Response().Header(), r.Out)
 		c.Response().Header().Add("Vary", "Accept") // WriteFHIR reads it
-		switch {
-		case err != nil:
+		if err != nil {
 			return err
+		}
+		for _, issue := range response.Late {
+			c.Response().Header().Add("Warning", warning(issue.Diagnostics))
+		}
+		switch {
 		case response.Body == nil:
 			return c.NoContent(response.Status)
 		}
@@ -236,7 +247,38 @@ func (r *Request) checkJSON() error {
 }
 
 // write returns what a room needs to know of a write.
-func (r *Request) write() room.Request { return room.Request{Base: r.URL, Strict: r.Strict} }
+func (r *Request) write() room.Request {
+	q := room.Request{Base: r.URL, Strict: r.Strict}
+	if r.budget != nil {
+		q.Budget = r.budget.Part("entry", budget.Request)
+	}
+	return q
+}
+
+// late returns the warnings about what the budget of a write had no time for.
+func late(w *room.Written) []fhir.Issue {
+	var issues []fhir.Issue
+	for _, issue := range w.Issues {
+		if issue.Code == fhir.CodeTooCostly {
+			issues = append(issues, issue)
+		}
+	}
+	return issues
+}
+
+// warning returns the value of a Warning header (RFC 7234, 5.5) with code 199, which is for
+// people. What is not printable ASCII is replaced, because a header cannot have it.
+func warning(text string) string {
+	return `199 signalfhir "` + strings.Map(func(c rune) rune {
+		switch {
+		case c == '"' || c == '\\':
+			return '\''
+		case c < ' ' || c > '~':
+			return '?'
+		}
+		return c
+	}, text) + `"`
+}
 
 // Lenient records that something was accepted that is wrong in strict mode.
 func (f *FHIR) Lenient(r *Request, what string) {

@@ -89,10 +89,11 @@ func (f *FHIR) Delete(r *Request) (*Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, refused := r.Base.Write(o, r.write()); refused != nil {
+	w, refused := r.Base.Write(o, r.write())
+	if refused != nil {
 		return nil, refused
 	}
-	return &Response{Status: http.StatusNoContent}, nil
+	return &Response{Status: http.StatusNoContent, Late: late(w)}, nil
 }
 
 // PostToInstance refuses POST [type]/[id], which is nothing: what looks like it is an
@@ -168,7 +169,7 @@ func perform(r *Request, o room.Operation) (*Response, error) {
 	if refused != nil {
 		return nil, refused
 	}
-	response := &Response{Status: http.StatusOK}
+	response := &Response{Status: http.StatusOK, Late: late(w)}
 	if w.Created {
 		response.Status = http.StatusCreated
 	}
@@ -182,7 +183,7 @@ func perform(r *Request, o room.Operation) (*Response, error) {
 			what = "nothing was stored: " + w.Resource.Reference() + " matches If-None-Exist"
 		}
 		issues := append([]fhir.Issue{{Severity: "information", Code: fhir.CodeInformational, Diagnostics: what}}, w.Issues...)
-		return Outcome(response.Status, issues), nil
+		response.Body = fhir.EncodeOutcome(issues)
 	default:
 		response.Body = w.Resource.JSON
 	}

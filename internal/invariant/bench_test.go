@@ -24,7 +24,7 @@ func BenchmarkWrite(b *testing.B) {
 			b.Run(name+"/Check", func(b *testing.B) {
 				b.ReportAllocs()
 				for b.Loop() {
-					Check(x.release, x.object)
+					Check(x.release, x.object, unlimited())
 				}
 			})
 		}

@@ -14,17 +14,14 @@ package invariant
 import (
 	"context"
 	"fmt"
-	"time"
 
+	"signalfhir/internal/budget"
 	"signalfhir/internal/fhir"
 	"signalfhir/internal/fhirpath"
 )
 
-// The bounds of one check.
-const (
-	maxTime   = time.Second // for all evaluations together
-	maxIssues = 200
-)
+// maxIssues bounds the issues of one check.
+const maxIssues = 200
 
 // Check evaluates the invariants of a resource that Validate accepts: those of every
 // element in it, of contained resources, and of the resources in a Bundle or Parameters.
@@ -33,11 +30,35 @@ const (
 // An invariant that gives nothing, neither true nor false, is broken: HL7's own
 // validator and the authors of the invariants read them this way. The few that give
 // nothing for valid content are in lenient.
-func Check(release fhir.Release, o *fhir.Object) []fhir.Issue {
-	deadline, cancel := context.WithTimeout(context.Background(), maxTime)
-	defer cancel()
+//
+// Those that the budget has no time for refuse nothing. A warning says so.
+func Check(release fhir.Release, o *fhir.Object, b *budget.Budget) []fhir.Issue {
+	var issues []fhir.Issue
+	err := b.Err()
+	if err != nil {
+		ended, end := context.WithCancel(context.Background())
+		end()
+		var late error
+		if issues, late = check(ended, release, o); late == nil { // what is evaluated in Go costs little
+			err = nil
+		}
+	} else {
+		err = b.Spend("the invariants of "+o.Text("resourceType"), func(ctx context.Context) (late error) {
+			issues, late = check(ctx, release, o)
+			return late
+		})
+	}
+	if err != nil {
+		issues = append(issues, fhir.Issue{Severity: "warning", Code: fhir.CodeTooCostly, Diagnostics: "not all invariants were checked: " + err.Error()})
+	}
+	return issues
+}
+
+// check returns the issues that it finds before ctx ends. It returns an error if it does
+// not get to the end by then.
+func check(ctx context.Context, release fhir.Release, o *fhir.Object) ([]fhir.Issue, error) {
 	w := walkOf(release, o)
-	e := &evaluation{release: release, text: w.text, deadline: deadline}
+	e := &evaluation{release: release, text: w.text, deadline: ctx}
 	var issues []fhir.Issue
 	more := 0
 	for _, f := range w.foci {
@@ -58,7 +79,7 @@ func Check(release fhir.Release, o *fhir.Object) []fhir.Issue {
 	if more > 0 {
 		issues = append(issues, fhir.Issue{Severity: "error", Code: fhir.CodeTooCostly, Diagnostics: fmt.Sprintf("and %d more invariants that do not hold", more), Rule: true})
 	}
-	return issues
+	return issues, e.late
 }
 
 // evaluation evaluates the rules on the elements of one resource.
@@ -66,6 +87,7 @@ type evaluation struct {
 	release  fhir.Release
 	text     []byte
 	deadline context.Context
+	late     error // of a rule for which there was no time
 }
 
 func (e *evaluation) verdict(r *rule, f *focus) verdict {
@@ -74,6 +96,9 @@ func (e *evaluation) verdict(r *rule, f *focus) verdict {
 	}
 	v, err := e.evaluate(r, f)
 	if err != nil {
+		if e.late == nil {
+			e.late = e.deadline.Err()
+		}
 		return unknown // a failing expression is not a fault of the resource
 	}
 	return v

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"signalfhir/internal/budget"
 	"signalfhir/internal/clock"
 	"signalfhir/internal/fhir"
 	"signalfhir/internal/fhir/fhirtest"
@@ -20,6 +21,9 @@ type example struct {
 	file    string
 	object  *fhir.Object
 }
+
+// unlimited returns a budget that no test uses up.
+func unlimited() *budget.Budget { return budget.New("test", time.Hour) }
 
 // examples returns HL7's examples. Without the specification's folder there are none.
 func examples(t testing.TB) []example {
@@ -92,7 +96,7 @@ func TestCheck_HoldsForEveryOfficialExample(t *testing.T) {
 		t.Fatalf("only %d examples; the others are refused before", len(all))
 	}
 	for _, x := range all {
-		if issues := Check(x.release, x.object); len(issues) > 0 {
+		if issues := Check(x.release, x.object, unlimited()); len(issues) > 0 {
 			t.Errorf("%s %s: %v", x.release, x.file, issues)
 		}
 		evaluate(x.release, x.object, func(e *evaluation, r *rule, f *focus) {
@@ -159,7 +163,7 @@ func TestCheck_HoldsForTheSeed(t *testing.T) {
 	t.Parallel()
 	all := seeded(t)
 	for _, x := range all {
-		if issues := Check(x.release, x.object); len(issues) > 0 {
+		if issues := Check(x.release, x.object, unlimited()); len(issues) > 0 {
 			t.Errorf("%s %s: %v", x.release, x.file, issues)
 		}
 	}
@@ -179,7 +183,7 @@ func (c *checked) Apply(w synth.Write) error {
 	if w.Object != nil {
 		c.writes++
 		o := c.release.Adapt(w.Object)
-		if issues := Check(c.release, o); len(issues) > 0 {
+		if issues := Check(c.release, o, unlimited()); len(issues) > 0 {
 			c.t.Errorf("%s: %v", o.AppendJSON(nil), issues)
 		}
 	}

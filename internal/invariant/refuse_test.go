@@ -165,10 +165,10 @@ func TestCheck_NamesWhatIsBroken(t *testing.T) {
 			if sound == c.broken {
 				t.Fatal("the change has no effect")
 			}
-			if issues := Check(c.release, accepted(t, c.release, sound)); len(issues) != 0 {
+			if issues := Check(c.release, accepted(t, c.release, sound), unlimited()); len(issues) != 0 {
 				t.Errorf("refuses a valid resource: %v\n%s", issues, sound)
 			}
-			issues := Check(c.release, accepted(t, c.release, c.broken))
+			issues := Check(c.release, accepted(t, c.release, c.broken), unlimited())
 			if len(issues) != 1 {
 				t.Fatalf("got %d issues, want one of %s: %v", len(issues), c.key, issues)
 			}
@@ -208,7 +208,7 @@ func TestCheck_SeesElementsWithoutAValue(t *testing.T) {
 		`{"resourceType":"Patient","telecom":[{"_system":` + absent + `,"value":"1"}]}`,
 		`{"resourceType":"Patient","contact":[{"period":{"_start":` + absent + `,"end":"2026"},"name":{"given":[null,"x"],"_given":[` + absent + `,null]}}]}`,
 	} {
-		if issues := Check(fhir.R5, accepted(t, fhir.R5, text)); len(issues) != 0 {
+		if issues := Check(fhir.R5, accepted(t, fhir.R5, text), unlimited()); len(issues) != 0 {
 			t.Errorf("%s: %v", text, issues)
 		}
 	}
@@ -230,7 +230,7 @@ func TestCheck_HoldsIfAnExpressionIsSilent(t *testing.T) {
 		{"R4B", `{"resourceType":"MessageDefinition","status":"active","date":"2026","eventUri":"http://x.org/e","focus":[{"code":"Patient","min":0}]}`},
 		{"R5", `{"resourceType":"Observation","status":"final","code":{"text":"x"},"valueRange":{"low":{"value":5,"unit":"cm"},"high":{"value":3,"unit":"m"}}}`},
 	} {
-		if issues := Check(c.release, accepted(t, c.release, c.text)); len(issues) != 0 {
+		if issues := Check(c.release, accepted(t, c.release, c.text), unlimited()); len(issues) != 0 {
 			t.Errorf("%s %s: %v", c.release, c.text, issues)
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"signalfhir/internal/budget"
 	"signalfhir/internal/fhir"
 )
 
@@ -83,7 +84,7 @@ func TestCheck_AcceptsWhateverValidateAccepts(t *testing.T) {
 			}
 			accepted++
 			before := string(o.AppendJSON(nil))
-			issues := Check(x.release, o)
+			issues := Check(x.release, o, unlimited())
 			if len(issues) > 0 {
 				refused++
 			}
@@ -92,7 +93,7 @@ func TestCheck_AcceptsWhateverValidateAccepts(t *testing.T) {
 					t.Errorf("%s %s: %+v has no place\n%s", x.release, x.file, i, before)
 				}
 			}
-			if again := Check(x.release, o); fmt.Sprint(again) != fmt.Sprint(issues) {
+			if again := Check(x.release, o, unlimited()); fmt.Sprint(again) != fmt.Sprint(issues) {
 				t.Errorf("%s %s: first %v, then %v\n%s", x.release, x.file, issues, again, before)
 			}
 			if after := string(o.AppendJSON(nil)); after != before {
@@ -150,7 +151,7 @@ func TestCheck_IsBounded(t *testing.T) {
 	} {
 		o := accepted(t, fhir.R5, text)
 		start := time.Now()
-		issues := Check(fhir.R5, o)
+		issues := Check(fhir.R5, o, budget.New("test", budget.Request))
 		if took := time.Since(start); took > 10*time.Second {
 			t.Errorf("%s: took %s", name, took)
 		} else {
@@ -166,12 +167,12 @@ func TestCheck_IsBounded(t *testing.T) {
 // limit of time, which a busy machine may reach.
 func TestCheck_IsSafeForConcurrentUse(t *testing.T) {
 	o := accepted(t, fhir.R4, `{"resourceType":"Questionnaire","status":"active","item":[{"linkId":"1","type":"group","item":[{"linkId":"1","type":"display","code":[{"code":"a"}]}]}]}`)
-	want := fmt.Sprint(Check(fhir.R4, o))
+	want := fmt.Sprint(Check(fhir.R4, o, unlimited()))
 	var all sync.WaitGroup
 	for range 4 {
 		all.Go(func() {
 			for range 20 {
-				if got := fmt.Sprint(Check(fhir.R4, o)); got != want {
+				if got := fmt.Sprint(Check(fhir.R4, o, unlimited())); got != want {
 					t.Errorf("got %s, want %s", got, want)
 				}
 			}

@@ -29,6 +29,10 @@ const (
 	Rooms    = "room"      // in the default room: another one was opened or closed: Type
 )
 
+// Budget is the Type of a [NotFired] entry if the budget of the request had no time for the
+// criteria, so that the topic did not fire whatever they say.
+const Budget = "budget"
+
 // Kinds lists every kind.
 func Kinds() []string {
 	return []string{HTTP, Opened, Closed, Received, Sent, Overflow, Token, Bound, Unbound, Status, Change, Fired, NotFired, Appended, NotSent, Refused, Lenient, Reset, Rooms}

@@ -87,7 +87,7 @@ func (all *conditions) addReferences(s *step) {
 	if err != nil {
 		return
 	}
-	if patched, err := s.Patch(current.Object); err == nil {
+	if patched, err := s.patched(current); err == nil {
 		before := map[string]bool{}
 		addStrings(before, current.Object)
 		all.addReferencesIn(patched, before)

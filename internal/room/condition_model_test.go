@@ -7,7 +7,9 @@ import (
 	"net/http"
 	"slices"
 	"testing"
+	"time"
 
+	"signalfhir/internal/budget"
 	"signalfhir/internal/fhir"
 )
 
@@ -60,12 +62,14 @@ func TestConditions_SeeWhatChangesBeforeTheLock(t *testing.T) {
 						before, after = after, before
 					}
 					update(t, b, c.typ, c.id, before)
-					steps := []*step{newStep(o)}
+					within := budget.New("test", time.Hour)
+					operations := []Operation{o}
+					steps := newSteps(operations, newAhead(operations, within))
 					conditions := b.newConditions()
 					conditions.prepare(steps)
 					update(t, b, c.typ, c.id, after)
 					r.write.Lock()
-					written, err := b.runLocked(steps, conditions, Request{})
+					written, err := b.runLocked(steps, conditions, Request{Budget: within})
 					r.write.Unlock()
 					if err != nil {
 						written = []*Written{nil}

@@ -10,12 +10,12 @@ import (
 	"signalfhir/internal/fhir"
 )
 
-// linkLocked resolves the links between the entries of a transaction: it replaces the
+// linkSteps resolves the links between the entries of a transaction: it replaces the
 // fullUrl of an entry with the reference to its resource, in references, in elements
 // of type uri, url, oid and uuid, and in the links of narratives. It replaces a
 // conditional reference ("Patient?identifier=x") with a reference to the one resource
 // that it selects after the transaction.
-func (b *Base) linkLocked(steps []*step, conditions *conditions) error {
+func (b *Base) linkSteps(steps []*step, conditions *conditions) error {
 	if len(steps) == 0 || steps[0].Place == "" {
 		return nil // not a transaction
 	}

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"signalfhir/internal/budget"
 	"signalfhir/internal/fhir"
 	"signalfhir/internal/room"
 	"signalfhir/internal/subscription"
@@ -21,7 +22,8 @@ func (client) Ready() <-chan struct{}                                         { 
 func (client) Unbound(string, subscription.Reason, int) {}
 
 // During a write, here one that applies a patch, everything can be read and sockets can
-// bind.
+// bind. The patch runs under the write lock once three rehearsals were for a version that
+// was replaced meanwhile.
 func TestReaders_DoNotWaitForAWrite(t *testing.T) {
 	t.Parallel()
 	r, refused := room.New(room.Options{Releases: []fhir.Release{fhir.R4}})
@@ -49,7 +51,12 @@ func TestReaders_DoNotWaitForAWrite(t *testing.T) {
 	}
 	for name, read := range readers {
 		t.Run(name, func(t *testing.T) {
-			patch := func(current *fhir.Object) (*fhir.Object, error) {
+			rehearsals := 0
+			patch := func(current *fhir.Object, _ *budget.Budget) (*fhir.Object, error) {
+				if rehearsals++; rehearsals <= 3 {
+					_, err := b.Update("Patient", "p", current.Clone(), room.Request{})
+					return current.Clone(), err
+				}
 				done := make(chan bool)
 				go func() { done <- read() }()
 				select {
@@ -61,10 +68,10 @@ func TestReaders_DoNotWaitForAWrite(t *testing.T) {
 					go func() { <-done }()
 					t.Error("it waits for the write to finish")
 				}
-				return current, nil
+				return current.Clone(), nil
 			}
-			if _, err := b.Write(room.Operation{Method: http.MethodPatch, Type: "Patient", ID: "p", Patch: patch}, room.Request{}); err != nil {
-				t.Error(err)
+			if _, err := b.Write(room.Operation{Method: http.MethodPatch, Type: "Patient", ID: "p", Patch: patch}, room.Request{}); err != nil || rehearsals != 4 {
+				t.Errorf("got %v after %d patches, want that the fourth runs under the lock", err, rehearsals)
 			}
 		})
 	}

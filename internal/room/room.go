@@ -4,7 +4,8 @@
 // Every write takes the same path: the room checks it, stores it, matches it against
 // the topics of its type and appends events to the subscriptions it concerns. All of
 // this happens under the write lock of the room, so that the order of events is the
-// order of versions. Reads do not take that lock.
+// order of versions. Reads do not take that lock. What takes long is computed before, in
+// a rehearsal of the write, and used under the lock if it is still true.
 //
 // The package knows FHIR's rules for interactions and subscriptions. It does not know
 // HTTP, Echo, melody or how a frame reaches a client.
@@ -73,8 +74,9 @@ type Room struct {
 	// write serialises changes: it is held from the check of a write until its events
 	// are appended. It also guards pending. Readers do not take it: store, topics,
 	// classic subscriptions, registry and journal can be read during a write. The
-	// searches of conditional writes run before it is taken; see [condition]. Lock
-	// order: write, then a subscription, then a socket.
+	// searches of conditional writes, patches and FHIRPath criteria run before it is
+	// taken; see [condition] and [Base.rehearse]. Lock order: write, then a
+	// subscription, then a socket.
 	write         sync.Mutex
 	subscriptions *subscription.Registry
 	generators    *synth.Set

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"signalfhir/internal/budget"
 	"signalfhir/internal/fhir"
 	"signalfhir/internal/journal"
 	"signalfhir/internal/seed"
@@ -42,6 +43,7 @@ func (r *Room) load(s *seed.Seed) error {
 func (b *Base) loadLocked(s *seed.Seed) error {
 	form := seed.Check{Release: b.release, Invariants: !b.room.options.SkipInvariants}
 	checked := s.Passed(form)
+	whole := budget.New("seed", budget.Bundle)
 	resources := s.Resources[b.release]
 	for _, topics := range []bool{true, false} {
 		for i, o := range resources {
@@ -50,14 +52,15 @@ func (b *Base) loadLocked(s *seed.Seed) error {
 				continue
 			}
 			var err error
+			within := whole.Part("resource", budget.Request)
 			if topics && !b.release.IsResourceType(typ) {
 				err = b.loadTopicLocked(id, o, checked)
 			} else {
 				if !checked {
-					err = b.Check(typ, o)
+					_, err = b.Check(typ, o, within)
 				}
 				if err == nil {
-					err = b.writeLocked(Operation{Method: http.MethodPut, Type: typ, ID: id, Object: o.Clone()}, Request{Base: b.url()})
+					err = b.writeLocked(Operation{Method: http.MethodPut, Type: typ, ID: id, Object: o.Clone()}, Request{Base: b.url(), Budget: within})
 				}
 			}
 			if err != nil {

@@ -11,10 +11,10 @@ import (
 	"signalfhir/internal/topic"
 )
 
-// acceptSubscriptionLocked checks a Subscription (LC-5). It returns the resource to
+// acceptSubscription checks a Subscription (LC-5). It returns the resource to
 // store, with the status that the server sets, and a function to call once it is
 // stored. topics are the topics after the write; id is "" if the store will choose one.
-func (b *Base) acceptSubscriptionLocked(topics *topic.Catalogue, id string, o *fhir.Object, q Request) (*fhir.Object, func(*store.Change), []fhir.Issue, error) {
+func (b *Base) acceptSubscription(topics *topic.Catalogue, id string, o *fhir.Object, q Request) (*fhir.Object, func(*store.Change), []fhir.Issue, error) {
 	sub, issues := b.release.ReadSubscription(o)
 	before, exists := b.room.subscriptions.State(id)
 	if exists && before.Release != b.release {
@@ -115,10 +115,10 @@ func dormant(status string) bool {
 	return status == fhir.StatusOff || status == fhir.StatusEnteredInError
 }
 
-// acceptTopicLocked compiles the topic that a resource defines. Another resource in
+// acceptTopic compiles the topic that a resource defines. Another resource in
 // topics must not define the same topic. reference is that of the resource; it ends in
 // / if the store will choose the id.
-func (b *Base) acceptTopicLocked(topics *topic.Catalogue, reference string, o *fhir.Object, q Request) (*topic.Topic, []fhir.Issue, error) {
+func (b *Base) acceptTopic(topics *topic.Catalogue, reference string, o *fhir.Object, q Request) (*topic.Topic, []fhir.Issue, error) {
 	read, issues := b.release.ReadTopic(o)
 	compiled, more := b.compile(read)
 	issues = append(issues, more...)

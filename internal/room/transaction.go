@@ -1,11 +1,13 @@
 package room
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
 	"strings"
 
+	"signalfhir/internal/budget"
 	"signalfhir/internal/fhir"
 	"signalfhir/internal/journal"
 	"signalfhir/internal/store"
@@ -20,12 +22,13 @@ type step struct {
 	link   func() error        // resolves the links that a patch added; nil outside a transaction
 	topics bool                // the step changed the topics
 	issues []fhir.Issue        // warnings
+	ahead  *ahead              // what is known of the step; see [Base.rehearse]
 	found  *fhir.Resource      // found by a conditional create; nothing is written
 	none   bool                // a conditional delete found nothing; nothing is written
 }
 
-func newStep(o Operation) *step {
-	return &step{Operation: o, write: store.Write{Method: o.Method, Type: o.Type, ID: o.ID, Object: o.Object, IfMatch: o.IfMatch, IfNoneMatch: o.IfNoneMatch}}
+func newStep(o Operation, known *ahead) *step {
+	return &step{Operation: o, ahead: known, issues: slices.Clone(known.warnings), write: store.Write{Method: o.Method, Type: o.Type, ID: o.ID, Object: o.Object, IfMatch: o.IfMatch, IfNoneMatch: o.IfNoneMatch}}
 }
 
 // Transaction does all writes or none of them. It first checks all of them, against the
@@ -33,41 +36,93 @@ func newStep(o Operation) *step {
 // order DELETE, POST, PUT, PATCH; to readers that is one step. Then it publishes their
 // changes in the same order. It returns the outcome of each write, in the order of
 // operations. A refusal names the entry that caused it.
+//
+// What costs time is done before the write lock is taken; see [Base.rehearse].
 func (b *Base) Transaction(operations []Operation, q Request) ([]*Written, error) {
-	steps := make([]*step, len(operations))
-	for i, o := range operations {
-		steps[i] = newStep(o)
+	if q.Budget == nil {
+		q.Budget = budget.New("write", budget.Request)
 	}
+	known := newAhead(operations, q.Budget)
 	// The form of a resource does not depend on what is stored, so check it before
 	// locking. In a transaction, check it after its links are resolved.
-	if len(steps) == 1 && steps[0].Object != nil {
-		if err := b.Check(steps[0].Type, steps[0].Object); err != nil {
-			return nil, steps[0].at(err)
+	if len(operations) == 1 && operations[0].Object != nil {
+		o, k := operations[0], known[0]
+		var err error
+		if k.warnings, err = b.Check(o.Type, o.Object, k.budget); err != nil {
+			return nil, newStep(o, k).at(err)
 		}
 	}
 	conditions := b.newConditions()
+	steps := newSteps(operations, known)
 	conditions.prepare(steps)
+	if !b.isCostly(operations) {
+		return b.runOnce(steps, conditions, q, false)
+	}
+	for range maxPasses {
+		b.rehearse(operations, known, conditions, q)
+		written, err := b.runOnce(newSteps(operations, known), conditions, q, true)
+		if !errors.Is(err, errStale) {
+			return written, err
+		}
+	}
+	// Other writes have changed what it depends on each time.
+	return b.runOnce(newSteps(operations, known), conditions, q, false)
+}
+
+func newSteps(operations []Operation, known []*ahead) []*step {
+	steps := make([]*step, len(operations))
+	for i, o := range operations {
+		steps[i] = newStep(o, known[i])
+	}
+	return steps
+}
+
+// runOnce takes the write lock and does the writes. If rehearsed is true, it returns
+// errStale and does nothing if that needs a result that the rehearsal does not have.
+func (b *Base) runOnce(steps []*step, conditions *conditions, q Request, rehearsed bool) ([]*Written, error) {
 	b.room.write.Lock()
 	defer b.room.write.Unlock()
+	for _, s := range steps {
+		s.ahead.only = rehearsed
+	}
 	return b.runLocked(steps, conditions, q)
 }
 
-func (b *Base) runLocked(steps []*step, conditions *conditions, q Request) ([]*Written, error) {
+// plan decides what steps write, and checks all of it. It returns the steps in the order
+// in which they are processed. It changes nothing but the steps, so it can run without the
+// write lock; then it may be outdated when it returns.
+func (b *Base) plan(steps []*step, conditions *conditions, q Request) ([]*step, error) {
 	for _, s := range steps {
-		if err := b.selectLocked(s, conditions); err != nil {
+		if err := b.selectTarget(s, conditions); err != nil {
 			return nil, s.at(err)
 		}
 	}
 	if err := rejectDuplicateTargets(steps); err != nil {
 		return nil, err
 	}
-	if err := b.linkLocked(steps, conditions); err != nil {
+	if err := b.linkSteps(steps, conditions); err != nil {
 		return nil, err
 	}
 	ordered := processingOrder(steps)
-	if err := b.acceptLocked(ordered, q); err != nil {
+	return ordered, b.acceptSteps(ordered, q)
+}
+
+func (b *Base) runLocked(steps []*step, conditions *conditions, q Request) ([]*Written, error) {
+	if len(steps) > 0 && !steps[0].ahead.only {
+		q.Budget.Cap(budget.Request) // a bundle that starts with more holds the lock no longer than a write
+	}
+	ordered, err := b.plan(steps, conditions, q)
+	if err != nil {
 		return nil, err
 	}
+	for _, s := range ordered {
+		needed, foreseen := b.foresees(s)
+		if s.ahead.only && needed && !foreseen {
+			return nil, errStale
+		}
+		s.ahead.foreseen = foreseen
+	}
+	q.Budget.Cap(budget.Request) // for the topics that the steps themselves write
 	changes, err := b.commitLocked(ordered, q)
 	if err != nil {
 		return nil, err
@@ -87,7 +142,8 @@ func (b *Base) runLocked(steps []*step, conditions *conditions, q Request) ([]*W
 	for _, s := range ordered {
 		if c := changes[s]; c != nil {
 			b.recordWarningsLocked(s, c)
-			b.publishLocked(c)
+			late, why := b.publishLocked(c, s.evaluation(c))
+			s.warnLate(late, why)
 		}
 	}
 	written := make([]*Written, len(steps))
@@ -107,7 +163,11 @@ func (b *Base) recordWarningsLocked(s *step, c *store.Change) {
 
 // writeLocked does one write whose resource was checked.
 func (b *Base) writeLocked(o Operation, q Request) error {
-	_, err := b.runLocked([]*step{newStep(o)}, b.newConditions(), q)
+	if q.Budget == nil {
+		q.Budget = budget.New("write", budget.Request)
+	}
+	operations := []Operation{o}
+	_, err := b.runLocked(newSteps(operations, newAhead(operations, q.Budget)), b.newConditions(), q)
 	return err
 }
 
@@ -156,21 +216,21 @@ func (s *step) written(from *store.Store, c *store.Change) *Written {
 	return w
 }
 
-// selectLocked decides which resource a step writes, and whether there is anything to
+// selectTarget decides which resource a step writes, and whether there is anything to
 // write.
-func (b *Base) selectLocked(s *step, conditions *conditions) error {
+func (b *Base) selectTarget(s *step, conditions *conditions) error {
 	if err := b.Stores(s.Type); err != nil {
 		return err
 	}
 	if s.Search != "" {
-		if err := b.searchLocked(s, conditions.of(s.Type, s.Search)); err != nil || s.found != nil || s.none {
+		if err := b.applySearch(s, conditions.of(s.Type, s.Search)); err != nil || s.found != nil || s.none {
 			return err
 		}
 	}
 	switch s.Method {
 	case http.MethodPost:
-		if s.write.ID == "" && s.Place != "" {
-			s.write.ID = b.store.NewID(s.Type) // other entries may refer to it
+		if s.write.ID == "" && (s.Place != "" || s.ahead.rehearsed) {
+			s.write.ID = b.newID(s) // other entries, or the criteria of topics, may refer to it
 		}
 	case http.MethodPut:
 		return s.identify()
@@ -178,8 +238,8 @@ func (b *Base) selectLocked(s *step, conditions *conditions) error {
 	return nil
 }
 
-// searchLocked applies the result of the search of a conditional interaction.
-func (b *Base) searchLocked(s *step, c *condition) error {
+// applySearch applies the result of the search of a conditional interaction.
+func (b *Base) applySearch(s *step, c *condition) error {
 	c.update()
 	if c.query != nil && c.query.Empty() {
 		return fhir.Refuse(http.StatusPreconditionFailed, fhir.CodeRequired, "the conditional %s has no condition; name at least one search parameter", s.Method)
@@ -208,7 +268,7 @@ func (b *Base) searchLocked(s *step, c *condition) error {
 	case s.Method == http.MethodDelete:
 		s.none = true
 	case s.Method == http.MethodPut && s.Object.Text("id") == "":
-		s.write.Method, s.write.ID = http.MethodPost, b.store.NewID(s.Type)
+		s.write.Method, s.write.ID = http.MethodPost, b.newID(s)
 		s.Object = s.Object.Clone()
 		s.Object.Set("id", s.write.ID)
 	case s.Method == http.MethodPut:
@@ -241,6 +301,9 @@ func (s *step) identify() error {
 // rejectDuplicateTargets refuses two steps that write the same resource, and a
 // conditional create that found a resource which another step deletes.
 func rejectDuplicateTargets(steps []*step) error {
+	if len(steps) == 1 {
+		return nil
+	}
 	seen := map[string]*step{}
 	for _, s := range steps {
 		if s.found != nil || s.none || s.write.ID == "" {
@@ -265,6 +328,9 @@ func rejectDuplicateTargets(steps []*step) error {
 
 // processingOrder returns the steps in the order in which a transaction processes them.
 func processingOrder(steps []*step) []*step {
+	if len(steps) == 1 {
+		return steps
+	}
 	order := []string{http.MethodDelete, http.MethodPost, http.MethodPut, http.MethodPatch}
 	ordered := slices.Clone(steps)
 	slices.SortStableFunc(ordered, func(a, b *step) int {
@@ -273,9 +339,9 @@ func processingOrder(steps []*step) []*step {
 	return ordered
 }
 
-// acceptLocked checks every resource that will be stored. Subscriptions and topics are
+// acceptSteps checks every resource that will be stored. Subscriptions and topics are
 // also checked against their rules; subscriptions see the topics after the transaction.
-func (b *Base) acceptLocked(steps []*step, q Request) error {
+func (b *Base) acceptSteps(steps []*step, q Request) error {
 	topicsAfter := b.topics
 	if len(steps) > 1 {
 		topicsAfter = b.topics.Clone()
@@ -291,7 +357,7 @@ func (b *Base) acceptLocked(steps []*step, q Request) error {
 			if s.found != nil || s.none || (topics != (s.Type == "SubscriptionTopic" || s.Type == "Basic")) {
 				continue
 			}
-			if err := b.acceptOneLocked(s, q, topicsAfter); err != nil {
+			if err := b.acceptStep(s, q, topicsAfter); err != nil {
 				return s.at(err)
 			}
 			if s.Type != "Subscription" {
@@ -311,9 +377,9 @@ func (b *Base) acceptLocked(steps []*step, q Request) error {
 	return nil
 }
 
-// acceptOneLocked checks one step. topicsAfter are the topics after the transaction:
+// acceptStep checks one step. topicsAfter are the topics after the transaction:
 // the catalogue of the base, or a copy if there are several steps.
-func (b *Base) acceptOneLocked(s *step, q Request, topicsAfter *topic.Catalogue) error {
+func (b *Base) acceptStep(s *step, q Request, topicsAfter *topic.Catalogue) error {
 	several := topicsAfter != b.topics
 	reference := s.write.Type + "/" + s.write.ID
 	if s.Method == http.MethodDelete {
@@ -321,11 +387,11 @@ func (b *Base) acceptOneLocked(s *step, q Request, topicsAfter *topic.Catalogue)
 		return nil
 	}
 	if s.Method == http.MethodPatch {
-		if err := b.patchLocked(s); err != nil {
+		if err := b.acceptPatch(s); err != nil {
 			return err
 		}
 	} else if several {
-		if err := b.Check(s.Type, s.Object); err != nil {
+		if err := b.check(s); err != nil {
 			return err
 		}
 	}
@@ -334,13 +400,13 @@ func (b *Base) acceptOneLocked(s *step, q Request, topicsAfter *topic.Catalogue)
 	var issues []fhir.Issue
 	if read, ok := b.release.TopicOf(s.Object); ok {
 		var compiled *topic.Topic
-		compiled, issues, err = b.acceptTopicLocked(topicsAfter, reference, read, q)
+		compiled, issues, err = b.acceptTopic(topicsAfter, reference, read, q)
 		if err == nil && several {
 			topicsAfter.Put(reference, compiled)
 		}
 		s.accept = func(c *store.Change) { b.topics.Put(c.Current.Reference(), compiled); s.topics = true }
 	} else if s.Type == "Subscription" {
-		s.write.Object, s.accept, issues, err = b.acceptSubscriptionLocked(topicsAfter, s.write.ID, s.Object, q)
+		s.write.Object, s.accept, issues, err = b.acceptSubscription(topicsAfter, s.write.ID, s.Object, q)
 	} else {
 		s.accept = func(c *store.Change) { s.topics = b.dropTopicLocked(c.Current.Reference()) } // it may have defined a topic before
 	}
@@ -348,8 +414,8 @@ func (b *Base) acceptOneLocked(s *step, q Request, topicsAfter *topic.Catalogue)
 	return err
 }
 
-// patchLocked computes the next state of the resource that a PATCH changes.
-func (b *Base) patchLocked(s *step) error {
+// acceptPatch computes the next state of the resource that a PATCH changes.
+func (b *Base) acceptPatch(s *step) error {
 	current, err := b.store.Read(s.write.Type, s.write.ID)
 	if err != nil {
 		return err
@@ -358,7 +424,7 @@ func (b *Base) patchLocked(s *step) error {
 	if err := b.store.Allows(s.write); err != nil {
 		return err
 	}
-	if s.Object, err = s.Patch(current.Object); err != nil {
+	if s.Object, err = s.patched(current); err != nil {
 		return err
 	}
 	if s.link != nil {
@@ -366,7 +432,7 @@ func (b *Base) patchLocked(s *step) error {
 			return err
 		}
 	}
-	if err := b.Check(s.Type, s.Object); err != nil {
+	if err := b.check(s); err != nil {
 		// The patch is well formed, but its result is not (7.1).
 		return fhir.WithStatus(err, http.StatusUnprocessableEntity)
 	}

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strings"
 
+	"signalfhir/internal/budget"
 	"signalfhir/internal/fhir"
 	"signalfhir/internal/fhirpatch"
 	"signalfhir/internal/invariant"
@@ -17,6 +18,8 @@ import (
 type Request struct {
 	Base   string // absolute FHIR base that the client used, without a trailing slash
 	Strict bool   // Prefer: handling=strict or the server's option
+
+	Budget *budget.Budget // for the expressions of the write; nil: a new one
 }
 
 // Operation is one write that a client asks for.
@@ -39,21 +42,24 @@ type Operation struct {
 	FullURL, Place string
 }
 
-// Patch computes the next state of a resource. It must not modify current.
-type Patch func(current *fhir.Object) (*fhir.Object, error)
+// Patch computes the next state of a resource. It must not modify current. It runs
+// before the write lock is taken, and again if the resource has changed since.
+type Patch func(current *fhir.Object, b *budget.Budget) (*fhir.Object, error)
 
 // JSONPatch returns the [Patch] of an RFC 6902 document.
 func JSONPatch(document []byte) Patch {
-	return func(current *fhir.Object) (*fhir.Object, error) { return store.Patch(current, document) }
+	return func(current *fhir.Object, _ *budget.Budget) (*fhir.Object, error) {
+		return store.Patch(current, document)
+	}
 }
 
 // FHIRPathPatch returns the [Patch] of a Parameters resource.
 func (b *Base) FHIRPathPatch(parameters *fhir.Object) Patch {
-	return func(current *fhir.Object) (*fhir.Object, error) {
+	return func(current *fhir.Object, within *budget.Budget) (*fhir.Object, error) {
 		if err := fhir.RefuseAll(b.release.Validate(parameters)); err != nil {
 			return nil, err
 		}
-		return fhirpatch.Apply(b.release, current, parameters)
+		return fhirpatch.Apply(b.release, current, parameters, within)
 	}
 }
 
@@ -64,7 +70,7 @@ type Written struct {
 	VersionID string         // "" if there was nothing to delete
 	Created   bool           // the resource did not exist before
 	Found     bool           // If-None-Exist found it; nothing was written
-	Issues    []fhir.Issue   // warnings
+	Issues    []fhir.Issue   // warnings; too-costly: what the budget had no time for
 }
 
 // Write does one write.
@@ -88,21 +94,23 @@ func (b *Base) Update(typ, id string, o *fhir.Object, q Request) (*Written, erro
 	return b.Write(Operation{Method: http.MethodPut, Type: typ, ID: id, Object: o}, q)
 }
 
-// Check refuses a resource that is not of type typ or whose form is invalid.
-func (b *Base) Check(typ string, o *fhir.Object) error {
+// Check refuses a resource that is not of type typ or whose form is invalid. It returns a
+// warning if the budget has no time for its invariants.
+func (b *Base) Check(typ string, o *fhir.Object, within *budget.Budget) ([]fhir.Issue, error) {
 	if err := b.Stores(typ); err != nil {
-		return err
+		return nil, err
 	}
 	if got := o.Text("resourceType"); got != typ {
 		if got == "" {
-			return fhir.Refuse(http.StatusBadRequest, fhir.CodeInvalid, "the body has no resourceType, expected %q", typ).At("resourceType")
+			return nil, fhir.Refuse(http.StatusBadRequest, fhir.CodeInvalid, "the body has no resourceType, expected %q", typ).At("resourceType")
 		}
-		return fhir.Refuse(http.StatusBadRequest, fhir.CodeInvalid, "the body is of type %s, expected %s", got, typ).At("resourceType")
+		return nil, fhir.Refuse(http.StatusBadRequest, fhir.CodeInvalid, "the body is of type %s, expected %s", got, typ).At("resourceType")
 	}
 	if err := fhir.RefuseAll(b.release.Validate(o)); err != nil || b.room.options.SkipInvariants {
-		return err
+		return nil, err
 	}
-	return fhir.RefuseAll(invariant.Check(b.release, o))
+	issues := invariant.Check(b.release, o, within)
+	return issues, fhir.RefuseAll(issues)
 }
 
 // Stores refuses a type that is not a resource type of the release, or that is never
@@ -121,20 +129,28 @@ func (b *Base) Stores(typ string) error {
 }
 
 // publishLocked turns a change into events: for each topic that the change fires, it
-// appends an event to the subscriptions whose filters the resource passes.
-func (b *Base) publishLocked(change *store.Change) {
+// appends an event to the subscriptions whose filters the resource passes. It returns the
+// topics that do not fire because the budget has no time for their criteria, with the
+// reason.
+func (b *Base) publishLocked(change *store.Change, e *topic.Evaluation) (late []string, why error) {
 	state := change.State()
-	record := func(kind, topic, text string) {
-		b.room.journal.Record(journal.Entry{Kind: kind, Topic: topic, Resource: state.Reference(), Version: change.VersionID, Release: string(b.release), Interaction: string(change.Interaction), Text: text})
+	record := func(kind, typ, topic, text string) {
+		b.room.journal.Record(journal.Entry{Kind: kind, Type: typ, Topic: topic, Resource: state.Reference(), Version: change.VersionID, Release: string(b.release), Interaction: string(change.Interaction), Text: text})
 	}
-	record(journal.Change, "", "")
+	record(journal.Change, "", "", "")
 	for _, t := range b.topics.ForType(state.Type) {
-		verdict := t.Match(change)
-		if !verdict.Fired {
-			record(journal.NotFired, t.URL(), verdict.String())
+		verdict := t.Match(change, e)
+		switch {
+		case verdict.Fired:
+			record(journal.Fired, "", t.URL(), "")
+		case verdict.Late != nil:
+			record(journal.NotFired, journal.Budget, t.URL(), verdict.String())
+			late, why = append(late, t.URL()), verdict.Late
+			continue
+		default:
+			record(journal.NotFired, "", t.URL(), verdict.String())
 			continue
 		}
-		record(journal.Fired, t.URL(), "")
 		if !b.room.subscriptions.HasTopic(b.topicKey(t)) {
 			continue
 		}
@@ -142,6 +158,7 @@ func (b *Base) publishLocked(change *store.Change) {
 		b.appendLocked(t, b.occurrence(t, focus, state, change.At), state)
 	}
 	b.publishClassicLocked(change, state)
+	return late, why
 }
 
 // appendLocked appends an event to the subscriptions on a topic. It records in the

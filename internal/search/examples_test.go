@@ -120,7 +120,7 @@ func agree(t *testing.T, r fhir.Release) {
 				}
 				compiled[p.URL] = expr
 			}
-			result, err := expr.Eval(r, res.JSON, nil)
+			result, err := expr.Eval(t.Context(), r, res.JSON, nil)
 			if err != nil {
 				// The engine cannot cast more than one item; a path casts each.
 				if !refusedByEngine[p.URL] {

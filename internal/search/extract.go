@@ -1,14 +1,19 @@
 package search
 
 import (
+	"context"
 	"fmt"
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"signalfhir/internal/fhir"
 	"signalfhir/internal/fhirpath"
 )
+
+// maxTime bounds the time that the expression of a parameter takes on one resource.
+const maxTime = time.Second
 
 // extractor returns the values of a resource that a parameter selects.
 type extractor func(*fhir.Resource) ([]any, error)
@@ -41,7 +46,9 @@ func compile(r fhir.Release, typ, expression string) (extractor, error) {
 			return nil, err
 		}
 		parts = append(parts, func(res *fhir.Resource) ([]any, error) {
-			result, err := expr.Eval(res.Release, res.JSON, nil)
+			ctx, cancel := context.WithTimeout(context.Background(), maxTime)
+			defer cancel()
+			result, err := expr.Eval(ctx, res.Release, res.JSON, nil)
 			if err != nil {
 				return nil, err
 			}

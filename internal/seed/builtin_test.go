@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"signalfhir/internal/budget"
 	"signalfhir/internal/clock"
 	"signalfhir/internal/fhir"
 	"signalfhir/internal/fhir/fhirtest"
@@ -151,7 +152,7 @@ func TestBuiltin_TopicsFireForTheGenerators(t *testing.T) {
 			return err
 		}
 		for id, of := range all {
-			verdict := of.Match(change)
+			verdict := of.Match(change, topic.NewEvaluation(change, budget.New("test", time.Hour)))
 			if want := concerns(w.Note) == id; verdict.Fired != want {
 				t.Errorf("%s/%s %s: %s fired: %t (%s)", w.Type, w.ID, w.Note, id, verdict.Fired, verdict)
 			}

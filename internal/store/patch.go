@@ -16,6 +16,7 @@ const (
 	maxPatchOperations = 1000
 	maxPatchBytes      = 8 << 20 // copied and moved within the resource
 	maxPatchMembers    = 1000    // of an object that a test compares
+	maxPatchWork       = 1 << 26 // members and elements passed on the way to all places
 )
 
 // operation is one step of a JSON Patch (RFC 6902).
@@ -44,8 +45,11 @@ func Patch(current *fhir.Object, document []byte) (*fhir.Object, error) {
 	for _, o := range operations {
 		if err := p.apply(o); err != nil {
 			code := fhir.CodeProcessing
-			if errors.Is(err, errTest) {
+			switch {
+			case errors.Is(err, errTest):
 				code = fhir.CodeConflict
+			case errors.Is(err, errTooMuch):
+				return nil, fhir.Refuse(http.StatusRequestEntityTooLarge, fhir.CodeTooCostly, "%s of the patch: %v; nothing was changed", o.label, err)
 			}
 			return nil, fhir.Refuse(http.StatusUnprocessableEntity, code, "%s of the patch: %v; nothing was changed", o.label, err)
 		}
@@ -81,6 +85,9 @@ func readPatch(document []byte) ([]operation, error) {
 			return nil, fhir.Refuse(http.StatusBadRequest, fhir.CodeStructure, "operation %d of the patch: %v", i+1, refused)
 		}
 		operation, err := readOperation(o)
+		if errors.Is(err, errTooMuch) {
+			return nil, fhir.Refuse(http.StatusRequestEntityTooLarge, fhir.CodeTooCostly, "operation %d of the patch: %v", i+1, err)
+		}
 		if err != nil {
 			return nil, fhir.Refuse(http.StatusBadRequest, fhir.CodeStructure, "operation %d of the patch: %v", i+1, err)
 		}
@@ -122,6 +129,26 @@ func readOperation(o *fhir.Object) (operation, error) {
 type patching struct {
 	root  any
 	bytes int // copied and moved so far
+	work  int // members and elements passed so far
+}
+
+// errTooMuch is wrapped by the errors of operations that exceed a limit.
+var errTooMuch = errors.New("too much")
+
+// pass adds the members or elements of a value that the patch goes through to its work, and
+// fails if that exceeds maxPatchWork. Looking for a member, and shifting the elements of an
+// array, takes time in proportion to them.
+func (p *patching) pass(v any) error {
+	switch v := v.(type) {
+	case *fhir.Object:
+		p.work += v.Len()
+	case []any:
+		p.work += len(v)
+	}
+	if p.work > maxPatchWork {
+		return fmt.Errorf("%w: the operations go through more than %d members and elements together; split the patch, or update the whole resource", errTooMuch, maxPatchWork)
+	}
+	return nil
 }
 
 // errTest is wrapped by the error of a test operation that failed.

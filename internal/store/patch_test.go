@@ -214,6 +214,25 @@ func TestPatch_RefusesPatchesThatAreTooLarge(t *testing.T) {
 	_, err = store.Patch(resource(t, `"a":["`+strings.Repeat("x", 10_000)+`"]`), []byte(doubling))
 	wantRefused(t, err, http.StatusUnprocessableEntity, "processing", "more than 8388608 bytes")
 
+	// No value is deeper than a resource can be, so a longer path selects nothing.
+	for _, patch := range []string{`[{"op":"remove","path":"%s"}]`, `[{"op":"move","path":"/a","from":"%s"}]`} {
+		_, err = store.Patch(resource(t, `"a":1`), fmt.Appendf(nil, patch, strings.Repeat("/a", 1_000_000)))
+		wantRefused(t, err, http.StatusRequestEntityTooLarge, "too-costly", "1000000 steps, at most 64")
+		_, err = store.Patch(resource(t, `"a":1`), fmt.Appendf(nil, patch, strings.Repeat("/a", fhir.MaxDepth)))
+		wantRefused(t, err, http.StatusUnprocessableEntity, "processing")
+	}
+
+	// Each operation shifts all elements.
+	array := `"a":[1` + strings.Repeat(",1", 100_000) + `]`
+	for operations, accepted := range map[int]bool{100: true, 1000: false} {
+		_, err = store.Patch(resource(t, array), []byte(`[`+strings.TrimSuffix(strings.Repeat(`{"op":"add","path":"/a/0","value":1},`, operations), ",")+`]`))
+		if !accepted {
+			wantRefused(t, err, http.StatusRequestEntityTooLarge, "too-costly", "more than 67108864 members and elements")
+		} else if err != nil {
+			t.Errorf("%d operations: got %v, want that they are within the limit", operations, err)
+		}
+	}
+
 	// An error text does not repeat a long value in full.
 	long := strings.Repeat("é", 10_000)
 	_, err = store.Patch(resource(t, `"a":"`+long+`"`), []byte(`[{"op":"test","path":"/a","value":"`+long+`x"}]`))

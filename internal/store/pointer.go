@@ -26,6 +26,9 @@ func readPointer(o *fhir.Object, name string) (pointer, error) {
 	if text[0] != '/' {
 		return nil, fmt.Errorf("%s: got %q, expected a JSON Pointer, which starts with /", name, clip(text))
 	}
+	if n := strings.Count(text, "/"); n > fhir.MaxDepth {
+		return nil, fmt.Errorf("%w: %s has %d steps, at most %d are taken; nothing in a resource is nested deeper", errTooMuch, name, n, fhir.MaxDepth)
+	}
 	steps := strings.Split(text[1:], "/")
 	for i, step := range steps {
 		bare := strings.NewReplacer("~0", "", "~1", "").Replace(step)
@@ -85,6 +88,9 @@ func child(v any, step string) (any, error) {
 func (p *patching) get(path pointer) (any, error) {
 	v := p.root
 	for _, step := range path {
+		if err := p.pass(v); err != nil {
+			return nil, err
+		}
 		var err error
 		if v, err = child(v, step); err != nil {
 			return nil, err
@@ -97,14 +103,17 @@ func (p *patching) get(path pointer) (any, error) {
 // with the last step of the path, and puts the result of change in its place. The
 // path must not be empty.
 func (p *patching) edit(path pointer, change func(parent any, step string) (any, error)) error {
-	root, err := edit(p.root, path, change)
+	root, err := p.editIn(p.root, path, change)
 	if err == nil {
 		p.root = root
 	}
 	return err
 }
 
-func edit(v any, path pointer, change func(any, string) (any, error)) (any, error) {
+func (p *patching) editIn(v any, path pointer, change func(any, string) (any, error)) (any, error) {
+	if err := p.pass(v); err != nil {
+		return nil, err
+	}
 	step := path[0]
 	if len(path) == 1 {
 		return change(v, step)
@@ -113,7 +122,7 @@ func edit(v any, path pointer, change func(any, string) (any, error)) (any, erro
 	if err != nil {
 		return nil, err
 	}
-	if inner, err = edit(inner, path[1:], change); err != nil {
+	if inner, err = p.editIn(inner, path[1:], change); err != nil {
 		return nil, err
 	}
 	// Inserting into an array returns a new slice, so store it again.

@@ -211,6 +211,42 @@ func (s *Store) commitOne(w Write) (*Change, error) {
 	return changes[0], nil
 }
 
+// Next returns the current version of a resource, nil if it does not exist, and the
+// version that the next write of the resource makes.
+func (s *Store) Next(typ, id string) (current *fhir.Resource, version string) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	r := s.recordLocked(typ, id)
+	if r == nil {
+		return nil, "1"
+	}
+	return r.current().Resource, strconv.Itoa(r.last + 1)
+}
+
+// Foresee returns the change that [Store.Commit] would make now of one write with an id,
+// nil for a DELETE of a resource that does not exist. It checks no preconditions. The
+// change shares what is in the object, which it does not modify. What is committed later
+// differs in its time, even if nothing else was written meanwhile.
+func (s *Store) Foresee(w Write) *Change {
+	previous, version := s.Next(w.Type, w.ID)
+	c := &Change{Interaction: Update, Method: w.Method, Previous: previous, VersionID: version, At: s.clock.Now().UTC().Truncate(time.Millisecond)}
+	switch {
+	case w.Method == http.MethodDelete && previous == nil:
+		return nil
+	case w.Method == http.MethodDelete:
+		c.Interaction = Delete
+		return c
+	case previous == nil:
+		c.Interaction = Create
+	}
+	o := &fhir.Object{}
+	for _, name := range w.Object.Names() {
+		o.Set(name, w.Object.Get(name))
+	}
+	c.Current = fhir.NewResource(s.release, Stamp(o, w.ID, version, c.At))
+	return c
+}
+
 // deleteLocked deletes a resource and returns the change, or nil if it does not exist.
 func (s *Store) deleteLocked(typ, id string) *Change {
 	r := s.recordLocked(typ, id)

@@ -18,7 +18,7 @@ func BenchmarkMatch(b *testing.B) {
 			compiled := mustCompile(b, onEncounter(criteria))
 			b.ReportAllocs()
 			for b.Loop() {
-				if v := compiled.Match(c); !v.Fired {
+				if v := compiled.Match(c, evaluation(c)); !v.Fired {
 					b.Fatal(v.Steps)
 				}
 			}

@@ -3,7 +3,9 @@ package topic_test
 import (
 	"fmt"
 	"testing"
+	"time"
 
+	"signalfhir/internal/budget"
 	"signalfhir/internal/fhir"
 	"signalfhir/internal/search"
 	"signalfhir/internal/search/searchtest"
@@ -47,6 +49,11 @@ func change(previous, current *fhir.Resource) *store.Change {
 		c.Interaction = store.Delete
 	}
 	return c
+}
+
+// evaluation returns an evaluation on a change with more time than it takes.
+func evaluation(c *store.Change) *topic.Evaluation {
+	return topic.NewEvaluation(c, budget.New("test", time.Hour))
 }
 
 // compile compiles a topic from its members besides resourceType, url and status.

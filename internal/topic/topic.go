@@ -134,7 +134,8 @@ func (t *Topic) Resources() []string {
 // Verdict is the result of matching a change against a topic.
 type Verdict struct {
 	Fired   bool
-	Trigger int // index of the trigger that fired
+	Trigger int   // index of the trigger that fired
+	Late    error // why fhirPathCriteria were not evaluated, so that they do not fire; nil if they were
 	Steps   []Step
 }
 
@@ -160,17 +161,18 @@ func (v Verdict) String() string {
 }
 
 // Match decides whether a change fires the topic. One trigger that fires is enough
-// (TOP-5). The verdict has only the steps that did not pass.
-func (t *Topic) Match(c *store.Change) Verdict { return t.decide(c, false) }
+// (TOP-5). The verdict has only the steps that did not pass. e evaluates the
+// fhirPathCriteria, unless it has before.
+func (t *Topic) Match(c *store.Change, e *Evaluation) Verdict { return t.decide(c, e, false) }
 
 // Explain is like [Topic.Match], but the verdict has all steps.
-func (t *Topic) Explain(c *store.Change) Verdict { return t.decide(c, true) }
+func (t *Topic) Explain(c *store.Change, e *Evaluation) Verdict { return t.decide(c, e, true) }
 
-func (t *Topic) decide(c *store.Change, explain bool) Verdict {
+func (t *Topic) decide(c *store.Change, e *Evaluation, explain bool) Verdict {
 	v := Verdict{}
 	for i := range t.triggers {
-		rec := recorder{trigger: i, explain: explain, steps: &v.Steps}
-		if t.triggers[i].match(c, t.preferQuery, rec) {
+		rec := recorder{trigger: i, explain: explain, verdict: &v}
+		if t.triggers[i].match(c, e, t.preferQuery, rec) {
 			v.Fired, v.Trigger = true, i
 			return v
 		}
@@ -185,13 +187,13 @@ func (t *Topic) decide(c *store.Change, explain bool) Verdict {
 type recorder struct {
 	trigger int
 	explain bool // record steps that passed too
-	steps   *[]Step
+	verdict *Verdict
 }
 
 // step records a step and returns passed. It calls text only if it records the step.
 func (r recorder) step(name string, passed bool, text func() string) bool {
 	if !passed || r.explain {
-		*r.steps = append(*r.steps, Step{r.trigger, name, passed, text()})
+		r.verdict.Steps = append(r.verdict.Steps, Step{r.trigger, name, passed, text()})
 	}
 	return passed
 }
@@ -209,27 +211,45 @@ func (g *trigger) concerns(typ string) bool {
 
 // match reports whether a change fires the trigger. It stops at the first step that
 // does not pass.
-func (g *trigger) match(c *store.Change, preferQuery bool, rec recorder) bool {
+func (g *trigger) match(c *store.Change, e *Evaluation, preferQuery bool, rec recorder) bool {
 	typ := c.State().Type
 	if !rec.step("type", g.concerns(typ), func() string { return about(g.Resource, typ) }) {
 		return false
 	}
-	allowed := len(g.Interactions) == 0 || slices.Contains(g.Interactions, string(c.Interaction)) // TOP-3
+	allowed := g.allows(c)
 	if !rec.step("interaction", allowed, func() string { return g.interaction(c, allowed) }) {
 		return false
 	}
 	// Both kinds of criteria say the same. FHIRPath is more precise, so it decides
 	// unless preferQuery is set (TOP-8).
-	queries := g.previous != nil || g.current != nil || g.hasResults(c)
 	switch {
-	case g.path != nil && !(preferQuery && queries):
-		passed, text := g.matchPath(c)
-		return rec.step("criteria", passed, func() string { return text })
-	case queries:
+	case g.decidesByPath(c, preferQuery):
+		result := e.of(g)
+		if result.late != nil {
+			rec.verdict.Late = result.late
+		}
+		return rec.step("criteria", result.passed, func() string { return result.text })
+	case g.hasQueries(c):
 		passed, text := g.matchQuery(c)
 		return rec.step("criteria", passed, func() string { return text })
 	}
 	return rec.step("criteria", true, func() string { return "no criteria, so every " + string(c.Interaction) + " fires" }) // TOP-4
+}
+
+// allows reports whether the trigger lists the interaction of a change, or lists none
+// (TOP-3).
+func (g *trigger) allows(c *store.Change) bool {
+	return len(g.Interactions) == 0 || slices.Contains(g.Interactions, string(c.Interaction))
+}
+
+// hasQueries reports whether there are queryCriteria that decide about a change.
+func (g *trigger) hasQueries(c *store.Change) bool {
+	return g.previous != nil || g.current != nil || g.hasResults(c)
+}
+
+// decidesByPath reports whether the fhirPathCriteria decide about a change.
+func (g *trigger) decidesByPath(c *store.Change, preferQuery bool) bool {
+	return g.path != nil && !(preferQuery && g.hasQueries(c))
 }
 
 // interaction says how an interaction compares with those that the trigger lists.
@@ -250,49 +270,6 @@ func about(trigger, typ string) string {
 		return "it is about " + trigger
 	}
 	return "it is about " + trigger + ", the resource is a " + typ
-}
-
-// matchPath evaluates the fhirPathCriteria on a change.
-func (g *trigger) matchPath(c *store.Change) (bool, string) {
-	vars := map[string][]byte{"previous": nil, "current": nil} // TOP-9
-	if c.Previous != nil {
-		vars["previous"] = c.Previous.JSON
-	}
-	if c.Current != nil {
-		vars["current"] = c.Current.JSON
-	}
-	result, err := g.path.Eval(c.State().Release, c.State().JSON, vars)
-	if err == nil && fhirpath.True(result) {
-		return true, "fhirPathCriteria is true: " + g.path.String()
-	}
-	if g.lenient != nil && (err != nil || len(result) != 1) {
-		// HL7's own example joins conditions with | and means or.
-		if result, err := g.lenient.Eval(c.State().Release, c.State().JSON, vars); err == nil && fhirpath.True(result) {
-			return true, "fhirPathCriteria is true once its | is read as or; | unites collections, so better write or (TOP-11)"
-		}
-	}
-	if err != nil {
-		return false, err.Error()
-	}
-	return false, fmt.Sprintf("fhirPathCriteria gives %s, not a single true: %s", describe(fhirpath.Values(result)), g.path)
-}
-
-// describe returns the result of an expression in words.
-func describe(result []any) string {
-	shown := make([]string, len(result))
-	for i, v := range result {
-		if o, isObject := v.(*fhir.Object); isObject {
-			v = string(o.AppendJSON(nil))
-		}
-		shown[i] = fmt.Sprint(v)
-	}
-	switch len(result) {
-	case 0:
-		return "nothing"
-	case 1:
-		return fmt.Sprintf("%.100s", shown[0])
-	}
-	return fmt.Sprintf("%d values, %.100s", len(result), shown)
 }
 
 // hasResults reports whether resultForCreate or resultForDelete decides this

@@ -14,11 +14,11 @@ import (
 
 func fired(t *testing.T, compiled *topic.Topic, c *store.Change, want bool) {
 	t.Helper()
-	v := compiled.Match(c)
+	v := compiled.Match(c, evaluation(c))
 	if v.Fired != want {
 		t.Errorf("%s: got %v, want %v: %s", c.Interaction, v.Fired, want, v)
 	}
-	explained := compiled.Explain(c)
+	explained := compiled.Explain(c, evaluation(c))
 	if explained.Fired != v.Fired || len(explained.Steps) == 0 || !v.Fired && len(v.Steps) == 0 {
 		t.Errorf("%s: got %v because of %q, explained as %v because of %q", c.Interaction, v.Fired, v, explained.Fired, explained)
 	}
@@ -128,7 +128,7 @@ func TestMatch_AnyTrigger(t *testing.T) {
 		{"resource":"Encounter","supportedInteraction":["delete"]}]`)
 	e := encounter(t, "planned")
 	for i, c := range []*store.Change{change(nil, parse(t, "Patient", `"id":"1"`)), change(nil, e), change(e, nil)} {
-		if v := compiled.Explain(c); !v.Fired || v.Trigger != i || v.Steps[len(v.Steps)-1].Trigger != i {
+		if v := compiled.Explain(c, evaluation(c)); !v.Fired || v.Trigger != i || v.Steps[len(v.Steps)-1].Trigger != i {
 			t.Errorf("got %+v, want trigger %d", v, i)
 		}
 	}
@@ -191,7 +191,8 @@ func TestMatch_FHIRPath(t *testing.T) {
 func TestMatch_ExplainsTheUnion(t *testing.T) { // TOP-11
 	t.Parallel()
 	compiled := mustCompile(t, onEncounter(`"fhirPathCriteria":"(%previous.empty() | (%previous.status != 'completed')) and (%current.status = 'completed')"`))
-	v := compiled.Explain(change(encounter(t, "planned"), encounter(t, "completed")))
+	c := change(encounter(t, "planned"), encounter(t, "completed"))
+	v := compiled.Explain(c, evaluation(c))
 	if text := v.String(); !strings.Contains(text, "TOP-11") || !strings.Contains(text, "or") {
 		t.Errorf("the verdict does not explain the union: %s", text)
 	}

@@ -1,0 +1,52 @@
+package protocol
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+)
+
+// endless is an expression with a hundred million steps, which no machine does in a second.
+var endless = func() string {
+	const ten = "(1|2|3|4|5|6|7|8|9|10)"
+	text := ten
+	for range 7 {
+		text = ten + ".where(" + text + ".exists($this = 0))"
+	}
+	return text + ".empty()"
+}()
+
+// A write whose topics cost too much is stored, and everybody learns what did not fire.
+func TestBudget_IsSaid(t *testing.T) {
+	t.Parallel()
+	type m = map[string]any
+	s := start(t)
+	for _, id := range []string{"one", "two"} { // together they would take two seconds
+		topic := topicOf(m{"fhirPathCriteria": endless}, "id", id, "url", "http://example.org/topic/"+id)
+		s.Must(201, "PUT", "/fhir/R5/SubscriptionTopic/"+id, topic)
+	}
+	const want = "did not fire: http://example.org/topic/one, http://example.org/topic/two: the write has used up its 1s for evaluating expressions"
+	said := func(what, text, want string) {
+		t.Helper()
+		if !strings.Contains(text, want) {
+			t.Errorf("%s: got %s, want it to say %q", what, text, want)
+		}
+	}
+	res := s.Must(201, "PUT", "/fhir/R5/Encounter/e", encounter("e", "in-progress"))
+	said("header", res.Header.Get("Warning"), `199 signalfhir "the write is done, but`)
+	said("header", res.Header.Get("Warning"), want)
+	said("journal", string(s.Must(200, "GET", "/mock/journal?kind=not-fired", nil).Raw), `"type":"budget"`)
+	said("explanation", string(s.Must(200, "GET", "/mock/explain?resource=Encounter/e&format=text", nil).Raw), "it did not fire then")
+	said("hypothesis", s.told(nil, encounter("e", "in-progress")), "the explanation has used up its 1s")
+
+	batch := m{"resourceType": "Bundle", "type": "batch", "entry": []any{
+		m{"request": m{"method": "DELETE", "url": "Encounter/e"}},
+	}}
+	said("batch", string(s.Must(200, "POST", "/fhir/R5", batch).Raw), strings.Replace(want, "the write", "the entry", 1))
+	batch["type"] = "transaction"
+	batch["entry"] = []any{m{"request": m{"method": "PUT", "url": "Encounter/e"}, "resource": encounter("e", "planned")}}
+	said("transaction", string(s.Must(200, "POST", "/fhir/R5", batch).Raw), strings.Replace(want, "the write", "the entry", 1))
+
+	req := s.Must(http.StatusOK, "PUT", "/fhir/R5/Encounter/e", encounter("e", "planned"), "Prefer", "return=OperationOutcome")
+	said("outcome", string(req.Raw), want)
+}
