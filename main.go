@@ -36,6 +36,7 @@ import (
 	"signalfhir/internal/httpedge"
 	"signalfhir/internal/httprooms"
 	"signalfhir/internal/logwriter"
+	"signalfhir/internal/memory"
 )
 
 func main() {
@@ -155,6 +156,7 @@ func listenAndServe(ctx context.Context, o *command.Serve, stdout, stderr io.Wri
 	if secure != nil {
 		listener = tls.NewListener(listener, secure)
 	}
+	defer memory.LimitRuntime(o.MaxMemory)()
 	s, err := newServer(o, listener.Addr(), logger)
 	if err != nil {
 		listener.Close()
@@ -210,6 +212,7 @@ func (s *server) serve(ctx context.Context, l net.Listener, ready func()) error 
 	defer cancel()
 	s.hub.shutdown(sockets)
 	s.rooms.Close()
+	s.memory.Close()
 	if errors.Is(err, http.ErrServerClosed) {
 		err = nil
 	}

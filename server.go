@@ -22,6 +22,7 @@ import (
 	"signalfhir/internal/httppage"
 	"signalfhir/internal/httprooms"
 	"signalfhir/internal/httpsignin"
+	"signalfhir/internal/memory"
 	"signalfhir/internal/metrics"
 	"signalfhir/internal/random"
 	"signalfhir/internal/room"
@@ -48,6 +49,7 @@ type server struct {
 	fhir    *httpfhir.FHIR
 	rooms   *room.Rooms
 	hub     *hub
+	memory  *memory.Ceiling
 	content *seed.Seed // what the default room holds at the start, and others unless they name another
 	metrics *metrics.Metrics
 	table   []route
@@ -85,7 +87,7 @@ func (s *server) routes() []route {
 	m := httpmock.New(httpmock.Options{Releases: s.options.Releases(), Version: command.Version(), Sockets: func(r *room.Room) []socket.State { return s.hub.sockets(r) }})
 	signIn := httpsignin.New(s.gate)
 	p := httppage.New(echo.MustSubFS(web, "web"))
-	r := httprooms.New(httprooms.Options{Rooms: s.rooms, Root: s.edge.Root, Builtin: readBuiltin, Default: s.content, Open: s.openRoom, Ready: s.ready})
+	r := httprooms.New(httprooms.Options{Rooms: s.rooms, Root: s.edge.Root, Builtin: readBuiltin, Default: s.content, Open: s.openAnother, Ready: s.ready})
 	fhir := func(method, path string, h httpfhir.HandlerFunc) route {
 		return route{method, "/fhir/:release" + path, base, f.Handle(method, path, h)}
 	}
@@ -190,6 +192,7 @@ func newServer(o *command.Serve, addr net.Addr, log *slog.Logger) (*server, erro
 	if o.LogDropped == nil {
 		o.LogDropped = func() uint64 { return 0 }
 	}
+	s.memory = memory.OfProcess(o.MaxMemory, func() bool { return s.rooms.Relieve() })
 	s.metrics = metrics.New(metrics.Gauges{
 		Rooms:         func() int { return len(s.rooms.List()) },
 		Sockets:       func() int { return s.hub.count() },
@@ -199,10 +202,13 @@ func newServer(o *command.Serve, addr net.Addr, log *slog.Logger) (*server, erro
 		Queued:        func() int { return s.hub.queued() },
 		QueuedBytes:   func() int64 { return s.hub.shared.Pool.Used() },
 		EventLogBytes: func() int64 { return s.rooms.Counts().EventLogBytes },
+		TokenBytes:    func() int64 { return s.rooms.Counts().TokenBytes },
+		LiveMemory:    s.memory.Live,
+		MaxMemory:     s.memory.Limit,
 		LogDropped:    func() uint64 { return o.LogDropped() },
 	})
 	s.hub = newHub(hubOptions{
-		SlowAfter: o.SlowAfter, QueueBytes: o.QueueBytes, QueueTotal: o.QueueTotal, Strict: o.Strict, Logger: log, Observer: s.metrics,
+		SlowAfter: o.SlowAfter, QueueBytes: o.QueueBytes, QueueTotal: o.QueueTotal, Strict: o.Strict, Admit: s.memory.Check, Logger: log, Observer: s.metrics,
 	})
 	var err error
 	if s.content, err = s.readSeed(); err != nil {
@@ -260,7 +266,7 @@ func (s *server) openRoom(path string, content *seed.Seed, seeded *uint64) (*roo
 	o := s.options
 	r, refused := room.New(room.Options{
 		Clock: s.clock(), Random: source, TokenTTL: o.TokenTTL, BatchWindow: o.BatchWindow, Strict: o.Strict, SkipInvariants: o.SkipInvariants,
-		LogBytes: o.EventLogBytes, KeepExpired: o.KeepExpired, PreferQuery: o.PreferQuery, AnyFilter: o.AnyFilter, JournalSize: cmp.Or(o.JournalSize, -1),
+		Memory: s.memory, MaxTokenBytes: o.TokenBytes, LogBytes: o.EventLogBytes, KeepExpired: o.KeepExpired, PreferQuery: o.PreferQuery, AnyFilter: o.AnyFilter, JournalSize: cmp.Or(o.JournalSize, -1),
 		Releases: o.Releases(), URL: s.root() + path, Seed: content,
 	})
 	if refused != nil {
@@ -268,6 +274,14 @@ func (s *server) openRoom(path string, content *seed.Seed, seeded *uint64) (*roo
 	}
 	s.hub.openRoom(r)
 	return r, nil
+}
+
+// openAnother is openRoom for a room that a client asks for.
+func (s *server) openAnother(path string, content *seed.Seed, seeded *uint64) (*room.Room, error) {
+	if err := s.memory.Check(); err != nil {
+		return nil, err
+	}
+	return s.openRoom(path, content, seeded)
 }
 
 // leaveRoom closes the sockets of a room that closes.

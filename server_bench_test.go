@@ -96,7 +96,7 @@ func startDelivery(b *testing.B, sockets, journalSize int) *delivery {
 // round fires events and waits until every socket has them all.
 func (d *delivery) round(events int) time.Duration {
 	begin := time.Now()
-	if _, _, refused := d.room.Trigger(d.b.Context(), room.Trigger{Subscription: "bench", Reference: "Encounter/none", Count: events}); refused != nil {
+	if _, refused := d.room.Trigger(d.b.Context(), room.Trigger{Subscription: "bench", Reference: "Encounter/none", Count: events}); refused != nil {
 		d.b.Fatal(refused)
 	}
 	d.expected += int64(d.sockets * events)

@@ -17,6 +17,9 @@ import (
 // ids, in order. Without ids it covers all that are not off (OPW-8). If some cannot be
 // covered, it issues no token and returns an issue for each of them (OPW-10).
 func (b *Base) BindingToken(ids []string) (token.Token, error) {
+	if err := b.room.Admit(); err != nil {
+		return token.Token{}, err
+	}
 	if len(ids) == 0 {
 		for _, res := range b.store.List("Subscription") {
 			if state, ok := b.room.subscriptions.State(res.ID); ok && !dormant(state.Status) {

@@ -32,11 +32,23 @@ func newStep(o Operation) *step {
 // stored resources and the topics after the transaction. Then it stores them, in the
 // order DELETE, POST, PUT, PATCH; to readers that is one step. Then it publishes their
 // changes in the same order. It returns the outcome of each write, in the order of
-// operations. A refusal names the entry that caused it.
+// operations. A refusal names the entry that caused it. If the process is at its ceiling
+// of memory, Transaction refuses everything but deletions.
 func (b *Base) Transaction(operations []Operation, q Request) ([]*Written, error) {
 	steps := make([]*step, len(operations))
+	deletions := 0
 	for i, o := range operations {
 		steps[i] = newStep(o)
+		if o.Method == http.MethodDelete {
+			deletions++
+		}
+	}
+	if deletions == len(operations) {
+		if b.room.options.Memory.Over() {
+			defer b.room.options.Memory.Freed()
+		}
+	} else if err := b.room.Admit(); err != nil {
+		return nil, err
 	}
 	// The form of a resource does not depend on what is stored, so check it before
 	// locking. In a transaction, check it after its links are resolved.

@@ -51,7 +51,7 @@ func TestRedact_FindsATokenAnywhere(t *testing.T) {
 func TestStore_RedactReplacesItsTokensOnly(t *testing.T) {
 	t.Parallel()
 	c := clock.NewManual(time.Unix(0, 0))
-	s := token.New(c, random.Secure(), 10, nil)
+	s := token.New(c, random.Secure(), token.Limits{Tokens: 10}, nil)
 	valid, err := s.Issue([]string{"a"}, time.Hour)
 	if err != nil {
 		t.Fatal(err)
@@ -84,7 +84,7 @@ var escapes = []func(c byte) string{
 // A token that is written in whatever way, in whatever text, is not shown.
 func TestStore_RedactFindsItsTokensHoweverTheyAreWritten(t *testing.T) {
 	t.Parallel()
-	s := token.New(clock.NewManual(time.Unix(0, 0)), random.Secure(), 10, nil)
+	s := token.New(clock.NewManual(time.Unix(0, 0)), random.Secure(), token.Limits{Tokens: 10}, nil)
 	rapid.Check(t, func(t *rapid.T) {
 		issued, err := s.Issue([]string{"a"}, time.Hour)
 		if err != nil {
@@ -118,7 +118,7 @@ func TestStore_RedactFindsItsTokensHoweverTheyAreWritten(t *testing.T) {
 
 func TestStore_RedactFindsEachTokenOfALongWord(t *testing.T) {
 	t.Parallel()
-	s := token.New(clock.NewManual(time.Unix(0, 0)), random.Secure(), 10, nil)
+	s := token.New(clock.NewManual(time.Unix(0, 0)), random.Secure(), token.Limits{Tokens: 10}, nil)
 	var secrets [3]string
 	for i := range secrets {
 		issued, err := s.Issue([]string{"a"}, time.Hour)

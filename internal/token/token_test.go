@@ -23,7 +23,7 @@ var start = time.Date(2026, 1, 1, 10, 0, 0, 0, time.UTC)
 
 func newStore(limit int) (*token.Store, *clock.Manual) {
 	c := clock.NewManual(start)
-	return token.New(c, random.Seeded(1), limit, nil), c
+	return token.New(c, random.Seeded(1), token.Limits{Tokens: limit}, nil), c
 }
 
 func issue(t testing.TB, s *token.Store, ttl time.Duration, subscriptions ...string) token.Token {
@@ -303,7 +303,7 @@ func TestStore_AgreesWithAPlainList(t *testing.T) {
 		}
 		c := clock.NewManual(start)
 		expirations := map[string]int{}
-		s := token.New(c, random.Seeded(3), 1000, func(t token.Token) { expirations[t.Secret]++ })
+		s := token.New(c, random.Seeded(3), token.Limits{Tokens: 1000}, func(t token.Token) { expirations[t.Secret]++ })
 		var all []*known
 		for range rapid.IntRange(1, 80).Draw(t, "steps") {
 			switch rapid.SampledFrom([]string{"issue", "issue", "revoke", "advance", "clean"}).Draw(t, "step") {
