@@ -39,12 +39,12 @@ func (s *server) bindingToken(r *httpfhir.Request) (*httpfhir.Response, error) {
 	if refused != nil {
 		return nil, refused
 	}
-	return &httpfhir.Response{Status: http.StatusOK, Body: r.Release.EncodeBindingToken(&fhir.BindingToken{
+	return &httpfhir.Response{Status: http.StatusOK, Body: fhir.Whole(r.Release.EncodeBindingToken(&fhir.BindingToken{
 		Token:         issued.Secret,
 		Expiration:    issued.Expires,
 		Subscriptions: issued.Subscriptions,
 		WebsocketURL:  httpedge.SocketURL(r.Root),
-	})}, nil
+	}))}, nil
 }
 
 // status serves Subscription/$status at both levels.
@@ -75,7 +75,7 @@ func (s *server) status(r *httpfhir.Request) (*httpfhir.Response, error) {
 		statuses = r.Base.Statuses(ids, params.Values("status"))
 		self = httpfhir.Link(self, r.Query)
 	}
-	return &httpfhir.Response{Status: http.StatusOK, Body: r.Release.EncodeStatusBundle(r.Room.NewID(), r.Room.Clock().Now(), self, statuses)}, nil
+	return &httpfhir.Response{Status: http.StatusOK, Body: fhir.Whole(r.Release.EncodeStatusBundle(r.Room.NewID(), r.Room.Clock().Now(), self, statuses))}, nil
 }
 
 // events serves Subscription/[id]/$events.
@@ -100,7 +100,7 @@ func (s *server) events(r *httpfhir.Request) (*httpfhir.Response, error) {
 	if refused != nil {
 		return nil, refused
 	}
-	return &httpfhir.Response{Status: http.StatusOK, Body: r.Release.EncodeNotification(notification)}, nil
+	return &httpfhir.Response{Status: http.StatusOK, Body: fhir.Whole(r.Release.EncodeNotification(notification))}, nil
 }
 
 // resend serves Subscription/[id]/$resend (3.6).

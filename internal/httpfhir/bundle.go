@@ -289,7 +289,7 @@ func (r *Request) written(method string, w *room.Written) fhir.Response {
 		response.Outcome = fhir.EncodeOutcome(w.Issues)
 	}
 	if prefers == "representation" {
-		response.Resource = w.Resource.JSON
+		response.Resource = fhir.Whole(w.Resource.JSON)
 	}
 	return response
 }

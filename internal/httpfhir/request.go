@@ -75,7 +75,7 @@ type Request struct {
 // Response is the response to a request that succeeded.
 type Response struct {
 	Status int
-	Body   []byte // a resource; nil if there is none
+	Body   fhir.Body // a resource; nil if there is none
 }
 
 // Handle returns handle as a handler of Echo, for a path below a base such as
@@ -246,7 +246,7 @@ func (f *FHIR) Lenient(r *Request, what string) {
 
 // Outcome returns a response that is an OperationOutcome.
 func Outcome(status int, issues []fhir.Issue) *Response {
-	return &Response{Status: status, Body: fhir.EncodeOutcome(issues)}
+	return &Response{Status: status, Body: fhir.Whole(fhir.EncodeOutcome(issues))}
 }
 
 // RefuseOperations refuses an operation at an address below a base that is not a

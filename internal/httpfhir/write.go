@@ -184,7 +184,7 @@ func perform(r *Request, o room.Operation) (*Response, error) {
 		issues := append([]fhir.Issue{{Severity: "information", Code: fhir.CodeInformational, Diagnostics: what}}, w.Issues...)
 		return Outcome(response.Status, issues), nil
 	default:
-		response.Body = w.Resource.JSON
+		response.Body = fhir.Whole(w.Resource.JSON)
 	}
 	return response, nil
 }
