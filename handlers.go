@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"math"
 	"net/http"
+	"net/url"
+	"strconv"
 
 	"github.com/labstack/echo/v4"
 
@@ -96,9 +98,19 @@ func (s *server) events(r *httpfhir.Request) (*httpfhir.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	notification, refused := r.Base.Events(r.ID, since, until, content)
+	notification, more, refused := r.Base.Events(r.ID, since, until, content, r.Limit)
 	if refused != nil {
 		return nil, refused
+	}
+	if more {
+		query := url.Values{"eventsSinceNumber": {strconv.FormatInt(notification.Events[len(notification.Events)-1].Number+1, 10)}}
+		if until >= 0 {
+			query.Set("eventsUntilNumber", strconv.FormatInt(until, 10))
+		}
+		if content != "" {
+			query.Set("content", string(content))
+		}
+		r.Out.Set("Link", "<"+httpfhir.Link(r.URL+"/Subscription/"+r.ID+"/$events", query)+`>; rel="next"`)
 	}
 	return &httpfhir.Response{Status: http.StatusOK, Body: fhir.Whole(r.Release.EncodeNotification(notification))}, nil
 }

@@ -84,7 +84,7 @@ var (
 func (s *server) routes() []route {
 	const get, post, put, patch, del = http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete
 	f := s.fhir
-	m := httpmock.New(httpmock.Options{Releases: s.options.Releases(), Version: command.Version(), Sockets: func(r *room.Room) []socket.State { return s.hub.sockets(r) }})
+	m := httpmock.New(httpmock.Options{Releases: s.options.Releases(), Version: command.Version(), MaxBytes: s.options.MaxResponseBytes, Sockets: func(r *room.Room) []socket.State { return s.hub.sockets(r) }})
 	signIn := httpsignin.New(s.gate)
 	p := httppage.New(echo.MustSubFS(web, "web"))
 	r := httprooms.New(httprooms.Options{Rooms: s.rooms, Root: s.edge.Root, Builtin: readBuiltin, Default: s.content, Open: s.openAnother, Ready: s.ready})
@@ -223,7 +223,7 @@ func newServer(o *command.Serve, addr net.Addr, log *slog.Logger) (*server, erro
 		Address: s.address, PublicURL: o.PublicURL, Listen: o.Listen, AllowHost: o.AllowHost, AllowOrigin: o.AllowOrigin,
 		MaxBodyBytes: o.MaxBodyBytes, ReadTimeout: o.ReadTimeout, Gate: s.gate, Rooms: s.rooms, Logger: log, Counted: s.metrics.Request,
 	})
-	s.fhir = httpfhir.New(s.echo, httpfhir.Options{Strict: o.Strict, Releases: o.Releases(), Version: command.Version(), Logger: log})
+	s.fhir = httpfhir.New(s.echo, httpfhir.Options{Strict: o.Strict, Releases: o.Releases(), Version: command.Version(), MaxBytes: o.MaxResponseBytes, Logger: log})
 
 	e := s.echo
 	e.HideBanner, e.HidePort = true, true

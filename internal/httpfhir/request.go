@@ -27,6 +27,7 @@ type Options struct {
 	Strict   bool           // leniency becomes an error
 	Releases []fhir.Release // offered
 	Version  string         // of the server, for the CapabilityStatement
+	MaxBytes int64          // of the resources in a response
 	Logger   *slog.Logger
 }
 
@@ -62,7 +63,8 @@ type Request struct {
 	Version string
 	Query   url.Values
 	Header  http.Header
-	Strict  bool // Prefer: handling=strict, or the server's option
+	Strict  bool  // Prefer: handling=strict, or the server's option
+	Limit   int64 // bytes that the resources in the response may have; in a bundle what other entries left
 
 	Out http.Header // of the response
 
@@ -114,6 +116,7 @@ func (f *FHIR) request(c echo.Context) (*Request, error) {
 		Version:  c.Param("version"),
 		Header:   in.Header,
 		Strict:   f.options.Strict || Prefers(in.Header, "handling") == "strict",
+		Limit:    f.options.MaxBytes,
 		Out:      http.Header{},
 		rawQuery: in.URL.RawQuery,
 		http:     in,

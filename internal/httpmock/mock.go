@@ -25,6 +25,7 @@ import (
 type Options struct {
 	Releases []fhir.Release // offered
 	Version  string         // of the server
+	MaxBytes int64          // of the resources in a response
 	Sockets  func(*room.Room) []socket.State
 }
 

@@ -13,12 +13,14 @@ import (
 	"sync"
 	"time"
 
+	"signalfhir/internal/clock"
 	"signalfhir/internal/fhir"
 )
 
 // Options are the settings of a [Ceiling].
 type Options struct {
-	Limit int64 // bytes
+	Limit int64       // bytes
+	Clock clock.Clock // measures the pauses between collections
 	// Live returns the bytes that the last collection left. It has to be cheap.
 	Live func() int64
 	// Collect frees what is not in use. Live is right when it returns.
@@ -43,7 +45,7 @@ type Ceiling struct {
 	mu       sync.Mutex // guards all below
 	again    time.Time  // when the next collection may begin
 	underway chan struct{}
-	asked    *time.Timer // a collection that [Ceiling.Freed] asked for; nil: none
+	asked    clock.Timer // a collection that [Ceiling.Freed] asked for; nil: none
 	closed   bool
 	running  sync.WaitGroup // collections that Freed asked for
 }
@@ -101,7 +103,7 @@ func (c *Ceiling) collect() bool {
 		<-other
 		return false
 	}
-	if time.Now().Before(c.again) {
+	if c.options.Clock.Now().Before(c.again) {
 		c.mu.Unlock()
 		return false
 	}
@@ -109,11 +111,12 @@ func (c *Ceiling) collect() bool {
 	c.underway = mine
 	c.mu.Unlock()
 
-	begun := time.Now()
+	begun := c.options.Clock.Now()
 	defer func() {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		c.again = time.Now().Add(max(minPause, share*time.Since(begun)))
+		now := c.options.Clock.Now()
+		c.again = now.Add(max(minPause, share*now.Sub(begun)))
 		c.underway = nil
 		close(mine)
 	}()
@@ -137,7 +140,7 @@ func (c *Ceiling) Freed() {
 	}
 	c.running.Add(1)
 	// The request that freed the memory may still refer to it, for a moment.
-	c.asked = time.AfterFunc(max(minPause, time.Until(c.again)), func() {
+	c.asked = c.options.Clock.AfterFunc(max(minPause, c.again.Sub(c.options.Clock.Now())), func() {
 		defer c.running.Done()
 		c.mu.Lock()
 		c.asked = nil

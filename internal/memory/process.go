@@ -7,6 +7,8 @@ import (
 	"runtime/metrics"
 	"sync/atomic"
 	"weak"
+
+	"signalfhir/internal/clock"
 )
 
 // OfProcess returns a ceiling for the memory of this process. relieve is
@@ -15,7 +17,7 @@ func OfProcess(limit int64, relieve func() bool) *Ceiling {
 	h := &heap{}
 	h.read()
 	h.watch()
-	return New(Options{Limit: limit, Live: h.live.Load, Collect: h.collect, Relieve: relieve})
+	return New(Options{Limit: limit, Clock: clock.Real(), Live: h.live.Load, Collect: h.collect, Relieve: relieve})
 }
 
 // heap knows what the last collection of the process left.
