@@ -59,7 +59,7 @@ type delivery struct {
 }
 
 func startDelivery(b *testing.B, sockets, journalSize int) *delivery {
-	o := &command.Serve{Listen: "127.0.0.1:0", Seed: "none", TokenTTL: time.Hour, MaxBodyBytes: 1 << 20, JournalSize: journalSize}
+	o := &command.Serve{Listen: "127.0.0.1:0", Seed: "none", TokenTTL: time.Hour, MaxBodyBytes: 1 << 20, JournalSize: journalSize, MaxMemory: 1 << 40, MaxResponseBytes: 64 << 20}
 	s, err := newServer(o, &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		b.Fatal(err)
