@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"math"
 	"net/http"
+	"net/url"
+	"strconv"
 
 	"github.com/labstack/echo/v4"
 
@@ -39,12 +41,12 @@ func (s *server) bindingToken(r *httpfhir.Request) (*httpfhir.Response, error) {
 	if refused != nil {
 		return nil, refused
 	}
-	return &httpfhir.Response{Status: http.StatusOK, Body: r.Release.EncodeBindingToken(&fhir.BindingToken{
+	return &httpfhir.Response{Status: http.StatusOK, Body: fhir.Whole(r.Release.EncodeBindingToken(&fhir.BindingToken{
 		Token:         issued.Secret,
 		Expiration:    issued.Expires,
 		Subscriptions: issued.Subscriptions,
 		WebsocketURL:  httpedge.SocketURL(r.Root),
-	})}, nil
+	}))}, nil
 }
 
 // status serves Subscription/$status at both levels.
@@ -75,7 +77,7 @@ func (s *server) status(r *httpfhir.Request) (*httpfhir.Response, error) {
 		statuses = r.Base.Statuses(ids, params.Values("status"))
 		self = httpfhir.Link(self, r.Query)
 	}
-	return &httpfhir.Response{Status: http.StatusOK, Body: r.Release.EncodeStatusBundle(r.Room.NewID(), r.Room.Clock().Now(), self, statuses)}, nil
+	return &httpfhir.Response{Status: http.StatusOK, Body: fhir.Whole(r.Release.EncodeStatusBundle(r.Room.NewID(), r.Room.Clock().Now(), self, statuses))}, nil
 }
 
 // events serves Subscription/[id]/$events.
@@ -96,11 +98,21 @@ func (s *server) events(r *httpfhir.Request) (*httpfhir.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	notification, refused := r.Base.Events(r.ID, since, until, content)
+	notification, more, refused := r.Base.Events(r.ID, since, until, content, r.Limit)
 	if refused != nil {
 		return nil, refused
 	}
-	return &httpfhir.Response{Status: http.StatusOK, Body: r.Release.EncodeNotification(notification)}, nil
+	if more {
+		query := url.Values{"eventsSinceNumber": {strconv.FormatInt(notification.Events[len(notification.Events)-1].Number+1, 10)}}
+		if until >= 0 {
+			query.Set("eventsUntilNumber", strconv.FormatInt(until, 10))
+		}
+		if content != "" {
+			query.Set("content", string(content))
+		}
+		r.Out.Set("Link", "<"+httpfhir.Link(r.URL+"/Subscription/"+r.ID+"/$events", query)+`>; rel="next"`)
+	}
+	return &httpfhir.Response{Status: http.StatusOK, Body: fhir.Whole(r.Release.EncodeNotification(notification))}, nil
 }
 
 // resend serves Subscription/[id]/$resend (3.6).

@@ -55,6 +55,7 @@ type hubOptions struct {
 	WriteWait   time.Duration            // for a frame whose subscription has no timeout; 10 s, or 5 s more than SlowAfter (SUB-9)
 	MaxErrors   int                      // refused messages in a row before the socket is closed; 10 (WS-31)
 	Strict      bool                     // refuse binary frames
+	Admit       func() error             // refuses a socket if there is no memory for it; nil: there is
 	CheckOrigin func(*http.Request) bool // nil: lets all in, the edge has refused foreign pages
 	Logger      *slog.Logger             // required
 	Observer    socket.Observer
@@ -77,6 +78,9 @@ func newHub(o hubOptions) *hub {
 	// A client that is too slow gets a close frame. It needs time to read it.
 	o.WriteWait = cmp.Or(o.WriteWait, max(10*time.Second, o.SlowAfter+5*time.Second))
 	o.MaxErrors = cmp.Or(o.MaxErrors, 10)
+	if o.Admit == nil {
+		o.Admit = func() error { return nil }
+	}
 	if o.Observer == nil {
 		o.Observer = unobserved{}
 	}
@@ -160,6 +164,9 @@ func (h *hub) serve(w http.ResponseWriter, r *http.Request, room socket.Room) er
 	case r.Header.Get("Sec-WebSocket-Version") != "13":
 		w.Header().Set("Sec-WebSocket-Version", "13")
 		return fhir.Refuse(http.StatusUpgradeRequired, fhir.CodeNotSupported, "Sec-WebSocket-Version %q: this server speaks version 13", r.Header.Get("Sec-WebSocket-Version"))
+	}
+	if err := h.options.Admit(); err != nil {
+		return err
 	}
 	s, err := h.accept(r, room)
 	if err != nil {

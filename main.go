@@ -37,6 +37,7 @@ import (
 	"signalfhir/internal/httpedge"
 	"signalfhir/internal/httprooms"
 	"signalfhir/internal/logwriter"
+	"signalfhir/internal/memory"
 	"signalfhir/internal/token"
 )
 
@@ -162,6 +163,7 @@ func listenAndServe(ctx context.Context, o *command.Serve, stdout, stderr io.Wri
 	if secure != nil {
 		listener = tls.NewListener(listener, secure)
 	}
+	defer memory.LimitRuntime(o.MaxMemory)()
 	s, err := newServer(o, listener.Addr(), logger)
 	if err != nil {
 		listener.Close()
@@ -217,6 +219,7 @@ func (s *server) serve(ctx context.Context, l net.Listener, ready func()) error 
 	defer cancel()
 	s.hub.shutdown(sockets)
 	s.rooms.Close()
+	s.memory.Close()
 	if errors.Is(err, http.ErrServerClosed) {
 		err = nil
 	}

@@ -22,6 +22,7 @@ import (
 	"signalfhir/internal/httppage"
 	"signalfhir/internal/httprooms"
 	"signalfhir/internal/httpsignin"
+	"signalfhir/internal/memory"
 	"signalfhir/internal/metrics"
 	"signalfhir/internal/random"
 	"signalfhir/internal/room"
@@ -49,6 +50,7 @@ type server struct {
 	fhir    *httpfhir.FHIR
 	rooms   *room.Rooms
 	hub     *hub
+	memory  *memory.Ceiling
 	content *seed.Seed // what the default room holds at the start, and others unless they name another
 	metrics *metrics.Metrics
 	table   []route
@@ -83,10 +85,10 @@ var (
 func (s *server) routes() []route {
 	const get, post, put, patch, del = http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete
 	f := s.fhir
-	m := httpmock.New(httpmock.Options{Releases: s.options.Releases(), Version: command.Version(), Sockets: func(r *room.Room) []socket.State { return s.hub.sockets(r) }})
+	m := httpmock.New(httpmock.Options{Releases: s.options.Releases(), Version: command.Version(), MaxBytes: s.options.MaxResponseBytes, Sockets: func(r *room.Room) []socket.State { return s.hub.sockets(r) }})
 	signIn := httpsignin.New(s.gate, s.clock())
 	p := httppage.New(echo.MustSubFS(web, "web"))
-	r := httprooms.New(httprooms.Options{Rooms: s.rooms, Root: s.edge.Root, Builtin: readBuiltin, Default: s.content, Open: s.openRoom, Ready: s.ready})
+	r := httprooms.New(httprooms.Options{Rooms: s.rooms, Root: s.edge.Root, Builtin: readBuiltin, Default: s.content, Open: s.openAnother, Ready: s.ready})
 	fhir := func(method, path string, h httpfhir.HandlerFunc) route {
 		return route{method, "/fhir/:release" + path, base, f.Handle(method, path, h)}
 	}
@@ -194,6 +196,7 @@ func newServer(o *command.Serve, addr net.Addr, log *slog.Logger) (*server, erro
 	if o.Issued == nil {
 		o.Issued = token.NewIndex(token.Remembered)
 	}
+	s.memory = memory.OfProcess(o.MaxMemory, func() bool { return s.rooms.Relieve() })
 	s.metrics = metrics.New(metrics.Gauges{
 		Rooms:         func() int { return len(s.rooms.List()) },
 		Sockets:       func() int { return s.hub.count() },
@@ -203,10 +206,13 @@ func newServer(o *command.Serve, addr net.Addr, log *slog.Logger) (*server, erro
 		Queued:        func() int { return s.hub.queued() },
 		QueuedBytes:   func() int64 { return s.hub.shared.Pool.Used() },
 		EventLogBytes: func() int64 { return s.rooms.Counts().EventLogBytes },
+		TokenBytes:    func() int64 { return s.rooms.Counts().TokenBytes },
+		LiveMemory:    s.memory.Live,
+		MaxMemory:     s.memory.Limit,
 		LogDropped:    func() uint64 { return o.LogDropped() },
 	})
 	s.hub = newHub(hubOptions{
-		SlowAfter: o.SlowAfter, QueueBytes: o.QueueBytes, QueueTotal: o.QueueTotal, Strict: o.Strict, Logger: log, Observer: s.metrics,
+		SlowAfter: o.SlowAfter, QueueBytes: o.QueueBytes, QueueTotal: o.QueueTotal, Strict: o.Strict, Admit: s.memory.Check, Logger: log, Observer: s.metrics,
 	})
 	var err error
 	if s.content, err = s.readSeed(); err != nil {
@@ -221,7 +227,7 @@ func newServer(o *command.Serve, addr net.Addr, log *slog.Logger) (*server, erro
 		Address: s.address, PublicURL: o.PublicURL, Listen: o.Listen, AllowHost: o.AllowHost, AllowOrigin: o.AllowOrigin,
 		MaxBodyBytes: o.MaxBodyBytes, ReadTimeout: o.ReadTimeout, Gate: s.gate, Rooms: s.rooms, Logger: log, Counted: s.metrics.Request,
 	})
-	s.fhir = httpfhir.New(s.echo, httpfhir.Options{Strict: o.Strict, Releases: o.Releases(), Version: command.Version(), Logger: log})
+	s.fhir = httpfhir.New(s.echo, httpfhir.Options{Strict: o.Strict, Releases: o.Releases(), Version: command.Version(), MaxBytes: o.MaxResponseBytes, Logger: log})
 
 	e := s.echo
 	e.HideBanner, e.HidePort = true, true
@@ -264,7 +270,7 @@ func (s *server) openRoom(path string, content *seed.Seed, seeded *uint64) (*roo
 	o := s.options
 	r, refused := room.New(room.Options{
 		Clock: s.clock(), Random: source, Issued: o.Issued, TokenTTL: o.TokenTTL, BatchWindow: o.BatchWindow, Strict: o.Strict, SkipInvariants: o.SkipInvariants,
-		LogBytes: o.EventLogBytes, KeepExpired: o.KeepExpired, PreferQuery: o.PreferQuery, AnyFilter: o.AnyFilter, JournalSize: cmp.Or(o.JournalSize, -1),
+		Memory: s.memory, MaxTokenBytes: o.TokenBytes, LogBytes: o.EventLogBytes, KeepExpired: o.KeepExpired, PreferQuery: o.PreferQuery, AnyFilter: o.AnyFilter, JournalSize: cmp.Or(o.JournalSize, -1),
 		Releases: o.Releases(), URL: s.root() + path, Seed: content,
 	})
 	if refused != nil {
@@ -272,6 +278,14 @@ func (s *server) openRoom(path string, content *seed.Seed, seeded *uint64) (*roo
 	}
 	s.hub.openRoom(r)
 	return r, nil
+}
+
+// openAnother is openRoom for a room that a client asks for.
+func (s *server) openAnother(path string, content *seed.Seed, seeded *uint64) (*room.Room, error) {
+	if err := s.memory.Check(); err != nil {
+		return nil, err
+	}
+	return s.openRoom(path, content, seeded)
 }
 
 // leaveRoom closes the sockets of a room that closes.

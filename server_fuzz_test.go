@@ -34,7 +34,7 @@ func FuzzBundle(f *testing.F) {
 		f.Add("transaction", entry)
 		f.Add("batch", entry+","+entry)
 	}
-	o := &command.Serve{Listen: "127.0.0.1:0", Seed: "none", TokenTTL: time.Minute, JournalSize: 10, MaxBodyBytes: 1 << 20, Clock: clock.NewManual(begin)}
+	o := &command.Serve{Listen: "127.0.0.1:0", Seed: "none", TokenTTL: time.Minute, JournalSize: 10, MaxBodyBytes: 1 << 20, MaxMemory: 1 << 40, MaxResponseBytes: 64 << 20, Clock: clock.NewManual(begin)}
 	s, err := newServer(o, &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 8080}, slog.New(slog.NewTextHandler(io.Discard, nil)))
 	if err != nil {
 		f.Fatal(err)

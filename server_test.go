@@ -396,7 +396,7 @@ func TestExplain_WhatHappenedStaysAsItWas(t *testing.T) {
 func TestJournal_StreamEndsWithItsClient(t *testing.T) {
 	t.Parallel()
 	for _, stops := range []bool{false, true} {
-		o := &command.Serve{Listen: "127.0.0.1:0", Seed: "none", TokenTTL: time.Hour, JournalSize: 10, MaxBodyBytes: 1000}
+		o := &command.Serve{Listen: "127.0.0.1:0", Seed: "none", TokenTTL: time.Hour, JournalSize: 10, MaxBodyBytes: 1000, MaxMemory: 1 << 40, MaxResponseBytes: 64 << 20}
 		s, err := newServer(o, &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)}, slog.New(slog.DiscardHandler))
 		if err != nil {
 			t.Fatal(err)

@@ -24,8 +24,8 @@ func TestTrigger_PacesItself(t *testing.T) {
 	for n := range events {
 		ws.WantEvent(strconv.Itoa(n + 1))
 	}
-	if a := <-fired; a.Status != http.StatusOK || len(asList(a.Body["events"])) != events {
-		t.Errorf("got %d with %d events, want 200 with %d", a.Status, len(asList(a.Body["events"])), events)
+	if a := <-fired; a.Status != http.StatusOK || len(asList(a.Body["events"])) != 10_000 || a.Body["omitted"] != float64(events-10_000) {
+		t.Errorf("got %d with %d events and %v more, want 200 with the first 10000 of %d", a.Status, len(asList(a.Body["events"])), a.Body["omitted"], events)
 	}
 	ws.Nothing()
 }

@@ -55,6 +55,9 @@ type Serve struct {
 	QueueBytes       int64         `name:"queue-bytes" default:"67108864" env:"SIGNALFHIR_QUEUE_BYTES" help:"Bytes that may wait for one socket before it is closed with 1013 (${default})."`
 	QueueTotal       int64         `name:"queue-bytes-total" default:"536870912" env:"SIGNALFHIR_QUEUE_BYTES_TOTAL" help:"Bytes that may wait for all sockets before the slowest is closed with 1013 (${default})."`
 	EventLogBytes    int64         `name:"event-log-bytes" default:"67108864" env:"SIGNALFHIR_EVENT_LOG_BYTES" help:"Bytes of events a room keeps for $$events beyond the last 1000 of each subscription (${default})."`
+	TokenBytes       int64         `name:"token-bytes" default:"67108864" env:"SIGNALFHIR_TOKEN_BYTES" help:"Bytes that the lists of subscriptions of a room's valid tokens may take (${default})."`
+	MaxMemory        int64         `name:"max-memory" default:"1073741824" env:"SIGNALFHIR_MAX_MEMORY" help:"Bytes of memory above which writes get 507; reads go on (${default})."`
+	MaxResponseBytes int64         `name:"max-response-bytes" default:"67108864" env:"SIGNALFHIR_MAX_RESPONSE_BYTES" help:"Bytes of resources in one response; a page ends early, an entry of a batch is refused (${default})."`
 	JournalSize      int           `name:"journal-size" default:"10000" env:"SIGNALFHIR_JOURNAL_SIZE" help:"Entries the journal keeps; 0 keeps none and only counts (${default})."`
 	RoomTTL          time.Duration `name:"room-ttl" default:"10m" env:"SIGNALFHIR_ROOM_TTL" help:"Close a room below /rooms after this time without a request and a socket (${default})."`
 	MaxRooms         int           `name:"max-rooms" default:"1000" env:"SIGNALFHIR_MAX_ROOMS" help:"Rooms that may be open below /rooms (${default})."`
@@ -101,6 +104,9 @@ func secret(token *string) string {
 // maxBytes is the largest limit of a number of bytes: 1 TiB.
 const maxBytes = 1 << 40
 
+// minMemory is the least --max-memory: the program itself takes half of it.
+const minMemory = 32 << 20
+
 // Validate reports every problem of the options at once. It drops trailing
 // slashes of PublicURL.
 func (o *Serve) Validate() error {
@@ -123,11 +129,18 @@ func (o *Serve) Validate() error {
 		problems = append(problems, fmt.Errorf("--slow-after %s: expected a duration of at least 1ms such as 5s", o.SlowAfter))
 	}
 	for _, limit := range []struct {
-		flag  string
-		bytes int64
-	}{{"--queue-bytes", o.QueueBytes}, {"--queue-bytes-total", o.QueueTotal}, {"--event-log-bytes", o.EventLogBytes}} {
-		if limit.bytes < 1 || limit.bytes > maxBytes {
-			problems = append(problems, fmt.Errorf("%s %d: expected 1 to %d bytes", limit.flag, limit.bytes, int64(maxBytes)))
+		flag         string
+		bytes, least int64
+	}{
+		{"--queue-bytes", o.QueueBytes, 1},
+		{"--queue-bytes-total", o.QueueTotal, 1},
+		{"--event-log-bytes", o.EventLogBytes, 1},
+		{"--token-bytes", o.TokenBytes, 1},
+		{"--max-memory", o.MaxMemory, minMemory},
+		{"--max-response-bytes", o.MaxResponseBytes, 1},
+	} {
+		if limit.bytes < limit.least || limit.bytes > maxBytes {
+			problems = append(problems, fmt.Errorf("%s %d: expected %d to %d bytes", limit.flag, limit.bytes, limit.least, int64(maxBytes)))
 		}
 	}
 	if o.JournalSize < 0 {

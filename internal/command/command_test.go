@@ -15,13 +15,17 @@ func TestParse_RefusesBoundsThatCannotBeKept(t *testing.T) {
 		{"--token-ttl=10000h", "at most 8784h0m0s"},
 		{"--token-ttl=0s", "above zero"},
 		{"--queue-bytes=0", "expected 1 to"},
+		{"--token-bytes=0", "expected 1 to"},
+		{"--max-response-bytes=-1", "expected 1 to"},
+		{"--max-memory=33554431", "expected 33554432 to"},
+		{"--max-memory=1099511627777", "expected 33554432 to"},
 		{"--queue-bytes-total=9223372036854775807", "expected 1 to"},
 	} {
 		if _, err := command.Parse([]string{test.args}, nil, io.Discard); err == nil || !strings.Contains(err.Error(), test.says) {
 			t.Errorf("%s: got %v, want an error with %q", test.args, err, test.says)
 		}
 	}
-	if _, err := command.Parse([]string{"--token-ttl=8784h", "--queue-bytes=1"}, nil, io.Discard); err != nil {
+	if _, err := command.Parse([]string{"--token-ttl=8784h", "--queue-bytes=1", "--max-memory=33554432"}, nil, io.Discard); err != nil {
 		t.Errorf("the bounds themselves are refused: %v", err)
 	}
 }

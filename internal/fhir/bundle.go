@@ -26,21 +26,24 @@ type SearchResult struct {
 // EncodeSearchset writes the result of a search. It has the self link that R5
 // demands (bdl-18). Every entry has fullUrl, resource and search.mode, and never
 // request or response (bdl-3a).
-func (r Release) EncodeSearchset(s *SearchResult) []byte {
+func (r Release) EncodeSearchset(s *SearchResult) Body {
 	size := 512 + len(s.Self)
 	for _, list := range [][]*Resource{s.Matches, s.Included} {
 		for _, res := range list {
-			size += len(res.JSON) + len(s.Base) + len(res.Type) + len(res.ID) + 64
+			size += copied(res) + len(s.Base) + len(res.Type) + len(res.ID) + 64
 		}
 	}
-	dst := appendBundleHead(make([]byte, 0, size), "searchset", s.ID, s.At, s.Total, s.Self, s.Links)
+	w := &bodyWriter{text: appendBundleHead(make([]byte, 0, size), "searchset", s.ID, s.At, s.Total, s.Self, s.Links)}
 	entries := entryList{}
 	for _, res := range s.Matches {
-		dst = s.appendFound(entries.next(dst), res, "match")
+		w.text = entries.next(w.text)
+		s.writeFound(w, res, "match")
 	}
 	for _, res := range s.Included {
-		dst = s.appendFound(entries.next(dst), res, "include")
+		w.text = entries.next(w.text)
+		s.writeFound(w, res, "include")
 	}
+	dst := w.text
 	if len(s.Issues) > 0 {
 		// bdl-15 demands a fullUrl here too. The outcome is not stored, so it uses the
 		// uuid of its bundle.
@@ -48,18 +51,28 @@ func (r Release) EncodeSearchset(s *SearchResult) []byte {
 		dst = append(append(dst, `,"resource":`...), EncodeOutcome(s.Issues)...)
 		dst = append(dst, `,"search":{"mode":"outcome"}}`...)
 	}
-	return append(entries.end(dst), '}')
+	w.text = append(entries.end(dst), '}')
+	return w.body()
 }
 
-func (s *SearchResult) appendFound(dst []byte, res *Resource, mode string) []byte {
+// copied returns how many bytes of a resource a body copies.
+func copied(res *Resource) int {
+	if len(res.JSON) < sharedBytes {
+		return len(res.JSON)
+	}
+	return 0
+}
+
+func (s *SearchResult) writeFound(w *bodyWriter, res *Resource, mode string) {
 	content := res.JSON
 	if s.Subset != nil {
 		content = s.Subset.JSON(res)
 	}
-	dst = appendURL(append(dst, `{"fullUrl":`...), s.Base, res.Type, res.ID)
-	dst = append(append(dst, `,"resource":`...), content...)
-	dst = appendString(append(dst, `,"search":{"mode":`...), mode)
-	return append(dst, "}}"...)
+	w.text = appendURL(append(w.text, `{"fullUrl":`...), s.Base, res.Type, res.ID)
+	w.text = append(w.text, `,"resource":`...)
+	w.share(content)
+	w.text = appendString(append(w.text, `,"search":{"mode":`...), mode)
+	w.text = append(w.text, "}}"...)
 }
 
 // History is the content of a history bundle.
@@ -84,23 +97,25 @@ type HistoryEntry struct {
 
 // EncodeHistory writes the versions of a resource. Every entry has request and
 // response; it has a resource only if the request brought one (bdl-3b, bdl-14).
-func (r Release) EncodeHistory(h *History) []byte {
+func (r Release) EncodeHistory(h *History) Body {
 	size := 512 + len(h.Self)
 	for i := range h.Entries {
 		size += 320 + len(h.Base)
 		if res := h.Entries[i].Resource; res != nil {
-			size += len(res.JSON)
+			size += copied(res)
 		}
 	}
-	dst := appendBundleHead(make([]byte, 0, size), "history", h.ID, h.At, h.Total, h.Self, h.Links)
+	w := &bodyWriter{text: appendBundleHead(make([]byte, 0, size), "history", h.ID, h.At, h.Total, h.Self, h.Links)}
 	entries := entryList{}
 	for i := range h.Entries {
-		dst = appendVersion(entries.next(dst), h.Base, &h.Entries[i])
+		w.text = entries.next(w.text)
+		w.writeVersion(h.Base, &h.Entries[i])
 	}
-	return append(entries.end(dst), '}')
+	w.text = append(entries.end(w.text), '}')
+	return w.body()
 }
 
-func appendVersion(dst []byte, base string, e *HistoryEntry) []byte {
+func (w *bodyWriter) writeVersion(base string, e *HistoryEntry) {
 	request := Entry{Type: e.Type, ID: e.ID, Method: http.MethodPut}
 	status := "200"
 	switch {
@@ -112,15 +127,16 @@ func appendVersion(dst []byte, base string, e *HistoryEntry) []byte {
 	if e.Status != "" {
 		status = e.Status
 	}
-	dst = appendURL(append(dst, `{"fullUrl":`...), base, e.Type, e.ID)
+	w.text = appendURL(append(w.text, `{"fullUrl":`...), base, e.Type, e.ID)
 	if e.Resource != nil {
-		dst = append(append(dst, `,"resource":`...), e.Resource.JSON...)
+		w.text = append(w.text, `,"resource":`...)
+		w.share(e.Resource.JSON)
 	}
-	dst = appendRequest(append(dst, ','), &request)
+	dst := appendRequest(append(w.text, ','), &request)
 	dst = appendString(append(dst, `,"response":{"status":`...), status)
 	dst = appendString(append(dst, `,"etag":`...), `W/"`+e.VersionID+`"`)
 	dst = appendInstant(append(dst, `,"lastModified":`...), e.At)
-	return append(dst, "}}"...)
+	w.text = append(dst, "}}"...)
 }
 
 // EncodeStatusBundle writes the result of $status: a searchset with one status of

@@ -22,7 +22,7 @@ func TestEncodeSearchset_Golden(t *testing.T) {
 	for name, s := range tests {
 		t.Run(name, func(t *testing.T) {
 			s.ID, s.At, s.Base, s.Self = "54f808cf-d159-4c9b-accb-c33eb20f0ecc", at("10:00:00"), base, base+"/Encounter?_count=1"
-			got := fhir.R5.EncodeSearchset(s)
+			got := fhir.R5.EncodeSearchset(s).Bytes()
 			golden(t, "searchset-"+name, got)
 			fhirtest.Valid(t, fhir.R5, got)
 		})
@@ -40,7 +40,7 @@ func TestEncodeHistory_Golden(t *testing.T) {
 			{Type: "Encounter", ID: "2", VersionID: "1", Method: "POST", At: at("10:00:00"), Resource: encounter(t, "1", "planned")},
 		},
 	}
-	got := fhir.R5.EncodeHistory(h)
+	got := fhir.R5.EncodeHistory(h).Bytes()
 	golden(t, "history", got)
 	fhirtest.Valid(t, fhir.R5, got)
 }

@@ -62,6 +62,18 @@ func (o *Occurrence) Size() int64 {
 	return n
 }
 
+// EncodedSize returns about how many bytes the occurrence adds to a bundle of a payload
+// level, at most.
+func (o *Occurrence) EncodedSize(content Content) int64 {
+	switch content {
+	case FullResource:
+		return o.Size()
+	case Empty:
+		return 128
+	}
+	return entryOverhead * int64(1+len(o.Context))
+}
+
 // entryOverhead is about what an entry of an occurrence costs besides the resource,
 // with its parts once they are encoded.
 const entryOverhead = 1 << 10

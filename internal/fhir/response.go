@@ -9,36 +9,42 @@ type Response struct {
 	Location     string
 	ETag         string
 	LastModified time.Time
-	Resource     []byte // nil if the response has no resource
+	Resource     Body   // nil if the response has no resource
 	Outcome      []byte // an OperationOutcome, or nil
 }
 
 // EncodeResponses writes the response to a batch or transaction; kind is
 // batch-response or transaction-response.
-func EncodeResponses(id, kind string, at time.Time, responses []Response) []byte {
+func EncodeResponses(id, kind string, at time.Time, responses []Response) Body {
 	size := 128
 	for i := range responses {
-		size += 300 + len(responses[i].Resource) + len(responses[i].Outcome)
+		size += 300 + len(responses[i].Outcome)
 	}
 	dst := appendString(append(make([]byte, 0, size), `{"resourceType":"Bundle","id":`...), id)
 	dst = appendString(append(dst, `,"type":`...), kind)
-	dst = appendInstant(append(dst, `,"timestamp":`...), at)
+	w := &bodyWriter{text: appendInstant(append(dst, `,"timestamp":`...), at)}
 	entries := entryList{}
 	for i := range responses {
-		dst = appendResponse(entries.next(dst), &responses[i])
+		w.text = entries.next(w.text)
+		w.writeResponse(&responses[i])
 	}
-	return append(entries.end(dst), '}')
+	w.text = append(entries.end(w.text), '}')
+	return w.body()
 }
 
-func appendResponse(dst []byte, r *Response) []byte {
-	dst = append(dst, '{')
+func (w *bodyWriter) writeResponse(r *Response) {
+	w.text = append(w.text, '{')
 	if r.FullURL != "" {
-		dst = append(appendString(append(dst, `"fullUrl":`...), r.FullURL), ',')
+		w.text = append(appendString(append(w.text, `"fullUrl":`...), r.FullURL), ',')
 	}
 	if r.Resource != nil {
-		dst = append(append(append(dst, `"resource":`...), r.Resource...), ',')
+		w.text = append(w.text, `"resource":`...)
+		for _, part := range r.Resource {
+			w.share(part)
+		}
+		w.text = append(w.text, ',')
 	}
-	dst = appendString(append(dst, `"response":{"status":`...), r.Status)
+	dst := appendString(append(w.text, `"response":{"status":`...), r.Status)
 	if r.Location != "" {
 		dst = appendString(append(dst, `,"location":`...), r.Location)
 	}
@@ -51,5 +57,5 @@ func appendResponse(dst []byte, r *Response) []byte {
 	if r.Outcome != nil {
 		dst = append(append(dst, `,"outcome":`...), r.Outcome...)
 	}
-	return append(dst, "}}"...)
+	w.text = append(dst, "}}"...)
 }

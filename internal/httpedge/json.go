@@ -24,14 +24,21 @@ func WriteJSON(c echo.Context, status int, mediaType string, body any) error {
 
 // WriteFHIR writes a FHIR resource, indented if the request has _pretty. It names the
 // FHIR version if the request's Accept does.
-func WriteFHIR(c echo.Context, status int, resource []byte) error {
+func WriteFHIR(c echo.Context, status int, resource fhir.Body) error {
 	if pretty := c.QueryParam("_pretty"); pretty == "true" || pretty == "" && c.QueryParams().Has("_pretty") {
-		resource = fhir.Indent(resource)
+		resource = fhir.Whole(fhir.Indent(resource.Bytes()))
 	}
 	kind := FHIRJSON + "; charset=utf-8"
 	if strings.Contains(c.Request().Header.Get("Accept"), "fhirVersion=") {
 		release, _ := fhir.ParseRelease(c.Param("release"))
 		kind += "; fhirVersion=" + release.Version()[:3]
 	}
-	return c.Blob(status, kind, resource)
+	c.Response().Header().Set("Content-Type", kind)
+	c.Response().WriteHeader(status)
+	for _, part := range resource {
+		if _, err := c.Response().Write(part); err != nil {
+			return err
+		}
+	}
+	return nil
 }

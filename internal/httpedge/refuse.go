@@ -25,7 +25,7 @@ func (e *Edge) HandleError(err error, c echo.Context) {
 	if NeedsOf(c).Problems {
 		err = WriteProblem(c, refused, nil)
 	} else {
-		err = WriteFHIR(c, refused.Status, fhir.EncodeOutcome(refused.Issues))
+		err = WriteFHIR(c, refused.Status, fhir.Whole(fhir.EncodeOutcome(refused.Issues)))
 	}
 	if err != nil {
 		e.options.Logger.Debug("an error could not be written", "error", err)

@@ -291,14 +291,34 @@ func (r *Request) written(method string, w *room.Written) fhir.Response {
 	response.FullURL = r.URL + "/" + w.Resource.Reference()
 	response.Location = response.FullURL + "/_history/" + w.VersionID
 	response.ETag, response.LastModified = etag(w.VersionID), w.Resource.LastUpdated
-	prefers := Prefers(r.Header, "return")
-	if len(w.Issues) > 0 || prefers == "OperationOutcome" {
-		response.Outcome = fhir.EncodeOutcome(w.Issues)
-	}
+	prefers, issues := Prefers(r.Header, "return"), w.Issues
 	if prefers == "representation" {
-		response.Resource = w.Resource.JSON
+		response.Resource = fhir.Whole(w.Resource.JSON)
+		if tooLarge := r.fit(&response); tooLarge != nil {
+			issues = append(slices.Clone(issues), *tooLarge)
+		}
+	}
+	if len(issues) > 0 || prefers == "OperationOutcome" {
+		response.Outcome = fhir.EncodeOutcome(issues)
 	}
 	return response
+}
+
+// fit makes the resource of a response to an entry a part of the response to the bundle. If
+// there is no room for it, fit takes it out and returns what to tell the client.
+func (r *Request) fit(response *fhir.Response) *fhir.Issue {
+	size := response.Resource.Len()
+	if size <= r.Limit {
+		r.Limit -= size
+		return nil
+	}
+	response.Resource = nil
+	issue := &fhir.Issue{Severity: "error", Code: fhir.CodeTooCostly, Diagnostics: fmt.Sprintf("the result has %d bytes, and %d are left in the response to this bundle (--max-response-bytes); get it with a request of its own", size, r.Limit)}
+	if response.Location != "" { // of a write, which was done
+		issue.Severity = "warning"
+		issue.Diagnostics = fmt.Sprintf("the resource was stored. It is left out: it has %d bytes, and %d are left in the response to this bundle (--max-response-bytes); get it from %s", size, r.Limit, response.Location)
+	}
+	return issue
 }
 
 func status(code int) string { return fmt.Sprint(code, " ", http.StatusText(code)) }
@@ -318,8 +338,16 @@ func (f *FHIR) serveEntry(bundle *Request, e *entry) fhir.Response {
 	if e.method != http.MethodHead {
 		out.Resource = response.Body
 	}
-	if len(response.Late) > 0 {
-		out.Outcome = fhir.EncodeOutcome(response.Late)
+	said := response.Late
+	switch tooLarge := bundle.fit(&out); {
+	case tooLarge == nil:
+	case tooLarge.Severity == "error":
+		return refusedEntry(&fhir.Error{Status: http.StatusUnprocessableEntity, Issues: []fhir.Issue{*tooLarge}})
+	default:
+		said = append(slices.Clone(said), *tooLarge)
+	}
+	if len(said) > 0 {
+		out.Outcome = fhir.EncodeOutcome(said)
 	}
 	return out
 }

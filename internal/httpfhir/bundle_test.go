@@ -31,7 +31,7 @@ func TestBundle_ABatchEndsWithItsRoom(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if text := string(out.Body); strings.Count(text, `"200 OK"`) != 1 || strings.Count(text, `"503 Service Unavailable"`) != 2 {
+	if text := string(out.Body.Bytes()); strings.Count(text, `"200 OK"`) != 1 || strings.Count(text, `"503 Service Unavailable"`) != 2 {
 		t.Errorf("got %s, want one entry that was processed and two that were not", text)
 	}
 }

@@ -30,7 +30,7 @@ func (f *FHIR) Search(r *Request) (*Response, error) {
 			}
 		}
 	}
-	page, err := r.Base.Search(r.Type, params, r.Strict)
+	page, err := r.Base.Search(r.Type, params, r.Strict, r.Limit)
 	if err != nil {
 		return nil, err
 	}
@@ -116,6 +116,16 @@ func (f *FHIR) History(r *Request) (*Response, error) {
 	entries, total, refused := r.Base.Log(r.Type, r.ID, since, int(offset), int(count))
 	if refused != nil {
 		return nil, refused
+	}
+	bytes := int64(0)
+	for i, e := range entries { // a page ends early, but not without a version
+		if e.Resource != nil {
+			bytes += int64(len(e.Resource.JSON))
+		}
+		if bytes > r.Limit && i > 0 {
+			entries, count = entries[:i], int64(i)
+			break
+		}
 	}
 	h := &fhir.History{ID: r.Room.NewID(), At: r.Room.Clock().Now(), Base: r.URL, Total: total, Self: Link(r.URL+r.Path, r.Query)}
 	if next := offset + count; count > 0 && next < int64(total) {

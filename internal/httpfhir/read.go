@@ -18,7 +18,7 @@ func (f *FHIR) Read(r *Request) (*Response, error) {
 	}
 	if r.Type == "OperationDefinition" {
 		if body, ok := r.Release.OperationDefinition(r.ID); ok {
-			return &Response{Status: http.StatusOK, Body: body}, nil
+			return &Response{Status: http.StatusOK, Body: fhir.Whole(body)}, nil
 		}
 	}
 	res, err := r.Base.Read(r.Type, r.ID)
@@ -45,7 +45,7 @@ func stored(r *Request, res *fhir.Resource) *Response {
 	if notModified(r.Header, res, r.Room.Began()) {
 		return &Response{Status: http.StatusNotModified}
 	}
-	return &Response{Status: http.StatusOK, Body: res.JSON}
+	return &Response{Status: http.StatusOK, Body: fhir.Whole(res.JSON)}
 }
 
 // notModified reports whether the client has a resource, as far as it says so (RFC
@@ -117,5 +117,5 @@ func (f *FHIR) Metadata(r *Request) (*Response, error) {
 		}
 		capability.Resources = append(capability.Resources, resource)
 	}
-	return &Response{Status: http.StatusOK, Body: r.Release.CapabilityStatement(capability)}, nil
+	return &Response{Status: http.StatusOK, Body: fhir.Whole(r.Release.CapabilityStatement(capability))}, nil
 }

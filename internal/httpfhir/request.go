@@ -28,6 +28,7 @@ type Options struct {
 	Strict   bool           // leniency becomes an error
 	Releases []fhir.Release // offered
 	Version  string         // of the server, for the CapabilityStatement
+	MaxBytes int64          // of the resources in a response
 	Logger   *slog.Logger
 }
 
@@ -63,7 +64,8 @@ type Request struct {
 	Version string
 	Query   url.Values
 	Header  http.Header
-	Strict  bool // Prefer: handling=strict, or the server's option
+	Strict  bool  // Prefer: handling=strict, or the server's option
+	Limit   int64 // bytes that the resources in the response may have; in a bundle what other entries left
 
 	Out http.Header // of the response
 
@@ -78,7 +80,7 @@ type Request struct {
 // Response is the response to a request that succeeded.
 type Response struct {
 	Status int
-	Body   []byte // a resource; nil if there is none
+	Body   fhir.Body // a resource; nil if there is none
 
 	// Late says what the budget of a write had no time for. The client learns it from a
 	// header, and in a bundle from the outcome of the entry.
@@ -125,6 +127,7 @@ func (f *FHIR) request(c echo.Context) (*Request, error) {
 		Version:  c.Param("version"),
 		Header:   in.Header,
 		Strict:   f.options.Strict || Prefers(in.Header, "handling") == "strict",
+		Limit:    f.options.MaxBytes,
 		Out:      http.Header{},
 		rawQuery: in.URL.RawQuery,
 		http:     in,
@@ -288,7 +291,7 @@ func (f *FHIR) Lenient(r *Request, what string) {
 
 // Outcome returns a response that is an OperationOutcome.
 func Outcome(status int, issues []fhir.Issue) *Response {
-	return &Response{Status: status, Body: fhir.EncodeOutcome(issues)}
+	return &Response{Status: status, Body: fhir.Whole(fhir.EncodeOutcome(issues))}
 }
 
 // RefuseOperations refuses an operation at an address below a base that is not a

@@ -183,9 +183,9 @@ func perform(r *Request, o room.Operation) (*Response, error) {
 			what = "nothing was stored: " + w.Resource.Reference() + " matches If-None-Exist"
 		}
 		issues := append([]fhir.Issue{{Severity: "information", Code: fhir.CodeInformational, Diagnostics: what}}, w.Issues...)
-		response.Body = fhir.EncodeOutcome(issues)
+		response.Body = fhir.Whole(fhir.EncodeOutcome(issues))
 	default:
-		response.Body = w.Resource.JSON
+		response.Body = fhir.Whole(w.Resource.JSON)
 	}
 	return response, nil
 }

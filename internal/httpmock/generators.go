@@ -30,6 +30,9 @@ func (m *Mock) AddGenerator(c echo.Context) error {
 	if err := httpedge.ReadJSON(c, &spec); err != nil {
 		return err
 	}
+	if err := httpedge.Room(c).Admit(); err != nil {
+		return err
+	}
 	if err := httpedge.Room(c).Generators().Add(spec); err != nil {
 		return err
 	}

@@ -25,6 +25,7 @@ import (
 type Options struct {
 	Releases []fhir.Release // offered
 	Version  string         // of the server
+	MaxBytes int64          // of the resources in a response
 	Sockets  func(*room.Room) []socket.State
 }
 
@@ -97,14 +98,15 @@ func (m *Mock) Trigger(c echo.Context) error {
 		}
 		t.Focus = focus
 	}
-	fired, scheduled, refused := httpedge.Room(c).Trigger(c.Request().Context(), t)
+	done, refused := httpedge.Room(c).Trigger(c.Request().Context(), t)
 	if refused != nil {
 		return refused
 	}
 	return writeJSON(c, struct {
 		Events    []room.Fired `json:"events"`
+		Omitted   int          `json:"omitted,omitempty"`
 		Scheduled int          `json:"scheduled,omitempty"`
-	}{fired, scheduled})
+	}{done.Events, done.Omitted, done.Scheduled})
 }
 
 // How long an await waits by default, and the bounds of its timeout.

@@ -116,14 +116,22 @@ func (m *Mock) Resources(c echo.Context) error {
 		Version  string          `json:"version"`
 		Updated  time.Time       `json:"updated"`
 		Deleted  bool            `json:"deleted,omitempty"`
+		Omitted  bool            `json:"omitted,omitempty"`
 		Resource json.RawMessage `json:"resource,omitempty"`
 	}
 	found, total := b.Find(typ, c.QueryParam("text"), offset, limit)
 	list := make([]one, len(found))
+	left := m.options.MaxBytes
 	for i, f := range found {
 		list[i] = one{ID: f.ID, Version: f.VersionID, Updated: f.At, Deleted: f.Resource == nil}
-		if f.Resource != nil {
+		if f.Resource == nil {
+			continue
+		}
+		if size := int64(len(f.Resource.JSON)); size <= left {
+			left -= size
 			list[i].Resource = f.Resource.JSON
+		} else {
+			list[i].Omitted = true
 		}
 	}
 	return writeJSON(c, struct {

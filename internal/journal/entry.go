@@ -26,6 +26,7 @@ const (
 	Refused  = "refused"   // a message on a socket was refused; Text says why
 	Lenient  = "lenient"   // something was accepted that is wrong in strict mode; Text says what
 	Reset    = "reset"     // the room went back to its seed; tallies start again
+	Memory   = "memory"    // something was dropped because the server is at its ceiling of memory; Text says what
 	Rooms    = "room"      // in the default room: another one was opened or closed: Type
 )
 
@@ -35,7 +36,7 @@ const Budget = "budget"
 
 // Kinds lists every kind.
 func Kinds() []string {
-	return []string{HTTP, Opened, Closed, Received, Sent, Overflow, Token, Bound, Unbound, Status, Change, Fired, NotFired, Appended, NotSent, Refused, Lenient, Reset, Rooms}
+	return []string{HTTP, Opened, Closed, Received, Sent, Overflow, Token, Bound, Unbound, Status, Change, Fired, NotFired, Appended, NotSent, Refused, Lenient, Reset, Memory, Rooms}
 }
 
 // Entry is one thing that happened. Which fields are set depends on the kind. No

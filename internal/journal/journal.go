@@ -22,9 +22,10 @@ import (
 
 // Options bound a journal. Zero means the default.
 type Options struct {
-	Size    int      // entries kept; 10 000. Below zero, entries are only counted
-	Payload int      // bytes of frames, headers, bodies, long addresses and texts kept; 64 MiB
-	Redact  Redactor // what hides the tokens of the room; nil: nothing is hidden
+	Size    int         // entries kept; 10 000. Below zero, entries are only counted
+	Payload int         // bytes of frames, headers, bodies, long addresses and texts kept; 64 MiB
+	Redact  Redactor    // what hides the tokens of the room; nil: nothing is hidden
+	Full    func() bool // reports whether there is memory for no more payload; nil: there is
 }
 
 // maxText is the number of bytes kept of a text.
@@ -48,6 +49,7 @@ type Journal struct {
 	size    int
 	payload int
 	redact  Redactor
+	full    func() bool
 	frame   atomic.Pointer[redacted] // the frame redacted last
 
 	mu      sync.Mutex // guards all below
@@ -80,7 +82,10 @@ func New(c clock.Clock, o Options) *Journal {
 	if o.Payload == 0 {
 		o.Payload = 64 << 20
 	}
-	j := &Journal{clock: c, size: max(o.Size, 0), payload: o.Payload, redact: o.Redact}
+	if o.Full == nil {
+		o.Full = func() bool { return false }
+	}
+	j := &Journal{clock: c, size: max(o.Size, 0), payload: o.Payload, redact: o.Redact, full: o.Full}
 	j.counts.reset()
 	return j
 }
@@ -158,7 +163,7 @@ func (j *Journal) Complete(seq uint64, e Entry) {
 	}
 	*place = e
 	j.weighLocked(place)
-	if seq <= j.thinned {
+	if seq <= j.thinned || j.full() {
 		j.dropLocked(place)
 	}
 	j.fitLocked()
@@ -168,6 +173,10 @@ func (j *Journal) Complete(seq uint64, e Entry) {
 // keepLocked puts an entry into the ring and drops what exceeds the limits.
 func (j *Journal) keepLocked(e *Entry) {
 	j.weighLocked(e)
+	if j.full() {
+		j.dropLocked(e)
+		j.latest = nil // a later entry with the same payload is charged for it
+	}
 	if len(j.ring) < j.size {
 		j.ring = append(j.ring, *e)
 	} else {

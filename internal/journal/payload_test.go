@@ -251,3 +251,33 @@ func BenchmarkRecordFrames(b *testing.B) {
 		})
 	}
 }
+
+// If there is no memory, entries are recorded without their payload.
+func TestPayload_IsNotKeptIfThereIsNoMemory(t *testing.T) {
+	t.Parallel()
+	full := false
+	j := journal.New(clock.NewManual(start), journal.Options{Full: func() bool { return full }})
+	frame := []byte(`{"resourceType":"Bundle"}`)
+	record := func() {
+		j.Record(journal.Entry{Kind: journal.Sent, Frame: frame})
+		j.Complete(j.Reserve(), journal.Entry{Kind: journal.HTTP, Exchange: &journal.Exchange{Method: "GET", Path: "/", ResponseBody: frame}})
+	}
+	record()
+	full = true
+	record()
+	full = false
+	record()
+	entries := j.Entries(journal.Filter{})
+	if len(entries) != 6 {
+		t.Fatalf("%d entries, want 6", len(entries))
+	}
+	for i, e := range entries {
+		kept := len(e.Frame) > 0 || e.Exchange != nil && len(e.Exchange.ResponseBody) > 0
+		if want := i < 2 || i > 3; kept != want || e.Dropped == want {
+			t.Errorf("entry %d: kept %v, dropped %v, want kept %v", i, kept, e.Dropped, want)
+		}
+	}
+	if _, held := j.Held(); held != 4*len(frame) {
+		t.Errorf("%d bytes are held, want %d", held, 4*len(frame))
+	}
+}

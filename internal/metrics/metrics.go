@@ -26,7 +26,8 @@ type Metrics struct {
 type Gauges struct {
 	Rooms, Sockets, Subscriptions, Tokens, Resources func() int
 	Queued                                           func() int // frames that wait for sockets
-	QueuedBytes, EventLogBytes                       func() int64
+	QueuedBytes, EventLogBytes, TokenBytes           func() int64
+	LiveMemory, MaxMemory                            func() int64
 	LogDropped                                       func() uint64 // only grows
 }
 
@@ -55,6 +56,9 @@ func New(g Gauges) *Metrics {
 		gauge("signalfhir_frames_queued", "WebSocket messages that wait for their sockets, all sockets together.", g.Queued),
 		bytes("signalfhir_queue_bytes", "Bytes that wait for sockets, all sockets together; bytes that several wait for count once.", g.QueuedBytes),
 		bytes("signalfhir_event_log_bytes", "Bytes of the events kept for $events, all rooms together.", g.EventLogBytes),
+		bytes("signalfhir_token_bytes", "Bytes of the lists of subscriptions of valid tokens, all rooms together.", g.TokenBytes),
+		bytes("signalfhir_memory_bytes", "Bytes of memory that the last collection left, with stacks. Above signalfhir_memory_limit_bytes writes get 507.", g.LiveMemory),
+		bytes("signalfhir_memory_limit_bytes", "Bytes of memory above which writes get 507 (--max-memory).", g.MaxMemory),
 		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "signalfhir_log_lines_dropped_total", Help: "Log lines dropped because nobody read the log fast enough."}, func() float64 { return float64(g.LogDropped()) }),
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),

@@ -32,7 +32,7 @@ func BenchmarkWrite_OneOfManyMatches(b *testing.B) {
 				put(b, on, "Encounter", "e", `"status":"in-progress","subject":{"reference":"Patient/7"}`)
 			}
 			b.StopTimer()
-			if n, err := on.Events("7", 0, -1, ""); err != nil || n.EventsSinceStart < int64(b.N) {
+			if n, _, err := on.Events("7", 0, -1, "", 1<<20); err != nil || n.EventsSinceStart < int64(b.N) {
 				b.Fatalf("subscription 7 got %v events (%v), want %d", n, err, b.N)
 			}
 		})

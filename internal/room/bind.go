@@ -17,6 +17,9 @@ import (
 // ids, in order. Without ids it covers all that are not off (OPW-8). If some cannot be
 // covered, it issues no token and returns an issue for each of them (OPW-10).
 func (b *Base) BindingToken(ids []string) (token.Token, error) {
+	if err := b.room.Admit(); err != nil {
+		return token.Token{}, err
+	}
 	if len(ids) == 0 {
 		for _, res := range b.store.List("Subscription") {
 			if state, ok := b.room.subscriptions.State(res.ID); ok && !dormant(state.Status) {
@@ -217,12 +220,23 @@ func (b *Base) Statuses(ids, statuses []string) []*fhir.Notification {
 
 // Events returns the result of $events: the retained events of a subscription with
 // numbers from since to until, both inclusive. A negative until means no upper bound.
-// If content is "", the payload has the level of the subscription.
-func (b *Base) Events(id string, since, until int64, content fhir.Content) (*fhir.Notification, error) {
+// If content is "", the payload has the level of the subscription. The result ends early,
+// but not without an event, if it would have more than about limit bytes; more is true
+// then.
+func (b *Base) Events(id string, since, until int64, content fhir.Content, limit int64) (n *fhir.Notification, more bool, err error) {
 	if _, err := b.store.Read("Subscription", id); err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	return b.room.subscriptions.Events(id, since, until, content)
+	if n, err = b.room.subscriptions.Events(id, since, until, content); err != nil {
+		return nil, false, err
+	}
+	for i, e := range n.Events {
+		if limit -= e.EncodedSize(n.Content); limit < 0 && i > 0 {
+			n.Events = n.Events[:i]
+			return n, true, nil
+		}
+	}
+	return n, false, nil
 }
 
 // Resend sends again the retained events for which selects returns true (3.6). It

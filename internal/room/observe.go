@@ -44,11 +44,12 @@ func (r *Room) Record(e journal.Entry) { r.journal.Record(e) }
 type Counts struct {
 	Resources, Subscriptions, Tokens int
 	EventLogBytes                    int64 // of the events kept for $events
+	TokenBytes                       int64 // of the lists of subscriptions of valid tokens
 }
 
 // Counts returns the sizes of the room.
 func (r *Room) Counts() Counts {
-	c := Counts{Subscriptions: r.subscriptions.Len(), Tokens: r.tokens.Len(), EventLogBytes: r.subscriptions.LogBytes()}
+	c := Counts{Subscriptions: r.subscriptions.Len(), Tokens: r.tokens.Len(), EventLogBytes: r.subscriptions.LogBytes(), TokenBytes: r.tokens.Bytes()}
 	for _, b := range r.bases {
 		c.Resources += b.store.Count()
 	}

@@ -13,6 +13,7 @@ package room
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -21,6 +22,7 @@ import (
 	"signalfhir/internal/clock"
 	"signalfhir/internal/fhir"
 	"signalfhir/internal/journal"
+	"signalfhir/internal/memory"
 	"signalfhir/internal/random"
 	"signalfhir/internal/seed"
 	"signalfhir/internal/subscription"
@@ -30,24 +32,26 @@ import (
 
 // Options are the settings of a room. A zero value means the default.
 type Options struct {
-	Clock            clock.Clock    // the machine's
-	Random           *random.Source // unpredictable
-	TokenTTL         time.Duration  // lifetime of a binding token; 30 min (OPW-5)
-	MaxTokens        int            // valid tokens; 2 million
-	Issued           *token.Index   // the tokens of all rooms of the process, which none of them shows; only its own
-	MaxSubscriptions int            // 100 000
-	BatchWindow      time.Duration  // how long an event may wait to share a bundle with others; 0: not at all (NB-16)
-	LogSize          int            // events that every subscription keeps for $events; 1000 (OPE-2)
-	LogBytes         int64          // bytes up to which the room keeps more than that; 64 MiB
-	JournalSize      int            // journal entries kept; 10 000. Below zero: entries are only counted
-	Strict           bool           // warnings become errors
-	KeepExpired      bool           // a binding does not end when its token expires (WS-33)
-	SkipInvariants   bool           // do not check the invariants of resources that are written
-	PreferQuery      bool           // queryCriteria decides if there is fhirPathCriteria too (TOP-8)
-	AnyFilter        bool           // subscriptions may filter by every search parameter (FLT-4)
-	Releases         []fhir.Release // offered; all
-	URL              string         // root of the server without a trailing slash, for writes that no request asks for
-	Seed             *seed.Seed     // content of a new or reset room; nil: nothing
+	Clock            clock.Clock     // the machine's
+	Random           *random.Source  // unpredictable
+	TokenTTL         time.Duration   // lifetime of a binding token; 30 min (OPW-5)
+	MaxTokens        int             // valid tokens; 2 million
+	Issued           *token.Index    // the tokens of all rooms of the process, which none of them shows; only its own
+	MaxSubscriptions int             // 100 000
+	BatchWindow      time.Duration   // how long an event may wait to share a bundle with others; 0: not at all (NB-16)
+	LogSize          int             // events that every subscription keeps for $events; 1000 (OPE-2)
+	LogBytes         int64           // bytes up to which the room keeps more than that; 64 MiB
+	Memory           *memory.Ceiling // of the process; nil: none
+	MaxTokenBytes    int64           // that the lists of subscriptions of valid tokens take; 64 MiB
+	JournalSize      int             // journal entries kept; 10 000. Below zero: entries are only counted
+	Strict           bool            // warnings become errors
+	KeepExpired      bool            // a binding does not end when its token expires (WS-33)
+	SkipInvariants   bool            // do not check the invariants of resources that are written
+	PreferQuery      bool            // queryCriteria decides if there is fhirPathCriteria too (TOP-8)
+	AnyFilter        bool            // subscriptions may filter by every search parameter (FLT-4)
+	Releases         []fhir.Release  // offered; all
+	URL              string          // root of the server without a trailing slash, for writes that no request asks for
+	Seed             *seed.Seed      // content of a new or reset room; nil: nothing
 }
 
 // Room is one isolated world. It is safe for concurrent use.
@@ -95,7 +99,6 @@ func New(o Options) (*Room, error) {
 		o.Issued = token.NewIndex(token.Remembered)
 	}
 	o.TokenTTL = orDefault(o.TokenTTL, 30*time.Minute)
-	o.MaxTokens = orDefault(o.MaxTokens, 2_000_000)
 	o.MaxSubscriptions = orDefault(o.MaxSubscriptions, 100_000)
 	o.LogSize = orDefault(o.LogSize, 1000)
 	if len(o.Releases) == 0 {
@@ -112,8 +115,8 @@ func New(o Options) (*Room, error) {
 	}
 	r.began.Store(o.Clock.Now().UnixNano())
 	r.open, r.end = context.WithCancel(context.Background())
-	r.tokens = token.New(o.Clock, o.Random, o.Issued, o.MaxTokens, r.expired)
-	r.journal = journal.New(o.Clock, journal.Options{Size: o.JournalSize, Redact: o.Issued})
+	r.tokens = token.New(o.Clock, o.Random, o.Issued, token.Limits{Tokens: o.MaxTokens, Bytes: o.MaxTokenBytes}, r.expired)
+	r.journal = journal.New(o.Clock, journal.Options{Size: o.JournalSize, Payload: journalPayload(o.Memory), Redact: o.Issued, Full: o.Memory.Over})
 	for _, release := range o.Releases {
 		r.bases = append(r.bases, r.newBase(release))
 	}
@@ -135,6 +138,10 @@ func New(o Options) (*Room, error) {
 	return r, nil
 }
 
+// journalPayload returns how many bytes of payload the journal of a room may keep: what it
+// keeps cannot be deleted, so it is a small part of the memory there is.
+func journalPayload(c *memory.Ceiling) int { return int(min(64<<20, c.Limit()/16)) }
+
 func orDefault[T int | time.Duration](v, fallback T) T {
 	if v == 0 {
 		return fallback
@@ -151,6 +158,35 @@ func (r *Room) Close() {
 	r.write.Unlock()
 	r.subscriptions.Close()
 	r.tokens.Reset()
+}
+
+// Admit refuses what makes the room hold more if the process is at its ceiling of memory.
+// Callers hold no locks.
+func (r *Room) Admit() error { return r.options.Memory.Check() }
+
+// much is how many bytes are worth a collection.
+const much = 8 << 20
+
+// heldMuch reports whether the room holds so much, besides its journal, that it is worth a
+// collection when it is let go.
+func (r *Room) heldMuch() bool {
+	held := r.subscriptions.LogBytes() + r.tokens.Bytes()
+	for _, b := range r.bases {
+		held += int64(b.store.Bytes())
+	}
+	return held >= much
+}
+
+// relieve drops the old versions of all resources, and reports whether there were any.
+func (r *Room) relieve() bool {
+	versions := 0
+	for _, b := range r.bases {
+		versions += b.store.DropOldVersions()
+	}
+	if versions > 0 {
+		r.journal.Record(journal.Entry{Kind: journal.Memory, Text: fmt.Sprintf("%d old versions of resources were dropped, because the server is at --max-memory", versions)})
+	}
+	return versions > 0
 }
 
 // checkOpen refuses what would start a timer in a room that has closed.

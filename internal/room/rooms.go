@@ -308,8 +308,22 @@ func (r *Rooms) close(t *tenant, why string) {
 	case <-t.empty:
 	case <-patience.C: // a body that never comes
 	}
+	_, payload := t.room.journal.Held()
+	heldMuch := payload >= much || t.room.heldMuch()
 	t.room.Close()
+	if heldMuch {
+		t.room.options.Memory.Freed()
+	}
 	r.note("closed", "the room "+t.name+" was closed: "+why)
+}
+
+// Relieve lets go of what the rooms can do without, and reports whether there was any.
+func (r *Rooms) Relieve() bool {
+	relieved := false
+	for _, i := range r.List() {
+		relieved = i.Room.relieve() || relieved
+	}
+	return relieved
 }
 
 // Counts returns how much all rooms hold together.
@@ -321,6 +335,7 @@ func (r *Rooms) Counts() Counts {
 		all.Subscriptions += c.Subscriptions
 		all.Tokens += c.Tokens
 		all.EventLogBytes += c.EventLogBytes
+		all.TokenBytes += c.TokenBytes
 	}
 	return all
 }

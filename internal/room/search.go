@@ -36,6 +36,7 @@ type typeSearch struct {
 	base   *Base
 	typ    string
 	strict bool
+	limit  int64 // bytes of the resources of a page
 
 	queries            []*search.Query
 	order              *search.Order
@@ -53,9 +54,10 @@ type included struct {
 }
 
 // Search searches the resources of a type. It leaves unknown parameters out of Self and
-// warns of them, or refuses them if strict is true.
-func (b *Base) Search(typ string, params url.Values, strict bool) (*Page, error) {
-	w := &typeSearch{base: b, typ: typ, strict: strict, count: pageSize, page: &Page{Self: url.Values{}, Links: map[string]url.Values{}}}
+// warns of them, or refuses them if strict is true. A page ends early, but not without a
+// match, if its resources would have more than limit bytes.
+func (b *Base) Search(typ string, params url.Values, strict bool, limit int64) (*Page, error) {
+	w := &typeSearch{base: b, typ: typ, strict: strict, limit: limit, count: pageSize, page: &Page{Self: url.Values{}, Links: map[string]url.Values{}}}
 	w.order, _ = b.scope().Order(typ, "_lastUpdated")
 	for _, name := range slices.Sorted(maps.Keys(params)) {
 		if err := checkResultParameter(name, params[name]); err != nil {
@@ -218,8 +220,7 @@ func (w *typeSearch) paginate(found []*fhir.Resource) {
 		return
 	}
 	from := min(w.offset, len(found))
-	to := min(from+w.count, len(found))
-	p.Matches = found[from:to]
+	to := w.fill(found, from, min(from+w.count, len(found)))
 	at := func(offset int) url.Values {
 		link := url.Values{}
 		for name, values := range p.Self {
@@ -231,7 +232,7 @@ func (w *typeSearch) paginate(found []*fhir.Resource) {
 		}
 		return link
 	}
-	if len(found) > w.count || from > 0 {
+	if to < len(found) || from > 0 {
 		p.Links["first"] = at(0)
 		p.Links["last"] = at((max(len(found), 1) - 1) / w.count * w.count)
 	}
@@ -241,20 +242,45 @@ func (w *typeSearch) paginate(found []*fhir.Resource) {
 	if to < len(found) {
 		p.Links["next"] = at(to)
 	}
-	w.addIncluded()
+}
+
+// fill puts the matches from from to to on the page, and the resources they include. If
+// they have too many bytes, it puts fewer there. It returns where they end.
+func (w *typeSearch) fill(found []*fhir.Resource, from, to int) int {
+	bytes := int64(0)
+	for i, res := range found[from:to] {
+		if bytes += int64(len(res.JSON)); bytes > w.limit && i > 0 {
+			to = from + i
+			break
+		}
+	}
+	for {
+		p := w.page
+		issues := len(p.Issues)
+		p.Matches, p.Included = found[from:to], nil
+		if whole := w.addIncluded(); whole || to-from <= 1 {
+			return to
+		}
+		p.Issues = p.Issues[:issues]
+		to = from + (to-from)/2
+	}
 }
 
 // addIncluded adds the resources that _include and _revinclude ask for. Those with
-// :iterate are also followed from the resources that were added.
-func (w *typeSearch) addIncluded() {
+// :iterate are also followed from the resources that were added. It returns false, with an
+// issue on the page, if the page would have too many bytes.
+func (w *typeSearch) addIncluded() (whole bool) {
 	if len(w.includes)+len(w.reverse) == 0 {
-		return
+		return true
 	}
 	scope := w.base.scope()
 	seen := map[string]bool{}
+	left := w.limit
 	for _, res := range w.page.Matches {
 		seen[res.Reference()] = true
+		left -= int64(len(res.JSON))
 	}
+	full := false // of bytes
 	for from, first := w.page.Matches, true; len(from) > 0; first = false {
 		var more []*fhir.Resource
 		add := func(found []*fhir.Resource) {
@@ -263,7 +289,9 @@ func (w *typeSearch) addIncluded() {
 					continue
 				}
 				seen[res.Reference()] = true
-				if len(w.page.Included)+len(more) < maxIncluded {
+				if left -= int64(len(res.JSON)); left < 0 {
+					full = true
+				} else if len(w.page.Included)+len(more) < maxIncluded {
 					more = append(more, res)
 				}
 			}
@@ -282,11 +310,16 @@ func (w *typeSearch) addIncluded() {
 		}
 		w.page.Included = append(w.page.Included, more...)
 		from = more
+		if full {
+			w.page.Issues = append(w.page.Issues, fhir.Issue{Severity: "warning", Code: fhir.CodeTooCostly, Diagnostics: fmt.Sprintf("only %d resources are included: with more the response would have more than %d bytes (--max-response-bytes)", len(w.page.Included), w.limit)})
+			return false
+		}
 		if len(w.page.Included) >= maxIncluded {
 			w.page.Issues = append(w.page.Issues, fhir.Issue{Severity: "warning", Code: fhir.CodeTooCostly, Diagnostics: fmt.Sprintf("only %d resources are included, the limit", maxIncluded)})
-			return
+			return true
 		}
 	}
+	return true
 }
 
 // parseNumber parses a whole number. It returns limit if the number is larger.

@@ -109,6 +109,9 @@ func (r *Room) reset(to *seed.Seed) error {
 		}
 	}()
 	r.generators.Close()
+	if r.heldMuch() {
+		defer r.options.Memory.Freed()
+	}
 	r.write.Lock()
 	r.stopTriggersLocked(fhir.Refuse(http.StatusConflict, fhir.CodeConflict, "the room was reset"))
 	r.subscriptions.Reset()

@@ -35,10 +35,18 @@ func newStep(o Operation, known *ahead) *step {
 // stored resources and the topics after the transaction. Then it stores them, in the
 // order DELETE, POST, PUT, PATCH; to readers that is one step. Then it publishes their
 // changes in the same order. It returns the outcome of each write, in the order of
-// operations. A refusal names the entry that caused it.
+// operations. A refusal names the entry that caused it. If the process is at its ceiling
+// of memory, Transaction refuses everything but deletions.
 //
 // What costs time is done before the write lock is taken; see [Base.rehearse].
 func (b *Base) Transaction(operations []Operation, q Request) ([]*Written, error) {
+	if !slices.ContainsFunc(operations, func(o Operation) bool { return o.Method != http.MethodDelete }) {
+		if b.room.options.Memory.Over() {
+			defer b.room.options.Memory.Freed()
+		}
+	} else if err := b.room.Admit(); err != nil {
+		return nil, err
+	}
 	if q.Budget == nil {
 		q.Budget = budget.New("write", budget.Request)
 	}

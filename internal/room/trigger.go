@@ -35,6 +35,24 @@ type Fired struct {
 	Number       int64  `json:"number"`
 }
 
+// Triggered is what a trigger did.
+type Triggered struct {
+	Events    []Fired // at most maxFired
+	Omitted   int     // events that Events leaves out
+	Scheduled int     // occurrences that are to come
+}
+
+// maxFired is how many events the result of a trigger names: many occurrences that concern
+// many subscriptions are millions of events.
+const maxFired = 10_000
+
+// add adds events, and counts those that are too many.
+func (t *Triggered) add(fired []Fired) {
+	named := min(len(fired), maxFired-len(t.Events))
+	t.Events = append(t.Events, fired[:named]...)
+	t.Omitted += len(fired) - named
+}
+
 // maxTriggers is the largest number of events of one call.
 const maxTriggers = 100_000
 
@@ -47,40 +65,45 @@ type pendingTrigger struct{ stop func(why error) }
 // subscription or topic goes away; then it returns an error and what it has fired. With
 // an interval, only the first event is appended when Trigger returns, and the others
 // follow on the room's clock.
-func (r *Room) Trigger(ctx context.Context, t Trigger) (fired []Fired, scheduled int, err error) {
+func (r *Room) Trigger(ctx context.Context, t Trigger) (*Triggered, error) {
 	switch {
 	case (t.Topic == "") == (t.Subscription == ""):
-		return nil, 0, fhir.Refuse(http.StatusBadRequest, fhir.CodeRequired, "give either a topic (its canonical URL) or a subscription (its id)")
+		return nil, fhir.Refuse(http.StatusBadRequest, fhir.CodeRequired, "give either a topic (its canonical URL) or a subscription (its id)")
 	case t.Count < 1 || t.Count > maxTriggers:
-		return nil, 0, fhir.Refuse(http.StatusBadRequest, fhir.CodeValue, "count: got %d, expected 1 to %d", t.Count, maxTriggers)
+		return nil, fhir.Refuse(http.StatusBadRequest, fhir.CodeValue, "count: got %d, expected 1 to %d", t.Count, maxTriggers)
 	case t.Interval < 0:
-		return nil, 0, fhir.Refuse(http.StatusBadRequest, fhir.CodeValue, "interval: got %s, expected zero or more", t.Interval)
+		return nil, fhir.Refuse(http.StatusBadRequest, fhir.CodeValue, "interval: got %s, expected zero or more", t.Interval)
 	}
 	method, ok := map[string]string{"": http.MethodPost, "create": http.MethodPost, "update": http.MethodPut, "delete": http.MethodDelete}[t.Interaction]
 	if !ok {
-		return nil, 0, fhir.Refuse(http.StatusBadRequest, fhir.CodeCodeInvalid, "interaction: got %q, expected create, update or delete", t.Interaction)
+		return nil, fhir.Refuse(http.StatusBadRequest, fhir.CodeCodeInvalid, "interaction: got %q, expected create, update or delete", t.Interaction)
 	}
 
 	if t.Interval == 0 {
-		fired, err = r.fireAll(ctx, t, method)
-		return fired, 0, err
+		return r.fireAll(ctx, t, method)
+	}
+	if err := r.Admit(); err != nil {
+		return nil, err
 	}
 	r.write.Lock()
 	defer r.write.Unlock()
 	if err := r.checkOpen(); err != nil {
-		return nil, 0, err
+		return nil, err
 	}
 	on, err := r.targetsLocked(t)
 	if err != nil {
-		return nil, 0, err
+		return nil, err
 	}
-	if fired, _, err = r.fireLocked(t, on, method); err != nil {
-		return nil, 0, err
+	fired, _, err := r.fireLocked(t, on, method)
+	if err != nil {
+		return nil, err
 	}
 	if t.Count > 1 {
 		r.scheduleLocked(t, method, t.Count-1)
 	}
-	return fired, t.Count - 1, nil
+	done := &Triggered{Events: []Fired{}, Scheduled: t.Count - 1}
+	done.add(fired)
+	return done, nil
 }
 
 // firing is a trigger whose events are made at once.
@@ -90,13 +113,13 @@ type firing struct {
 	method  string
 	states  map[*Base]*fhir.Resource // the focus of each base: the events share its bytes
 	done    int                      // occurrences made
-	fired   []Fired
+	result  Triggered
 }
 
 // fireAll fires all events of a trigger, in rounds. After each round it waits until the
 // sockets that got events have room for more, so that a large trigger neither fills their
 // queues nor holds the write lock for long.
-func (r *Room) fireAll(ctx context.Context, t Trigger, method string) ([]Fired, error) {
+func (r *Room) fireAll(ctx context.Context, t Trigger, method string) (*Triggered, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer context.AfterFunc(r.open, func() { cancel(r.checkOpen()) })()
@@ -109,21 +132,21 @@ func (r *Room) fireAll(ctx context.Context, t Trigger, method string) ([]Fired, 
 		defer r.write.Unlock()
 		delete(r.pending, p)
 	}()
-	f := &firing{room: r, trigger: t, method: method, states: map[*Base]*fhir.Resource{}, fired: []Fired{}} // not nil, which is null as JSON
+	f := &firing{room: r, trigger: t, method: method, states: map[*Base]*fhir.Resource{}, result: Triggered{Events: []Fired{}}} // not nil, which is null as JSON
 	for {
-		before := len(f.fired)
-		err := f.round(ctx)
+		fired, err := f.round(ctx)
+		f.result.add(fired)
 		if err == nil && f.done == t.Count {
-			return f.fired, nil
+			return &f.result, nil
 		}
-		if err == nil && !r.subscriptions.AwaitReaders(ctx, subscriptionsOf(f.fired[before:])) {
+		if err == nil && !r.subscriptions.AwaitReaders(ctx, subscriptionsOf(fired)) {
 			err = stopped(ctx)
 		}
 		if err != nil && f.done > 0 {
 			err = fhir.Refuse(fhir.StatusOf(err), fhir.CodeOf(err), "the trigger stopped after %d of %d events: %v", f.done, t.Count, err)
 		}
 		if err != nil {
-			return f.fired, err
+			return &f.result, err
 		}
 	}
 }
@@ -146,37 +169,40 @@ const (
 )
 
 // round fires the next events.
-func (f *firing) round(ctx context.Context) error {
+func (f *firing) round(ctx context.Context) (fired []Fired, err error) {
 	r := f.room
+	if err := r.Admit(); err != nil {
+		return nil, err
+	}
 	r.write.Lock()
 	defer r.write.Unlock()
 	if err := r.checkOpen(); err != nil {
-		return err
+		return nil, err
 	}
 	if ctx.Err() != nil { // a reset has also removed the subscription
-		return stopped(ctx)
+		return fired, stopped(ctx)
 	}
 	on, err := r.targetsLocked(f.trigger)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for i := range on {
 		on[i].states = f.states
 	}
-	begin, before, bytes := f.done, len(f.fired), int64(0)
-	for f.done < f.trigger.Count && f.done-begin < roundEvents && len(f.fired)-before < roundEvents && bytes < roundBytes {
+	begin, bytes := f.done, int64(0)
+	for f.done < f.trigger.Count && f.done-begin < roundEvents && len(fired) < roundEvents && bytes < roundBytes {
 		if ctx.Err() != nil {
-			return stopped(ctx)
+			return fired, stopped(ctx)
 		}
 		more, size, err := r.fireLocked(f.trigger, on, f.method)
 		if err != nil {
-			return err
+			return fired, err
 		}
 		f.done++
 		bytes += size
-		f.fired = append(f.fired, more...)
+		fired = append(fired, more...)
 	}
-	return nil
+	return fired, nil
 }
 
 // target is a base on which the events of a trigger happen.
@@ -354,12 +380,16 @@ func (r *Room) scheduleLocked(t Trigger, method string, left int) {
 	p := &pendingTrigger{stop: func(error) { timer.Stop() }}
 	r.pending[p] = struct{}{}
 	timer = r.clock.AfterFunc(t.Interval, func() {
+		full := r.Admit()
 		r.write.Lock()
 		defer r.write.Unlock()
 		if _, running := r.pending[p]; !running {
 			return
 		}
 		on, err := r.targetsLocked(t)
+		if err == nil {
+			err = full
+		}
 		if err == nil && t.Subscription != "" && generation != r.generation(t.Subscription) {
 			err = fhir.Refuse(http.StatusGone, fhir.CodeDeleted, "Subscription/%s was deleted, and created anew", t.Subscription)
 		}

@@ -27,9 +27,9 @@ func TestTrigger_EndsWithItsRequest(t *testing.T) {
 	w := &watched{clock.NewManual(time.Now()), func() {}}
 	r := open(t, room.Options{Clock: w, Seed: builtin(t)})
 	w.asked = cancel // during the first event
-	fired, _, err := r.Trigger(ctx, room.Trigger{Subscription: "admission-id-only", Reference: "Encounter/1", Count: 3})
+	done, err := r.Trigger(ctx, room.Trigger{Subscription: "admission-id-only", Reference: "Encounter/1", Count: 3})
 	w.asked = func() {}
-	if fhir.CodeOf(err) != fhir.CodeTimeout || len(fired) != 1 {
-		t.Errorf("got %v and %v, want one event and a refusal", fired, err)
+	if fhir.CodeOf(err) != fhir.CodeTimeout || len(done.Events) != 1 {
+		t.Errorf("got %v and %v, want one event and a refusal", done.Events, err)
 	}
 }

@@ -25,7 +25,7 @@ type Options struct {
 	MaxVersions  int // kept of each resource; the oldest are dropped first; 100
 	MaxResources int // not counting deleted ones; 200 000
 	MaxDeleted   int // tombstones kept; the oldest are dropped first; 10 000
-	MaxBytes     int // of the JSON of all kept versions; old versions are dropped first; 512 MiB
+	MaxBytes     int // that all kept versions take in memory; old versions are dropped first; 512 MiB
 }
 
 // Store is safe for concurrent use. A write excludes other writes and reads.
@@ -40,7 +40,7 @@ type Store struct {
 	recent  []stored     // the versions stored last, oldest first; emptied by a reset
 	types   map[string]*collection
 	count   int        // resources that are not deleted
-	bytes   int        // of the JSON of all kept versions
+	bytes   int        // that all kept versions take in memory
 	deleted *list.List // of *record, oldest deletion first
 }
 
@@ -284,19 +284,40 @@ func (s *Store) dropLocked(r *record, number int) {
 // dropOldVersionsLocked drops all versions except the current ones, and reports
 // whether the store is within its limit then.
 func (s *Store) dropOldVersionsLocked() bool {
+	s.keepCurrentLocked()
+	return s.bytes <= s.options.MaxBytes
+}
+
+// DropOldVersions drops all versions except the current ones, those of deleted resources
+// too. It returns how many there were.
+func (s *Store) DropOldVersions() (versions int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.keepCurrentLocked()
+}
+
+func (s *Store) keepCurrentLocked() (dropped int) {
 	for _, c := range s.types {
 		for _, r := range c.byID {
+			dropped += len(r.versions) - 1
 			s.dropLocked(r, len(r.versions)-1)
 		}
 	}
-	return s.bytes <= s.options.MaxBytes
+	return dropped
+}
+
+// Bytes returns about how many bytes of memory the kept versions take.
+func (s *Store) Bytes() int {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.bytes
 }
 
 func (v Version) size() int {
 	if v.Resource == nil {
 		return 0
 	}
-	return len(v.Resource.JSON)
+	return v.Resource.Footprint()
 }
 
 // Allows checks the IfMatch and IfNoneMatch of a PUT or DELETE, and refuses it as

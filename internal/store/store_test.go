@@ -514,7 +514,7 @@ func TestChangeTo(t *testing.T) {
 // until something is deleted.
 func TestMaxBytes(t *testing.T) {
 	t.Parallel()
-	s := store.New(fhir.R5, clock.NewManual(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)), random.Seeded(1), store.Options{MaxBytes: 10_000})
+	s := store.New(fhir.R5, clock.NewManual(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)), random.Seeded(1), store.Options{MaxBytes: 20_000}) // a version takes 6 kB: its JSON and its tree
 	large := func() *fhir.Object {
 		return fhir.NewObject("resourceType", "Patient", "name", []any{fhir.NewObject("text", strings.Repeat("x", 3000))})
 	}
@@ -524,7 +524,7 @@ func TestMaxBytes(t *testing.T) {
 		}
 	}
 	if versions, _ := s.History("Patient", "a"); len(versions) > 4 {
-		t.Errorf("%d versions of 3 kB are kept in 10 kB", len(versions))
+		t.Errorf("%d versions of 6 kB are kept in 20 kB", len(versions))
 	}
 	if _, err := s.VRead("Patient", "a", "1"); err == nil || !strings.Contains(err.Error(), "no longer kept") {
 		t.Errorf("version 1: got %v, want not found, no longer kept", err)

@@ -230,7 +230,7 @@ func TestBind_TokensEndOnTheSameClock(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	r.Put(spec("s"))
-	tokens := token.New(r.clock, random.Seeded(2), token.NewIndex(10), 10, nil)
+	tokens := token.New(r.clock, random.Seeded(2), token.NewIndex(10), token.Limits{Tokens: 10}, nil)
 	issued, err := tokens.Issue([]string{"s"}, time.Minute)
 	if err != nil {
 		t.Fatal(err)

@@ -30,7 +30,7 @@ func BenchmarkIssue(b *testing.B) {
 		b.Run(fmt.Sprintf("live=%d", live), func(b *testing.B) {
 			c := clock.NewManual(start)
 			ttl := time.Duration(live) * time.Second
-			s := token.New(c, random.Secure(), token.NewIndex(token.Remembered), live+1, nil)
+			s := token.New(c, random.Secure(), token.NewIndex(token.Remembered), token.Limits{Tokens: live + 1}, nil)
 			mint := func() {
 				c.Advance(time.Second)
 				if _, err := s.Issue(subscriptions, ttl); err != nil {
@@ -53,7 +53,7 @@ func BenchmarkIssue(b *testing.B) {
 }
 
 func BenchmarkLookup(b *testing.B) {
-	s := token.New(clock.Real(), random.Secure(), token.NewIndex(token.Remembered), 100_000, nil)
+	s := token.New(clock.Real(), random.Secure(), token.NewIndex(token.Remembered), token.Limits{Tokens: 100_000}, nil)
 	var secret string
 	for range 100_000 {
 		secret = issue(b, s, time.Hour, "a").Secret
@@ -76,7 +76,7 @@ func BenchmarkRedact(b *testing.B) {
 	} {
 		for _, live := range []int{1, 100_000} {
 			x := token.NewIndex(token.Remembered)
-			s := token.New(clock.NewManual(start), random.Secure(), x, live, nil)
+			s := token.New(clock.NewManual(start), random.Secure(), x, token.Limits{Tokens: live}, nil)
 			for range live {
 				if _, err := s.Issue([]string{"a"}, time.Hour); err != nil {
 					b.Fatal(err)

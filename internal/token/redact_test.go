@@ -52,7 +52,7 @@ func TestIndex_ReplacesIssuedTokensOnly(t *testing.T) {
 	t.Parallel()
 	c := clock.NewManual(time.Unix(0, 0))
 	x := token.NewIndex(10)
-	s := token.New(c, random.Secure(), x, 10, nil)
+	s := token.New(c, random.Secure(), x, token.Limits{Tokens: 10}, nil)
 	valid, err := s.Issue([]string{"a"}, time.Hour)
 	if err != nil {
 		t.Fatal(err)
@@ -73,8 +73,8 @@ func TestIndex_ReplacesIssuedTokensOnly(t *testing.T) {
 func TestIndex_KnowsTheTokensOfAllStores(t *testing.T) {
 	t.Parallel()
 	x := token.NewIndex(10)
-	one := token.New(clock.NewManual(time.Unix(0, 0)), random.Secure(), x, 10, nil)
-	other := token.New(clock.NewManual(time.Unix(0, 0)), random.Secure(), x, 10, nil)
+	one := token.New(clock.NewManual(time.Unix(0, 0)), random.Secure(), x, token.Limits{Tokens: 10}, nil)
+	other := token.New(clock.NewManual(time.Unix(0, 0)), random.Secure(), x, token.Limits{Tokens: 10}, nil)
 	for _, secret := range []string{issue(t, one, time.Hour, "a").Secret, issue(t, other, time.Hour, "a").Secret} {
 		one.Reset()
 		if got := x.RedactString(secret); got != token.Fingerprint(secret) {
@@ -87,7 +87,7 @@ func TestIndex_RemembersTheLastTokens(t *testing.T) {
 	t.Parallel()
 	const remembered = 10
 	x := token.NewIndex(remembered)
-	s := token.New(clock.NewManual(time.Unix(0, 0)), random.Secure(), x, 1000, nil)
+	s := token.New(clock.NewManual(time.Unix(0, 0)), random.Secure(), x, token.Limits{Tokens: 1000}, nil)
 	var secrets []string
 	for range 10 * remembered {
 		secrets = append(secrets, issue(t, s, time.Hour, "a").Secret)
@@ -107,7 +107,7 @@ func TestIndex_RemembersTheLastTokens(t *testing.T) {
 func TestIndex_HidesPartsOfATokenHoweverTheyAreWritten(t *testing.T) {
 	t.Parallel()
 	x := token.NewIndex(1000)
-	s := token.New(clock.NewManual(time.Unix(0, 0)), random.Secure(), x, 1000, nil)
+	s := token.New(clock.NewManual(time.Unix(0, 0)), random.Secure(), x, token.Limits{Tokens: 1000}, nil)
 	rapid.Check(t, func(t *rapid.T) {
 		issued, err := s.Issue([]string{"a"}, time.Hour)
 		if err != nil {
@@ -142,7 +142,7 @@ func TestIndex_HidesPartsOfATokenHoweverTheyAreWritten(t *testing.T) {
 func TestIndex_RedactWholeLeavesShortWordsAlone(t *testing.T) {
 	t.Parallel()
 	x := token.NewIndex(10)
-	s := token.New(clock.NewManual(time.Unix(0, 0)), random.Secure(), x, 10, nil)
+	s := token.New(clock.NewManual(time.Unix(0, 0)), random.Secure(), x, token.Limits{Tokens: 10}, nil)
 	secret := issue(t, s, time.Hour, "a").Secret
 	text := secret + " " + secret[:42]
 	if got, want := x.RedactWholeString(text), token.Fingerprint(secret)+" "+secret[:42]; got != want {
@@ -170,7 +170,7 @@ var escapes = []func(c byte) string{
 func TestIndex_FindsTokensHoweverTheyAreWritten(t *testing.T) {
 	t.Parallel()
 	x := token.NewIndex(10)
-	s := token.New(clock.NewManual(time.Unix(0, 0)), random.Secure(), x, 10, nil)
+	s := token.New(clock.NewManual(time.Unix(0, 0)), random.Secure(), x, token.Limits{Tokens: 10}, nil)
 	rapid.Check(t, func(t *rapid.T) {
 		issued, err := s.Issue([]string{"a"}, time.Hour)
 		if err != nil {
@@ -205,7 +205,7 @@ func TestIndex_FindsTokensHoweverTheyAreWritten(t *testing.T) {
 func TestIndex_FindsEachTokenOfALongWord(t *testing.T) {
 	t.Parallel()
 	x := token.NewIndex(10)
-	s := token.New(clock.NewManual(time.Unix(0, 0)), random.Secure(), x, 10, nil)
+	s := token.New(clock.NewManual(time.Unix(0, 0)), random.Secure(), x, token.Limits{Tokens: 10}, nil)
 	var secrets [3]string
 	for i := range secrets {
 		issued, err := s.Issue([]string{"a"}, time.Hour)

@@ -54,12 +54,13 @@ const (
 type Store struct {
 	clock   clock.Clock
 	random  *random.Source
-	max     int
+	limits  Limits
 	expired func(Token)
 	index   *Index
 
 	mu     sync.Mutex // guards tokens (check and change are one step) and the fields below
 	tokens *cache.Cache
+	lists  lists       // of live
 	live   schedule    // by Expires; tokens not known to have ended
 	ended  fifo        // in the order in which go-cache forgets them
 	timer  clock.Timer // ends the first of live; nil until the first Issue
@@ -67,21 +68,34 @@ type Store struct {
 
 // entry is a token in the table.
 type entry struct {
-	Token
+	Token         // without Subscriptions once it has ended
+	list    *list // of Subscriptions; nil once it has ended
 	revoked bool
 	at      int    // index in live; -1 once it has ended
 	next    *entry // in ended
 }
 
-// New returns an empty store of at most limit tokens, at least one. Whoever hides tokens
-// learns of them by the index. expired, which may be nil, is called once for each token
-// when it expires; it must not call the store.
-func New(c clock.Clock, r *random.Source, x *Index, limit int, expired func(Token)) *Store {
+// Limits bound a store. Zero means the default.
+type Limits struct {
+	Tokens int   // valid ones; 2 million
+	Bytes  int64 // that the lists of subscriptions of valid tokens take, each list counted once; 64 MiB
+}
+
+// New returns an empty store. Whoever hides tokens learns of them by the index. expired,
+// which may be nil, is called once for each token when it expires; it must not call the
+// store.
+func New(c clock.Clock, r *random.Source, x *Index, l Limits, expired func(Token)) *Store {
+	if l.Tokens == 0 {
+		l.Tokens = 2_000_000
+	}
+	if l.Bytes == 0 {
+		l.Bytes = 64 << 20
+	}
 	if expired == nil {
 		expired = func(Token) {}
 	}
 	// No janitor: its goroutine cannot be stopped.
-	return &Store{clock: c, random: r, index: x, max: max(limit, 1), expired: expired, tokens: cache.New(cache.NoExpiration, 0)}
+	return &Store{clock: c, random: r, index: x, limits: l, expired: expired, tokens: cache.New(cache.NoExpiration, 0)}
 }
 
 // getLocked is the only function that knows what go-cache holds.
@@ -94,8 +108,8 @@ func (s *Store) getLocked(secret string) *entry {
 
 // Issue makes a token for subscriptions that is valid for ttl, which must be
 // above zero and at most [MaxTTL]. If the store is full of valid tokens, Issue
-// refuses with 429 throttled (7.2). Its cost does not depend on the number of
-// tokens.
+// refuses with 429 throttled (7.2). If their lists of subscriptions take too many bytes,
+// it refuses with 507 too-costly. Its cost does not depend on the number of tokens.
 func (s *Store) Issue(subscriptions []string, ttl time.Duration) (Token, error) {
 	if ttl <= 0 || ttl > MaxTTL {
 		return Token{}, fhir.Refuse(http.StatusUnprocessableEntity, fhir.CodeValue, "the lifetime of a token: got %s, expected more than 0s and at most %s", ttl, MaxTTL)
@@ -104,16 +118,24 @@ func (s *Store) Issue(subscriptions []string, ttl time.Duration) (Token, error) 
 	defer s.mu.Unlock()
 	now := s.clock.Now()
 	s.cleanLocked(now, stepsPerIssue)
-	if s.tokens.ItemCount() >= s.max {
+	of := s.lists.find(subscriptions)
+	if of.tokens == 0 && s.lists.bytes+of.size > s.limits.Bytes {
+		if len(s.live) == 0 {
+			return Token{}, fhir.Refuse(http.StatusInsufficientStorage, fhir.CodeTooCostly, "the list of the %d subscriptions takes %d bytes, and --token-bytes allows %d; take several tokens for fewer subscriptions each, or start the server with a larger --token-bytes", len(subscriptions), of.size, s.limits.Bytes)
+		}
+		return Token{}, fhir.Refuse(http.StatusInsufficientStorage, fhir.CodeTooCostly, "the lists of subscriptions of %d valid tokens take %d bytes, one of %d subscriptions %d more, and --token-bytes allows %d; take tokens for the same subscriptions, which share a list, or for fewer, revoke some with DELETE /mock/tokens/TOKEN, or try again when some have expired, the next at %s", len(s.live), s.lists.bytes, len(subscriptions), of.size, s.limits.Bytes, stamp(s.live[0].Expires))
+	}
+	if s.tokens.ItemCount() >= s.limits.Tokens {
 		oldest := s.ended.pop()
 		if oldest == nil {
-			return Token{}, fhir.Refuse(http.StatusTooManyRequests, fhir.CodeThrottled, "the server holds %d valid tokens, its limit; try again when some have expired, the next at %s", s.max, stamp(s.live[0].Expires))
+			return Token{}, fhir.Refuse(http.StatusTooManyRequests, fhir.CodeThrottled, "the server holds %d valid tokens, its limit; try again when some have expired, the next at %s", s.limits.Tokens, stamp(s.live[0].Expires))
 		}
 		s.tokens.Delete(oldest.Secret)
 	}
-	e := &entry{Token: Token{
+	s.lists.take(of, subscriptions)
+	e := &entry{list: of, Token: Token{
 		Secret:        s.random.Token(),
-		Subscriptions: slices.Clone(subscriptions),
+		Subscriptions: of.subscriptions,
 		Issued:        now,
 		Expires:       now.Add(ttl),
 	}}
@@ -173,13 +195,16 @@ func (s *Store) validLocked(e *entry, now time.Time) bool {
 }
 
 func (s *Store) expireLocked(e *entry) {
+	t := e.Token
 	s.endLocked(e)
-	s.expired(e.Token)
+	s.expired(t)
 }
 
 // endLocked moves e from the live tokens to the remembered ones.
 func (s *Store) endLocked(e *entry) {
 	s.live.remove(e)
+	s.lists.leave(e.list)
+	e.list, e.Subscriptions = nil, nil
 	s.ended.push(e)
 	s.tokens.Set(e.Secret, e, remembered)
 }
@@ -245,12 +270,19 @@ func (s *Store) Len() int {
 	return len(s.live)
 }
 
+// Bytes returns about how many bytes the lists of subscriptions of valid tokens take.
+func (s *Store) Bytes() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.lists.bytes
+}
+
 // Reset forgets every token; each is unknown from then on.
 func (s *Store) Reset() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.tokens.Flush()
-	s.live, s.ended = nil, fifo{}
+	s.live, s.ended, s.lists = nil, fifo{}, lists{}
 	s.armLocked()
 }
 

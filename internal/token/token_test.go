@@ -23,7 +23,7 @@ var start = time.Date(2026, 1, 1, 10, 0, 0, 0, time.UTC)
 
 func newStore(limit int) (*token.Store, *clock.Manual) {
 	c := clock.NewManual(start)
-	return token.New(c, random.Seeded(1), token.NewIndex(10), limit, nil), c
+	return token.New(c, random.Seeded(1), token.NewIndex(10), token.Limits{Tokens: limit}, nil), c
 }
 
 func issue(t testing.TB, s *token.Store, ttl time.Duration, subscriptions ...string) token.Token {
@@ -303,7 +303,7 @@ func TestStore_AgreesWithAPlainList(t *testing.T) {
 		}
 		c := clock.NewManual(start)
 		expirations := map[string]int{}
-		s := token.New(c, random.Seeded(3), token.NewIndex(10), 1000, func(t token.Token) { expirations[t.Secret]++ })
+		s := token.New(c, random.Seeded(3), token.NewIndex(10), token.Limits{Tokens: 1000}, func(t token.Token) { expirations[t.Secret]++ })
 		var all []*known
 		for range rapid.IntRange(1, 80).Draw(t, "steps") {
 			switch rapid.SampledFrom([]string{"issue", "issue", "revoke", "advance", "clean"}).Draw(t, "step") {
@@ -365,4 +365,49 @@ func code(err error) string {
 		return ""
 	}
 	return string(fhir.CodeOf(err))
+}
+
+// Tokens for the same subscriptions share a list, and only lists of valid tokens count.
+func TestIssue_BoundsTheListsOfSubscriptions(t *testing.T) {
+	t.Parallel()
+	c := clock.NewManual(start)
+	s := token.New(c, random.Seeded(1), token.NewIndex(10), token.Limits{Bytes: 1000}, nil)
+	ids := strings.Split("abcdefghij", "") // 256 and 10 times 33 bytes
+	refused := func(want string, subscriptions ...string) {
+		t.Helper()
+		if _, err := s.Issue(subscriptions, time.Minute); fhir.StatusOf(err) != http.StatusInsufficientStorage || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want 507 with %q", err, want)
+		}
+	}
+	refused("take several tokens", strings.Split(strings.Repeat("x", 40), "")...)
+	var all []token.Token
+	for range 100 {
+		all = append(all, issue(t, s, time.Minute, ids...))
+	}
+	if s.Bytes() != 586 {
+		t.Errorf("the lists take %d bytes, want 586", s.Bytes())
+	}
+	refused("revoke some", ids[1:]...)
+	issue(t, s, time.Minute, "a")
+	for _, one := range all {
+		if found, err := s.Lookup(one.Secret); err != nil || !slices.Equal(found.Subscriptions, ids) {
+			t.Fatalf("got %v, %v", found.Subscriptions, err)
+		}
+	}
+	for i, one := range all {
+		if i > 0 {
+			refused("revoke some", ids[1:]...)
+		}
+		s.Revoke(one.Secret)
+	}
+	issue(t, s, time.Minute, ids[1:]...)
+	c.Advance(time.Minute)
+	if s.Bytes() != 0 {
+		t.Errorf("the lists take %d bytes after all tokens expired", s.Bytes())
+	}
+	issue(t, s, time.Minute, ids...)
+	s.Reset()
+	if s.Bytes() != 0 {
+		t.Errorf("the lists take %d bytes after a reset", s.Bytes())
+	}
 }

@@ -98,7 +98,7 @@ function show(root, path, query, newest) {
       problem.textContent = "";
       const step = (label, from) => h("button.small", { type: "button", disabled: from < 0 || from >= total, on: { click: () => go(from) } }, label);
       draw(pager, total > page && [step("Newer", list.from - page), step("Older", list.from + page), h("span.hint", null, `${count(list.from + 1)} to ${count(list.from + resources.length)} of ${count(total)}`)]);
-      draw(rows, resources.map((r) => h("li", { data: { deleted: r.deleted } }, link([type, r.id], r.id === id, h("span.mono.cut", null, r.id), h("span.quiet.cut", null, r.deleted ? "deleted" : gist(r.resource)), time(r.updated)))),
+      draw(rows, resources.map((r) => h("li", { data: { deleted: r.deleted } }, link([type, r.id], r.id === id, h("span.mono.cut", null, r.id), h("span.quiet.cut", null, r.deleted ? "deleted" : r.omitted ? "" : gist(r.resource)), time(r.updated)))),
         !total && h("li.empty", null, list.find ? `No ${type} has an id with “${list.find}”.` : `There is no ${type}.`));
     } catch (error) {
       if (mine === turn) problem.textContent = error.message;

@@ -38,7 +38,7 @@ export function writeSection(query) {
     h("div.wire", null, h("div", { role: "alert" }, issues), setOff, line, h("div.code", null, command, copyButton("Copy", () => command.textContent)), h("div.actions", null, deletion)));
 
   const path = () => address(`/fhir/${[draft.release, draft.type, draft.id].filter(Boolean).map(encodeURIComponent).join("/")}`);
-  const find = async (text = "") => (await get(`/mock/resources?${new URLSearchParams({ release: draft.release, type: draft.type, text, limit: 20 })}`)).resources.filter((r) => !r.deleted);
+  const find = async (text = "") => (await get(`/mock/resources?${new URLSearchParams({ release: draft.release, type: draft.type, text, limit: 20 })}`)).resources.filter((r) => r.resource);
 
   function set(name, value) {
     draft[name] = value;

@@ -1,0 +1,165 @@
+package protocol
+
+import (
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"signalfhir/internal/wiretest"
+)
+
+// ceiling is the --max-memory of these tests.
+const ceiling = 32 << 20 // the least there is
+
+// filled is a server that holds more and more.
+type filled struct {
+	*server
+	resources int
+}
+
+// large returns a resource of a megabyte, of a form that is checked fast.
+func large(id string) map[string]any {
+	return map[string]any{"resourceType": "Basic", "id": id, "code": map[string]any{"text": strings.Repeat("x", 1_000_000)}}
+}
+
+// add writes one more large resource.
+func (s *filled) add() response {
+	s.T.Helper()
+	id := "p" + strconv.Itoa(s.resources)
+	a := s.Do("PUT", "Basic/"+id, large(id))
+	if a.Status == http.StatusCreated {
+		s.resources++
+	}
+	if s.resources > ceiling>>20 {
+		s.T.Fatalf("%d resources of a megabyte fit into %d bytes", s.resources, ceiling)
+	}
+	return a
+}
+
+// refused repeats a request until there is no memory for it. What a request leaves behind
+// is collected later, so one that comes after the first refusal may be accepted. Then the
+// server gets another large resource.
+func (s *filled) refused(request func(try int) response) response {
+	s.T.Helper()
+	for try := 0; ; try++ {
+		a := request(try)
+		if a.Status == http.StatusInsufficientStorage {
+			if !strings.Contains(string(a.Raw), "--max-memory allows 32 MiB") || !strings.Contains(string(a.Raw), "too-costly") {
+				s.T.Errorf("got %s, want a refusal that names the limit", a.Raw)
+			}
+			return a
+		}
+		s.add()
+	}
+}
+
+// accepted repeats a write until there is memory for it again.
+func (s *filled) accepted(resource map[string]any) {
+	s.T.Helper()
+	for deadline := time.Now().Add(wiretest.Patience); ; time.Sleep(10 * time.Millisecond) { // the server needs the processor
+		a := s.Do("PUT", "Basic/"+resource["id"].(string), resource)
+		if a.Status < 300 {
+			return
+		}
+		if a.Status != http.StatusInsufficientStorage || time.Now().After(deadline) {
+			s.T.Fatalf("got %d %s", a.Status, a.Raw)
+		}
+	}
+}
+
+func TestMemory_AboveTheCeilingOnlyReadsAndDeletionsGoOn(t *testing.T) {
+	t.Parallel()
+	s := &filled{server: startProcess(t, "--skip-invariants", "--max-memory", strconv.Itoa(ceiling))}
+	s.Admission()
+	s.Must(201, "POST", "/mock/generators", map[string]any{"name": "ward", "scenario": "admission-to-discharge"})
+	s.refused(func(int) response { return s.add() })
+	last := "Basic/p" + strconv.Itoa(s.resources)
+	s.Must(404, "GET", last, nil)
+
+	write := func(id string) map[string]any {
+		return map[string]any{"resource": patient(id, "Small"), "request": map[string]any{"method": "PUT", "url": "Patient/" + id}}
+	}
+	bundle := func(kind string, entries ...any) map[string]any {
+		return map[string]any{"resourceType": "Bundle", "type": kind, "entry": entries}
+	}
+	name := func(what string, try int) string { return what + strconv.Itoa(try) }
+	for what, request := range map[string]func(try int) response{
+		"create": func(int) response {
+			return s.Do("POST", "Patient", map[string]any{"resourceType": "Patient", "active": true})
+		},
+		"update": func(int) response { return s.Do("PUT", "Patient/small", patient("small", "Small")) },
+		"patch": func(int) response {
+			return s.Do("PATCH", "Basic/p0", `[{"op":"add","path":"/author","value":{"display":"x"}}]`, "Content-Type", "application/json-patch+json")
+		},
+		"transaction": func(try int) response {
+			a := s.Do("POST", s.FHIR, bundle("transaction", write(name("t", try)), write(name("u", try))))
+			if a.Status == http.StatusInsufficientStorage {
+				s.Must(404, "GET", "Patient/"+name("t", try), nil)
+			}
+			return a
+		},
+		"token":   func(int) response { return s.Do("POST", "Subscription/abc/$get-ws-binding-token", nil) },
+		"trigger": func(int) response { return s.Do("POST", "/mock/trigger", map[string]any{"subscription": "abc"}) },
+		"generator": func(try int) response {
+			return s.Do("POST", "/mock/generators", map[string]any{"name": name("g", try), "scenario": "admission-to-discharge"})
+		},
+		"step": func(int) response { return s.Do("POST", "/mock/generators/ward/step", map[string]any{"count": 1}) },
+		"room": func(try int) response { return s.Do("PUT", "/rooms/"+name("r", try), map[string]any{"seed": "none"}) },
+		"socket": func(int) response {
+			return s.Do("GET", "/ws", nil, "Connection", "Upgrade", "Upgrade", "websocket", "Sec-WebSocket-Version", "13", "Sec-WebSocket-Key", "AAAAAAAAAAAAAAAAAAAAAA==")
+		},
+	} {
+		t.Log(what)
+		s.refused(request)
+	}
+	if a := s.Must(200, "GET", "/mock/generators", nil); !strings.Contains(string(a.Raw), "--max-memory") {
+		t.Errorf("the generator does not say why it wrote nothing: %s", a.Raw)
+	}
+
+	// A batch is one request for each entry.
+	batch := s.refused(func(int) response {
+		a := s.Must(200, "POST", s.FHIR, bundle("batch", write("small"), map[string]any{"request": map[string]any{"method": "GET", "url": "Basic/p0"}}))
+		status, _ := strconv.Atoi(text(a.Body, "entry", 0, "response", "status")[:3])
+		return response{Status: status, Raw: a.Raw, Body: a.Body}
+	})
+	if got := text(batch.Body, "entry", 1, "response", "status"); got != "200 OK" {
+		t.Errorf("the read in the batch: got %s, want 200", got)
+	}
+	s.Must(200, "GET", "Basic/p0", nil)
+	s.Must(200, "GET", "Basic?_count=1", nil)
+	s.Must(200, "GET", "Subscription/abc/$events", nil)
+	s.Must(200, "GET", "/mock/state", nil)
+	if a := s.Must(200, "GET", "/metrics", nil); !strings.Contains(string(a.Raw), fmt.Sprintf("\nsignalfhir_memory_limit_bytes %v\n", float64(ceiling))) {
+		t.Errorf("the metrics do not have the ceiling: %s", a.Raw)
+	}
+
+	// Deleted resources are remembered with their history, unless the memory is needed.
+	stream := s.Follow("?kind=memory", "")
+	stream.Next() // hello
+	for i := range s.resources {
+		s.Must(204, "DELETE", "Basic/p"+strconv.Itoa(i), nil)
+	}
+	for i := range s.resources / 2 {
+		s.accepted(large("q" + strconv.Itoa(i)))
+	}
+	if _, e := stream.Entry(); !strings.Contains(e.Text, "old versions") || !strings.Contains(e.Text, "--max-memory") {
+		t.Errorf("got %q, want what was dropped and why", e.Text)
+	}
+}
+
+func TestMemory_ComesBackAfterAResetAndWithARoom(t *testing.T) {
+	t.Parallel()
+	s := &filled{server: startProcess(t, "--skip-invariants", "--max-memory", strconv.Itoa(ceiling))}
+	s.refused(func(int) response { return s.add() })
+	s.Must(204, "POST", "/mock/reset", nil)
+	s.accepted(large("again"))
+
+	s.Must(201, "PUT", "/rooms/other", map[string]any{"seed": "none"})
+	other := &filled{server: &server{wiretest.New(t, s.URL+"/rooms/other"), s.log}}
+	other.refused(func(int) response { return other.add() })
+	s.Must(204, "DELETE", "/rooms/other", nil)
+	s.accepted(large("again"))
+}
