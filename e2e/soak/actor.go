@@ -29,6 +29,7 @@ var deeds = []deed{
 	{"transaction", 6, (*actor).transaction},
 	{"refused transaction", 2, (*actor).refusedTransaction},
 	{"trigger", 4, (*actor).trigger},
+	{"flood", 1, (*actor).flood},
 	{"subscribe", 14, (*actor).subscribe},
 	{"turn off", 2, (*actor).turnOff},
 	{"unsubscribe", 1, (*actor).unsubscribe},
@@ -177,6 +178,11 @@ func (a *actor) trigger() {
 	a.ask("POST", "/mock/trigger", object{"subscription": pick(a, subscriptionIDs), "count": 1 + a.rng.IntN(40), "focus": encounter(a.encounterID(), a.rng.IntN(5000))}, 200, 404, 409, 410, 422)
 }
 
+// flood makes more wait for a socket that does not read than the buffers of the system take.
+func (a *actor) flood() {
+	a.ask("POST", "/mock/trigger", object{"subscription": "all-0", "count": 120, "focus": encounter(a.encounterID(), 60_000)}, 200, 404, 409, 410, 422)
+}
+
 func (a *actor) subscribe() { a.put(pick(a, subscriptionIDs), "requested") }
 func (a *actor) turnOff()   { a.put(pick(a, subscriptionIDs), "off") }
 func (a *actor) unsubscribe() {
@@ -314,10 +320,4 @@ func (a *actor) look() {
 	a.world.events(pick(a, subscriptionIDs), pick(a, []string{"$events", "$status"}))
 }
 
-func (a *actor) reset() {
-	w := a.world
-	w.resetting.Lock()
-	defer w.resetting.Unlock()
-	a.ask("GET", fmt.Sprintf("/fhir/R5/Encounter/%s%d", resetMark, w.fences.Add(1)), nil, 404)
-	a.ask("POST", "/mock/reset", nil, 200, 204)
-}
+func (a *actor) reset() { a.ask("POST", "/mock/reset", nil, 200, 204) }

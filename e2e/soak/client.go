@@ -49,6 +49,7 @@ type client struct {
 	told   bool // the server sent a close frame
 	pings  int
 	pongs  int
+	giving int        // the ping after the last unbind
 	more   *sync.Cond // a pong came, or the socket ended
 	state  map[string]*grammar
 }
@@ -56,7 +57,7 @@ type client struct {
 // grammar is what a client knows of a subscription.
 type grammar struct {
 	bound bool
-	loose bool // the client unbound itself: it may have missed events until the next handshake
+	loose bool // the client may have ended the binding: it may miss events until the next handshake
 	last  int64
 }
 
@@ -126,7 +127,7 @@ func (c *client) takeLocked(f frame) (wrong string) {
 	}
 	s := c.state[f.subscription]
 	if s == nil {
-		s = &grammar{}
+		s = &grammar{loose: c.pongs < c.giving}
 		c.state[f.subscription] = s
 	}
 	switch {
@@ -137,7 +138,8 @@ func (c *client) takeLocked(f frame) (wrong string) {
 		if s.bound && !s.loose && f.total != s.last {
 			wrong = fmt.Sprintf("renewed at event %d, the last one was %d", f.total, s.last)
 		}
-		s.bound, s.loose, s.last = true, false, f.total
+		s.bound, s.last = true, f.total
+		s.loose = c.pongs < c.giving // the server has not seen the unbind yet
 	case !s.bound:
 		wrong = "it is not bound: it had no handshake, or was told that the binding ended"
 	case f.kind == "event-notification":
@@ -169,14 +171,16 @@ func (c *client) send(text string) {
 	_ = c.conn.WriteMessage(websocket.TextMessage, []byte(text))
 }
 
-// unbind gives a token back.
+// unbind gives a token back. The pong of the ping behind it says that it is done.
 func (c *client) unbind(secret string) {
 	c.mu.Lock()
 	for _, s := range c.state {
 		s.loose = true
 	}
+	c.pings++
+	c.giving = c.pings
 	c.mu.Unlock()
-	c.send("unbind-with-token " + secret)
+	c.send("unbind-with-token " + secret + "\nping")
 }
 
 func (c *client) ping() {

@@ -93,13 +93,12 @@ func (w *world) compareEvents(id string) {
 	status, also := w.events(id, "$status")
 	w.witness.mu.Lock()
 	s := w.model.subscription(id)
-	live, unsure, focus := s.live, s.unsure, s.generation.focus
+	live, focus := s.live, s.generation.focus
 	w.witness.mu.Unlock()
 	problem := ""
 	switch kept := events.last - events.first + 1; {
 	case is != also:
 		problem = "only one of $events and $status knows it"
-	case unsure:
 	case live != is:
 		problem = fmt.Sprintf("it exists: %t, should be %t", is, live)
 	case !is:

@@ -13,7 +13,7 @@ import (
 // model is what should be seen of a room, by its journal so far. It is not safe for
 // concurrent use.
 //
-// Writes, triggers and changes of subscriptions happen under the write lock of the room, and
+// Writes, triggers, resets and changes of subscriptions happen under the write lock of the room, and
 // everything about one subscription under its own lock. So their entries are in order, and
 // the model needs no tolerance.
 type model struct {
@@ -26,14 +26,12 @@ type model struct {
 	tokens        map[string]*token  // by fingerprint
 	changes       map[string]int     // how often the journal has a version, by "Encounter/1 2"
 	occurrence    *occurrence        // the last one, until the next is seen
-	resetFrom     uint64             // the entry from which a reset may have begun; 0: none runs
 }
 
 // subscription is one subscription in the model.
 type subscription struct {
 	id         string
 	live       bool // it exists
-	unsure     bool // it may have been removed by a reset that ran beside its last write
 	off        bool
 	generation *generation
 	bindings   map[string]*binding // by socket
@@ -50,7 +48,6 @@ func (g *generation) last() int64 { return int64(len(g.focus)) }
 
 // binding is one socket bound to one subscription.
 type binding struct {
-	since     uint64    // entry that began it
 	greeted   bool      // the handshake was sent since the last bind
 	owed      []int64   // events that it must get
 	until     time.Time // no token keeps it longer
@@ -78,7 +75,6 @@ type token struct {
 type occurrence struct {
 	entry    testkit.Entry
 	fired    bool
-	lenient  bool // a reset ran beside it, which removes topics and subscriptions at a moment of its own
 	expected map[string]bool
 }
 
@@ -98,13 +94,6 @@ func (m *model) violate(e testkit.Entry, format string, args ...any) {
 // take follows the journal by one entry.
 func (m *model) take(e testkit.Entry) {
 	switch e.Kind {
-	case "http":
-		if _, name, is := strings.Cut(e.HTTP.Path, "/Encounter/"+resetMark); is && name != "" {
-			m.resetFrom = e.Seq
-			if m.occurrence != nil {
-				m.occurrence.lenient = true
-			}
-		}
 	case "change":
 		m.settle()
 		m.change(e)
@@ -114,6 +103,7 @@ func (m *model) take(e testkit.Entry) {
 		m.settle()
 		m.subscription(e.Subscription).off = e.Text == "off"
 	case "reset":
+		m.settle()
 		m.reset(e)
 	case "appended":
 		m.appended(e)
@@ -124,7 +114,7 @@ func (m *model) take(e testkit.Entry) {
 		if s.bindings[e.Socket] != nil {
 			m.violate(e, "bound twice")
 		}
-		s.bindings[e.Socket] = &binding{since: e.Seq}
+		s.bindings[e.Socket] = &binding{}
 		m.hold(s.bindings[e.Socket], e)
 	case "unbound":
 		m.unbound(e)
@@ -173,10 +163,9 @@ func (m *model) change(e testkit.Entry) {
 		if strings.HasPrefix(id, neverWritten) {
 			m.violate(e, "a refused transaction stored a resource")
 		}
-		m.occurrence = &occurrence{entry: e, lenient: m.resetFrom > 0}
+		m.occurrence = &occurrence{entry: e}
 	case "Subscription":
 		s := m.subscription(id)
-		s.unsure = false
 		switch e.Interaction {
 		case "create":
 			s.live, s.generation, s.notSent = true, &generation{}, 0
@@ -194,8 +183,8 @@ func (m *model) change(e testkit.Entry) {
 func (m *model) fired(e testkit.Entry) {
 	if e.Type == "trigger" {
 		m.settle()
-		m.occurrence = &occurrence{entry: e, fired: true, lenient: m.resetFrom > 0, expected: map[string]bool{}}
-		if s := m.subscription(e.Subscription); s.live && !s.off && !s.unsure {
+		m.occurrence = &occurrence{entry: e, fired: true, expected: map[string]bool{}}
+		if s := m.subscription(e.Subscription); s.live && !s.off {
 			m.occurrence.expected[s.id] = true
 		}
 		return
@@ -207,7 +196,7 @@ func (m *model) fired(e testkit.Entry) {
 	}
 	o.entry, o.fired, o.expected = e, true, map[string]bool{}
 	for id, s := range m.subscriptions {
-		if s.live && !s.off && !s.unsure && passes(id, e.Resource) {
+		if s.live && !s.off && passes(id, e.Resource) {
 			o.expected[id] = true
 		}
 	}
@@ -217,7 +206,7 @@ func (m *model) fired(e testkit.Entry) {
 func (m *model) settle() {
 	o := m.occurrence
 	m.occurrence = nil
-	if o == nil || o.lenient {
+	if o == nil {
 		return
 	}
 	if !o.fired {
@@ -242,7 +231,7 @@ func (m *model) appended(e testkit.Entry) {
 	case o == nil || o.entry.Resource != e.Resource:
 		m.violate(e, "an event without an occurrence")
 		return
-	case !s.unsure && !o.lenient && !o.expected[s.id]:
+	case !o.expected[s.id]:
 		m.violate(e, "the event does not concern the subscription, or it has it already")
 	}
 	delete(o.expected, s.id)
@@ -412,21 +401,14 @@ func (m *model) closed(e testkit.Entry) {
 	}
 }
 
-// reset follows the end of a reset. The bindings from before it have ended.
+// reset follows a reset. Every subscription is gone, and every binding has ended before.
 func (m *model) reset(e testkit.Entry) {
-	for _, s := range m.subscriptions {
-		// A write that ran beside the reset may have come after it.
-		s.unsure = true
-		for id, b := range s.bindings {
-			if b.since < m.resetFrom {
-				e.Subscription, e.Socket = s.id, id
-				m.violate(e, "the binding outlived the reset")
-			}
+	for id, s := range m.subscriptions {
+		s.live = false
+		for to := range s.bindings {
+			e.Subscription, e.Socket = id, to
+			m.violate(e, "the binding outlived the reset")
 		}
-	}
-	m.resetFrom = 0
-	if m.occurrence != nil {
-		m.occurrence.lenient = true
 	}
 }
 

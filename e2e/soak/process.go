@@ -70,6 +70,8 @@ func least(server *api) (usage, error) {
 	if err := churn(server); err != nil {
 		return usage{}, err
 	}
+	// A transport may hold a connection that it dialled and did not need.
+	server.client.CloseIdleConnections()
 	best, err := use(server)
 	for range 50 {
 		u, again := use(server)

@@ -61,9 +61,10 @@ func TestSoak(t *testing.T) {
 		t.Error("no client read any event: nothing was tested")
 	}
 
+	began = time.Now()
 	after, problems := returns(server, before, mayGrow)
 	t.Logf("before: %s", before)
-	t.Logf("after:  %s", after)
+	t.Logf("after:  %s, reached in %s", after, time.Since(began).Round(time.Second))
 	for _, problem := range problems {
 		t.Errorf("not given back: %s", problem)
 	}

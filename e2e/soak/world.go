@@ -20,9 +20,8 @@ type world struct {
 	witness *witness
 	model   *model
 
-	resetting sync.Mutex   // one reset at a time: the model knows when it may have begun
-	fences    atomic.Int64 // names them
-	closing   atomic.Bool  // the room is being deleted: it may refuse anything
+	fences  atomic.Int64 // names them
+	closing atomic.Bool  // the room is being deleted: it may refuse anything
 
 	mu       sync.Mutex // guards all below
 	clients  []*client
@@ -42,7 +41,6 @@ const (
 	encountersPerPatient = 12
 	openSockets          = 16 // at once, about
 	topicURL             = "http://soak.example.org/topic"
-	resetMark            = "reset-" // begins the id of an encounter that is asked for before a reset
 	neverWritten         = "never-" // begins the id of an encounter that only refused transactions have
 )
 
