@@ -180,7 +180,7 @@ func (a *actor) trigger() {
 
 // flood makes more wait for a socket that does not read than the buffers of the system take.
 func (a *actor) flood() {
-	a.ask("POST", "/mock/trigger", object{"subscription": "all-0", "count": 120, "focus": encounter(a.encounterID(), 60_000)}, 200, 404, 409, 410, 422)
+	a.ask("POST", "/mock/trigger", object{"subscription": "all-0", "count": 80, "focus": encounter(a.encounterID(), 60_000)}, 200, 404, 409, 410, 422)
 }
 
 func (a *actor) subscribe() { a.put(pick(a, subscriptionIDs), "requested") }

@@ -1,7 +1,6 @@
 package soak
 
 import (
-	"encoding/json"
 	"fmt"
 )
 
@@ -68,14 +67,13 @@ func (w *world) events(id, operation string) (frame, bool) {
 		w.violated(violation{subscription: id, text: fmt.Sprintf("%s: %d %s", operation, status, data)})
 		return frame{}, false
 	}
-	var b bundle
-	err = json.Unmarshal(data, &b)
+	m, err := readMessage(data)
 	f := frame{}
 	if err == nil {
-		f, err = b.frame()
+		f, err = m.frame()
 	}
 	if err != nil {
-		w.violated(violation{subscription: id, text: fmt.Sprintf("%s: %v in %s", operation, err, data)})
+		w.violated(violation{subscription: id, text: fmt.Sprintf("%s: %v in %.2000s", operation, err, data)})
 		return f, false
 	}
 	if f.first > 0 && f.last != f.total {

@@ -1,6 +1,7 @@
 package soak
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"regexp"
@@ -48,31 +49,30 @@ func readFrame(data []byte) (frame, error) {
 	if string(data) == "pong" {
 		return frame{kind: "pong", size: len(data)}, nil
 	}
-	var body struct {
-		ResourceType string
-		Issue        []struct{ Diagnostics string }
-		bundle
+	m, err := readMessage(data)
+	if err != nil {
+		return frame{}, fmt.Errorf("%w in %.2000s", err, data)
 	}
-	if err := json.Unmarshal(data, &body); err != nil {
-		return frame{}, fmt.Errorf("%w in %s", err, data)
-	}
-	if body.ResourceType == "OperationOutcome" {
+	if m.resourceType == "OperationOutcome" {
 		f := frame{kind: "outcome", size: len(data)}
-		for _, issue := range body.Issue {
+		for _, issue := range m.issues {
 			if of := ended.FindStringSubmatch(issue.Diagnostics); of != nil {
 				f.subscription = of[1]
 			}
 		}
 		return f, nil
 	}
-	f, err := body.frame()
+	f, err := m.frame()
 	f.size = len(data)
 	return f, err
 }
 
-// bundle is a notification, or the response to $events or $status.
-type bundle struct {
-	Entry []struct {
+// message is what is read of an OperationOutcome, or of a bundle: a notification, or the
+// response to $events or $status.
+type message struct {
+	resourceType string
+	issues       []struct{ Diagnostics string }
+	first        struct { // entry
 		Resource struct {
 			ResourceType                 string
 			Type, Status                 string
@@ -86,13 +86,44 @@ type bundle struct {
 	}
 }
 
+// readMessage reads a message up to the first entry of a bundle. The others may be long,
+// and reading them would slow the clients down, not the server.
+func readMessage(data []byte) (m message, err error) {
+	in := json.NewDecoder(bytes.NewReader(data))
+	if _, err := in.Token(); err != nil {
+		return m, err
+	}
+	for in.More() {
+		name, err := in.Token()
+		if err != nil {
+			return m, err
+		}
+		var into any = new(json.RawMessage)
+		switch name {
+		case "resourceType":
+			into = &m.resourceType
+		case "issue":
+			into = &m.issues
+		case "entry":
+			if _, err := in.Token(); err != nil {
+				return m, err
+			}
+			return m, in.Decode(&m.first)
+		}
+		if err := in.Decode(into); err != nil {
+			return m, err
+		}
+	}
+	return m, nil
+}
+
 // frame returns the status that a bundle begins with. The numbers of its events are
 // contiguous.
-func (b *bundle) frame() (frame, error) {
-	if len(b.Entry) == 0 || b.Entry[0].Resource.ResourceType != "SubscriptionStatus" {
-		return frame{}, fmt.Errorf("a bundle without a SubscriptionStatus: %+v", b)
+func (m *message) frame() (frame, error) {
+	s := m.first.Resource
+	if s.ResourceType != "SubscriptionStatus" {
+		return frame{}, fmt.Errorf("a %s that does not begin with a SubscriptionStatus", m.resourceType)
 	}
-	s := b.Entry[0].Resource
 	f := frame{kind: s.Type, status: s.Status, subscription: lastPart(s.Subscription.Reference, 1), total: s.EventsSinceSubscriptionStart}
 	for _, e := range s.NotificationEvent {
 		if f.first == 0 {
