@@ -220,9 +220,24 @@ func (c *client) catchUp() {
 	}
 	c.hurry.Store(true)
 	c.ping()
+	late := false
+	timer := time.AfterFunc(patience, func() {
+		c.mu.Lock()
+		late = true
+		c.mu.Unlock()
+		c.more.Broadcast()
+	})
+	defer timer.Stop()
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	for c.pongs < c.pings && !c.ended {
+	for c.pongs < c.pings && !c.ended && !late {
 		c.more.Wait()
+	}
+	missing := c.pings - c.pongs
+	if c.ended {
+		missing = 0
+	}
+	c.mu.Unlock()
+	if missing > 0 {
+		c.violate(frame{}, "%d pongs did not come", missing)
 	}
 }

@@ -26,11 +26,11 @@ func (w *world) compareFramesLocked(c *client, complete bool) {
 	if extra := len(c.frames) - len(s.sent); extra > 0 && complete {
 		w.differs(c, c.frames[len(s.sent)], "%d frames more than the journal has", extra)
 	}
-	// A connection that breaks loses what is on its way. One that ends with a close frame
-	// of the server loses nothing but what the journal names, and one that is open nothing
-	// at all.
-	caughtUp := c.pace != never && !c.left.Load() && !c.ended && complete
-	if !caughtUp && !c.told {
+	// A connection that breaks loses what is on its way. One that ends with a close frame of
+	// the server loses nothing but what the journal names before it has the end, and one that
+	// is open nothing at all.
+	open := c.pace != never && !c.left.Load() && !c.ended
+	if !(open && complete || c.told && (complete || s.closed)) {
 		return
 	}
 	for i := len(c.frames); i < len(s.sent); i++ {

@@ -137,31 +137,35 @@ func (w *world) fence() {
 // model.
 func (w *world) settle() {
 	clients := w.all()
-	for _, c := range clients {
-		c.catchUp()
-	}
+	w.catchUp(clients) // what they asked for last is done
 	w.fence()
-	w.compareAll(clients)
-	// Whatever is bound now, its tokens expire.
 	if !w.witness.await(patience, func() bool { return len(w.model.bound()) == 0 }) {
 		w.witness.mu.Lock()
 		left := w.model.bound()
 		w.witness.mu.Unlock()
 		w.violated(violation{text: fmt.Sprintf("the bindings %v did not end with their tokens", left)})
+		return
 	}
-}
-
-// compareAll compares everything with the model.
-func (w *world) compareAll(clients []*client) {
+	// A binding that ends takes the lock of its subscription until its socket was told, and
+	// so does a look at the events. From here on, nothing is sent but what is asked for.
 	for _, id := range subscriptionIDs {
 		w.compareEvents(id)
 	}
+	w.catchUp(clients)
+	w.fence()
 	w.witness.mu.Lock()
 	defer w.witness.mu.Unlock()
 	w.model.settle()
 	w.compareWritesLocked()
 	for _, c := range clients {
 		w.compareFramesLocked(c, true)
+	}
+}
+
+// catchUp returns once every client has read what was sent to it.
+func (w *world) catchUp(clients []*client) {
+	for _, c := range clients {
+		c.catchUp()
 	}
 }
 
