@@ -46,9 +46,7 @@ var deeds = []deed{
 
 // act does things until stop is closed. The first actor of a world begins with each of them.
 func (a *actor) act(first bool, stop <-chan struct{}) {
-	for _, id := range subscriptionIDs {
-		a.put(id, "requested")
-	}
+	a.subscribeToAll()
 	var next []deed
 	if first {
 		next = slices.Clone(deeds)
@@ -178,15 +176,22 @@ func (a *actor) trigger() {
 	a.ask("POST", "/mock/trigger", object{"subscription": pick(a, subscriptionIDs), "count": 1 + a.rng.IntN(40), "focus": encounter(a.encounterID(), a.rng.IntN(5000))}, 200, 404, 409, 410, 422)
 }
 
-// flood makes more wait for a socket that does not read than the buffers of the system take.
+// flood sends more than the buffers of the system take. Frames wait for the slow sockets,
+// and those that do not read are cut.
 func (a *actor) flood() {
-	a.ask("POST", "/mock/trigger", object{"subscription": "all-0", "count": 80, "focus": encounter(a.encounterID(), 60_000)}, 200, 404, 409, 410, 422)
+	a.ask("POST", "/mock/trigger", object{"subscription": "all-0", "count": 300, "focus": encounter(a.encounterID(), 20_000)}, 200, 404, 409, 410, 422)
 }
 
 func (a *actor) subscribe() { a.put(pick(a, subscriptionIDs), "requested") }
 func (a *actor) turnOff()   { a.put(pick(a, subscriptionIDs), "off") }
 func (a *actor) unsubscribe() {
 	a.ask("DELETE", "/fhir/R5/Subscription/"+pick(a, subscriptionIDs), nil, 200, 204)
+}
+
+func (a *actor) subscribeToAll() {
+	for _, id := range subscriptionIDs {
+		a.put(id, "requested")
+	}
 }
 
 // put writes a subscription. Its name says all but its status.
@@ -253,7 +258,7 @@ func (a *actor) bind() {
 func (a *actor) bindOn(c *client) {
 	w := a.world
 	ids := "id=" + pick(a, subscriptionIDs)
-	for range a.rng.IntN(3) {
+	for range max(0, a.rng.IntN(5)-2) {
 		ids += "&id=" + pick(a, subscriptionIDs)
 	}
 	data, ok := a.ask("POST", "/fhir/R5/Subscription/$get-ws-binding-token?"+ids, nil, 200, 404, 410, 422)
@@ -320,4 +325,7 @@ func (a *actor) look() {
 	a.world.events(pick(a, subscriptionIDs), pick(a, []string{"$events", "$status"}))
 }
 
-func (a *actor) reset() { a.ask("POST", "/mock/reset", nil, 200, 204) }
+func (a *actor) reset() {
+	a.ask("POST", "/mock/reset", nil, 200, 204)
+	a.subscribeToAll()
+}

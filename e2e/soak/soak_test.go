@@ -40,7 +40,7 @@ func TestSoak(t *testing.T) {
 	t.Logf("go test -race -count=1 ./e2e/soak -soak.for %s -soak.seed %d -soak.actors %d -soak.worlds %d", *lasts, chosen, *workers, *worlds)
 
 	s := testkit.StartProcess(t, testkit.WithoutSeed(), testkit.WithTokenTTL(tokenTTL),
-		testkit.WithArgs("--slow-after", "1s", "--queue-bytes", "400000", "--journal-size", "100000", "--log-level", "warn"))
+		testkit.WithArgs("--slow-after", "1s", "--queue-bytes", "4000000", "--journal-size", "100000", "--log-level", "warn"))
 	server := newAPI(s.URL)
 
 	// What is compiled or cached at the first use is not what the load leaves behind.
@@ -115,7 +115,7 @@ func liveOnce(server *api, r *report, seed, number uint64, rng *rand.Rand, over 
 		r.violated(violation{text: err.Error()})
 		return
 	}
-	life := time.Duration(1000+rng.IntN(5000)) * time.Millisecond
+	life := time.Duration(2000+rng.IntN(6000)) * time.Millisecond
 	abrupt := rng.IntN(4) == 0
 	stop, rest := make(chan struct{}), make(chan struct{})
 	go func() {
