@@ -42,7 +42,7 @@ func FuzzBundle(f *testing.F) {
 	}
 	s := fuzzServer(f)
 	ask := func(method, path, body string) *httptest.ResponseRecorder {
-		return s.ask(f.Context(), method, path, "application/fhir+json", body)
+		return s.ask(context.Background(), method, path, "application/fhir+json", body)
 	}
 	f.Fuzz(func(t *testing.T, kind, entries string) {
 		if ask("POST", "/mock/reset", "").Code/100 != 2 || ask("PUT", "/fhir/R5/Patient/p", `{"resourceType":"Patient","id":"p","active":true}`).Code != 201 {

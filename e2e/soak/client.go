@@ -66,7 +66,9 @@ func dial(address, name string, p pace, violated func(violation)) (*client, erro
 	dialer := websocket.Dialer{HandshakeTimeout: requestPatience, NetDial: func(network, address string) (net.Conn, error) {
 		conn, err := net.Dial(network, address)
 		if tcp, is := conn.(*net.TCPConn); is && p != healthy {
-			_ = tcp.SetReadBuffer(4 << 10) // the system may keep more
+			// The less the system takes, the more waits in the server. A window below the
+			// size of a packet, which is 64 KiB on loopback, would starve a reader.
+			_ = tcp.SetReadBuffer(256 << 10)
 		}
 		return conn, err
 	}}
