@@ -23,7 +23,8 @@ const (
 
 // BenchmarkSlowConsumers measures from sending a write to its frame being received, on 200
 // sockets that read, while 20 others of the same subscription read nothing. The baseline is
-// the same process without the 20. Rounds of both alternate. The stalled sockets are never
+// the same process without the 20. Rounds of both alternate, each after a burst of
+// megabytes, which is what makes the 20 fall behind. The stalled sockets are never
 // cut: by default they would be after five seconds.
 func BenchmarkSlowConsumers(b *testing.B) {
 	s := testkit.StartProcess(b, testkit.WithArgs("--slow-after", "1h", "--queue-bytes", "1000000000", "--queue-bytes-total", "4000000000", "--journal-size", "1000", "--log-level", "warn"))
@@ -39,8 +40,14 @@ func BenchmarkSlowConsumers(b *testing.B) {
 	}
 	var without, with []time.Duration
 	for b.Loop() {
+		r.burst(s)
 		without = append(without, r.round(s)...)
-		stalled := stall(b, s, r)
+		stalled := stall(b, s)
+		r.burst(s)
+		const behind = 40
+		for gauge(b, s, "signalfhir_frames_queued") < stalledSockets*behind { // the system has taken a lot
+			r.burst(s)
+		}
 		with = append(with, r.round(s)...)
 		for _, conn := range stalled {
 			conn.Close()
@@ -92,7 +99,7 @@ func (r *readers) add(b *testing.B, s *testkit.Server) {
 
 // round writes one resource after the other, and returns how long each frame took.
 func (r *readers) round(s *testkit.Server) []time.Duration {
-	const writes = 100
+	const writes = 200
 	r.mu.Lock()
 	r.took = nil
 	r.mu.Unlock()
@@ -109,8 +116,8 @@ func (r *readers) round(s *testkit.Server) []time.Duration {
 	return r.took
 }
 
-// stall opens the sockets that read nothing, and sends until frames wait for all of them.
-func stall(b *testing.B, s *testkit.Server, r *readers) (stalled []*websocket.Conn) {
+// stall opens the sockets that read nothing.
+func stall(b *testing.B, s *testkit.Server) (stalled []*websocket.Conn) {
 	b.Helper()
 	small := websocket.Dialer{NetDial: func(network, address string) (net.Conn, error) {
 		conn, err := net.Dial(network, address)
@@ -129,14 +136,16 @@ func stall(b *testing.B, s *testkit.Server, r *readers) (stalled []*websocket.Co
 		stalled = append(stalled, socket)
 	}
 	s.AwaitBound("busy", healthySockets+stalledSockets)
-	const burst, behind = 20, 40
-	long := `<div xmlns="http://www.w3.org/1999/xhtml">` + strings.Repeat("text ", 10_000) + `</div>`
-	for gauge(b, s, "signalfhir_frames_queued") < stalledSockets*behind {
-		r.due.Add(burst * healthySockets)
-		s.Trigger(testkit.Trigger{Subscription: "busy", Count: burst, Focus: map[string]any{"resourceType": "Patient", "text": map[string]any{"status": "generated", "div": long}}})
-		r.due.Wait()
-	}
 	return stalled
+}
+
+// burst sends megabytes to each socket, and returns when the readers have them.
+func (r *readers) burst(s *testkit.Server) {
+	const events = 100
+	long := `<div xmlns="http://www.w3.org/1999/xhtml">` + strings.Repeat("text ", 10_000) + `</div>`
+	r.due.Add(events * healthySockets)
+	s.Trigger(testkit.Trigger{Subscription: "busy", Count: events, Focus: map[string]any{"resourceType": "Patient", "text": map[string]any{"status": "generated", "div": long}}})
+	r.due.Wait()
 }
 
 // gauge returns the value of a metric that is a whole number.
