@@ -29,18 +29,22 @@ type witness struct {
 // in the journal that says how far the witness has come.
 const fenceMark = "fence-"
 
-// follow opens the stream of the journal of a room.
-func follow(room *api, m *model) (*witness, error) {
+func newWitness(m *model) *witness {
 	w := &witness{model: m, marks: map[string]bool{}}
 	w.more = sync.NewCond(&w.mu)
+	return w
+}
+
+// follow opens the stream of the journal of a room. It is followed until the room is closed.
+func (w *witness) follow(room *api) error {
 	client := &http.Client{Transport: &http.Transport{}} // the stream lasts as long as the room
 	res, err := client.Get(room.root + "/mock/journal/stream?since=0&most=1000000")
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if res.StatusCode != http.StatusOK {
 		res.Body.Close()
-		return nil, fmt.Errorf("the stream of the journal: %s", res.Status)
+		return fmt.Errorf("the stream of the journal: %s", res.Status)
 	}
 	go func() {
 		defer client.CloseIdleConnections()
@@ -63,7 +67,7 @@ func follow(room *api, m *model) (*witness, error) {
 		w.mu.Unlock()
 		w.more.Broadcast()
 	}()
-	return w, nil
+	return nil
 }
 
 func (w *witness) take(event string, data []byte) {

@@ -75,10 +75,9 @@ func open(server *api, name string, ttl time.Duration, r *report) (*world, error
 			r.violated(v)
 		}
 	})
-	var err error
-	w.witness, err = follow(w.room, w.model)
+	w.witness = newWitness(w.model)
 	r.count("rooms opened", 1)
-	return w, err
+	return w, w.witness.follow(w.room)
 }
 
 // violated reports a violation that the witness did not find.
