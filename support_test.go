@@ -41,7 +41,7 @@ type testServer struct {
 var begin = time.Date(2026, 1, 1, 10, 0, 0, 0, time.UTC)
 
 // start runs a server for the test. It begins without a seed.
-func start(t *testing.T, edit ...func(*command.Serve)) *testServer {
+func start(t testing.TB, edit ...func(*command.Serve)) *testServer {
 	t.Helper()
 	manual := clock.NewManual(begin)
 	o := &command.Serve{Listen: "127.0.0.1:0", Seed: "none", TokenTTL: 30 * time.Minute, SlowAfter: 5 * time.Second, QueueBytes: 64 << 20, QueueTotal: 512 << 20, EventLogBytes: 64 << 20, TokenBytes: 64 << 20, MaxMemory: 1 << 40, MaxResponseBytes: 64 << 20, JournalSize: 10_000, MaxBodyBytes: 2 << 20, RoomTTL: 10 * time.Minute, MaxRooms: 1000, Clock: manual}

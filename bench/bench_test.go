@@ -2,6 +2,7 @@ package bench
 
 import (
 	"fmt"
+	"io"
 	"net/http"
 	"os/exec"
 	"slices"
@@ -62,6 +63,21 @@ func get(b *testing.B, url string) {
 	if res.StatusCode != http.StatusOK {
 		b.Fatalf("GET %s: %s", url, res.Status)
 	}
+}
+
+// text returns the body of a response.
+func text(b *testing.B, url string) string {
+	b.Helper()
+	res, err := http.Get(url)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer res.Body.Close()
+	data, err := io.ReadAll(res.Body)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return string(data)
 }
 
 // BenchmarkWrite measures from sending a write to the frame it causes being

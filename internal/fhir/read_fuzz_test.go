@@ -1,6 +1,7 @@
 package fhir_test
 
 import (
+	"slices"
 	"testing"
 
 	"signalfhir/internal/fhir"
@@ -16,16 +17,25 @@ func FuzzRead(f *testing.F) {
 	} {
 		f.Add([]byte(seed))
 	}
+	for _, seed := range []string{
+		`{"resourceType":"Subscription","status":"requested","criteria":"http://t","_criteria":{"extension":[{"url":"http://hl7.org/fhir/uv/subscriptions-backport/StructureDefinition/backport-filter-criteria","valueString":"Encounter?patient=1&=2"}]},"channel":{"type":"websocket","_payload":{"extension":[null]}}}`,
+		`{"resourceType":"Subscription","status":"off","criteria":"/Observation?code=1","channel":{"type":"websocket","header":["a"]}}`,
+		`{"resourceType":"Basic","code":{"coding":[{"code":"SubscriptionTopic"}]},"extension":[{"url":"http://hl7.org/fhir/5.0/StructureDefinition/extension-SubscriptionTopic.url","valueUri":"http://t"},{"url":"http://hl7.org/fhir/5.0/StructureDefinition/extension-SubscriptionTopic.resourceTrigger","extension":[{"url":"resource","valueUri":"Patient"}]}]}`,
+	} {
+		f.Add([]byte(seed))
+	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		o, refused := fhir.Parse(data)
 		if refused != nil {
 			return
 		}
-		_, issues := fhir.R5.ReadSubscription(o)
-		_, more := fhir.R5.ReadTopic(o)
-		for _, issue := range append(issues, more...) {
-			if len(issue.Expression) == 0 || issue.Diagnostics == "" || issue.Code == "" {
-				t.Errorf("issue %+v says too little", issue)
+		for _, r := range fhir.Releases {
+			_, issues := r.ReadSubscription(o)
+			_, more := r.ReadTopic(o)
+			for _, issue := range slices.Concat(issues, more, r.Validate(o)) {
+				if len(issue.Expression) == 0 || issue.Diagnostics == "" || issue.Code == "" {
+					t.Errorf("%s: issue %+v says too little", r, issue)
+				}
 			}
 		}
 		params, err := fhir.ReadParameters(o)

@@ -66,3 +66,37 @@ func many(n int) string {
 	}
 	return text.String()
 }
+
+// What ReadJSON accepts is what encoding/json reads when it is strict, and a refusal says
+// where.
+func FuzzReadJSON(f *testing.F) {
+	for _, body := range []string{``, `{}`, `{"name":"a","tags":["b"]}`, `{"steps":[{"focus":{"a":[{}]}},null]}`, `{"steps":[{"count":1},{"Count":2}]}`, `{"n\u0061me":"a"}`, `{"name":"a"`, `[1]`, `null`, `{"name":1}{`, `{"steps":{}}`, `{"tags":null}`} {
+		f.Add(body)
+	}
+	type in struct {
+		Name  string `json:"name"`
+		Steps []struct {
+			Count *int            `json:"count"`
+			Focus json.RawMessage `json:"focus"`
+		} `json:"steps"`
+		Tags []string `json:"tags"`
+	}
+	f.Fuzz(func(t *testing.T, body string) {
+		c := echo.New().NewContext(httptest.NewRequest("POST", "/", strings.NewReader(body)), httptest.NewRecorder())
+		var got, want in
+		if err := ReadJSON(c, &got); err != nil {
+			if err.Error() == "" || len(err.Error()) > 64<<10 {
+				t.Fatalf("%q: the refusal has %d bytes", body, len(err.Error()))
+			}
+			return
+		}
+		strict := json.NewDecoder(strings.NewReader(body))
+		strict.DisallowUnknownFields()
+		if err := strict.Decode(&want); err != nil && strings.TrimSpace(body) != "" {
+			t.Fatalf("%q is accepted, but %v", body, err)
+		}
+		if fmt.Sprint(got) != fmt.Sprint(want) && !strings.Contains(body, "count") { // pointers
+			t.Fatalf("%q is read as %+v, want %+v", body, got, want)
+		}
+	})
+}

@@ -212,3 +212,40 @@ func TestOrdered_ReadsEveryPrecision(t *testing.T) {
 		}
 	}
 }
+
+// For whatever is JSON, Check ends soon, and each issue says what and where.
+func FuzzCheck(f *testing.F) {
+	for _, text := range []string{
+		`{"resourceType":"Patient","contact":[{}],"contained":[{"resourceType":"Patient","id":"#a"}]}`,
+		`{"resourceType":"Observation","status":"final","code":{},"dataAbsentReason":{},"valueInteger":1,"component":[null,{"code":{}}]}`,
+		`{"resourceType":"Bundle","type":"transaction","entry":[{"resource":{"resourceType":"Bundle"}},{}],"total":1}`,
+		`{"resourceType":"Questionnaire","item":[{"linkId":"a","type":"group","item":[{"linkId":"a"}]}]}`,
+		`{"resourceType":"ValueSet","url":"x|y","compose":{"include":[{"concept":[{"code":1}]}]}}`,
+	} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		o, err := fhir.Parse([]byte(text))
+		if err != nil {
+			return
+		}
+		for _, r := range fhir.Releases {
+			if len(fhirErrors(r.Validate(o))) > 0 {
+				continue // Check is called for valid resources only
+			}
+			began := time.Now()
+			for _, issue := range Check(r, o, unlimited()) {
+				if issue.Code == "" || issue.Diagnostics == "" || len(issue.Expression) == 0 {
+					t.Errorf("%s: issue %+v says too little", r, issue)
+				}
+			}
+			if took := time.Since(began); took > 10*time.Second {
+				t.Errorf("%s: it took %s", r, took)
+			}
+		}
+	})
+}
+
+func fhirErrors(issues []fhir.Issue) []fhir.Issue {
+	return slices.DeleteFunc(issues, func(i fhir.Issue) bool { return i.Severity != "error" })
+}

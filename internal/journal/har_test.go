@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -84,4 +85,34 @@ func TestHAR_MarksDroppedPayload(t *testing.T) {
 	if got := har.Log.Entries[0].Comment; got == "" {
 		t.Error("the entry does not say that bodies were dropped")
 	}
+}
+
+// Whatever entries hold, an archive and each line is JSON, and a text in it is that of the
+// entry.
+func FuzzHAR(f *testing.F) {
+	f.Add("/fhir/R5/Encounter?b=2&a=1&a=%zz", "text/plain; charset=\"", `{"resourceType":"Encounter"}`, "s1", "/ws from 127.0.0.1:4000")
+	f.Add("//\xff", "", "\x00\xff\u2028", "", "?")
+	f.Fuzz(func(t *testing.T, path, header, body, socket, text string) {
+		j, _ := newJournal(20)
+		e := exchange(body)
+		e.Exchange.Path, e.Exchange.ResponseHeaders = path, map[string]string{"Content-Type": header, header: path}
+		j.Record(e)
+		for _, kind := range []string{journal.Opened, journal.Received, journal.Sent, journal.Closed} {
+			j.Record(journal.Entry{Kind: kind, Socket: socket, Text: text, Frame: []byte(body), Code: len(text)})
+		}
+		entries := j.Entries(journal.Filter{})
+		if archive := journal.HAR(entries, "http://127.0.0.1:8080", "v1"); !json.Valid(archive) {
+			t.Fatalf("not JSON: %s", archive)
+		}
+		for i := range entries {
+			var back struct{ Text, Frame string }
+			line := entries[i].JSON(true)
+			if err := json.Unmarshal(line, &back); err != nil || bytes.ContainsRune(line, '\n') {
+				t.Fatalf("%v in %q", err, line)
+			}
+			if e := entries[i]; utf8.ValidString(e.Text) && back.Text != e.Text || utf8.Valid(e.Frame) && back.Frame != string(e.Frame) {
+				t.Fatalf("%q is not the entry %+v", line, e)
+			}
+		}
+	})
 }

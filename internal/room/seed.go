@@ -13,9 +13,17 @@ import (
 	"signalfhir/internal/synth"
 )
 
-// load writes a seed, or nothing, to the room, with the same checks as for a client's writes. It
-// writes topics before subscriptions, whatever their order in the file.
+// load fills a new room.
 func (r *Room) load(s *seed.Seed) error {
+	r.write.Lock()
+	err := r.fillLocked(s)
+	r.write.Unlock()
+	return r.generate(s, err)
+}
+
+// fillLocked writes a seed, or nothing, to the empty room, with the same checks as for a
+// client's writes. It writes topics before subscriptions, whatever their order in the file.
+func (r *Room) fillLocked(s *seed.Seed) error {
 	holds := "the room holds its seed"
 	if s == nil && r.options.Seed != nil {
 		holds = "the room holds nothing"
@@ -25,14 +33,19 @@ func (r *Room) load(s *seed.Seed) error {
 	if s == nil {
 		return nil
 	}
-	r.write.Lock()
 	for _, b := range r.bases {
 		if err := b.loadLocked(s); err != nil {
-			r.write.Unlock()
 			return err
 		}
 	}
-	r.write.Unlock()
+	return nil
+}
+
+// generate starts the generators of a seed, unless filling the room has failed.
+func (r *Room) generate(s *seed.Seed, failed error) error {
+	if s == nil || failed != nil {
+		return failed
+	}
 	return r.generators.Reset(s.Generators)
 }
 
@@ -93,7 +106,8 @@ func (b *Base) loadTopicLocked(id string, o *fhir.Object, checked bool) error {
 }
 
 // Reset restores the seed. It removes tokens and everything that was written since.
-// Sockets stay open, but their bindings end.
+// Sockets stay open, but their bindings end. No write comes between: each finds the room as
+// it was before, or with its seed.
 func (r *Room) Reset() error { return r.reset(r.options.Seed) }
 
 // Clear does what Reset does, but leaves the room without a seed, until the next Reset.
@@ -123,8 +137,9 @@ func (r *Room) reset(to *seed.Seed) error {
 	}
 	r.tokens.Reset()
 	r.began.Store(r.clock.Now().UnixNano())
+	err := r.fillLocked(to)
 	r.write.Unlock()
-	return r.load(to)
+	return r.generate(to, err)
 }
 
 // generatorWrites writes to a room for its generators, as a client does.
