@@ -253,14 +253,17 @@ func TestSeed_IsAlive(t *testing.T) {
 	}
 }
 
+// longTriggers fire five events, of which four are yet to come.
+var longTriggers = map[string]string{
+	"by subscription": `{"subscription":"abc","count":5,"interval":"1s"}`,
+	"by topic":        `{"topic":"` + admissionURL + `","count":5,"interval":"1s"}`,
+}
+
 // What a trigger has yet to fire ends with a reset, even if the same topic and
 // subscription are there again.
 func TestMock_ResetStopsTriggers(t *testing.T) {
 	t.Parallel()
-	for name, trigger := range map[string]string{
-		"by subscription": `{"subscription":"abc","count":5,"interval":"1s"}`,
-		"by topic":        `{"topic":"` + admissionURL + `","count":5,"interval":"1s"}`,
-	} {
+	for name, trigger := range longTriggers {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := vectorServer(t, fhir.R5)
@@ -286,10 +289,7 @@ func TestMock_ResetStopsTriggers(t *testing.T) {
 // another one.
 func TestMock_TriggersEndWithWhatTheyAreAbout(t *testing.T) {
 	t.Parallel()
-	for name, trigger := range map[string]string{
-		"by subscription": `{"subscription":"abc","count":5,"interval":"1s"}`,
-		"by topic":        `{"topic":"` + admissionURL + `","count":5,"interval":"1s"}`,
-	} {
+	for name, trigger := range longTriggers {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := vectorServer(t, fhir.R5)

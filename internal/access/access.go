@@ -111,8 +111,8 @@ func (g *Gate) Cookie(value string, secure bool) *http.Cookie {
 }
 
 // Admit returns nil if a request carries the secret, and otherwise a [*Refusal]. The
-// cookie counts only if the caller trusts whoever made the browser send it.
-func (g *Gate) Admit(r *http.Request, trusted bool) *Refusal {
+// cookie counts only if the caller trusts the page that made the browser send it.
+func (g *Gate) Admit(r *http.Request, trusts func(*http.Request) bool) *Refusal {
 	if g.IsOpen() {
 		return nil
 	}
@@ -130,7 +130,7 @@ func (g *Gate) Admit(r *http.Request, trusted bool) *Refusal {
 		challenge += `, error="invalid_token"`
 	case header != "":
 		why = "the server reads no other Authorization than Bearer; "
-	case len(cookies) > 0 && !trusted:
+	case len(cookies) > 0 && !trusts(r):
 		why = "the cookie of the sign-in counts only for pages of this machine, of the server and of --allow-origin; "
 	case g.holdsOne(cookies):
 		return nil

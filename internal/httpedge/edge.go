@@ -178,7 +178,7 @@ func (e *Edge) Enter(next echo.HandlerFunc) echo.HandlerFunc {
 			v.needs = e.needs[path]
 		}
 		writeRelease(c.Request(), path)
-		v.locked = e.options.Gate.Admit(c.Request(), e.trustsPage(c.Request()))
+		v.locked = e.options.Gate.Admit(c.Request(), e.trustsPage)
 		if !v.needs.Room {
 			return next(c)
 		}

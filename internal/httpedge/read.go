@@ -46,9 +46,9 @@ func ReadJSON(c echo.Context, into any) error {
 	return nil
 }
 
-// RefuseBody refuses the body of a request whose route takes none. White space is accepted,
+// refuseBody refuses the body of a request whose route takes none. White space is accepted,
 // and so is an empty object, which some clients send with every POST.
-func RefuseBody(c echo.Context) error {
+func refuseBody(c echo.Context) error {
 	data, err := io.ReadAll(c.Request().Body)
 	if err != nil {
 		return err
@@ -144,23 +144,44 @@ func shortened(name string) string {
 }
 
 // OnlyParameters refuses a query parameter that is not known, which is most likely a
-// misspelt one, and one that cannot be decoded, which net/url would drop silently.
+// misspelt one, one that cannot be decoded, which net/url would drop silently, and one that
+// is repeated. A known parameter written as "kind*" may be repeated.
 func OnlyParameters(c echo.Context, known ...string) error {
 	parameters, err := url.ParseQuery(c.Request().URL.RawQuery)
 	if err != nil {
 		return fhir.Refuse(http.StatusBadRequest, fhir.CodeValue, "the query of the address could not be read: %v", err)
 	}
+	names, once := make([]string, len(known)), []string{}
+	for i, name := range known {
+		var repeats bool
+		if names[i], repeats = strings.CutSuffix(name, "*"); !repeats {
+			once = append(once, name)
+		}
+	}
 	for _, name := range slices.Sorted(maps.Keys(parameters)) {
-		if slices.Contains(known, name) {
+		if slices.Contains(names, name) {
 			continue
 		}
 		hint := "this route has no parameters"
-		if len(known) > 0 {
-			hint = "known are " + strings.Join(known, ", ")
+		if len(names) > 0 {
+			hint = "known are " + strings.Join(names, ", ")
 		}
 		return fhir.Refuse(http.StatusBadRequest, fhir.CodeNotSupported, "there is no such parameter; %s", hint).At(shortened(name))
 	}
+	for _, name := range once {
+		if len(parameters[name]) > 1 {
+			return fhir.Refuse(http.StatusBadRequest, fhir.CodeValue, "duplicate parameter %q; give it once", name).At(name)
+		}
+	}
 	return nil
+}
+
+// NoBody refuses a body, and what [OnlyParameters] refuses.
+func NoBody(c echo.Context, known ...string) error {
+	if err := OnlyParameters(c, known...); err != nil {
+		return err
+	}
+	return refuseBody(c)
 }
 
 // inWords returns how a member of a type is written.

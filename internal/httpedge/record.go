@@ -177,7 +177,11 @@ func (k *kept) keep(p []byte) {
 
 // shown returns a copy of what the journal keeps, in memory of just its size. A body is
 // cut after the token of the server is hidden: nobody would recognize the beginning of it.
+// Of a whole body, the journal hides it.
 func (k *kept) shown(c echo.Context) []byte {
+	if !k.more {
+		return bytes.Clone(k.Bytes())
+	}
 	body := visitOf(c).edge.options.Gate.Hide(k.Bytes())
 	if k.Len() == recordedBytes+secretBytes {
 		body = body[:max(0, len(body)-secretBytes)] // in which the beginning of one may be

@@ -22,7 +22,7 @@ func (m *Mock) Explain(c echo.Context) error {
 		Previous     json.RawMessage `json:"previous"`
 		Current      json.RawMessage `json:"current"`
 	}
-	if err := checkQuery(c, "format"); err != nil {
+	if err := httpedge.OnlyParameters(c, "format"); err != nil {
 		return err
 	}
 	if err := httpedge.ReadJSON(c, &in); err != nil {
@@ -81,7 +81,7 @@ func orText(c echo.Context, err error, text string) error {
 // still has, the newest last. The parameters select those of a resource, those for a
 // subscription, or the one that a journal entry belongs to.
 func (m *Mock) Explained(c echo.Context) error {
-	if err := checkNoBody(c, "resource", "subscription", "seq", "format"); err != nil {
+	if err := httpedge.NoBody(c, "resource", "subscription", "seq", "format"); err != nil {
 		return err
 	}
 	seq, err := sequenceNumber(c.QueryParam("seq"))

@@ -12,7 +12,7 @@ import (
 
 // Generators serves GET /mock/generators.
 func (m *Mock) Generators(c echo.Context) error {
-	if err := checkNoBody(c); err != nil {
+	if err := httpedge.NoBody(c); err != nil {
 		return err
 	}
 	return writeJSON(c, struct {
@@ -23,7 +23,7 @@ func (m *Mock) Generators(c echo.Context) error {
 
 // AddGenerator serves POST /mock/generators.
 func (m *Mock) AddGenerator(c echo.Context) error {
-	if err := checkQuery(c); err != nil {
+	if err := httpedge.OnlyParameters(c); err != nil {
 		return err
 	}
 	var spec synth.Spec
@@ -41,7 +41,7 @@ func (m *Mock) AddGenerator(c echo.Context) error {
 
 // ChangeGenerator serves PATCH /mock/generators/[name], which changes the rate.
 func (m *Mock) ChangeGenerator(c echo.Context) error {
-	if err := checkQuery(c); err != nil {
+	if err := httpedge.OnlyParameters(c); err != nil {
 		return err
 	}
 	var in struct {
@@ -58,7 +58,7 @@ func (m *Mock) ChangeGenerator(c echo.Context) error {
 
 // RemoveGenerator serves DELETE /mock/generators/[name].
 func (m *Mock) RemoveGenerator(c echo.Context) error {
-	if err := checkNoBody(c); err != nil {
+	if err := httpedge.NoBody(c); err != nil {
 		return err
 	}
 	if err := httpedge.Room(c).Generators().Remove(c.Param("name")); err != nil {
@@ -69,7 +69,7 @@ func (m *Mock) RemoveGenerator(c echo.Context) error {
 
 // StartGenerator serves POST /mock/generators/[name]/start.
 func (m *Mock) StartGenerator(c echo.Context) error {
-	if err := checkNoBody(c); err != nil {
+	if err := httpedge.NoBody(c); err != nil {
 		return err
 	}
 	if err := httpedge.Room(c).Generators().Start(c.Param("name")); err != nil {
@@ -80,7 +80,7 @@ func (m *Mock) StartGenerator(c echo.Context) error {
 
 // StopGenerator serves POST /mock/generators/[name]/stop.
 func (m *Mock) StopGenerator(c echo.Context) error {
-	if err := checkNoBody(c); err != nil {
+	if err := httpedge.NoBody(c); err != nil {
 		return err
 	}
 	if err := httpedge.Room(c).Generators().Stop(c.Param("name")); err != nil {
@@ -91,7 +91,7 @@ func (m *Mock) StopGenerator(c echo.Context) error {
 
 // StepGenerator serves POST /mock/generators/[name]/step, which makes some writes at once.
 func (m *Mock) StepGenerator(c echo.Context) error {
-	if err := checkQuery(c); err != nil {
+	if err := httpedge.OnlyParameters(c); err != nil {
 		return err
 	}
 	in := struct {

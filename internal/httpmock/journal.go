@@ -18,7 +18,7 @@ import (
 
 // Journal serves GET /mock/journal: the entries that are kept and selected, oldest first.
 func (m *Mock) Journal(c echo.Context) error {
-	if err := checkNoBody(c, append(selecting, "limit", "bodies", "format")...); err != nil {
+	if err := httpedge.NoBody(c, append(selecting, "limit", "bodies", "format")...); err != nil {
 		return err
 	}
 	f, err := journalFilter(c)
@@ -72,7 +72,7 @@ func download(c echo.Context, kind, name string, data []byte) error {
 
 // JournalEntry serves GET /mock/journal/[seq]: an entry with frame, headers and bodies.
 func (m *Mock) JournalEntry(c echo.Context) error {
-	if err := checkNoBody(c); err != nil {
+	if err := httpedge.NoBody(c); err != nil {
 		return err
 	}
 	seq, err := sequenceNumber(c.Param("seq"))
@@ -90,8 +90,9 @@ func (m *Mock) JournalEntry(c echo.Context) error {
 // maxLimit bounds the limit of a request for entries.
 const maxLimit = 1_000_000
 
-// selecting lists the parameters that select entries.
-var selecting = []string{"kind", "subscription", "socket", "text", "since"}
+// selecting lists the parameters that select entries. openapi.json describes the one that
+// may be repeated as an array.
+var selecting = []string{"kind*", "subscription", "socket", "text", "since"}
 
 // journalFilter reads the parameters that select entries.
 func journalFilter(c echo.Context) (journal.Filter, error) {

@@ -53,7 +53,7 @@ func writeJSON(c echo.Context, body any) error {
 // Trigger serves POST /mock/trigger: synthetic events for a topic or one
 // subscription.
 func (m *Mock) Trigger(c echo.Context) error {
-	if err := checkQuery(c); err != nil {
+	if err := httpedge.OnlyParameters(c); err != nil {
 		return err
 	}
 	var in struct {
@@ -141,7 +141,7 @@ func awaitTimeout(text string) (time.Duration, error) {
 // Await serves POST /mock/await. It waits until sockets are bound or notifications were
 // sent, so that no test has to sleep.
 func (m *Mock) Await(c echo.Context) error {
-	if err := checkQuery(c); err != nil {
+	if err := httpedge.OnlyParameters(c); err != nil {
 		return err
 	}
 	var in struct {
@@ -218,7 +218,7 @@ func (m *Mock) Await(c echo.Context) error {
 
 // Reset serves POST /mock/reset, which takes the room back to its seed, or to nothing.
 func (m *Mock) Reset(c echo.Context) error {
-	if err := checkQuery(c); err != nil {
+	if err := httpedge.OnlyParameters(c); err != nil {
 		return err
 	}
 	var in struct {

@@ -57,7 +57,7 @@ func descriptionFor(c echo.Context) description {
 // OpenAPI serves GET /mock/openapi.json. The addresses in it are absolute: clients
 // disagree on how a path is appended to a relative one.
 func (m *Mock) OpenAPI(c echo.Context) error {
-	if err := checkNoBody(c); err != nil {
+	if err := httpedge.NoBody(c); err != nil {
 		return err
 	}
 	document := descriptionFor(c).document
@@ -97,7 +97,7 @@ func index(document *fhir.Object) []indexed {
 
 // Index serves GET /mock: where the description of the routes is, and the main routes.
 func (m *Mock) Index(c echo.Context) error {
-	if err := checkNoBody(c); err != nil {
+	if err := httpedge.NoBody(c); err != nil {
 		return err
 	}
 	room := httpedge.Root(c)

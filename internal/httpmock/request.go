@@ -9,7 +9,6 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"signalfhir/internal/fhir"
-	"signalfhir/internal/httpedge"
 )
 
 // duration parses the value of a member, a time such as "250ms" or "5s". It returns 0 for "".
@@ -22,32 +21,6 @@ func duration(member, text string) (time.Duration, error) {
 		return 0, fhir.Refuse(http.StatusBadRequest, fhir.CodeValue, "got %q, expected a time such as 250ms or 5s", text).At(member)
 	}
 	return d, nil
-}
-
-// repeatable is the only query parameter that may be repeated. openapi.json describes it
-// as an array.
-const repeatable = "kind"
-
-// checkQuery refuses query parameters that are not known, and repeated ones.
-func checkQuery(c echo.Context, known ...string) error {
-	if err := httpedge.OnlyParameters(c, known...); err != nil {
-		return err
-	}
-	query := c.QueryParams()
-	for _, name := range known {
-		if len(query[name]) > 1 && name != repeatable {
-			return fhir.Refuse(http.StatusBadRequest, fhir.CodeValue, "duplicate parameter %q; give it once", name).At(name)
-		}
-	}
-	return nil
-}
-
-// checkNoBody refuses a body, and what checkQuery refuses.
-func checkNoBody(c echo.Context, known ...string) error {
-	if err := checkQuery(c, known...); err != nil {
-		return err
-	}
-	return httpedge.RefuseBody(c)
 }
 
 func isSet(c echo.Context, name string) (bool, error) {

@@ -15,7 +15,7 @@ import (
 
 // State serves GET /mock/state: the state of the room, as the page shows it.
 func (m *Mock) State(c echo.Context) error {
-	if err := checkNoBody(c); err != nil {
+	if err := httpedge.NoBody(c); err != nil {
 		return err
 	}
 	root := httpedge.Root(c)
@@ -39,7 +39,7 @@ func (m *Mock) State(c echo.Context) error {
 
 // Sockets serves GET /mock/sockets.
 func (m *Mock) Sockets(c echo.Context) error {
-	if err := checkNoBody(c); err != nil {
+	if err := httpedge.NoBody(c); err != nil {
 		return err
 	}
 	return writeRedacted(c, struct {
@@ -50,7 +50,7 @@ func (m *Mock) Sockets(c echo.Context) error {
 // Subscriptions serves GET /mock/subscriptions: the state of each subscription that is not
 // in its resource.
 func (m *Mock) Subscriptions(c echo.Context) error {
-	if err := checkNoBody(c); err != nil {
+	if err := httpedge.NoBody(c); err != nil {
 		return err
 	}
 	return writeRedacted(c, struct {
@@ -61,7 +61,7 @@ func (m *Mock) Subscriptions(c echo.Context) error {
 // Tokens serves GET /mock/tokens (OPW-18). A development server may show secrets; pages of
 // other origins may not use these routes.
 func (m *Mock) Tokens(c echo.Context) error {
-	if err := checkNoBody(c); err != nil {
+	if err := httpedge.NoBody(c); err != nil {
 		return err
 	}
 	return writeJSON(c, struct {
@@ -71,7 +71,7 @@ func (m *Mock) Tokens(c echo.Context) error {
 
 // RevokeToken serves DELETE /mock/tokens/[token] (WS-35).
 func (m *Mock) RevokeToken(c echo.Context) error {
-	if err := checkNoBody(c); err != nil {
+	if err := httpedge.NoBody(c); err != nil {
 		return err
 	}
 	if !httpedge.Room(c).Revoke(c.Param("token")) {
@@ -86,7 +86,7 @@ const maxFound = 1000
 // Resources serves GET /mock/resources: the resources of a type, including deleted ones, the
 // latest change first.
 func (m *Mock) Resources(c echo.Context) error {
-	if err := checkNoBody(c, "release", "type", "text", "offset", "limit"); err != nil {
+	if err := httpedge.NoBody(c, "release", "type", "text", "offset", "limit"); err != nil {
 		return err
 	}
 	b := httpedge.Room(c).Base(m.options.Releases[0])

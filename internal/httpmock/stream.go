@@ -27,7 +27,7 @@ const (
 // JournalStream serves GET /mock/journal/stream: a server-sent event for each entry after the
 // last one that the client has seen. An event "gap" has the number of skipped entries.
 func (m *Mock) JournalStream(c echo.Context) error {
-	if err := checkNoBody(c, append(selecting, "most", "last-event-id")...); err != nil {
+	if err := httpedge.NoBody(c, append(selecting, "most", "last-event-id")...); err != nil {
 		return err
 	}
 	f, err := journalFilter(c)

@@ -101,14 +101,6 @@ func (r *Rooms) seed(body json.RawMessage) (*seed.Seed, error) {
 	return seed.Read(body)
 }
 
-// takesNothing refuses query parameters and a body: the route has neither.
-func takesNothing(c echo.Context) error {
-	if err := httpedge.OnlyParameters(c); err != nil {
-		return err
-	}
-	return httpedge.RefuseBody(c)
-}
-
 func (r *Rooms) ready(c echo.Context, info room.Info) Ready {
 	ready := r.options.Ready(r.options.Root(c) + room.Path(info.Name))
 	ready.Name = info.Name
@@ -117,7 +109,7 @@ func (r *Rooms) ready(c echo.Context, info room.Info) Ready {
 
 // Get serves GET /rooms/[name].
 func (r *Rooms) Get(c echo.Context) error {
-	if err := takesNothing(c); err != nil {
+	if err := httpedge.NoBody(c); err != nil {
 		return err
 	}
 	info, err := r.options.Rooms.Get(c.Param("name"))
@@ -129,7 +121,7 @@ func (r *Rooms) Get(c echo.Context) error {
 
 // List serves GET /rooms.
 func (r *Rooms) List(c echo.Context) error {
-	if err := takesNothing(c); err != nil {
+	if err := httpedge.NoBody(c); err != nil {
 		return err
 	}
 	type one struct {
@@ -152,7 +144,7 @@ func (r *Rooms) List(c echo.Context) error {
 
 // Delete serves DELETE /rooms/[name]: it closes a room and its sockets.
 func (r *Rooms) Delete(c echo.Context) error {
-	if err := takesNothing(c); err != nil {
+	if err := httpedge.NoBody(c); err != nil {
 		return err
 	}
 	if err := r.options.Rooms.Delete(c.Param("name")); err != nil {
