@@ -23,31 +23,31 @@ const (
 // ErrUsedUp is wrapped by the errors that say that a budget is used up.
 var ErrUsedUp = errors.New("used up")
 
-// Budget is the time that is left for the expressions of one request. Only the time that
-// they take counts, not that for which the request waits. A budget belongs to one
-// goroutine.
+// Budget is the processor time that is left for the expressions of one request. The time
+// for which the request waits does not count. A budget belongs to one goroutine.
 type Budget struct {
 	of          string // what has the budget: "write"
 	limit, left time.Duration
 	whole       *Budget // of which this is a part; nil: none
-	now         func() time.Time
+	used        func() time.Duration
 
 	costliest string // expression that took longest
 	most      time.Duration
 }
 
 // New returns a budget of a request. of names the request in texts: "write".
-func New(of string, limit time.Duration) *Budget { return NewAt(of, limit, time.Now) }
+func New(of string, limit time.Duration) *Budget { return NewOf(of, limit, threadTime) }
 
-// NewAt is [New] with another clock. The clock is asked before and after each expression.
-func NewAt(of string, limit time.Duration, now func() time.Time) *Budget {
-	return &Budget{of: of, limit: limit, left: limit, now: now}
+// NewOf is [New] with another measure. It is asked before and after each expression for the
+// processor time that the calling thread has used.
+func NewOf(of string, limit time.Duration, used func() time.Duration) *Budget {
+	return &Budget{of: of, limit: limit, left: limit, used: used}
 }
 
 // Part returns a budget that is a part of b. What it spends is spent of b as well, and it
 // is used up when b is.
 func (b *Budget) Part(of string, limit time.Duration) *Budget {
-	return &Budget{of: of, limit: limit, left: limit, whole: b, now: b.now}
+	return &Budget{of: of, limit: limit, left: limit, whole: b, used: b.used}
 }
 
 // Cap lowers what is left to at most limit.
@@ -70,14 +70,8 @@ func (b *Budget) Spend(expression string, evaluate func(context.Context) error) 
 	if left <= 0 {
 		return b.Err()
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), left)
-	defer cancel()
-	began := b.now()
-	err := evaluate(ctx)
-	b.charge(expression, b.now().Sub(began))
-	if err != nil && ctx.Err() != nil {
-		b.left = 0 // the timer and the clock need not agree
-	}
+	took, err := within(left, b.used, evaluate)
+	b.charge(expression, took)
 	if err != nil && b.remaining() <= 0 {
 		return b.Err()
 	}

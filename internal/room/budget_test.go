@@ -134,15 +134,15 @@ func TestBudget_WarnsOfInvariantsThatAreNotChecked(t *testing.T) {
 	}
 }
 
-// clockOf returns a clock for a budget that calls before at the beginning of each
-// expression, with its number, and stands still.
-func clockOf(before func(n int)) func() time.Time {
+// each returns a measure for a budget that calls before at the beginning of each
+// expression, with its number. The expressions take no time.
+func each(before func(n int)) func() time.Duration {
 	calls := 0
-	return func() time.Time {
+	return func() time.Duration {
 		if calls++; calls%2 == 1 {
 			before(calls/2 + 1)
 		}
-		return time.Time{}
+		return 0
 	}
 }
 
@@ -154,14 +154,13 @@ func TestBudget_IsSharedByAllTopics(t *testing.T) {
 	for i, criteria := range []string{"true", "name.exists()", "name.family.exists()", "active.exists()"} {
 		topicOn(t, b, fmt.Sprint(i), criteria)
 	}
-	now := time.Time{}
-	took := []time.Duration{100 * time.Millisecond, 950 * time.Millisecond}
+	used, took := time.Duration(0), []time.Duration{6 * time.Minute, 57 * time.Minute}
 	calls := 0
-	within := budget.NewAt("write", time.Second, func() time.Time {
+	within := budget.NewOf("write", time.Hour, func() time.Duration {
 		if calls++; calls%2 == 0 {
-			now = now.Add(took[calls/2-1])
+			used += took[calls/2-1]
 		}
-		return now
+		return used
 	})
 	w, err := b.Update("Patient", "p", parsed(t, "Patient", "p", someone), room.Request{Budget: within})
 	if err != nil {
@@ -206,7 +205,7 @@ func TestBudget_NoWriteWaitsForAnExpression(t *testing.T) {
 			put(t, b, "Patient", "p", someone)
 			topicOn(t, b, "costly", "true")
 			evaluated := 0
-			within := budget.NewAt("write", time.Hour, clockOf(func(n int) {
+			within := budget.NewOf("write", time.Hour, each(func(n int) {
 				evaluated = n
 				writeBeside(t, b)
 			}))
@@ -258,7 +257,7 @@ func TestBudget_VerdictIsAboutWhatIsCommitted(t *testing.T) {
 				put(t, b, "Patient", "p", male)
 				topicOn(t, b, "t", "%previous.gender = 'female'")
 				done := 0
-				within := budget.NewAt("write", time.Hour, clockOf(func(n int) {
+				within := budget.NewOf("write", time.Hour, each(func(n int) {
 					if n <= tt.times {
 						done++
 						tt.meanwhile(t, b, n)
@@ -293,7 +292,7 @@ func TestBudget_VerdictIsAboutTheReferenceThatIsCommitted(t *testing.T) {
 	put(t, b, "Organization", "a", `"name":"x"`)
 	put(t, b, "Organization", "b", `"name":"y"`)
 	topicOn(t, b, "t", "%current.managingOrganization.reference = 'Organization/b'")
-	within := budget.NewAt("write", time.Hour, clockOf(func(n int) {
+	within := budget.NewOf("write", time.Hour, each(func(n int) {
 		if n == 1 {
 			put(t, b, "Organization", "a", `"name":"y"`)
 			put(t, b, "Organization", "b", `"name":"x"`)

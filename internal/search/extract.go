@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"signalfhir/internal/budget"
 	"signalfhir/internal/fhir"
 	"signalfhir/internal/fhirpath"
 )
@@ -46,13 +47,13 @@ func compile(r fhir.Release, typ, expression string) (extractor, error) {
 			return nil, err
 		}
 		parts = append(parts, func(res *fhir.Resource) ([]any, error) {
-			ctx, cancel := context.WithTimeout(context.Background(), maxTime)
-			defer cancel()
-			result, err := expr.Eval(ctx, res.Release, res.JSON, nil)
-			if err != nil {
-				return nil, err
-			}
-			return fhirpath.Values(result), nil
+			var values []any
+			_, err := budget.Within(maxTime, func(ctx context.Context) error {
+				result, err := expr.Eval(ctx, res.Release, res.JSON, nil)
+				values = fhirpath.Values(result)
+				return err
+			})
+			return values, err
 		})
 	}
 	if len(parts) == 0 {

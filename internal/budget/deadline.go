@@ -1,0 +1,71 @@
+package budget
+
+import (
+	"context"
+	"runtime"
+	"sync/atomic"
+	"time"
+)
+
+// began is the zero of times that pass.
+var began = time.Now()
+
+// Within calls evaluate with a context that ends when evaluate has used the processor for
+// limit. It returns what evaluate returns, and the processor time it took. Evaluate must
+// ask the context on the goroutine on which it is called.
+//
+// Passed time would be unjust: on a busy machine, a write that takes a millisecond may wait
+// for a second until it goes on. Systems other than Linux measure it nevertheless.
+func Within(limit time.Duration, evaluate func(context.Context) error) (took time.Duration, err error) {
+	return within(limit, threadTime, evaluate)
+}
+
+func within(limit time.Duration, used func() time.Duration, evaluate func(context.Context) error) (time.Duration, error) {
+	runtime.LockOSThread() // the time is that of a thread
+	defer runtime.UnlockOSThread()
+	from := used()
+	d := &deadline{Context: context.Background(), used: used, until: from + limit}
+	// The processor time is asked for only once so much time has passed, because each
+	// question is a system call.
+	d.timer = time.AfterFunc(limit, func() { d.look.Store(true) })
+	defer d.timer.Stop()
+	err := evaluate(d)
+	return used() - from, err
+}
+
+// ended is the channel of a context that has ended.
+var ended = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
+
+// deadline is a context that ends at a processor time. It is asked on one goroutine, again
+// and again: nobody can wait for it.
+type deadline struct {
+	context.Context
+	used  func() time.Duration
+	until time.Duration
+	look  atomic.Bool // it may have ended
+	timer *time.Timer
+	done  bool
+}
+
+// Done implements [context.Context]. It returns nil before the context has ended.
+func (d *deadline) Done() <-chan struct{} {
+	if d.look.Load() && !d.done {
+		d.look.Store(false)
+		left := d.until - d.used()
+		if d.done = left <= 0; !d.done {
+			d.timer.Reset(left)
+		}
+	}
+	if d.done {
+		return ended
+	}
+	return nil
+}
+
+// Err implements [context.Context].
+func (d *deadline) Err() error {
+	if d.Done() == nil {
+		return nil
+	}
+	return context.DeadlineExceeded
+}
