@@ -106,8 +106,7 @@ func (f *FHIR) Handle(method, path string, handle HandlerFunc) echo.HandlerFunc 
 		for _, issue := range response.Late {
 			c.Response().Header().Add("Warning", warning(issue.Diagnostics))
 		}
-		switch {
-		case response.Body == nil:
+		if response.Body == nil {
 			return c.NoContent(response.Status)
 		}
 		return httpedge.WriteFHIR(c, response.Status, response.Body)
