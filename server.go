@@ -225,7 +225,7 @@ func newServer(o *command.Serve, addr net.Addr, log *slog.Logger) (*server, erro
 	s.rooms = room.NewRooms(room.RoomsOptions{Default: main, Clock: s.clock(), Max: o.MaxRooms, TTL: o.RoomTTL, Leave: s.leaveRoom})
 	s.edge = httpedge.New(s.echo, httpedge.Options{
 		Address: s.address, PublicURL: o.PublicURL, Listen: o.Listen, AllowHost: o.AllowHost, AllowOrigin: o.AllowOrigin,
-		MaxBodyBytes: o.MaxBodyBytes, ReadTimeout: o.ReadTimeout, Gate: s.gate, Rooms: s.rooms, Logger: log, Counted: s.metrics.Request,
+		MaxBodyBytes: o.MaxBodyBytes, BodiesAtOnce: o.MaxMemory / 16, ReadTimeout: o.ReadTimeout, Gate: s.gate, Rooms: s.rooms, Logger: log, Counted: s.metrics.Request,
 	})
 	s.fhir = httpfhir.New(s.echo, httpfhir.Options{Strict: o.Strict, Releases: o.Releases(), Version: command.Version(), MaxBytes: o.MaxResponseBytes, Logger: log})
 

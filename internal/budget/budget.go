@@ -30,6 +30,7 @@ type Budget struct {
 	limit, left time.Duration
 	whole       *Budget // of which this is a part; nil: none
 	used        func() time.Duration
+	request     context.Context // see Until; nil: that of the whole
 
 	costliest string // expression that took longest
 	most      time.Duration
@@ -48,6 +49,23 @@ func NewOf(of string, limit time.Duration, used func() time.Duration) *Budget {
 // is used up when b is.
 func (b *Budget) Part(of string, limit time.Duration) *Budget {
 	return &Budget{of: of, limit: limit, left: limit, whole: b, used: b.used}
+}
+
+// Until makes expressions end when ctx ends, too, because nobody waits for them any more. It
+// returns b.
+func (b *Budget) Until(ctx context.Context) *Budget {
+	b.request = ctx
+	return b
+}
+
+func (b *Budget) context() context.Context {
+	switch {
+	case b.request != nil:
+		return b.request
+	case b.whole != nil:
+		return b.whole.context()
+	}
+	return context.Background()
 }
 
 // Cap lowers what is left to at most limit.
@@ -70,7 +88,7 @@ func (b *Budget) Spend(expression string, evaluate func(context.Context) error) 
 	if left <= 0 {
 		return b.Err()
 	}
-	took, err := within(left, b.used, evaluate)
+	took, err := within(b.context(), left, b.used, evaluate)
 	b.charge(expression, took)
 	if err != nil && b.remaining() <= 0 {
 		return b.Err()

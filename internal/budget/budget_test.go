@@ -35,6 +35,26 @@ func TestBudget_CountsWhatIsUsed(t *testing.T) {
 	}
 }
 
+// A budget ends with the request that nobody waits for any more, and not once it is told to
+// go on.
+func TestBudget_EndsWithItsRequest(t *testing.T) {
+	t.Parallel()
+	request, leave := context.WithCancel(t.Context())
+	whole := budget.New("bundle", time.Hour).Until(request)
+	part := whole.Part("entry", time.Hour)
+	ends := func(ctx context.Context) error {
+		leave()
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	if err := part.Spend("e", ends); !errors.Is(err, context.Canceled) || part.Err() != nil {
+		t.Errorf("got %v, and then %v", err, part.Err())
+	}
+	if err := part.Until(context.Background()).Spend("e", func(ctx context.Context) error { return ctx.Err() }); err != nil {
+		t.Errorf("told to go on: %v", err)
+	}
+}
+
 // A part that is used up leaves the whole what it has not used.
 func TestBudget_PartIsPartOfTheWhole(t *testing.T) {
 	t.Parallel()

@@ -17,14 +17,14 @@ var began = time.Now()
 // Passed time would be unjust: on a busy machine, a write that takes a millisecond may wait
 // for a second until it goes on. Systems other than Linux measure it nevertheless.
 func Within(limit time.Duration, evaluate func(context.Context) error) (took time.Duration, err error) {
-	return within(limit, threadTime, evaluate)
+	return within(context.Background(), limit, threadTime, evaluate)
 }
 
-func within(limit time.Duration, used func() time.Duration, evaluate func(context.Context) error) (time.Duration, error) {
+func within(ctx context.Context, limit time.Duration, used func() time.Duration, evaluate func(context.Context) error) (time.Duration, error) {
 	runtime.LockOSThread() // the time is that of a thread
 	defer runtime.UnlockOSThread()
 	from := used()
-	d := &deadline{Context: context.Background(), used: used, until: from + limit}
+	d := &deadline{Context: ctx, used: used, until: from + limit}
 	// The processor time is asked for only once so much time has passed, because each
 	// question is a system call.
 	d.timer = time.AfterFunc(limit, func() { d.look.Store(true) })
@@ -36,8 +36,8 @@ func within(limit time.Duration, used func() time.Duration, evaluate func(contex
 // ended is the channel of a context that has ended.
 var ended = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
 
-// deadline is a context that ends at a processor time. It is asked on one goroutine, again
-// and again: nobody can wait for it.
+// deadline is a context that ends at a processor time, or with another one. It is asked on
+// one goroutine, again and again: nobody can wait for it.
 type deadline struct {
 	context.Context
 	used  func() time.Duration
@@ -47,7 +47,7 @@ type deadline struct {
 	done  bool
 }
 
-// Done implements [context.Context]. It returns nil before the context has ended.
+// Done implements [context.Context].
 func (d *deadline) Done() <-chan struct{} {
 	if d.look.Load() && !d.done {
 		d.look.Store(false)
@@ -59,13 +59,13 @@ func (d *deadline) Done() <-chan struct{} {
 	if d.done {
 		return ended
 	}
-	return nil
+	return d.Context.Done()
 }
 
 // Err implements [context.Context].
 func (d *deadline) Err() error {
-	if d.Done() == nil {
-		return nil
+	if d.Done(); d.done {
+		return context.DeadlineExceeded
 	}
-	return context.DeadlineExceeded
+	return d.Context.Err()
 }

@@ -409,6 +409,10 @@ func (p *parser) word(word string) {
 	p.at += len(word)
 }
 
+// maxNumber bounds the characters of a number, because to calculate with it takes time in
+// proportion to their square.
+const maxNumber = 1000
+
 func (p *parser) number() json.Number {
 	start := p.at
 	if p.data[p.at] == '-' {
@@ -430,6 +434,10 @@ func (p *parser) number() json.Number {
 			p.at++
 		}
 		p.digits()
+	}
+	if p.at-start > maxNumber {
+		p.at = start
+		p.fail("a number has at most " + strconv.Itoa(maxNumber) + " characters")
 	}
 	return json.Number(p.data[start:p.at])
 }

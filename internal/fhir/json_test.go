@@ -32,6 +32,7 @@ func TestParse_RefusesInvalidInput(t *testing.T) {
 		"ends in an array":          {`{"a":[1`, "the end of the body", ""},
 		"ends in a word":            {`{"a":tru`, "expected true", ""},
 		"more than one object":      {"{}\n{}", "after the end", "line 2, column 1"},
+		"a number that is too long": {`{"a":1` + strings.Repeat("0", 1000) + `}`, "at most 1000 characters", "line 1, column 6"},
 		"closed twice":              {"{}}", "after the end", ""},
 		"comment":                   {"{\n // x\n}", "comment", "line 2, column 2"},
 		"comment in a block":        {`{"a":1 /* x */}`, "comment", ""},

@@ -15,6 +15,18 @@ type patching struct {
 	release fhir.Release
 	root    *fhir.Object
 	budget  *budget.Budget
+	passed  int // elements, so far
+}
+
+// errWork says that a patch takes too long.
+var errWork = fmt.Errorf("the patch passes more than %d elements in all; patch less at a time", maxWork)
+
+// pass counts elements that an operation passes.
+func (p *patching) pass(elements int) error {
+	if p.passed += elements; p.passed > maxWork {
+		return errWork
+	}
+	return nil
 }
 
 // place is the position of an element: a member of an object, and an index if the member

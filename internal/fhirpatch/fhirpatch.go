@@ -19,9 +19,12 @@ import (
 	"signalfhir/internal/fhir"
 )
 
-// maxOperations is the largest number of operations of a patch. The budget of Apply bounds
-// the time that its conditions take.
-const maxOperations = 1000
+// The bounds of a patch. The budget of Apply bounds the time that its conditions take.
+const (
+	maxOperations = 1000
+	maxSteps      = 64      // of a path, because no resource is nested deeper
+	maxWork       = 1 << 20 // elements that the operations pass together; about a second
+)
 
 // operation is one step of a patch.
 type operation struct {
@@ -47,9 +50,12 @@ func Apply(release fhir.Release, current, patch *fhir.Object, b *budget.Budget) 
 	for _, o := range operations {
 		if err := p.apply(o); err != nil {
 			code := fhir.CodeProcessing
-			if errors.Is(err, budget.ErrUsedUp) {
+			switch {
+			case errors.Is(err, budget.ErrUsedUp):
 				code = fhir.CodeTooCostly
 				err = fmt.Errorf("%w; or name the elements by index, or patch less at a time", err)
+			case errors.Is(err, errWork):
+				code = fhir.CodeTooCostly
 			}
 			return nil, fhir.Refuse(http.StatusUnprocessableEntity, code, "%s: %v; nothing was changed", o.kind+" "+o.path, err).At(o.place)
 		}
@@ -79,6 +85,9 @@ func read(patch *fhir.Object) ([]operation, error) {
 		o, err := readOperation(parameter)
 		if err != nil {
 			return nil, fhir.Refuse(http.StatusBadRequest, fhir.CodeInvalid, "%v", err).At(place)
+		}
+		if steps := countSteps(o.path); steps > maxSteps {
+			return nil, fhir.Refuse(http.StatusRequestEntityTooLarge, fhir.CodeTooCostly, "the path has %d steps, at most %d are followed", steps, maxSteps).At(place)
 		}
 		o.place = place
 		operations = append(operations, o)

@@ -2,6 +2,7 @@ package fhirpatch_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -163,6 +164,7 @@ func TestApply_Refuses(t *testing.T) {
 		{"a part twice", operation("type=add", "path=Patient", "name=contact", `value=part:[{"name":"gender","valueCode":"male"},{"name":"gender","valueCode":"male"}]`), 422, "may occur only once"},
 		{"no value", operation("type=replace", "path=Patient.birthDate", `value=part:[]`), 400, "needs a value"},
 		{"no path", operation("type=delete", "path="), 422, "does not name an element"},
+		{"a path that is too long", operation("type=delete", "path=Patient"+strings.Repeat(".name", 65)), 413, "has 65 steps, at most 64"},
 		{"of the whole", operation("type=delete", "path=Patient"), 422, "does not name an element"},
 	}
 	for _, tt := range tests {
@@ -176,6 +178,20 @@ func TestApply_Refuses(t *testing.T) {
 	}
 	if _, err := apply(t, patient); err == nil || fhir.AsError(err).Status != 400 {
 		t.Errorf("no operations: got %v", err)
+	}
+}
+
+// What the operations of a patch pass is bounded in all.
+func TestApply_IsBounded(t *testing.T) {
+	t.Parallel()
+	large := `{"resourceType":"Patient","id":"p","name":[` + strings.Repeat(`{"use":"old"},`, 9999) + `{"use":"old"}]}`
+	remove := operation("type=delete", "path=Patient.name[0]")
+	if _, err := apply(t, large, slices.Repeat([]string{remove}, 100)...); err != nil {
+		t.Errorf("100 operations: %v", err)
+	}
+	_, err := apply(t, large, slices.Repeat([]string{remove}, 200)...)
+	if refused := fhir.AsError(err); refused == nil || refused.Status != 422 || fhir.CodeOf(err) != fhir.CodeTooCostly || !strings.Contains(err.Error(), "passes more than 1048576 elements in all; patch less at a time; nothing was changed") {
+		t.Errorf("200 operations: got %v", err)
 	}
 }
 

@@ -61,6 +61,9 @@ func (p *patching) parents(path string) ([]found, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := p.pass(len(places)); err != nil {
+		return nil, err
+	}
 	elements := make([]found, len(places))
 	for i := range places {
 		elements[i] = found{places[i].members(), places[i].inside, &places[i]}
@@ -119,7 +122,11 @@ func (p *patching) members(parent found, segment string) ([]place, error) {
 	}
 	typ := p.release.Model().TypeOf(path)
 	if p.release.Model().IsList(path) {
-		for i, it := range itemsOf(parent.object, name) {
+		items := itemsOf(parent.object, name)
+		if err := p.pass(len(items)); err != nil {
+			return nil, err
+		}
+		for i, it := range items {
 			if extension, _ := it.value.(*fhir.Object); !ofURL || extension.Text("url") == strings.Trim(url, `'"`) {
 				add(name, i, it, typ)
 			}
@@ -229,7 +236,23 @@ func cutIndex(segment string) (name string, index int, err error) {
 
 // cutLast cuts the last segment off a path, at a dot outside of brackets and quotes.
 func cutLast(path string) (head, last string, ok bool) {
-	depth, quoted, at := 0, false, -1
+	at := -1
+	eachDot(path, func(i int) { at = i })
+	if at < 0 {
+		return "", path, false
+	}
+	return path[:at], path[at+1:], true
+}
+
+// countSteps returns the number of segments of a path after the first.
+func countSteps(path string) (steps int) {
+	eachDot(path, func(int) { steps++ })
+	return steps
+}
+
+// eachDot calls do with the place of each dot outside of brackets and quotes.
+func eachDot(path string, do func(at int)) {
+	depth, quoted := 0, false
 	for i := 0; i < len(path); i++ {
 		switch c := path[i]; {
 		case quoted && c == '\\':
@@ -242,11 +265,7 @@ func cutLast(path string) (head, last string, ok bool) {
 		case c == ')' || c == ']':
 			depth--
 		case c == '.' && depth == 0:
-			at = i
+			do(i)
 		}
 	}
-	if at < 0 {
-		return "", path, false
-	}
-	return path[:at], path[at+1:], true
 }

@@ -101,6 +101,9 @@ func bound(name string, fn eval.FuncImpl) eval.FuncImpl {
 		if name == "toChars" && textLength(input) > maxItems { // the library makes them all before it counts them
 			return nil, fmt.Errorf("toChars() would make more than %d strings", maxItems)
 		}
+		if slices.Contains(parsing, name) && textLength(input) > maxDigits {
+			return nil, fmt.Errorf("%s(): a text of more than %d characters is not read as a number", name, maxDigits)
+		}
 		if slices.Contains(calculating, name) {
 			if err := checkDigits(input...); err != nil {
 				return nil, fmt.Errorf("%s(): %w", name, err)
@@ -164,6 +167,9 @@ var calculating = []string{
 	"abs", "avg", "ceiling", "exp", "floor", "highBoundary", "ln", "log", "lowBoundary", "max", "min", "power", "round", "sqrt", "sum",
 	"toBoolean", "toInteger", "toQuantity", "truncate", "convertsToBoolean", "convertsToInteger", "convertsToQuantity",
 }
+
+// parsing lists the functions that read a text as a number.
+var parsing = []string{"toDecimal", "toInteger", "toQuantity", "convertsToDecimal", "convertsToInteger", "convertsToQuantity"}
 
 // textLength returns the number of bytes in the strings of a collection.
 func textLength(items types.Collection) int {

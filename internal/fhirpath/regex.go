@@ -13,9 +13,9 @@ import (
 // The bounds of a regular expression. In Go, a search takes time in proportion to the steps
 // of the expression and the length of the text, so the product bounds it.
 const (
-	maxPattern  = 1000 // characters
-	maxPatterns = 500  // kept compiled
-	maxSteps    = 1 << 25
+	maxPattern = 1000    // characters
+	maxKept    = 1 << 16 // steps of the expressions that are kept compiled; a step takes about 100 bytes
+	maxSteps   = 1 << 25
 )
 
 // pattern is a compiled regular expression.
@@ -28,7 +28,8 @@ type pattern struct {
 // without its lock, which is a data race.
 var patterns = struct {
 	sync.Mutex
-	of map[string]pattern
+	of    map[string]pattern
+	steps int // of all of them
 }{of: map[string]pattern{}}
 
 // patternOf compiles a regular expression in the single-line mode that FHIRPath requires: a
@@ -50,14 +51,19 @@ func patternOf(source string) (pattern, error) {
 	if err != nil {
 		return pattern{}, fmt.Errorf("the regular expression %q: %w", source, err)
 	}
+	steps := len(program.Inst)
+	if steps > maxKept/4 {
+		return pattern{}, fmt.Errorf("the regular expression %q has %d steps, at most %d are allowed; repeat less", source, steps, maxKept/4)
+	}
 	compiled, err := regexp.Compile("(?s)" + source)
 	if err != nil {
 		return pattern{}, fmt.Errorf("the regular expression %q: %w", source, err)
 	}
-	if len(patterns.of) >= maxPatterns {
+	if patterns.steps += steps; patterns.steps > maxKept {
 		clear(patterns.of)
+		patterns.steps = steps
 	}
-	made := pattern{compiled, len(program.Inst)}
+	made := pattern{compiled, steps}
 	patterns.of[source] = made
 	return made, nil
 }

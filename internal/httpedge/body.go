@@ -1,6 +1,8 @@
 package httpedge
 
 import (
+	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -58,6 +60,62 @@ func (b *explainedBody) came() string {
 		return fmt.Sprintf("%d bytes", b.done)
 	}
 	return fmt.Sprintf("%d of %d bytes", b.done, b.size)
+}
+
+// A body that has this many bytes waits for its turn. Smaller ones never wait.
+const largeBody = 64 << 10
+
+// bodyPatience is how long a body waits for its turn if a request may take for ever.
+const bodyPatience = 10 * time.Second
+
+// queuedBody is a body that waits for its turn if it is large, because what it says takes
+// many times its bytes in memory while it is processed.
+type queuedBody struct {
+	io.ReadCloser
+	edge    *Edge
+	request *http.Request
+	out     http.Header
+	done    int64 // bytes read
+	holds   int64 // of the semaphore
+}
+
+func (b *queuedBody) Read(p []byte) (int, error) {
+	if b.holds == 0 && b.done >= largeBody {
+		if err := b.enter(); err != nil {
+			return 0, err
+		}
+	}
+	if b.holds == 0 {
+		p = p[:min(int64(len(p)), largeBody-b.done)]
+	}
+	n, err := b.ReadCloser.Read(p)
+	b.done += int64(n)
+	return n, err
+}
+
+// enter waits until there is room for the body.
+func (b *queuedBody) enter() error {
+	size := b.request.ContentLength
+	if size < 0 {
+		size = b.edge.options.MaxBodyBytes
+	}
+	// The client has the rest of its time for the body.
+	patience := cmp.Or(b.edge.options.ReadTimeout/3, bodyPatience)
+	ctx, cancel := context.WithTimeout(b.request.Context(), patience)
+	defer cancel()
+	if b.edge.bodies.Acquire(ctx, size) != nil {
+		b.out.Set("Retry-After", "1")
+		return fhir.Refuse(http.StatusServiceUnavailable, fhir.CodeTransient, "for %s there was no room for this body among the large ones that are sent to the server at the same time, %d bytes in all; send it again, or fewer at a time, or start the server with a larger --max-memory", patience, b.edge.options.BodiesAtOnce)
+	}
+	b.holds = size
+	return nil
+}
+
+// leave makes room for other bodies.
+func (b *queuedBody) leave() {
+	if b.holds > 0 {
+		b.edge.bodies.Release(b.holds)
+	}
 }
 
 // ReadError returns err if a body could not be read, because of its client or of a limit.

@@ -7,6 +7,7 @@
 package httpedge
 
 import (
+	"cmp"
 	"log/slog"
 	"net"
 	"net/http"
@@ -16,6 +17,7 @@ import (
 	"time"
 
 	"github.com/labstack/echo/v4"
+	"golang.org/x/sync/semaphore"
 
 	"signalfhir/internal/access"
 	"signalfhir/internal/fhir"
@@ -43,6 +45,7 @@ type Options struct {
 	AllowHost    []string      // further Hosts; "*" is any
 	AllowOrigin  []string      // further origins of pages; "*" is any
 	MaxBodyBytes int64         // of a request
+	BodiesAtOnce int64         // bytes of the large bodies that are read and processed at a time; 64 MiB, and at least MaxBodyBytes
 	ReadTimeout  time.Duration // that the server gives a client for a request; 0: none
 	Gate         *access.Gate  // nil: everybody is let in
 	Rooms        *room.Rooms
@@ -56,6 +59,7 @@ type Edge struct {
 	echo    *echo.Echo       // makes the contexts of areas
 	needs   map[string]Needs // by the path of a route, as the router has it
 	areas   *echo.Router     // finds the needs of addresses that are not a route
+	bodies  *semaphore.Weighted
 }
 
 // New returns an edge for app, without routes.
@@ -63,7 +67,8 @@ func New(app *echo.Echo, o Options) *Edge {
 	if o.Gate == nil {
 		o.Gate = access.New("", "")
 	}
-	return &Edge{options: o, echo: app, needs: map[string]Needs{}, areas: echo.NewRouter(app)}
+	o.BodiesAtOnce = max(cmp.Or(o.BodiesAtOnce, 64<<20), o.MaxBodyBytes)
+	return &Edge{options: o, echo: app, needs: map[string]Needs{}, areas: echo.NewRouter(app), bodies: semaphore.NewWeighted(o.BodiesAtOnce)}
 }
 
 // Declare says what the requests of a path need. The path is that of a route, or ends

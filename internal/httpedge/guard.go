@@ -171,6 +171,12 @@ func (e *Edge) LimitBody(next echo.HandlerFunc) echo.HandlerFunc {
 			return tooLarge(e.options.MaxBodyBytes)
 		}
 		r.Body = http.MaxBytesReader(c.Response(), r.Body, e.options.MaxBodyBytes)
+		if r.ContentLength >= 0 && r.ContentLength <= largeBody {
+			return next(c)
+		}
+		body := &queuedBody{ReadCloser: r.Body, edge: e, request: r, out: c.Response().Header()}
+		defer body.leave()
+		r.Body = body
 		return next(c)
 	}
 }

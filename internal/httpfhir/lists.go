@@ -30,7 +30,7 @@ func (f *FHIR) Search(r *Request) (*Response, error) {
 			}
 		}
 	}
-	page, err := r.Base.Search(r.Type, params, r.Strict, r.Limit)
+	page, err := r.Base.Search(r.ctx, r.Type, params, r.Strict, r.Limit)
 	if err != nil {
 		return nil, err
 	}

@@ -5,6 +5,7 @@
 package httpfhir
 
 import (
+	"context"
 	"io"
 	"log/slog"
 	"maps"
@@ -70,9 +71,10 @@ type Request struct {
 	Out http.Header // of the response
 
 	rawQuery string
-	http     *http.Request // nil in a bundle
-	resource *fhir.Object  // in a bundle; nil if the entry has none
-	place    string        // in a bundle, "Bundle.entry[2]"
+	ctx      context.Context // ends when the client goes away
+	http     *http.Request   // nil in a bundle
+	resource *fhir.Object    // in a bundle; nil if the entry has none
+	place    string          // in a bundle, "Bundle.entry[2]"
 
 	budget *budget.Budget // of the bundle; nil outside of one
 }
@@ -129,6 +131,7 @@ func (f *FHIR) request(c echo.Context) (*Request, error) {
 		Limit:    f.options.MaxBytes,
 		Out:      http.Header{},
 		rawQuery: in.URL.RawQuery,
+		ctx:      in.Context(),
 		http:     in,
 	}
 	r.Release, _ = fhir.ParseRelease(c.Param("release"))
@@ -250,7 +253,7 @@ func (r *Request) checkJSON() error {
 
 // write returns what a room needs to know of a write.
 func (r *Request) write() room.Request {
-	q := room.Request{Base: r.URL, Strict: r.Strict}
+	q := room.Request{Base: r.URL, Strict: r.Strict, Context: r.ctx}
 	if r.budget != nil {
 		q.Budget = r.budget.Part("entry", budget.Request)
 	}

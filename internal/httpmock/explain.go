@@ -48,7 +48,7 @@ func (m *Mock) Explain(c echo.Context) error {
 			return refused
 		}
 	}
-	explanation, refused := explain.Change(base, states[0], states[1], in.Subscription, budget.New("explanation", budget.Request))
+	explanation, refused := explain.Change(base, states[0], states[1], in.Subscription, budget.New("explanation", budget.Request).Until(c.Request().Context()))
 	if refused != nil {
 		return refused
 	}
@@ -92,7 +92,7 @@ func (m *Mock) Explained(c echo.Context) error {
 	if about == (explain.About{}) {
 		return fhir.Refuse(http.StatusBadRequest, fhir.CodeRequired, "name a resource (Encounter/1), a subscription (its id), both, or an entry of the journal (seq)")
 	}
-	changes := explain.Happened(httpedge.Room(c), about, budget.New("explanation", budget.Request))
+	changes := explain.Happened(httpedge.Room(c), about, budget.New("explanation", budget.Request).Until(c.Request().Context()))
 	if text, err := wantsText(c); text || err != nil {
 		return orText(c, err, changes.String())
 	}

@@ -90,7 +90,7 @@ func (c *Ceiling) Check() error {
 		return nil
 	}
 	return fhir.Refuse(http.StatusInsufficientStorage, fhir.CodeTooCostly,
-		"the server uses %d MiB of memory, and --max-memory allows %d MiB; DELETE resources, subscriptions or rooms, or reset a room with POST /mock/reset, and try again, or start the server with a larger --max-memory. It still serves reads",
+		"the server uses %d MiB of memory, and --max-memory allows %d MiB; DELETE resources, subscriptions or rooms, remove generators, or reset a room with POST /mock/reset, and try again, or start the server with a larger --max-memory. It still serves reads",
 		(c.Live()+1<<20-1)>>20, c.Limit()>>20)
 }
 

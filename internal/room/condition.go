@@ -1,6 +1,7 @@
 package room
 
 import (
+	"context"
 	"maps"
 	"net/http"
 	"slices"
@@ -212,7 +213,7 @@ func (c *condition) revise() {
 // evaluate makes the verdicts on resources.
 func (c *condition) evaluate(resources []*fhir.Resource) {
 	made := 0
-	c.err = evaluate(resources, []*search.Query{c.query}, func(res *fhir.Resource, matches bool) {
+	c.err = evaluate(context.Background(), resources, []*search.Query{c.query}, func(res *fhir.Resource, matches bool) {
 		if matches {
 			c.matching[res.ID] = res
 		}

@@ -164,7 +164,7 @@ func TestCondition_FollowsTheStore(t *testing.T) {
 			if err != nil || c.err != nil {
 				t.Fatal(err, c.err)
 			}
-			want, err := b.matching("Patient", query)
+			want, err := b.matching(t.Context(), "Patient", query)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -45,7 +45,7 @@ func TestReaders_DoNotWaitForAWrite(t *testing.T) {
 		"status":        func() bool { _, err := b.Status("classic"); return err == nil },
 		"binding token": func() bool { _, err := b.BindingToken([]string{"classic"}); return err == nil },
 		"search": func() bool {
-			page, err := b.Search("Patient", url.Values{"active": {"true"}}, true, 1<<20)
+			page, err := b.Search(t.Context(), "Patient", url.Values{"active": {"true"}}, true, 1<<20)
 			return err == nil && page.Total == 1
 		},
 	}

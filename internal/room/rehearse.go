@@ -98,6 +98,7 @@ func (b *Base) evaluates(typ string) bool {
 func (b *Base) rehearse(operations []Operation, known []*ahead, conditions *conditions, q Request) {
 	for _, k := range known {
 		k.rehearsed, k.only = true, false
+		k.budget.Until(q.Context)
 	}
 	ordered, err := b.plan(newSteps(operations, known), conditions, q)
 	if err != nil {

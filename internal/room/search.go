@@ -1,6 +1,7 @@
 package room
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"net/http"
@@ -55,8 +56,8 @@ type included struct {
 
 // Search searches the resources of a type. It leaves unknown parameters out of Self and
 // warns of them, or refuses them if strict is true. A page ends early, but not without a
-// match, if its resources would have more than limit bytes.
-func (b *Base) Search(typ string, params url.Values, strict bool, limit int64) (*Page, error) {
+// match, if its resources would have more than limit bytes. It fails once ctx ends.
+func (b *Base) Search(ctx context.Context, typ string, params url.Values, strict bool, limit int64) (*Page, error) {
 	w := &typeSearch{base: b, typ: typ, strict: strict, limit: limit, count: pageSize, page: &Page{Self: url.Values{}, Links: map[string]url.Values{}}}
 	w.order, _ = b.scope().Order(typ, "_lastUpdated")
 	for _, name := range slices.Sorted(maps.Keys(params)) {
@@ -76,7 +77,7 @@ func (b *Base) Search(typ string, params url.Values, strict bool, limit int64) (
 	if w.page.Self.Has("_count") {
 		w.page.Self.Set("_count", strconv.Itoa(w.count)) // after the limit was applied
 	}
-	found, err := b.matching(typ, w.queries...)
+	found, err := b.matching(ctx, typ, w.queries...)
 	if err != nil {
 		return nil, err
 	}
@@ -335,9 +336,9 @@ func parseNumber(name, value string, limit int) (int, error) {
 const maxSearch = 10 * time.Second
 
 // matching returns the current resources of a type that match all queries.
-func (b *Base) matching(typ string, queries ...*search.Query) ([]*fhir.Resource, error) {
+func (b *Base) matching(ctx context.Context, typ string, queries ...*search.Query) ([]*fhir.Resource, error) {
 	var found []*fhir.Resource
-	err := evaluate(b.store.List(typ), queries, func(res *fhir.Resource, matches bool) {
+	err := evaluate(ctx, b.store.List(typ), queries, func(res *fhir.Resource, matches bool) {
 		if matches {
 			found = append(found, res)
 		}
@@ -349,11 +350,14 @@ func (b *Base) matching(typ string, queries ...*search.Query) ([]*fhir.Resource,
 }
 
 // evaluate calls verdict with each resource and whether it matches all queries. It ends
-// with the first error.
-func evaluate(resources []*fhir.Resource, queries []*search.Query, verdict func(res *fhir.Resource, matches bool)) error {
+// with the first error, or once ctx ends.
+func evaluate(ctx context.Context, resources []*fhir.Resource, queries []*search.Query, verdict func(res *fhir.Resource, matches bool)) error {
 	began := time.Now()
 	for i, res := range resources {
-		if i%100 == 99 && time.Since(began) > maxSearch {
+		if ctx.Err() != nil {
+			return fhir.Refuse(statusClientLeft, fhir.CodeTransient, "the client left before the search was done")
+		}
+		if time.Since(began) > maxSearch {
 			return fhir.Refuse(http.StatusUnprocessableEntity, fhir.CodeTooCostly, "the search took more than %s for the first %d resources; search fewer resources, or use fewer chained parameters", maxSearch, i)
 		}
 		matches := true

@@ -1,6 +1,7 @@
 package room
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -50,7 +51,13 @@ func (b *Base) Transaction(operations []Operation, q Request) ([]*Written, error
 	if q.Budget == nil {
 		q.Budget = budget.New("write", budget.Request)
 	}
+	if q.Context == nil {
+		q.Context = context.Background()
+	}
 	known := newAhead(operations, q.Budget)
+	for _, k := range known {
+		k.budget.Until(q.Context)
+	}
 	// The form of a resource does not depend on what is stored, so check it before
 	// locking. In a transaction, check it after its links are resolved.
 	if len(operations) == 1 && operations[0].Object != nil {
@@ -85,13 +92,20 @@ func newSteps(operations []Operation, known []*ahead) []*step {
 	return steps
 }
 
+// statusClientLeft is for the journal and the log, since there is no client to read it.
+const statusClientLeft = 499
+
 // runOnce takes the write lock and does the writes. If rehearsed is true, it returns
 // errStale and does nothing if that needs a result that the rehearsal does not have.
 func (b *Base) runOnce(steps []*step, conditions *conditions, q Request, rehearsed bool) ([]*Written, error) {
 	b.room.write.Lock()
 	defer b.room.write.Unlock()
+	if q.Context.Err() != nil {
+		return nil, fhir.Refuse(statusClientLeft, fhir.CodeTransient, "the client left before the write was done, so nothing was written")
+	}
 	for _, s := range steps {
 		s.ahead.only = rehearsed
+		s.ahead.budget.Until(context.Background()) // the write has begun, so nothing stops it
 	}
 	return b.runLocked(steps, conditions, q)
 }

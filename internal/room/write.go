@@ -1,6 +1,7 @@
 package room
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"strings"
@@ -19,7 +20,8 @@ type Request struct {
 	Base   string // absolute FHIR base that the client used, without a trailing slash
 	Strict bool   // Prefer: handling=strict or the server's option
 
-	Budget *budget.Budget // for the expressions of the write; nil: a new one
+	Budget  *budget.Budget  // for the expressions of the write; nil: a new one
+	Context context.Context // a write that has not begun when it ends is refused; nil: none
 }
 
 // Operation is one write that a client asks for.

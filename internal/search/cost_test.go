@@ -1,11 +1,13 @@
 package search_test
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
 	"time"
 
+	"signalfhir/internal/budget"
 	"signalfhir/internal/fhir"
 	"signalfhir/internal/search"
 	"signalfhir/internal/search/searchtest"
@@ -30,7 +32,16 @@ func stored(t testing.TB, texts ...string) search.Scope {
 // refer to one and that one to them.
 func TestChains_HaveABoundedCost(t *testing.T) {
 	t.Parallel()
-	began := time.Now()
+	took, _ := budget.Within(time.Hour, func(context.Context) error {
+		chainsAreBounded(t)
+		return nil
+	})
+	if took > 20*time.Second {
+		t.Errorf("it took %v", took)
+	}
+}
+
+func chainsAreBounded(t *testing.T) {
 	for _, query := range []string{"subject.subject.subject.subject.subject.name=x", "subject.subject.subject.subject.subject.colour=x"} {
 		if _, refused := r5.Query("Composition", query); (refused != nil) != strings.Contains(query, "colour") {
 			t.Errorf("%s: got %v", query, refused)
@@ -61,9 +72,6 @@ func TestChains_HaveABoundedCost(t *testing.T) {
 		if _, why := q.Explain(hub); bounded && !strings.Contains(why[0], "more than") {
 			t.Errorf("%s: it says %q", query, why)
 		}
-	}
-	if took := time.Since(began); took > 20*time.Second {
-		t.Errorf("it took %v", took)
 	}
 }
 

@@ -127,6 +127,9 @@ func (s Scope) condition(typ, name, comparator, value string, made madeCondition
 	return s.ConditionOn(p, modifier, comparator, value)
 }
 
+// maxValues bounds the alternatives of a search value.
+const maxValues = 1000
+
 // ConditionOn makes a condition of a parameter, a search modifier ("" for none), a
 // comparator and a value with the syntax of a search: a comma separates
 // alternatives unless escaped.
@@ -158,6 +161,9 @@ func (s Scope) ConditionOn(p *Parameter, modifier, comparator, value string) (*C
 		return c, nil
 	}
 	alternatives := splitEscaped(value, ',')
+	if len(alternatives) > maxValues {
+		return nil, fhir.Refuse(http.StatusUnprocessableEntity, fhir.CodeTooCostly, "%s has %d values, and a parameter may have %d; search several times", p.Name, len(alternatives), maxValues)
+	}
 	var refused error
 	switch {
 	case aboutResource[p.Name] != nil:
@@ -186,6 +192,13 @@ func (s Scope) testValues(p *Parameter, modifier, comparator string, alternative
 			return nil, refused
 		}
 		matchers = append(matchers, m)
+	}
+	if p.Type == "string" {
+		texts := make([]string, len(alternatives))
+		for i, alternative := range alternatives {
+			texts[i] = literal(alternative)
+		}
+		matchers = []valueMatcher{matchString(modifier, texts...)}
 	}
 	// :not applies to the whole set: it holds if none of the values is named, even
 	// if there is no value at all.

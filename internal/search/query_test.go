@@ -78,6 +78,7 @@ func TestParseQuery_Refuses(t *testing.T) {
 		{"_list=none", "not-supported", "store it first"},
 		{"_text=", "value", "missing"},
 		{"_content:exact=x", "not-supported", ":exact"},
+		{"status=a" + strings.Repeat(",a", 1000), "too-costly", "status has 1001 values, and a parameter may have 1000"},
 	}
 	for _, tt := range tests {
 		_, err := r5.Query("Encounter", tt.query)

@@ -1,6 +1,7 @@
 package search
 
 import (
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -13,26 +14,27 @@ import (
 	"signalfhir/internal/fhir"
 )
 
-// matchString compares with the texts of a value: a string, or every part of a
-// HumanName or Address.
-func matchString(modifier, text string) valueMatcher {
-	wanted := fold(text)
-	return func(v any) bool {
-		for _, s := range stringsOf(v) {
-			switch {
-			case modifier == "exact":
-				if s == text {
-					return true
-				}
-			case modifier == "contains":
-				if strings.Contains(fold(s), wanted) {
-					return true
-				}
-			case strings.HasPrefix(fold(s), wanted):
-				return true
-			}
+// matchString compares the texts of a value, which is a string or every part of a HumanName
+// or Address, with any of texts.
+func matchString(modifier string, texts ...string) valueMatcher {
+	if modifier == "exact" {
+		return func(v any) bool {
+			return slices.ContainsFunc(stringsOf(v), func(s string) bool { return slices.Contains(texts, s) })
 		}
-		return false
+	}
+	is := strings.HasPrefix
+	if modifier == "contains" {
+		is = strings.Contains
+	}
+	wanted := make([]string, len(texts))
+	for i, text := range texts {
+		wanted[i] = fold(text)
+	}
+	return func(v any) bool {
+		return slices.ContainsFunc(stringsOf(v), func(s string) bool {
+			s = fold(s) // once, because it may be long
+			return slices.ContainsFunc(wanted, func(text string) bool { return is(s, text) })
+		})
 	}
 }
 

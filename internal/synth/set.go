@@ -50,6 +50,13 @@ func (s *Set) Add(spec Spec) error {
 	case len(s.generators) >= MaxGenerators:
 		return fhir.Refuse(http.StatusUnprocessableEntity, fhir.CodeTooCostly, "there are already %d generators, the limit; remove one", MaxGenerators)
 	}
+	patients := g.state.Patients
+	for _, other := range s.generators {
+		patients += other.state.Patients
+	}
+	if patients > MaxPatientsInAll {
+		return fhir.Refuse(http.StatusUnprocessableEntity, fhir.CodeTooCostly, "with this one the generators would have %d patients, at most %d in all; remove one, or give each fewer patients", patients, MaxPatientsInAll).At("patients")
+	}
 	s.generators = append(s.generators, g)
 	if spec.Running {
 		g.start()

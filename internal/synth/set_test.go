@@ -297,6 +297,17 @@ func TestSet_RefusesATakenNameAndTooMany(t *testing.T) {
 	wantRefusal(t, s.Add(synth.Spec{Name: "more", Scenario: "tasks"}), http.StatusUnprocessableEntity, "limit")
 }
 
+func TestSet_RefusesTooManyPatients(t *testing.T) {
+	t.Parallel()
+	_, _, s := world(t)
+	for i := range 10 {
+		must(t, s.Add(synth.Spec{Name: fmt.Sprint("g", i), Scenario: "tasks", Patients: 1000}))
+	}
+	wantRefusal(t, s.Add(synth.Spec{Name: "more", Scenario: "tasks"}), http.StatusUnprocessableEntity, "10008 patients, at most 10000 in all")
+	must(t, s.Remove("g1"))
+	must(t, s.Add(synth.Spec{Name: "more", Scenario: "tasks"}))
+}
+
 func TestSet_RefusesUnknownNames(t *testing.T) {
 	t.Parallel()
 	_, _, s := world(t)

@@ -24,11 +24,12 @@ type Spec struct {
 
 // The limits of a generator.
 const (
-	DefaultRate     = "10/min"
-	DefaultPatients = 8
-	MaxPatients     = 1000
-	minInterval     = time.Millisecond // 1000/s
-	maxInterval     = time.Hour        // 1/h
+	DefaultRate      = "10/min"
+	DefaultPatients  = 8
+	MaxPatients      = 1000
+	MaxPatientsInAll = 10_000           // of the generators of a set
+	minInterval      = time.Millisecond // 1000/s
+	maxInterval      = time.Hour        // 1/h
 )
 
 var generatorName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9-]{0,38}[A-Za-z0-9])?$`)
