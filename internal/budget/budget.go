@@ -76,12 +76,21 @@ func (b *Budget) Spend(expression string, evaluate func(context.Context) error) 
 	err := evaluate(ctx)
 	b.charge(expression, b.now().Sub(began))
 	if err != nil && ctx.Err() != nil {
-		b.left = 0 // the timer and the clock need not agree
+		b.end() // the timer and the clock need not agree
 	}
 	if err != nil && b.remaining() <= 0 {
 		return b.Err()
 	}
 	return err
+}
+
+// end uses up b, or the budget that it is a part of if that has less left.
+func (b *Budget) end() {
+	if b.whole != nil && b.whole.remaining() <= b.left {
+		b.whole.end()
+		return
+	}
+	b.left = 0
 }
 
 func (b *Budget) charge(expression string, took time.Duration) {
