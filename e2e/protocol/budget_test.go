@@ -22,7 +22,7 @@ func TestBudget_IsSaid(t *testing.T) {
 	type m = map[string]any
 	s := start(t)
 	for _, id := range []string{"one", "two"} { // together they would take two seconds
-		topic := topicOf(m{"fhirPathCriteria": endless}, "id", id, "url", "http://example.org/topic/"+id)
+		topic := topicOf(m{"fhirPathCriteria": "'é' = 'é' and " + endless}, "id", id, "url", "http://example.org/topic/"+id)
 		s.Must(201, "PUT", "/fhir/R5/SubscriptionTopic/"+id, topic)
 	}
 	const want = "did not fire: http://example.org/topic/one, http://example.org/topic/two: the write has used up its 1s for evaluating expressions"
@@ -35,6 +35,11 @@ func TestBudget_IsSaid(t *testing.T) {
 	res := s.Must(201, "PUT", "/fhir/R5/Encounter/e", encounter("e", "in-progress"))
 	said("header", res.Header.Get("Warning"), `199 signalfhir "the write is done, but`)
 	said("header", res.Header.Get("Warning"), want)
+	// A header has printable ASCII only, and one quoted text.
+	said("header", res.Header.Get("Warning"), `most of it took ''?' = '?' and`)
+	if strings.Count(res.Header.Get("Warning"), `"`) != 2 {
+		t.Errorf("got %s, want one quoted text", res.Header.Get("Warning"))
+	}
 	said("journal", string(s.Must(200, "GET", "/mock/journal?kind=not-fired", nil).Raw), `"type":"budget"`)
 	said("explanation", string(s.Must(200, "GET", "/mock/explain?resource=Encounter/e&format=text", nil).Raw), "it did not fire then")
 	said("hypothesis", s.told(nil, encounter("e", "in-progress")), "the explanation has used up its 1s")
@@ -43,7 +48,12 @@ func TestBudget_IsSaid(t *testing.T) {
 		m{"request": m{"method": "DELETE", "url": "Encounter/e"}},
 	}}
 	said("batch", string(s.Must(200, "POST", "/fhir/R5", batch).Raw), strings.Replace(want, "the write", "the entry", 1))
+	s.Must(201, "PUT", "/fhir/R5/Encounter/e", encounter("e", "in-progress"))
 	batch["type"] = "transaction"
+	said("deletion in a transaction", string(s.Must(200, "POST", "/fhir/R5", batch).Raw), strings.Replace(want, "the write", "the entry", 1))
+	s.Must(201, "PUT", "/fhir/R5/Encounter/e", encounter("e", "in-progress"))
+	res = s.Must(204, "DELETE", "/fhir/R5/Encounter/e", nil)
+	said("deletion", res.Header.Get("Warning"), want)
 	batch["entry"] = []any{m{"request": m{"method": "PUT", "url": "Encounter/e"}, "resource": encounter("e", "planned")}}
 	said("transaction", string(s.Must(200, "POST", "/fhir/R5", batch).Raw), strings.Replace(want, "the write", "the entry", 1))
 

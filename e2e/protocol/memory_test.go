@@ -1,7 +1,6 @@
 package protocol
 
 import (
-	"fmt"
 	"net/http"
 	"strconv"
 	"strings"
@@ -56,7 +55,9 @@ func (s *filled) refused(request func(try int) response) response {
 			}
 			return a
 		}
-		s.add()
+		if s.add(); try > 100 {
+			s.T.Fatalf("got %d %s, want a refusal at some time", a.Status, a.Raw)
+		}
 	}
 }
 
@@ -72,6 +73,22 @@ func (s *filled) accepted(id string) {
 			s.T.Fatalf("got %d %s", a.Status, a.Raw)
 		}
 	}
+}
+
+// metric returns the value of a metric without labels.
+func (s *server) metric(name string) float64 {
+	s.T.Helper()
+	for line := range strings.Lines(string(s.Must(200, "GET", "/metrics", nil).Raw)) {
+		if value, found := strings.CutPrefix(line, name+" "); found {
+			n, err := strconv.ParseFloat(strings.TrimSpace(value), 64)
+			if err != nil {
+				s.T.Fatal(err)
+			}
+			return n
+		}
+	}
+	s.T.Fatalf("there is no metric %s", name)
+	return 0
 }
 
 func TestMemory_AboveTheCeilingOnlyReadsAndDeletionsGoOn(t *testing.T) {
@@ -136,8 +153,14 @@ func TestMemory_AboveTheCeilingOnlyReadsAndDeletionsGoOn(t *testing.T) {
 	s.Must(200, "GET", "Basic?_count=1", nil)
 	s.Must(200, "GET", "Subscription/abc/$events", nil)
 	s.Must(200, "GET", "/mock/state", nil)
-	if a := s.Must(200, "GET", "/metrics", nil); !strings.Contains(string(a.Raw), fmt.Sprintf("\nsignalfhir_memory_limit_bytes %v\n", float64(ceiling))) {
-		t.Errorf("the metrics do not have the ceiling: %s", a.Raw)
+	for name, is := range map[string]func(float64) bool{
+		"signalfhir_memory_limit_bytes": func(n float64) bool { return n == ceiling },
+		"signalfhir_memory_bytes":       func(n float64) bool { return n > 1<<20 && n != ceiling },
+		"go_gc_gomemlimit_bytes":        func(n float64) bool { return n == ceiling+ceiling/4 },
+	} {
+		if n := s.metric(name); !is(n) {
+			t.Errorf("%s is %v", name, n)
+		}
 	}
 
 	// Deleted resources are remembered with their history, unless the memory is needed.

@@ -239,6 +239,9 @@ func TestTokens_TakeBoundedMemory(t *testing.T) {
 	for range 100 { // all have the same list
 		all = append(all, s.Token(ids...))
 	}
+	if n := s.metric("signalfhir_token_bytes"); n < 100 || n > 2000 {
+		t.Errorf("the lists take %v bytes, want those of one list of 20 names", n)
+	}
 	take := func(status int, ids ...string) response {
 		t.Helper()
 		return s.Must(status, "POST", "Subscription/$get-ws-binding-token?id="+strings.Join(ids, "&id="), nil)

@@ -352,9 +352,13 @@ func TestLimitRuntime(t *testing.T) {
 		t.Errorf("the limit is %d, want none as before", limit())
 	}
 	debug.SetMemoryLimit(3 << 40) // as GOMEMLIMIT does
-	memory.LimitRuntime(4 << 40)()
+	undo = memory.LimitRuntime(4 << 40)
 	if limit() != 3<<40 {
 		t.Errorf("the limit is %d, want that of GOMEMLIMIT", limit())
+	}
+	undo()
+	if limit() != 3<<40 {
+		t.Errorf("the limit is %d, want that of GOMEMLIMIT still", limit())
 	}
 }
 
