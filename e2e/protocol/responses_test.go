@@ -74,6 +74,9 @@ func TestResponses_EndEarlyAndLoseNothing(t *testing.T) {
 		if fmt.Sprint(got) != fmt.Sprint(want) {
 			t.Errorf("got %v, want %v", got, want)
 		}
+		if pretty := inMode(s.Must(200, "GET", "Patient?_pretty=true", nil), "match"); len(pretty) != 4 {
+			t.Errorf("indented: got %v, want four", pretty)
+		}
 		if first := inMode(s.Must(200, "GET", "Patient?_count=3", nil), "match"); len(first) != 3 {
 			t.Errorf("got %v, want three: they have few bytes", first)
 		}
@@ -193,7 +196,7 @@ func TestResponses_LinksOfAPageThatEndsEarly(t *testing.T) {
 		}
 		return all
 	}
-	pages := s.pages("Patient?_count=8&_sort=_id")
+	pages := s.pages("Patient?_count=20&_sort=_id")
 	for i, want := range []string{" self first next", " self first previous next", " self first previous last"} {
 		if got := relations(pages[i]); got != want {
 			t.Errorf("page %d: got the links%s, want%s", i, got, want)
