@@ -54,9 +54,29 @@ func TestBudget_IsSaid(t *testing.T) {
 	s.Must(201, "PUT", "/fhir/R5/Encounter/e", encounter("e", "in-progress"))
 	res = s.Must(204, "DELETE", "/fhir/R5/Encounter/e", nil)
 	said("deletion", res.Header.Get("Warning"), want)
-	batch["entry"] = []any{m{"request": m{"method": "PUT", "url": "Encounter/e"}, "resource": encounter("e", "planned")}}
-	said("transaction", string(s.Must(200, "POST", "/fhir/R5", batch).Raw), strings.Replace(want, "the write", "the entry", 1))
+	s.Must(201, "PUT", "/fhir/R5/SubscriptionTopic/cheap", m{"resourceType": "SubscriptionTopic", "id": "cheap", "url": "http://example.org/topic/cheap", "status": "active",
+		"resourceTrigger": []any{m{"resource": "Patient", "fhirPathCriteria": "true"}}})
+	batch["entry"] = []any{
+		m{"request": m{"method": "PUT", "url": "Encounter/e"}, "resource": encounter("e", "planned")},
+		m{"request": m{"method": "PUT", "url": "Patient/p"}, "resource": patient("p", "Cheap")},
+	}
+	done := s.Must(200, "POST", "/fhir/R5", batch)
+	said("transaction", string(done.Raw), strings.Replace(want, "the write", "the entry", 1))
+	if costly, cheap := at(done.Body, "entry", 0, "response", "outcome"), at(done.Body, "entry", 1, "response", "outcome"); costly == nil || cheap != nil {
+		t.Errorf("got the outcomes %v and %v, want that a costly entry leaves something for the others", costly, cheap)
+	}
 
 	req := s.Must(http.StatusOK, "PUT", "/fhir/R5/Encounter/e", encounter("e", "planned"), "Prefer", "return=OperationOutcome")
 	said("outcome", string(req.Raw), want)
+}
+
+// Other warnings are for the outcome only.
+func TestBudget_OtherWarningsAreNotInTheHeader(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	topic := topicOf(map[string]any{}, "id", "one", "notificationShape", []any{map[string]any{"resource": "Encounter", "include": []any{"Encounter:nothing"}}})
+	res := s.Must(201, "PUT", "/fhir/R5/SubscriptionTopic/one", topic, "Prefer", "return=OperationOutcome")
+	if !strings.Contains(string(res.Raw), `"severity":"warning"`) || res.Header.Get("Warning") != "" {
+		t.Errorf("got Warning: %q and %s, want a warning in the outcome only", res.Header.Get("Warning"), res.Raw)
+	}
 }

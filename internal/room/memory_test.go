@@ -252,3 +252,27 @@ func TestMemory_ReliefDropsOldVersions(t *testing.T) {
 		t.Error("there was something to do without twice")
 	}
 }
+
+// The events of a trigger share the resource that it names.
+func TestMemory_EventsOfATriggerShareTheirFocus(t *testing.T) {
+	t.Parallel()
+	b := open(t, room.Options{Releases: []fhir.Release{fhir.R5}}).Base(fhir.R5)
+	topicOn(t, b, "t", "")
+	put(t, b, "Subscription", "s", `"status":"requested","topic":"http://example.org/t","channelType":{"code":"websocket"},"content":"full-resource"`)
+	for id, shared := range map[string]bool{"p": true, "": false} { // without an id each event has another one
+		before, _, err := b.Events("s", 0, -1, "", 1<<20)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := b.Room().Trigger(t.Context(), room.Trigger{Subscription: "s", Focus: parsed(t, "Patient", id, someone), Count: 2}); err != nil {
+			t.Fatal(err)
+		}
+		n, _, err := b.Events("s", int64(len(before.Events))+1, -1, "", 1<<20)
+		if err != nil || len(n.Events) != 2 {
+			t.Fatalf("got %v, %v, want two events", n, err)
+		}
+		if same := n.Events[0].Focus.Resource == n.Events[1].Focus.Resource; same != shared {
+			t.Errorf("with the id %q: shared %v, want %v", id, same, shared)
+		}
+	}
+}
