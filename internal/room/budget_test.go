@@ -544,3 +544,38 @@ func TestBudget_ChecksAReferenceAgainBeforeTheLock(t *testing.T) {
 		t.Errorf("got %v, %v, want the organization that is x now", res, err)
 	}
 }
+
+// What a rehearsal finds wrong is said once by the run under the lock.
+func TestBudget_ARefusalNamesItsEntryOnce(t *testing.T) {
+	t.Parallel()
+	b := open(t, room.Options{Releases: []fhir.Release{fhir.R5}}).Base(fhir.R5)
+	operations := writes(t, b)["transaction"]
+	operations[1].Object = parsed(t, "Patient", "p", `"contact":[{"gender":"female"}]`)
+	_, err := b.Transaction(operations, room.Request{})
+	if fhir.CodeOf(err) != fhir.CodeInvariant || strings.Count(err.Error(), "Bundle.entry[1]") != strings.Count(err.Error(), "Bundle.entry[1].resource")+1 {
+		t.Errorf("got %v, want that pat-1 is broken in Bundle.entry[1], once", err)
+	}
+}
+
+// What is not checked in a transaction is said for its entry, and in the journal.
+func TestBudget_WarnsOfInvariantsInATransaction(t *testing.T) {
+	t.Parallel()
+	r := open(t, room.Options{Releases: []fhir.Release{fhir.R5}})
+	b := r.Base(fhir.R5)
+	operations := writes(t, b)["transaction"]
+	operations[1] = room.Operation{Method: http.MethodPut, Type: "Questionnaire", ID: "q", Place: "Bundle.entry[1]",
+		Object: parsed(t, "Questionnaire", "q", `"status":"active","item":[{"linkId":"1","type":"group","item":[{"linkId":"1","type":"string"}]}]`)}
+	written, err := b.Transaction(operations, room.Request{Budget: budget.New("bundle", 0)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const want = "not all invariants were checked: the bundle has used up its 0s"
+	if w := written[1]; len(w.Issues) != 1 || !strings.HasPrefix(w.Issues[0].Diagnostics, want) {
+		t.Errorf("got %+v, want a warning", w.Issues)
+	}
+	if entries := r.Journal().Entries(journal.Filter{Kinds: []string{journal.Lenient}}); !slices.ContainsFunc(entries, func(e journal.Entry) bool {
+		return e.Resource == "Questionnaire/q" && strings.Contains(e.Text, want)
+	}) {
+		t.Errorf("got %v, want an entry that says it", entries)
+	}
+}
