@@ -74,6 +74,9 @@ func TestResponses_EndEarlyAndLoseNothing(t *testing.T) {
 		if fmt.Sprint(got) != fmt.Sprint(want) {
 			t.Errorf("got %v, want %v", got, want)
 		}
+		if pretty := inMode(s.Must(200, "GET", "Patient?_pretty=true", nil), "match"); len(pretty) != 4 {
+			t.Errorf("indented: got %v, want four", pretty)
+		}
 		if first := inMode(s.Must(200, "GET", "Patient?_count=3", nil), "match"); len(first) != 3 {
 			t.Errorf("got %v, want three: they have few bytes", first)
 		}
@@ -87,6 +90,9 @@ func TestResponses_EndEarlyAndLoseNothing(t *testing.T) {
 				t.Errorf("a page has %v with %v, want each with its patient", matches, included)
 			}
 			got = append(got, included...)
+			if strings.Contains(string(page.Raw), "--max-response-bytes") {
+				t.Errorf("a page warns, though the next one has what it leaves out: %s", page.Raw)
+			}
 		}
 		if fmt.Sprint(got) != fmt.Sprint(want) {
 			t.Errorf("got %v, want %v", got, want)
@@ -133,6 +139,76 @@ func TestResponses_EndEarlyAndLoseNothing(t *testing.T) {
 			t.Errorf("got %d resources and %d omitted, want 4 and %d", whole, omitted, patients-4)
 		}
 	})
+	t.Run("include, of large matches", func(t *testing.T) {
+		s := s.in(t)
+		for i := range 4 {
+			id := "o" + strconv.Itoa(i)
+			s.Must(201, "PUT", "Organization/"+id, map[string]any{"resourceType": "Organization", "id": id, "name": "Bulky", "text": bulky(id)["text"]})
+			s.Must(201, "PUT", "Patient/of-"+id, with(bulky("of-"+id), "managingOrganization", reference("Organization/"+id)))
+		}
+		var got []string
+		for _, page := range s.pages("Patient?organization:missing=false&_include=Patient:organization&_sort=_lastUpdated") { // checks their size
+			got = append(got, inMode(page, "include")...)
+		}
+		if fmt.Sprint(got) != "[Organization/o0 Organization/o1 Organization/o2 Organization/o3]" {
+			t.Errorf("got %v, want all organizations once", got)
+		}
+	})
+}
+
+// What is too large for a response comes alone, so that a client gets to the end.
+func TestResponses_HaveOneOfWhatIsTooLarge(t *testing.T) {
+	t.Parallel()
+	s := startProcess(t, "--max-response-bytes", "1000")
+	s.Admission()
+	for _, id := range []string{"a", "b"} {
+		s.Must(201, "PUT", "Patient/"+id, bulky(id))
+		s.Must(200, "PUT", "Patient/"+id, bulky(id))
+	}
+	s.Must(200, "POST", "/mock/trigger", map[string]any{"subscription": "abc", "count": 2, "focus": encounter("e", "in-progress", "text", bulky("p")["text"])})
+	for address, want := range map[string]int{"Patient": 2, "Patient?_include=Patient:organization": 2, "Patient/a/_history": 2, "Patient/_history": 4, "_history": 6} {
+		pages := s.pages(address)
+		for _, page := range pages {
+			if n := len(asList(page.Body["entry"])); n == 0 || n > 1 && len(page.Raw) > 2000 {
+				t.Errorf("%s: a page of %d entries and %d bytes, want one that is large, or a few that are small", address, n, len(page.Raw))
+			}
+		}
+		if len(pages) < want {
+			t.Errorf("%s: %d pages, want %d", address, len(pages), want)
+		}
+	}
+	a := s.Must(200, "GET", "Subscription/abc/$events?content=full-resource", nil)
+	if n := len(asList(a.At("entry", 0, "resource", "notificationEvent"))); n != 1 || a.Header.Get("Link") == "" {
+		t.Errorf("$events: got %d events and Link: %s, want one and the next", n, a.Header.Get("Link"))
+	}
+}
+
+// The links of a page that ended early do not guess where the last one begins.
+func TestResponses_LinksOfAPageThatEndsEarly(t *testing.T) {
+	t.Parallel()
+	s := startProcess(t, "--max-response-bytes", strconv.Itoa(responseBytes))
+	for i := range 10 {
+		s.Must(201, "PUT", "Patient/p"+strconv.Itoa(i), bulky("p"+strconv.Itoa(i)))
+	}
+	relations := func(page response) (all string) {
+		for _, link := range asList(page.Body["link"]) {
+			all += " " + text(link, "relation")
+		}
+		return all
+	}
+	pages := s.pages("Patient?_count=20&_sort=_id")
+	for i, want := range []string{" self first next", " self first previous next", " self first previous last"} {
+		if got := relations(pages[i]); got != want {
+			t.Errorf("page %d: got the links%s, want%s", i, got, want)
+		}
+	}
+	for _, link := range asList(pages[2].Body["link"]) {
+		if text(link, "relation") == "last" {
+			if last := inMode(s.Must(200, "GET", text(link, "url"), nil), "match"); fmt.Sprint(last) != "[Patient/p8 Patient/p9]" {
+				t.Errorf("the last page has %v", last)
+			}
+		}
+	}
 }
 
 func TestResponses_OfBundlesSayWhatIsLeftOut(t *testing.T) {
@@ -196,13 +272,15 @@ func TestResponses_OfEventsEndEarlyAndNameTheRest(t *testing.T) {
 	s := vectorServer(t, fhir.R5, "--max-response-bytes", strconv.Itoa(responseBytes))
 	const events = 12
 	div := map[string]any{"status": "generated", "div": `<div xmlns="http://www.w3.org/1999/xhtml">` + strings.Repeat("x", 4000) + "</div>"}
-	s.Must(200, "POST", "/mock/trigger", map[string]any{"subscription": "abc", "count": events, "focus": encounter("e", "in-progress", "text", div)})
+	focus := encounter("e", "in-progress", "text", div)
+	delete(focus, "id") // so each event has another resource
+	s.Must(200, "POST", "/mock/trigger", map[string]any{"subscription": "abc", "count": events, "focus": focus})
 	address, next := "Subscription/abc/$events?content=full-resource&eventsUntilNumber=11", 1
 	for address != "" {
 		a := s.Must(200, "GET", address, nil)
 		numbers := asList(a.At("entry", 0, "resource", "notificationEvent"))
-		if len(numbers) == 0 || len(a.Raw) > responseBytes+5000 {
-			t.Fatalf("%s: got %d events in %d bytes", address, len(numbers), len(a.Raw))
+		if len(numbers) == 0 || len(a.Raw) > responseBytes+5000 || len(a.Raw) < 4000*len(numbers) {
+			t.Fatalf("%s: got %d events in %d bytes, want each with its resource, about %d bytes at most", address, len(numbers), len(a.Raw), responseBytes)
 		}
 		for _, n := range numbers {
 			if text(n, "eventNumber") != strconv.Itoa(next) {
@@ -238,6 +316,9 @@ func TestTokens_TakeBoundedMemory(t *testing.T) {
 	var all []string
 	for range 100 { // all have the same list
 		all = append(all, s.Token(ids...))
+	}
+	if n := s.metric("signalfhir_token_bytes"); n < 100 || n > 2000 {
+		t.Errorf("the lists take %v bytes, want those of one list of 20 names", n)
 	}
 	take := func(status int, ids ...string) response {
 		t.Helper()

@@ -29,7 +29,7 @@ type Budget struct {
 	of          string // what has the budget: "write"
 	limit, left time.Duration
 	whole       *Budget // of which this is a part; nil: none
-	used        func() time.Duration
+	run         run
 	request     context.Context // see Until; nil: that of the whole
 
 	costliest string // expression that took longest
@@ -37,18 +37,26 @@ type Budget struct {
 }
 
 // New returns a budget of a request. of names the request in texts: "write".
-func New(of string, limit time.Duration) *Budget { return NewOf(of, limit, threadTime) }
+func New(of string, limit time.Duration) *Budget {
+	return &Budget{of: of, limit: limit, left: limit, run: within}
+}
 
-// NewOf is [New] with another measure. It is asked before and after each expression for the
-// processor time that the calling thread has used.
+// NewOf is [New] with a measure for tests, which is asked before and after each expression for
+// the time used so far. It does not end an expression.
 func NewOf(of string, limit time.Duration, used func() time.Duration) *Budget {
-	return &Budget{of: of, limit: limit, left: limit, used: used}
+	b := New(of, limit)
+	b.run = func(ctx context.Context, _ time.Duration, evaluate func(context.Context) error) (time.Duration, error) {
+		from := used()
+		err := evaluate(ctx)
+		return used() - from, err
+	}
+	return b
 }
 
 // Part returns a budget that is a part of b. What it spends is spent of b as well, and it
 // is used up when b is.
 func (b *Budget) Part(of string, limit time.Duration) *Budget {
-	return &Budget{of: of, limit: limit, left: limit, whole: b, used: b.used}
+	return &Budget{of: of, limit: limit, left: limit, whole: b, run: b.run}
 }
 
 // Until makes expressions end when ctx ends, too, because nobody waits for them any more. It
@@ -88,7 +96,7 @@ func (b *Budget) Spend(expression string, evaluate func(context.Context) error) 
 	if left <= 0 {
 		return b.Err()
 	}
-	took, err := within(b.context(), left, b.used, evaluate)
+	took, err := b.run(b.context(), left, evaluate)
 	b.charge(expression, took)
 	if err != nil && b.remaining() <= 0 {
 		return b.Err()

@@ -4,35 +4,137 @@ import (
 	"context"
 	"errors"
 	"runtime"
+	"strings"
 	"testing"
 	"time"
 
 	"signalfhir/internal/budget"
 )
 
-// A budget is used up when the processor was used for so long, however much time has passed.
-func TestBudget_CountsWhatIsUsed(t *testing.T) {
+// stopwatch is a measure of what evaluations use.
+type stopwatch struct{ used time.Duration }
+
+func (w *stopwatch) budget(of string, limit time.Duration) *budget.Budget {
+	return budget.NewOf(of, limit, func() time.Duration { return w.used })
+}
+
+// takes returns an evaluation that takes some time and returns err.
+func (w *stopwatch) takes(d time.Duration, err error) func(context.Context) error {
+	return func(context.Context) error {
+		w.used += d
+		return err
+	}
+}
+
+// want checks that an error is about a budget that is used up, and what it says.
+func want(t *testing.T, err error, text string) {
+	t.Helper()
+	if !errors.Is(err, budget.ErrUsedUp) || err.Error() != text {
+		t.Errorf("got %v, want %s", err, text)
+	}
+}
+
+// spin runs until it is told to end.
+func spin(ctx context.Context) error {
+	for ctx.Err() == nil {
+		runtime.Gosched()
+	}
+	return ctx.Err()
+}
+
+func TestSpend(t *testing.T) {
 	t.Parallel()
-	const limit = time.Millisecond
-	asked := 0
-	b := budget.NewOf("write", limit, func() time.Duration {
-		if asked++; asked <= 5 {
-			return 0 // although a limit has passed between two questions
+	w := &stopwatch{}
+	b := w.budget("write", time.Second)
+	broken := errors.New("broken")
+	if err := b.Spend("a", w.takes(100*time.Millisecond, broken)); err != broken {
+		t.Errorf("with time left: got %v, want the error of the evaluation", err)
+	}
+	if err := b.Spend("b", w.takes(800*time.Millisecond, nil)); err != nil || b.Err() != nil {
+		t.Errorf("with time left: got %v and %v", err, b.Err())
+	}
+	// What was evaluated counts, even if the time is used up by then.
+	if err := b.Spend("c", w.takes(200*time.Millisecond, nil)); err != nil {
+		t.Errorf("the last evaluation: got %v", err)
+	}
+	const text = `the write has used up its 1s for evaluating expressions; most of it took "b", so simplify that`
+	want(t, b.Err(), text)
+	want(t, b.Spend("d", func(context.Context) error {
+		t.Error("an expression is evaluated without time for it")
+		return nil
+	}), text)
+}
+
+func TestSpend_LosesTheErrorOfAnEvaluationThatHadNoTime(t *testing.T) {
+	t.Parallel()
+	w := &stopwatch{}
+	b := w.budget("write", time.Second)
+	want(t, b.Spend("a", w.takes(time.Second, errors.New("late"))), `the write has used up its 1s for evaluating expressions; most of it took "a", so simplify that`)
+}
+
+// What a part spends is spent of the whole as well, and both have to have time.
+func TestPart(t *testing.T) {
+	t.Parallel()
+	w := &stopwatch{}
+	whole := w.budget("bundle", 2500*time.Millisecond)
+	for range 2 {
+		part := whole.Part("entry", time.Second)
+		if err := part.Spend("a", w.takes(time.Second, nil)); err != nil {
+			t.Fatal(err)
 		}
-		return limit
-	})
-	spin := func(ctx context.Context) error {
-		for ctx.Err() == nil {
-			runtime.Gosched()
-		}
-		return ctx.Err()
+		want(t, part.Spend("b", w.takes(0, nil)), `the entry has used up its 1s for evaluating expressions; most of it took "a", so simplify that`)
 	}
-	if err := b.Spend("spin", spin); !errors.Is(err, budget.ErrUsedUp) || asked < 6 {
-		t.Errorf("got %v after %d questions, want that the budget is used up after 6", err, asked)
+	if err := whole.Err(); err != nil {
+		t.Errorf("got %v, want that half a second is left", err)
 	}
-	if err := b.Spend("more", func(context.Context) error { t.Error("it was called"); return nil }); !errors.Is(err, budget.ErrUsedUp) {
-		t.Errorf("a second time: got %v", err)
+	part := whole.Part("entry", time.Second)
+	const text = `the bundle has used up its 2.5s for evaluating expressions; most of it took "a", so simplify that`
+	want(t, part.Spend("c", w.takes(600*time.Millisecond, errors.New("late"))), text)
+	want(t, whole.Part("entry", time.Second).Spend("d", w.takes(0, nil)), text)
+}
+
+// A part has no more time than its whole.
+func TestPart_IsEndedByItsWhole(t *testing.T) {
+	t.Parallel()
+	whole := budget.New("bundle", time.Millisecond)
+	want(t, whole.Part("entry", 1000*time.Hour).Spend("a", spin), `the bundle has used up its 1ms for evaluating expressions; most of it took "a", so simplify that`)
+}
+
+func TestCap(t *testing.T) {
+	t.Parallel()
+	w := &stopwatch{}
+	b := w.budget("bundle", 10*time.Second)
+	b.Cap(time.Minute) // does not add any
+	b.Cap(time.Second)
+	if err := b.Spend("a", w.takes(time.Second, nil)); err != nil {
+		t.Fatal(err)
 	}
+	if b.Err() == nil {
+		t.Error("more than a second is left")
+	}
+	b.Cap(time.Second)
+	if b.Err() == nil {
+		t.Error("a cap has made a budget larger")
+	}
+}
+
+func TestErr_ShortensAnExpression(t *testing.T) {
+	t.Parallel()
+	w := &stopwatch{}
+	b := w.budget("write", time.Second)
+	_ = b.Spend(strings.Repeat("x", 201), w.takes(time.Second, nil))
+	if err := b.Err(); err == nil || !strings.Contains(err.Error(), `"`+strings.Repeat("x", 200)+`"`) {
+		t.Errorf("got %v, want the first 200 characters of the expression", err)
+	}
+	if err := w.budget("write", 0).Err(); err == nil || err.Error() != "the write has used up its 0s for evaluating expressions" {
+		t.Errorf("got %v, want nothing about an expression: none was evaluated", err)
+	}
+}
+
+// The processor time that an expression uses ends it.
+func TestSpend_EndsAnEvaluation(t *testing.T) {
+	t.Parallel()
+	want(t, budget.New("write", time.Millisecond).Spend("a", spin), `the write has used up its 1ms for evaluating expressions; most of it took "a", so simplify that`)
 }
 
 // A budget ends with the request that nobody waits for any more, and not once it is told to
@@ -52,28 +154,5 @@ func TestBudget_EndsWithItsRequest(t *testing.T) {
 	}
 	if err := part.Until(context.Background()).Spend("e", func(ctx context.Context) error { return ctx.Err() }); err != nil {
 		t.Errorf("told to go on: %v", err)
-	}
-}
-
-// A part that is used up leaves the whole what it has not used.
-func TestBudget_PartIsPartOfTheWhole(t *testing.T) {
-	t.Parallel()
-	used := time.Duration(0)
-	whole := budget.NewOf("bundle", 3*time.Hour, func() time.Duration { return used })
-	hours := func(n int) func(context.Context) error {
-		return func(context.Context) error { used += time.Duration(n) * time.Hour; return errors.New("late") }
-	}
-	for i, want := range []string{
-		`the entry has used up its 1h0m0s for evaluating expressions; most of it took "e", so simplify that`,
-		`the entry has used up its 1h0m0s for evaluating expressions; most of it took "e", so simplify that`,
-		`the bundle has used up its 3h0m0s for evaluating expressions; most of it took "e", so simplify that`,
-		`the bundle has used up its 3h0m0s for evaluating expressions; most of it took "e", so simplify that`,
-	} {
-		if err := whole.Part("entry", time.Hour).Spend("e", hours(1)); err == nil || err.Error() != want {
-			t.Errorf("part %d: got %v, want %s", i, err, want)
-		}
-	}
-	if used != 3*time.Hour {
-		t.Errorf("used %s, want that nothing is evaluated once the whole is used up", used)
 	}
 }

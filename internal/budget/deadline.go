@@ -17,20 +17,23 @@ var began = time.Now()
 // Passed time would be unjust: on a busy machine, a write that takes a millisecond may wait
 // for a second until it goes on. Systems other than Linux measure it nevertheless.
 func Within(limit time.Duration, evaluate func(context.Context) error) (took time.Duration, err error) {
-	return within(context.Background(), limit, threadTime, evaluate)
+	return within(context.Background(), limit, evaluate)
 }
 
-func within(ctx context.Context, limit time.Duration, used func() time.Duration, evaluate func(context.Context) error) (time.Duration, error) {
+// run is the form of within.
+type run = func(ctx context.Context, limit time.Duration, evaluate func(context.Context) error) (took time.Duration, err error)
+
+func within(ctx context.Context, limit time.Duration, evaluate func(context.Context) error) (took time.Duration, err error) {
 	runtime.LockOSThread() // the time is that of a thread
 	defer runtime.UnlockOSThread()
-	from := used()
-	d := &deadline{Context: ctx, used: used, until: from + limit}
+	from := threadTime()
+	d := &deadline{Context: ctx, until: from + limit}
 	// The processor time is asked for only once so much time has passed, because each
 	// question is a system call.
 	d.timer = time.AfterFunc(limit, func() { d.look.Store(true) })
 	defer d.timer.Stop()
-	err := evaluate(d)
-	return used() - from, err
+	err = evaluate(d)
+	return threadTime() - from, err
 }
 
 // ended is the channel of a context that has ended.
@@ -40,7 +43,6 @@ var ended = func() chan struct{} { c := make(chan struct{}); close(c); return c 
 // one goroutine, again and again: nobody can wait for it.
 type deadline struct {
 	context.Context
-	used  func() time.Duration
 	until time.Duration
 	look  atomic.Bool // it may have ended
 	timer *time.Timer
@@ -51,7 +53,7 @@ type deadline struct {
 func (d *deadline) Done() <-chan struct{} {
 	if d.look.Load() && !d.done {
 		d.look.Store(false)
-		left := d.until - d.used()
+		left := d.until - threadTime()
 		if d.done = left <= 0; !d.done {
 			d.timer.Reset(left)
 		}

@@ -125,3 +125,38 @@ func TestEval_BoundaryOfAPrecisionThereIsNot(t *testing.T) {
 		}
 	}
 }
+
+// A regular expression takes time in proportion to its own size times that of the text,
+// and cannot be interrupted. So the product is bounded.
+func TestEval_RegularExpressionsAreBounded(t *testing.T) {
+	t.Parallel()
+	pattern := strings.Repeat("a", 1000)
+	for size, refused := range map[int]bool{33_000: false, 34_000: true} {
+		resource := []byte(`{"resourceType":"Observation","note":[{"text":"` + strings.Repeat("x", size) + `"}]}`)
+		for _, call := range []string{"matches('" + pattern + "')", "replaceMatches('" + pattern + "', 'b')"} {
+			e, err := Compile("note.text."+call, Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = e.Eval(t.Context(), fhir.R5, resource, nil)
+			if !refused && err != nil || refused && (err == nil || !strings.Contains(err.Error(), "too large for a text of 34000 characters")) {
+				t.Errorf("%.10s on %d characters: got %v, want a refusal: %v", call, size, err, refused)
+			}
+		}
+	}
+}
+
+func TestEval_CharactersAreBounded(t *testing.T) {
+	t.Parallel()
+	for size, want := range map[int]string{10_000: "", 10_001: "toChars() would make more than 10000 strings"} {
+		e, err := Compile("note.text.toChars()", Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		resource := []byte(`{"resourceType":"Observation","note":[{"text":"` + strings.Repeat("x", size) + `"}]}`)
+		found, err := e.Eval(t.Context(), fhir.R5, resource, nil)
+		if want == "" && (err != nil || len(found) != size) || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%d characters: got %d values, %v, want %q", size, len(found), err, want)
+		}
+	}
+}

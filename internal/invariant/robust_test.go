@@ -255,3 +255,24 @@ func FuzzCheck(f *testing.F) {
 func fhirErrors(issues []fhir.Issue) []fhir.Issue {
 	return slices.DeleteFunc(issues, func(i fhir.Issue) bool { return i.Severity != "error" })
 }
+
+// The invariants of a resource take time of the budget, under one name. If nothing is left
+// out, there is no warning, though there is no time.
+func TestCheck_TakesTimeOfTheBudget(t *testing.T) {
+	t.Parallel()
+	o := accepted(t, fhir.R4, `{"resourceType":"Questionnaire","status":"active","item":[{"linkId":"1","type":"group","item":[{"linkId":"1","type":"string"}]}]}`)
+	used := time.Duration(0)
+	b := budget.NewOf("write", time.Second, func() time.Duration {
+		used += time.Second
+		return used
+	})
+	if issues := Check(fhir.R4, o, b); len(fhirErrors(issues)) == 0 || len(issues) != len(fhirErrors(issues)) {
+		t.Errorf("got %v, want errors and no warning: all was checked", issues)
+	}
+	if err := b.Err(); err == nil || !strings.Contains(err.Error(), `most of it took "the invariants of Questionnaire"`) {
+		t.Errorf("got %v, want that the time is used up", err)
+	}
+	if issues := Check(fhir.R4, accepted(t, fhir.R4, `{"resourceType":"Basic","code":{"text":"a"}}`), b); len(issues) > 0 {
+		t.Errorf("got %v, want nothing", issues)
+	}
+}

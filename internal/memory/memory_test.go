@@ -1,8 +1,10 @@
 package memory_test
 
 import (
+	"math"
 	"net/http"
 	"runtime"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"testing"
@@ -25,6 +27,7 @@ type gauge struct {
 	spare             int64      // what the server can do without
 	collections       int
 	relieved          int
+	asked             int    // how often somebody asked what is live
 	during            func() // called during a collection
 	collectionsAtOnce int
 }
@@ -39,6 +42,7 @@ func newGauge(t *testing.T) *gauge {
 func (g *gauge) live() int64 {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	g.asked++
 	return g.held + g.garbage + g.spare
 }
 
@@ -70,6 +74,20 @@ func (g *gauge) set(held, garbage, spare int64) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.held, g.garbage, g.spare = held*mib, garbage*mib, spare*mib
+}
+
+func (g *gauge) hasAsked() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.asked
+}
+
+// letOthersRun gives other goroutines the time to do something wrong. Those that do right
+// wait.
+func letOthersRun() {
+	for range 1000 {
+		runtime.Gosched()
+	}
 }
 
 // wantCollections checks how many collections there were.
@@ -153,18 +171,19 @@ func TestCheck_SharesACollection(t *testing.T) {
 	g := newGauge(t)
 	g.set(50, 100, 0)
 	var all sync.WaitGroup
-	begun, others := make(chan struct{}), make(chan error, 8)
+	others := make(chan error, 8)
 	g.during = func() {
-		close(begun)
-		// Some of these wait for the collection, some come after it.
 		for range cap(others) {
 			all.Go(func() { others <- g.Check() })
 		}
+		for g.hasAsked() < 1+cap(others) { // each has seen that it is too much
+			runtime.Gosched()
+		}
+		letOthersRun()
 	}
 	if err := g.Check(); err != nil {
 		t.Error(err)
 	}
-	<-begun
 	all.Wait()
 	for range cap(others) {
 		if err := <-others; err != nil {
@@ -190,6 +209,48 @@ func TestFreed_CollectsSoonAndOnce(t *testing.T) {
 	g.Freed()
 	g.clock.Advance(time.Minute)
 	g.wantCollections(t, 2)
+}
+
+// What was freed after the last collection needs another one, after its pause.
+func TestFreed_AsksAgainIfThereWasACollectionJustBefore(t *testing.T) {
+	t.Parallel()
+	g := newGauge(t)
+	g.set(50, 500, 0)
+	g.Freed()
+	g.clock.Advance(100 * time.Millisecond)
+	if err := g.Check(); err != nil {
+		t.Fatal(err)
+	}
+	g.set(0, 50, 0)
+	g.clock.Advance(100 * time.Millisecond) // what Freed asked for comes within the pause
+	g.wantCollections(t, 1)
+	g.clock.Advance(time.Minute)
+	g.wantCollections(t, 2)
+}
+
+func TestClose_WaitsForACollection(t *testing.T) {
+	t.Parallel()
+	g := newGauge(t)
+	begun, end := make(chan struct{}), make(chan struct{})
+	g.during = func() {
+		close(begun)
+		<-end
+	}
+	g.Freed()
+	go g.clock.Advance(time.Minute)
+	<-begun
+	closed := make(chan int, 1)
+	go func() {
+		g.Close()
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		closed <- g.collectionsAtOnce
+	}()
+	letOthersRun()
+	close(end)
+	if n := <-closed; n != 0 {
+		t.Error("Close does not wait for the collection that is under way")
+	}
 }
 
 func TestClose_EndsWhatFreedAskedFor(t *testing.T) {
@@ -228,17 +289,95 @@ func TestOfProcess_MeasuresWhatIsHeld(t *testing.T) {
 	runtime.KeepAlive(held)
 }
 
-// It does so after each collection, whoever asked for that.
+// It counts the stacks of goroutines, which hold what is on them. It is not parallel, so that
+// nothing else is held.
+func TestOfProcess_CountsStacks(t *testing.T) {
+	c := memory.OfProcess(1, nil)
+	defer c.Close()
+	deep, end := make(chan struct{}), make(chan struct{})
+	const stacks = 64 // of at least a megabyte
+	for range stacks {
+		go descend(1000, func() {
+			deep <- struct{}{}
+			<-end
+		})
+	}
+	for range stacks {
+		<-deep
+	}
+	_ = c.Check()
+	if live := c.Live(); live < stacks*mib {
+		t.Errorf("%d bytes are live, want those of %d stacks", live, stacks)
+	}
+	close(end)
+}
+
+// descend calls a function with a stack of n kilobytes.
+func descend(n int, then func()) byte {
+	var frame [1024]byte
+	frame[n%len(frame)] = 1
+	if n == 0 {
+		then()
+	} else {
+		frame[0] += descend(n-1, then)
+	}
+	return frame[0]
+}
+
+// What is in a pool is not in use. It is not parallel, so that nothing else is held.
+func TestOfProcess_EmptiesPools(t *testing.T) {
+	c := memory.OfProcess(1, nil)
+	defer c.Close()
+	var pool sync.Pool
+	for range 16 { // with the race detector a pool forgets some
+		pool.Put(new([16 * mib]byte))
+	}
+	_ = c.Check()
+	if live := c.Live(); live >= 16*mib {
+		t.Errorf("%d bytes are live, want less: they are in a pool", live)
+	}
+	runtime.KeepAlive(&pool)
+}
+
+func TestLimitRuntime(t *testing.T) {
+	limit := func() int64 { return debug.SetMemoryLimit(-1) }
+	before := debug.SetMemoryLimit(math.MaxInt64)
+	defer debug.SetMemoryLimit(before)
+	undo := memory.LimitRuntime(4 << 40)
+	if limit() != 5<<40 {
+		t.Errorf("the limit is %d, want a quarter more than the ceiling", limit())
+	}
+	undo()
+	if limit() != math.MaxInt64 {
+		t.Errorf("the limit is %d, want none as before", limit())
+	}
+	debug.SetMemoryLimit(3 << 40) // as GOMEMLIMIT does
+	undo = memory.LimitRuntime(4 << 40)
+	if limit() != 3<<40 {
+		t.Errorf("the limit is %d, want that of GOMEMLIMIT", limit())
+	}
+	undo()
+	if limit() != 3<<40 {
+		t.Errorf("the limit is %d, want that of GOMEMLIMIT still", limit())
+	}
+}
+
+// It measures after each collection, whoever asked for that.
 func TestOfProcess_ReadsAfterEachCollection(t *testing.T) {
 	t.Parallel()
 	c := memory.OfProcess(1<<40, nil)
 	defer c.Close()
 	held := make([]byte, 512*mib)
-	for deadline := time.Now().Add(30 * time.Second); c.Live() < 512*mib; runtime.Gosched() {
-		if time.Now().After(deadline) {
-			t.Fatalf("%d bytes are live, want more than 512 MiB", c.Live())
+	collected := func(enough func() bool) {
+		t.Helper()
+		for deadline := time.Now().Add(30 * time.Second); !enough(); runtime.Gosched() {
+			if time.Now().After(deadline) {
+				t.Fatalf("%d bytes are live", c.Live())
+			}
+			runtime.GC()
 		}
-		runtime.GC()
 	}
+	collected(func() bool { return c.Live() >= 512*mib })
 	runtime.KeepAlive(held)
+	collected(func() bool { return c.Live() < 512*mib })
 }

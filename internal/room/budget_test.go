@@ -343,3 +343,238 @@ func TestBudget_EventsAreInTheOrderOfVersions(t *testing.T) {
 		t.Errorf("got %d events, want %d", events, writers*each)
 	}
 }
+
+// A resource can come and go while expressions are evaluated. Then the next version is
+// another one, although it is a create as before.
+func TestBudget_VerdictIsAboutTheVersionThatIsCommitted(t *testing.T) {
+	t.Parallel()
+	r := open(t, room.Options{Releases: []fhir.Release{fhir.R5}, SkipInvariants: true})
+	b := r.Base(fhir.R5)
+	topicOn(t, b, "t", "%current.meta.versionId = '3'")
+	within := budget.NewOf("write", time.Hour, each(func(n int) {
+		if n == 1 {
+			put(t, b, "Patient", "p", someone)
+			if _, err := b.Write(room.Operation{Method: http.MethodDelete, Type: "Patient", ID: "p"}, room.Request{}); err != nil {
+				t.Error(err)
+			}
+		}
+	}))
+	if w, err := b.Update("Patient", "p", parsed(t, "Patient", "p", someone), room.Request{Budget: within}); err != nil || w.VersionID != "3" || !w.Created {
+		t.Fatalf("got %+v, %v, want version 3 by a create", w, err)
+	}
+	if got := outcomes(r, "Patient/p"); !slices.Equal(got, []string{"fired t"}) {
+		t.Errorf("got %q, want that the topic fires", got)
+	}
+}
+
+// The id of a create is chosen before the lock. If another write takes it, the create gets
+// another one, and the verdict is about that.
+func TestBudget_VerdictIsAboutTheIDThatIsCommitted(t *testing.T) {
+	t.Parallel()
+	create := func(taken string) (id string, got []string) {
+		o, _ := deterministic(nil)
+		o.Releases, o.SkipInvariants = []fhir.Release{fhir.R5}, true
+		r := open(t, o)
+		b := r.Base(fhir.R5)
+		topicOn(t, b, "t", "%current.id = '"+taken+"'")
+		within := budget.NewOf("write", time.Hour, each(func(n int) {
+			if n == 1 && taken != "" {
+				put(t, b, "Patient", taken, someone)
+			}
+		}))
+		w, err := b.Write(room.Operation{Method: http.MethodPost, Type: "Patient", Object: parsed(t, "Patient", "", someone)}, room.Request{Budget: within})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return w.ID, outcomes(r, "Patient/"+w.ID)
+	}
+	first, _ := create("")
+	if id, got := create(first); id == first || !slices.Equal(got, []string{"not-fired t"}) {
+		t.Errorf("got Patient/%s with %q, want another id than %s, which the topic is not about", id, got, first)
+	}
+}
+
+// A bundle has more time than a write, but not while it holds the write lock.
+func TestBudget_OfABundleIsThatOfAWriteUnderTheLock(t *testing.T) {
+	t.Parallel()
+	const entries = 3
+	for _, tt := range []struct {
+		name, criteria string
+		method         string
+		before         int // how often each entry is evaluated before the lock
+	}{
+		{"criteria", "true", http.MethodPut, 3},
+		{"conditions of patches", "", http.MethodPatch, 4}, // first for the references that a patch adds
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			r := open(t, room.Options{Releases: []fhir.Release{fhir.R5}, SkipInvariants: true})
+			b := r.Base(fhir.R5)
+			topicOn(t, b, "t", tt.criteria)
+			var operations []room.Operation
+			for i := range entries {
+				id := fmt.Sprint("p", i)
+				put(t, b, "Patient", id, someone)
+				o := writes(t, b)["fhirpath patch"][0]
+				if tt.method == http.MethodPut {
+					o = room.Operation{Method: http.MethodPut, Type: "Patient", Object: parsed(t, "Patient", id, someone)}
+				}
+				o.ID, o.Place = id, fmt.Sprintf("Bundle.entry[%d]", i)
+				operations = append(operations, o)
+			}
+			// Each resource changes while its entry is rehearsed. Under the lock, each
+			// expression takes 700 ms.
+			used, begins, underLock := time.Duration(0), 0, 0
+			within := budget.NewOf("bundle", time.Hour, func() time.Duration {
+				if begins++; begins%2 == 0 {
+					if underLock > 0 {
+						used += 700 * time.Millisecond
+					}
+					return used
+				}
+				if n := begins / 2; n < tt.before*entries {
+					put(t, b, "Patient", fmt.Sprint("p", n%entries), fmt.Sprintf(`"name":[{"family":"A","given":["%d"]}]`, n))
+				} else {
+					underLock++
+				}
+				return used
+			})
+			_, err := b.Transaction(operations, room.Request{Budget: within})
+			if underLock == 0 {
+				t.Error("nothing was evaluated under the lock")
+			}
+			if tt.method == http.MethodPatch {
+				if fhir.CodeOf(err) != fhir.CodeTooCostly || !strings.Contains(err.Error(), "Bundle.entry[2]") {
+					t.Errorf("got %v, want that there is no time for the third entry", err)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i, want := range []string{"fired t", "fired t", "not-fired t budget"} {
+				if got := outcomes(r, fmt.Sprint("Patient/p", i)); !slices.Equal(got, []string{want}) {
+					t.Errorf("entry %d: got %q, want %q", i, got, want)
+				}
+			}
+		})
+	}
+}
+
+// A topic that a transaction writes itself is evaluated under the lock.
+func TestBudget_OfATopicOfTheTransactionItself(t *testing.T) {
+	t.Parallel()
+	r := open(t, room.Options{Releases: []fhir.Release{fhir.R5}, SkipInvariants: true})
+	b := r.Base(fhir.R5)
+	operations := []room.Operation{{Method: http.MethodPut, Type: "SubscriptionTopic", ID: "t", Place: "Bundle.entry[0]",
+		Object: parsed(t, "SubscriptionTopic", "t", `"url":"http://example.org/t","status":"active","resourceTrigger":[{"resource":"Patient","fhirPathCriteria":"true"}]`)}}
+	for i := range 3 {
+		id := fmt.Sprint("p", i)
+		operations = append(operations, room.Operation{Method: http.MethodPut, Type: "Patient", ID: id, Place: fmt.Sprintf("Bundle.entry[%d]", i+1), Object: parsed(t, "Patient", id, someone)})
+	}
+	used, calls := time.Duration(0), 0
+	within := budget.NewOf("bundle", time.Hour, func() time.Duration {
+		if calls++; calls%2 == 0 {
+			used += 700 * time.Millisecond
+		}
+		return used
+	})
+	if _, err := b.Transaction(operations, room.Request{Budget: within}); err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []string{"fired t", "fired t", "not-fired t budget"} {
+		if got := outcomes(r, fmt.Sprint("Patient/p", i)); !slices.Equal(got, []string{want}) {
+			t.Errorf("entry %d: got %q, want %q", i, got, want)
+		}
+	}
+}
+
+// A warning names a few topics and counts the others.
+func TestBudget_NamesAFewTopics(t *testing.T) {
+	t.Parallel()
+	b := open(t, room.Options{Releases: []fhir.Release{fhir.R5}, SkipInvariants: true}).Base(fhir.R5)
+	for _, id := range strings.Split("abcdefg", "") {
+		topicOn(t, b, id, "true")
+	}
+	w, err := b.Update("Patient", "p", parsed(t, "Patient", "p", someone), room.Request{Budget: budget.New("write", 0)})
+	if err != nil || len(w.Issues) != 1 || !strings.Contains(w.Issues[0].Diagnostics, "http://example.org/d, http://example.org/e and 2 more: ") {
+		t.Errorf("got %+v, %v, want a warning of five topics and two more", w, err)
+	}
+}
+
+// If another write changes what a patch makes, that is checked, not what it made before.
+func TestBudget_ChecksWhatIsCommitted(t *testing.T) {
+	t.Parallel()
+	b := open(t, room.Options{Releases: []fhir.Release{fhir.R5}}).Base(fhir.R5)
+	put(t, b, "Patient", "p", `"contact":[{"name":{"text":"A"},"telecom":[{"system":"phone","value":"1"}]}]`)
+	checks := 0
+	within := budget.NewOf("write", time.Hour, each(func(n int) {
+		if checks = n; n == 1 {
+			put(t, b, "Patient", "p", `"contact":[{"name":{"text":"A"}}]`)
+		}
+	}))
+	o := room.Operation{Method: http.MethodPatch, Type: "Patient", ID: "p", Patch: room.JSONPatch([]byte(`[{"op":"add","path":"/contact/0/gender","value":"female"},{"op":"remove","path":"/contact/0/name"}]`))}
+	if _, err := b.Write(o, room.Request{Budget: within}); fhir.CodeOf(err) != fhir.CodeInvariant || checks != 2 {
+		t.Errorf("got %v after %d checks, want that pat-1 is broken, after two", err, checks)
+	}
+}
+
+// If a reference of a transaction selects another resource meanwhile, the entry is checked
+// again, before the lock.
+func TestBudget_ChecksAReferenceAgainBeforeTheLock(t *testing.T) {
+	t.Parallel()
+	b := open(t, room.Options{Releases: []fhir.Release{fhir.R5}}).Base(fhir.R5)
+	put(t, b, "Organization", "a", `"name":"x"`)
+	put(t, b, "Organization", "b", `"name":"y"`)
+	checks := 0
+	within := budget.NewOf("bundle", time.Hour, each(func(n int) {
+		if checks = n; n == 1 {
+			put(t, b, "Organization", "a", `"name":"y"`)
+			put(t, b, "Organization", "b", `"name":"x"`)
+		}
+		writeBeside(t, b)
+	}))
+	o := room.Operation{Method: http.MethodPut, Type: "Patient", ID: "p", Place: "Bundle.entry[0]", Object: parsed(t, "Patient", "p", `"managingOrganization":{"reference":"Organization?name=x"}`)}
+	other := room.Operation{Method: http.MethodPut, Type: "Patient", ID: "q", Place: "Bundle.entry[1]", Object: parsed(t, "Patient", "q", someone)}
+	if _, err := b.Transaction([]room.Operation{o, other}, room.Request{Budget: within}); err != nil || checks != 3 {
+		t.Errorf("got %v after %d checks, want two, and another one of the first entry", err, checks)
+	}
+	if res, err := b.Read("Patient", "p"); err != nil || res.Object.Object("managingOrganization").Text("reference") != "Organization/b" {
+		t.Errorf("got %v, %v, want the organization that is x now", res, err)
+	}
+}
+
+// What a rehearsal finds wrong is said once by the run under the lock.
+func TestBudget_ARefusalNamesItsEntryOnce(t *testing.T) {
+	t.Parallel()
+	b := open(t, room.Options{Releases: []fhir.Release{fhir.R5}}).Base(fhir.R5)
+	operations := writes(t, b)["transaction"]
+	operations[1].Object = parsed(t, "Patient", "p", `"contact":[{"gender":"female"}]`)
+	_, err := b.Transaction(operations, room.Request{})
+	if fhir.CodeOf(err) != fhir.CodeInvariant || strings.Count(err.Error(), "Bundle.entry[1]") != strings.Count(err.Error(), "Bundle.entry[1].resource")+1 {
+		t.Errorf("got %v, want that pat-1 is broken in Bundle.entry[1], once", err)
+	}
+}
+
+// What is not checked in a transaction is said for its entry, and in the journal.
+func TestBudget_WarnsOfInvariantsInATransaction(t *testing.T) {
+	t.Parallel()
+	r := open(t, room.Options{Releases: []fhir.Release{fhir.R5}})
+	b := r.Base(fhir.R5)
+	operations := writes(t, b)["transaction"]
+	operations[1] = room.Operation{Method: http.MethodPut, Type: "Questionnaire", ID: "q", Place: "Bundle.entry[1]",
+		Object: parsed(t, "Questionnaire", "q", `"status":"active","item":[{"linkId":"1","type":"group","item":[{"linkId":"1","type":"string"}]}]`)}
+	written, err := b.Transaction(operations, room.Request{Budget: budget.New("bundle", 0)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const want = "not all invariants were checked: the bundle has used up its 0s"
+	if w := written[1]; len(w.Issues) != 1 || !strings.HasPrefix(w.Issues[0].Diagnostics, want) {
+		t.Errorf("got %+v, want a warning", w.Issues)
+	}
+	if entries := r.Journal().Entries(journal.Filter{Kinds: []string{journal.Lenient}}); !slices.ContainsFunc(entries, func(e journal.Entry) bool {
+		return e.Resource == "Questionnaire/q" && strings.Contains(e.Text, want)
+	}) {
+		t.Errorf("got %v, want an entry that says it", entries)
+	}
+}

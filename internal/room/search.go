@@ -221,7 +221,8 @@ func (w *typeSearch) paginate(found []*fhir.Resource) {
 		return
 	}
 	from := min(w.offset, len(found))
-	to := w.fill(found, from, min(from+w.count, len(found)))
+	whole := min(from+w.count, len(found))
+	to := w.fill(found, from, whole)
 	at := func(offset int) url.Values {
 		link := url.Values{}
 		for name, values := range p.Self {
@@ -235,7 +236,12 @@ func (w *typeSearch) paginate(found []*fhir.Resource) {
 	}
 	if to < len(found) || from > 0 {
 		p.Links["first"] = at(0)
-		p.Links["last"] = at((max(len(found), 1) - 1) / w.count * w.count)
+		switch {
+		case to == len(found) && from < to:
+			p.Links["last"] = at(from)
+		case to == whole: // nobody knows where a last page begins if pages end early
+			p.Links["last"] = at((max(len(found), 1) - 1) / w.count * w.count)
+		}
 	}
 	if from > 0 {
 		p.Links["previous"] = at(max(0, from-w.count))

@@ -189,7 +189,10 @@ func (p *patching) apply(o operation) error {
 			return fmt.Errorf("the value has an object with more than %d members, the limit of a test", maxPatchMembers)
 		}
 		value, err := p.get(o.path)
-		if err != nil {
+		switch {
+		case errors.Is(err, errTooMuch):
+			return err
+		case err != nil:
 			return fmt.Errorf("%w: %w", errTest, err)
 		}
 		if !equal(value, o.value) {

@@ -233,6 +233,12 @@ func TestPatch_RefusesPatchesThatAreTooLarge(t *testing.T) {
 		}
 	}
 
+	// Each operation looks for a member, or an element, among all.
+	for name, large := range map[string]string{"/a/0": array, "/a/m": `"a":{"m":1` + members(100_000) + `}`} {
+		_, err = store.Patch(resource(t, large), []byte(`[`+strings.TrimSuffix(strings.Repeat(`{"op":"test","path":"`+name+`","value":1},`, 1000), ",")+`]`))
+		wantRefused(t, err, http.StatusRequestEntityTooLarge, "too-costly", "more than 67108864 members and elements")
+	}
+
 	// An error text does not repeat a long value in full.
 	long := strings.Repeat("é", 10_000)
 	_, err = store.Patch(resource(t, `"a":"`+long+`"`), []byte(`[{"op":"test","path":"/a","value":"`+long+`x"}]`))
@@ -325,4 +331,13 @@ func FuzzPatch(f *testing.F) {
 			t.Fatalf("got %s, read back as %s", data, again.AppendJSON(nil))
 		}
 	})
+}
+
+// members returns members with different names, each after a comma.
+func members(n int) string {
+	var text strings.Builder
+	for i := range n {
+		fmt.Fprintf(&text, `,"m%d":1`, i)
+	}
+	return text.String()
 }

@@ -411,3 +411,18 @@ func TestIssue_BoundsTheListsOfSubscriptions(t *testing.T) {
 		t.Errorf("the lists take %d bytes after a reset", s.Bytes())
 	}
 }
+
+// A token keeps its list, whatever the caller does with the slice, and does not get another
+// one that reads the same.
+func TestIssue_KeepsTheList(t *testing.T) {
+	t.Parallel()
+	s, _ := newStore(10)
+	mine := []string{"ab", "c"}
+	first, second, third := issue(t, s, time.Minute, mine...), issue(t, s, time.Minute, "a", "bc"), issue(t, s, time.Minute, "c", "ab")
+	mine[0] = "other"
+	for issued, want := range map[string]string{first.Secret: "ab c", second.Secret: "a bc", third.Secret: "c ab"} {
+		if found, err := s.Lookup(issued); err != nil || strings.Join(found.Subscriptions, " ") != want {
+			t.Errorf("got %v, %v, want %s", found.Subscriptions, err, want)
+		}
+	}
+}
