@@ -1,6 +1,7 @@
 package room_test
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"slices"
@@ -576,5 +577,52 @@ func TestBudget_WarnsOfInvariantsInATransaction(t *testing.T) {
 		return e.Resource == "Questionnaire/q" && strings.Contains(e.Text, want)
 	}) {
 		t.Errorf("got %v, want an entry that says it", entries)
+	}
+}
+
+// Nobody waits for what a client asked for that has left: a write is not done, and a search
+// does not go on.
+func TestRequest_EndsWithItsClient(t *testing.T) {
+	t.Parallel()
+	r := open(t, room.Options{Releases: []fhir.Release{fhir.R5}, SkipInvariants: true})
+	b := r.Base(fhir.R5)
+	put(t, b, "Patient", "p", someone)
+	topicOn(t, b, "t", "true")
+	for name, operations := range writes(t, b) {
+		ctx, leave := context.WithCancel(t.Context())
+		within := budget.NewOf("write", time.Hour, each(func(int) { leave() })) // while the criteria are evaluated
+		before := len(r.Journal().Entries(journal.Filter{}))
+		_, err := b.Transaction(operations, room.Request{Budget: within, Context: ctx})
+		if err == nil || !strings.Contains(err.Error(), "the client left before the write was done, so nothing was written") {
+			t.Errorf("%s: got %v", name, err)
+		}
+		if after := len(r.Journal().Entries(journal.Filter{})); after != before {
+			t.Errorf("%s: %d new entries, want that nothing happened", name, after-before)
+		}
+		leave()
+	}
+	ctx, leave := context.WithCancel(t.Context())
+	leave()
+	if _, err := b.Search(ctx, "Patient", nil, false, 1000); err == nil || !strings.Contains(err.Error(), "the client left") {
+		t.Errorf("a search: got %v", err)
+	}
+}
+
+// Nothing stops a write that has begun: its topics fire, although its client left meanwhile.
+func TestRequest_EndsNoWriteThatHasBegun(t *testing.T) {
+	t.Parallel()
+	r := open(t, room.Options{Releases: []fhir.Release{fhir.R5}, SkipInvariants: true})
+	ctx, leave := context.WithCancel(t.Context())
+	defer leave()
+	within := budget.NewOf("bundle", time.Hour, each(func(int) { leave() }))
+	if _, err := r.Base(fhir.R5).Transaction([]room.Operation{ // its own topic is evaluated under the lock
+		{Method: http.MethodPut, Type: "SubscriptionTopic", ID: "t", Place: "Bundle.entry[0]",
+			Object: parsed(t, "SubscriptionTopic", "t", `"url":"http://example.org/t","status":"active","resourceTrigger":[{"resource":"Patient","fhirPathCriteria":"name.exists()"}]`)},
+		{Method: http.MethodPut, Type: "Patient", ID: "p", Place: "Bundle.entry[1]", Object: parsed(t, "Patient", "p", someone)},
+	}, room.Request{Budget: within, Context: ctx}); err != nil {
+		t.Fatal(err)
+	}
+	if got := outcomes(r, "Patient/p"); ctx.Err() == nil || !slices.Equal(got, []string{"fired t"}) {
+		t.Errorf("got %q, want that the topic fires; the client has left: %v", got, ctx.Err() != nil)
 	}
 }
