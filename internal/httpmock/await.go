@@ -197,7 +197,7 @@ func (w *wait) count(ctx context.Context) bool {
 			if e.Kind == journal.Reset && !w.given {
 				counts, w.counted, w.missed = w.selects(), 0, 0
 			}
-			if !counts(e) || e.Seq <= w.after {
+			if !counts(e) || e.Seq <= w.after || isAwait(e) {
 				continue
 			}
 			if w.counted++; w.counted >= w.want {
@@ -206,6 +206,11 @@ func (w *wait) count(ctx context.Context) bool {
 			}
 		}
 	}
+}
+
+// isAwait reports whether an entry is an await, whose body has the text that it waits for.
+func isAwait(e *journal.Entry) bool {
+	return e.Exchange != nil && strings.HasSuffix(e.Exchange.Path, "/mock/await")
 }
 
 // becomeQuiet returns true when nothing was recorded for as long as the condition says. A
@@ -232,7 +237,7 @@ func (w *wait) becomeQuiet(ctx context.Context) bool {
 			if seq = e.Seq; e.Kind == "" {
 				e.Kind, e.Subscription = journal.HTTP, w.subscription // what it is about is not known yet
 			}
-			if !counts(e) {
+			if !counts(e) || isAwait(e) {
 				continue
 			}
 			w.seq = e.Seq
@@ -255,7 +260,7 @@ func (m *Mock) instead(w *wait) string {
 		if e.Kind == journal.Sent {
 			frames = append(frames, line(&e))
 		}
-		switch selected := counts(&e); {
+		switch selected := counts(&e) && !isAwait(&e); {
 		case selected && e.Seq <= w.after:
 			early++
 			before = []string{line(&e)}

@@ -350,10 +350,9 @@ func (in *awaitBody) eventsCalled() (*condition, error) {
 	})
 }
 
-// codes that a close frame never has, so that nobody waits for them (RFC 6455, 7.4.1).
 func (in *awaitBody) closedByClient() (*condition, error) {
 	code := in.ClosedByClient.Code
-	if code == 1006 {
+	if code == 1006 { // RFC 6455, 7.4.1
 		return nil, fhir.Refuse(http.StatusBadRequest, fhir.CodeValue, `1006 is no code that a client sends; a connection that broke is {"journal":{"kind":"closed","code":1006}}`).At("closedByClient.code")
 	}
 	if code != 0 && (code < 1000 || code > 4999) {
@@ -392,6 +391,9 @@ func (in *awaitBody) entries() (*condition, error) {
 	q := in.Journal
 	if q.Count == 0 && q.Kind == "" && q.Subscription == "" && q.Socket == "" && q.Type == "" && q.Resource == "" && q.Code == 0 && q.Text == "" {
 		return nil, fhir.Refuse(http.StatusBadRequest, fhir.CodeRequired, "say what to wait for: a kind, subscription, socket, type, resource, code or text").At("journal")
+	}
+	if q.Code < 0 || q.Code > 65535 {
+		return nil, fhir.Refuse(http.StatusBadRequest, fhir.CodeValue, "got %d, expected a close code, such as 1000, or none for any", q.Code).At("journal.code")
 	}
 	f := journal.Filter{Subscription: q.Subscription, Socket: q.Socket, Text: q.Text}
 	if q.Kind != "" {
