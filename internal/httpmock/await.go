@@ -257,10 +257,13 @@ func (m *Mock) instead(w *wait) string {
 	early := 0
 	counts := w.selects()
 	for _, e := range w.room.Journal().Entries(journal.Filter{}) {
+		if isAwait(&e) {
+			continue
+		}
 		if e.Kind == journal.Sent {
 			frames = append(frames, line(&e))
 		}
-		switch selected := counts(&e) && !isAwait(&e); {
+		switch selected := counts(&e); {
 		case selected && e.Seq <= w.after:
 			early++
 			before = []string{line(&e)}

@@ -352,9 +352,6 @@ func (in *awaitBody) eventsCalled() (*condition, error) {
 
 func (in *awaitBody) closedByClient() (*condition, error) {
 	code := in.ClosedByClient.Code
-	if code == 1006 { // RFC 6455, 7.4.1
-		return nil, fhir.Refuse(http.StatusBadRequest, fhir.CodeValue, `1006 is no code that a client sends; a connection that broke is {"journal":{"kind":"closed","code":1006}}`).At("closedByClient.code")
-	}
 	if code != 0 && (code < 1000 || code > 4999) {
 		return nil, fhir.Refuse(http.StatusBadRequest, fhir.CodeValue, "got %d, expected a close code, from 1000 to 4999, or none for any", code).At("closedByClient.code")
 	}
