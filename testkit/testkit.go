@@ -117,7 +117,7 @@ func Start(t testing.TB, options ...Option) *Server {
 // room only.
 func StartProcess(t testing.TB, options ...ProcessOption) *Server {
 	t.Helper()
-	args := []string{"--log-level", "debug"}
+	args := []string{"--log-level", "debug", "--generators", "off"}
 	for _, o := range options {
 		args = o.process(args)
 	}
