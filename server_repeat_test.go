@@ -50,7 +50,7 @@ func TestServer_RoomRepeatsInAnotherProcess(t *testing.T) {
 	if diff := cmp.Diff(strings.Split(transcripts[0], "\n"), strings.Split(transcripts[1], "\n")); diff != "" {
 		t.Errorf("the second process did something else (-first +second):\n%s", diff)
 	}
-	for _, what := range []string{`"handshake"`, `"heartbeat"`, `"event-notification"`, `"kind":"reset"`, `"type":"expired"`, `"type":"renewed"`, `"type":"revoked"`, `"kind":"closed"`, `"kind":"refused"`, `"kind":"events"`, `"kind":"not-fired"`, `"kind":"not-sent"`, `"status":422`, `{"resourceType":"OperationOutcome"`, "transaction-response"} {
+	for _, what := range []string{`"handshake"`, `"heartbeat"`, `"event-notification"`, `"kind":"reset"`, `"type":"expired"`, `"type":"renewed"`, `"type":"revoked"`, `"kind":"closed"`, `"kind":"refused"`, `"kind":"events"`, `"kind":"not-fired"`, `"kind":"not-sent"`, `"status":422`, `{"resourceType":"OperationOutcome"`, "transaction-response", "ping r4-encounters"} {
 		if !strings.Contains(transcripts[0], what) {
 			t.Errorf("the script brings about no %s", what)
 		}
@@ -65,10 +65,10 @@ type player struct {
 }
 
 // changing matches what the promise leaves out: see docs/mock.md.
-var changing = regexp.MustCompile(`"instance":"[^"]*"`)
+var changing = regexp.MustCompile(`("instance":"|"remote":"127.0.0.1:)[^"]*"`)
 
 func (p *player) note(what string, data []byte) {
-	fmt.Fprintf(&p.out, "%s: %s\n", what, changing.ReplaceAll(bytes.TrimSpace(data), []byte(`"instance":"…"`)))
+	fmt.Fprintf(&p.out, "%s: %s\n", what, changing.ReplaceAll(bytes.TrimSpace(data), []byte(`$1…"`)))
 }
 
 // do sends a request, and notes the response and the frames that came of it.
@@ -89,14 +89,20 @@ func (p *player) do(method, path string, body any, headers ...string) wiretest.R
 // frames notes the frames that have come to each socket.
 func (p *player) frames() {
 	p.T.Helper()
-	for i, ws := range p.sockets {
-		for ws.Send("ping"); ; {
-			f := ws.Next()
-			if string(f.Raw) == "pong" {
-				break
-			}
-			p.note(fmt.Sprintf("socket %d", i), f.Raw)
+	for i := range p.sockets {
+		p.framesOf(i)
+	}
+}
+
+func (p *player) framesOf(socket int) {
+	p.T.Helper()
+	ws := p.sockets[socket]
+	for ws.Send("ping"); ; {
+		f := ws.Next()
+		if string(f.Raw) == "pong" {
+			return
 		}
+		p.note(fmt.Sprintf("socket %d", socket), f.Raw)
 	}
 }
 
@@ -112,6 +118,7 @@ func (p *player) say(socket int, messages ...string) {
 	p.T.Helper()
 	for _, text := range messages {
 		p.sockets[socket].Send(text)
+		p.framesOf(socket) // before another socket says something
 		p.frames()
 	}
 }
@@ -170,6 +177,8 @@ func play(t *testing.T) []byte {
 		map[string]any{"fullUrl": "urn:uuid:1b9e4a3e-5f0e-4a42-9d0b-2d6f3d0f7c11", "resource": map[string]any{"resourceType": "Patient"}, "request": map[string]any{"method": "POST", "url": "Patient"}},
 		map[string]any{"resource": encounter("", "in-progress", "subject", reference("urn:uuid:1b9e4a3e-5f0e-4a42-9d0b-2d6f3d0f7c11")), "request": map[string]any{"method": "POST", "url": "Encounter"}},
 	}})
+	p.say(1, "bind r4-encounters", "bind r4-nothing")
+	p.do("POST", "/fhir/R4/Encounter", `{"resourceType":"Encounter","status":"in-progress","class":{"code":"IMP"}}`)
 	p.do("POST", "/mock/trigger", `{"topic":"http://example.org/FHIR/R5/SubscriptionTopic/lab-result","count":3}`)
 	p.do("POST", "/mock/trigger", `{"subscription":"x","count":4,"interval":"7s"}`)
 	p.do("POST", "/mock/trigger", `{"subscription":"y","count":9,"interval":"1h"}`)

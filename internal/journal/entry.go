@@ -9,7 +9,7 @@ import (
 // The kinds of entry.
 const (
 	HTTP     = "http"      // a request and its response
-	Opened   = "opened"    // a socket opened; Text has its path and remote address
+	Opened   = "opened"    // a socket opened; Text has its path and the host of the client
 	Closed   = "closed"    // a socket closed; Code and Text say how
 	Received = "received"  // a frame came in; Type is its verb
 	Sent     = "sent"      // a frame was queued for a socket; Type is the notification's, or outcome, or pong
@@ -79,7 +79,7 @@ type Exchange struct {
 	Method          string
 	Path            string // with the query
 	Status          int
-	Took            time.Duration
+	Took            time.Duration // by the clock of the room
 	RequestHeaders  map[string]string
 	RequestBody     []byte
 	ResponseHeaders map[string]string
