@@ -217,3 +217,101 @@ func TestAwait_SaysWhatWasDropped(t *testing.T) {
 		}
 	})
 }
+
+// lived returns a room in which sockets came and went. Entry 1 is the reset of a new room.
+func lived(t *testing.T) *room.Room {
+	t.Helper()
+	r, err := room.New(room.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(r.Close)
+	of := func(kind, socket string) journal.Entry {
+		return journal.Entry{Kind: kind, Socket: socket, Subscription: "x"}
+	}
+	for _, e := range []journal.Entry{
+		{Kind: journal.Opened, Socket: "s1"}, // 2
+		of(journal.Bound, "s1"),
+		{Kind: journal.Sent, Type: "handshake", Subscription: "x", Socket: "s1"},
+		{Kind: journal.Opened, Socket: "s2"}, // 5
+		of(journal.Bound, "s2"),
+		{Kind: journal.Sent, Type: "handshake", Subscription: "x", Socket: "s2"},
+		of(journal.Unbound, "s1"), // 8
+		{Kind: journal.Closed, Socket: "s1"},
+		{Kind: journal.Opened, Socket: "s3"}, // 10
+		of(journal.Bound, "s3"),
+		{Kind: journal.Sent, Type: "handshake", Subscription: "x", Socket: "s3"},
+		ping("s3"), // 13
+	} {
+		r.Record(e)
+	}
+	return r
+}
+
+// A state is met by the entry since which it holds, so that the next await passes over nothing
+// that came after. With since, it is met by a later entry that brings it about.
+func TestAwait_StatesHoldSinceAnEntry(t *testing.T) {
+	t.Parallel()
+	for body, want := range map[string]uint64{
+		`{"connected":{"count":1}}`:                                            2,
+		`{"connected":{"count":2}}`:                                            10,
+		`{"connected":{"count":2},"since":2}`:                                  5,
+		`{"connected":{"count":1},"since":5}`:                                  10,
+		`{"bound":{"subscription":"x"}}`:                                       3,
+		`{"bound":{"subscription":"x","count":2}}`:                             11,
+		`{"bound":{"subscription":"x","count":2},"since":2}`:                   6,
+		`{"bound":{"subscription":"x"},"since":6}`:                             11,
+		`{"sent":{"subscription":"x","type":"handshake"}}`:                     4,
+		`{"sent":{"subscription":"x","type":"handshake","count":3}}`:           12,
+		`{"sent":{"subscription":"x","type":"handshake"},"since":4}`:           7,
+		`{"sent":{"subscription":"x","type":"handshake","count":2},"since":4}`: 12,
+		`{"boundAgain":{"subscription":"x"}}`:                                  11,
+		`{"boundAgain":{"subscription":"x"},"since":10}`:                       11, // the first binding was before
+		`{"unbound":{"subscription":"x"}}`:                                     8,
+	} {
+		if w := waitIn(t, lived(t), body); !w.run(t.Context()) || w.seq != want {
+			t.Errorf("%s: met by entry %d, want %d", body, w.seq, want)
+		}
+	}
+	ended, end := context.WithCancel(t.Context())
+	end()
+	for _, body := range []string{
+		`{"connected":{"count":3}}`,
+		`{"connected":{"count":0},"since":2}`,
+		`{"connected":{"count":1},"since":10}`,
+		`{"bound":{"subscription":"x","count":3}}`,
+		`{"bound":{"subscription":"x","count":0},"since":2}`,
+		`{"bound":{"subscription":"x"},"since":11}`,
+		`{"sent":{"subscription":"x","type":"handshake","count":3},"since":4}`,
+		`{"boundAgain":{"subscription":"x","count":2}}`,
+		`{"boundAgain":{"subscription":"x"},"since":11}`,
+	} {
+		if w := waitIn(t, lived(t), body); w.run(ended) {
+			t.Errorf("%s: met by entry %d, want it not to be met", body, w.seq)
+		}
+	}
+}
+
+// A reset begins the count anew, but not of an await that says since when to count.
+func TestAwait_BeginsAnewAtAReset(t *testing.T) {
+	t.Parallel()
+	for body, want := range map[string]uint64{
+		`{"journal":{"kind":"received","count":2}}`:           5,
+		`{"journal":{"kind":"received","count":2},"since":1}`: 4,
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			w := waiting(t, 0, body)
+			go func() {
+				w.room.Record(ping("s1"))
+				time.Sleep(time.Second) // the await counts it
+				w.room.Record(journal.Entry{Kind: journal.Reset})
+				w.room.Record(ping("s1"))
+				w.room.Record(ping("s1"))
+			}()
+			if !w.run(t.Context()) || w.seq != want {
+				t.Errorf("%s: met by entry %d, want %d", body, w.seq, want)
+			}
+			time.Sleep(2 * time.Second) // the recorder ends
+		})
+	}
+}
