@@ -315,3 +315,64 @@ func TestAwait_BeginsAnewAtAReset(t *testing.T) {
 		})
 	}
 }
+
+// A binding is one again only if it is on another socket than those that had one, and once
+// for each that has closed.
+func TestBoundAgain_ReplacesASocketThatClosed(t *testing.T) {
+	t.Parallel()
+	of := func(kind, socket string) journal.Entry {
+		return journal.Entry{Kind: kind, Socket: socket, Subscription: "x"}
+	}
+	closed := func(socket string) journal.Entry { return journal.Entry{Kind: journal.Closed, Socket: socket} }
+	for name, c := range map[string]struct {
+		size    int
+		entries []journal.Entry
+		again   int
+	}{
+		"a second client":      {0, []journal.Entry{of(journal.Bound, "s1"), of(journal.Bound, "s2")}, 0},
+		"one for one":          {0, []journal.Entry{of(journal.Bound, "s1"), of(journal.Unbound, "s1"), closed("s1"), of(journal.Bound, "s2"), of(journal.Bound, "s3")}, 1},
+		"two for two":          {0, []journal.Entry{of(journal.Bound, "s1"), of(journal.Bound, "s2"), closed("s1"), closed("s2"), of(journal.Bound, "s3"), of(journal.Bound, "s4")}, 2},
+		"the same one":         {0, []journal.Entry{of(journal.Bound, "s1"), of(journal.Bound, "s2"), closed("s1"), of(journal.Unbound, "s2"), of(journal.Bound, "s2")}, 0},
+		"one that was unbound": {0, []journal.Entry{of(journal.Bound, "s1"), of(journal.Unbound, "s1"), closed("s1"), of(journal.Bound, "s2")}, 1},
+		"one never bound":      {0, []journal.Entry{closed("s1"), of(journal.Bound, "s2")}, 0},
+		"of another":           {0, []journal.Entry{{Kind: journal.Bound, Socket: "s1", Subscription: "y"}, closed("s1"), of(journal.Bound, "s2")}, 0},
+		"its binding dropped":  {3, []journal.Entry{of(journal.Bound, "s1"), of(journal.Unbound, "s1"), closed("s1"), of(journal.Bound, "s2")}, 1},
+	} {
+		w := waiting(t, c.size, `{"journal":{"kind":"reset"}}`)
+		for _, e := range c.entries {
+			w.room.Record(e)
+		}
+		ended, end := context.WithCancel(t.Context())
+		end()
+		if w = waitIn(t, w.room, `{"boundAgain":{"subscription":"x","count":9}}`); w.run(ended) || w.counted != c.again {
+			t.Errorf("%s: got %d, want %d", name, w.counted, c.again)
+		}
+	}
+}
+
+func TestConnected_WakesWithASocket(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := waiting(t, 0, `{"connected":{"count":1}}`)
+		for _, kind := range []string{journal.Opened, journal.Closed} {
+			done := make(chan bool)
+			go func() { done <- w.run(t.Context()) }()
+			synctest.Wait()
+			w.room.Record(journal.Entry{Kind: kind, Socket: "s1"})
+			if !<-done {
+				t.Error("it was not met")
+			}
+			w = waitIn(t, w.room, `{"connected":{"count":0}}`)
+		}
+	})
+}
+
+func TestTokenTaken_KnowsTheSubscriptionsOfAToken(t *testing.T) {
+	t.Parallel()
+	const entry = "for a1, b, mine.x until 2026-01-01T08:00:00Z"
+	for id, want := range map[string]bool{"a1": true, "b": true, "mine.x": true, "a": false, "mine": false, "2026": false, "until": false, "for": false} {
+		if covers(entry, id) != want {
+			t.Errorf("%s: got %v, want %v", id, !want, want)
+		}
+	}
+}
