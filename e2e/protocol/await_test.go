@@ -143,7 +143,7 @@ func TestAwait_SaysWhatWasSeenInstead(t *testing.T) {
 		want      []string
 	}{
 		{-1, `"eventsCalled":{"subscription":"abc","eventsSinceNumber":1}`, []string{
-			"waited 1ms for eventsSinceNumber=1 in $events of Subscription/abc 1 time(s); seen instead: 0 of 1; ",
+			"waited 1ms for 1 call(s) of $events with eventsSinceNumber=1 of Subscription/abc; seen instead: 0 of 1; ",
 			" events Subscription/abc (asked for from 2 on, got 1)", " events Subscription/other (asked for all, got 0)",
 			"; Subscription/abc has 1 bound socket(s) and was sent map[event-notification:2 handshake:1]; ",
 			"; open sockets: s1 bound to abc; last frames: entry ", fmt.Sprintf("entry %d sent event-notification event 2 Subscription/abc s1", second)}},
@@ -241,7 +241,7 @@ func TestAwait_Refuses(t *testing.T) {
 	t.Parallel()
 	s := vectorServer(t, fhir.R5)
 	for body, want := range map[string]string{
-		`{}`:                            "name one condition: bound, sent, connected, unbound, boundAgain, tokenTaken, renewed, eventsCalled, closedByClient, quiet, journal",
+		`{}`:                            "name one condition: connected, bound, unbound, boundAgain, tokenTaken, renewed, sent, eventsCalled, closedByClient, quiet, journal",
 		`{"connected":{},"quiet":{}}`:   "an await has one condition, got connected and quiet; send a request for each",
 		`{"journal":{}}`:                "journal: say what to wait for: a kind, subscription, socket, type, resource, code or text",
 		`{"journal":{"kind":"bond"}}`:   `journal.kind: got "bond", which is no kind of journal entry; did you mean "bound"?`,

@@ -68,8 +68,9 @@ type onSubscription struct {
 	Count        int    `json:"count"`
 }
 
-// condition is what an await waits for. It is a number of entries of the journal; or a
-// state, which is one of entries if the request says since when they count; or quiet.
+// condition is what an await waits for: a number of entries of the journal, a state of the
+// room, or quiet. If the request says since when to count, a state is an entry that brings it
+// about.
 type condition struct {
 	what         string // in words
 	subscription string // that it is about; "" for none
@@ -101,28 +102,26 @@ func ofKind(kinds ...string) func(*journal.Entry) bool {
 	return func(e *journal.Entry) bool { return slices.Contains(kinds, e.Kind) }
 }
 
-// conditions are the members of an await, each with what makes a condition of it.
-func (in *awaitBody) conditions() []struct {
+// member is a member of an await that is a condition.
+type member struct {
 	name  string
 	given bool
-	make  func() (*condition, error)
-} {
-	type row = struct {
-		name  string
-		given bool
-		make  func() (*condition, error)
-	}
-	return []row{
-		{"bound", in.Bound != nil, in.bound},
-		{"sent", in.Sent != nil, in.sent},
+	read  func() (*condition, error)
+}
+
+// members returns the members that are conditions, in the order in which refusals list them.
+func (in *awaitBody) members(timeout time.Duration) []member {
+	return []member{
 		{"connected", in.Connected != nil, in.connected},
+		{"bound", in.Bound != nil, in.bound},
 		{"unbound", in.Unbound != nil, in.unbound},
 		{"boundAgain", in.BoundAgain != nil, in.boundAgain},
 		{"tokenTaken", in.TokenTaken != nil, in.tokenTaken},
 		{"renewed", in.Renewed != nil, in.renewed},
+		{"sent", in.Sent != nil, in.sent},
 		{"eventsCalled", in.EventsCalled != nil, in.eventsCalled},
 		{"closedByClient", in.ClosedByClient != nil, in.closedByClient},
-		{"quiet", in.Quiet != nil, nil},
+		{"quiet", in.Quiet != nil, func() (*condition, error) { return in.stillness(timeout) }},
 		{"journal", in.Journal != nil, in.entries},
 	}
 }
@@ -134,10 +133,10 @@ func (in *awaitBody) condition(timeout time.Duration) (*condition, error) {
 	}
 	var names, given []string
 	var read func() (*condition, error)
-	for _, row := range in.conditions() {
-		names = append(names, row.name)
-		if row.given {
-			given, read = append(given, row.name), row.make
+	for _, m := range in.members(timeout) {
+		names = append(names, m.name)
+		if m.given {
+			given, read = append(given, m.name), m.read
 		}
 	}
 	switch {
@@ -145,8 +144,6 @@ func (in *awaitBody) condition(timeout time.Duration) (*condition, error) {
 		return nil, fhir.Refuse(http.StatusBadRequest, fhir.CodeInvalid, "an await has one condition, got %s; send a request for each", strings.Join(given, " and "))
 	case len(given) == 0:
 		return nil, fhir.Refuse(http.StatusBadRequest, fhir.CodeRequired, "name one condition: %s", strings.Join(names, ", "))
-	case in.Quiet != nil:
-		return in.stillness(timeout)
 	}
 	made, err := read()
 	if err != nil {
@@ -253,10 +250,11 @@ func requireSubscription(member, id string, err error) error {
 	return err
 }
 
-// about returns a condition of so many entries about a subscription.
+// about returns a condition of so many entries about a subscription. what is what they are,
+// in words that end before it.
 func (on *onSubscription) about(member, what string, kinds []string, f func(*journal.Entry) bool) (*condition, error) {
 	return &condition{
-		what:         fmt.Sprintf("%s Subscription/%s %d time(s)", what, on.Subscription, max(1, on.Count)),
+		what:         fmt.Sprintf("%d %s Subscription/%s", max(1, on.Count), what, on.Subscription),
 		subscription: on.Subscription,
 		want:         on.Count,
 		selects:      each(f),
@@ -266,14 +264,14 @@ func (on *onSubscription) about(member, what string, kinds []string, f func(*jou
 
 func (in *awaitBody) unbound() (*condition, error) {
 	id := in.Unbound.Subscription
-	return in.Unbound.about("unbound", "the end of a binding of", []string{journal.Bound, journal.Unbound}, func(e *journal.Entry) bool {
+	return in.Unbound.about("unbound", "end(s) of a binding to", []string{journal.Bound, journal.Unbound}, func(e *journal.Entry) bool {
 		return e.Kind == journal.Unbound && e.Subscription == id
 	})
 }
 
 func (in *awaitBody) renewed() (*condition, error) {
 	id := in.Renewed.Subscription
-	return in.Renewed.about("renewed", "a new token for a binding of", []string{journal.Token, journal.Bound}, func(e *journal.Entry) bool {
+	return in.Renewed.about("renewed", "new token(s) for a binding to", []string{journal.Token, journal.Bound}, func(e *journal.Entry) bool {
 		return e.Kind == journal.Token && e.Type == "renewed" && e.Subscription == id
 	})
 }
@@ -282,7 +280,7 @@ func (in *awaitBody) renewed() (*condition, error) {
 // known by its binding, or by the end of it, which the journal keeps longer.
 func (in *awaitBody) boundAgain() (*condition, error) {
 	id := in.BoundAgain.Subscription
-	made, err := in.BoundAgain.about("boundAgain", "a binding after the bound socket closed, of", []string{journal.Bound, journal.Closed}, nil)
+	made, err := in.BoundAgain.about("boundAgain", "binding(s), after a bound socket closed, to", []string{journal.Bound, journal.Closed}, nil)
 	made.remembers = true
 	made.selects = func() func(*journal.Entry) bool {
 		had, lost := map[string]bool{}, 0
@@ -310,7 +308,7 @@ func (in *awaitBody) boundAgain() (*condition, error) {
 // tokenTaken counts tokens that were issued, for a subscription or for any.
 func (in *awaitBody) tokenTaken() (*condition, error) {
 	id := in.TokenTaken.Subscription
-	made, err := in.TokenTaken.about("tokenTaken", "a binding token for", []string{journal.Token}, func(e *journal.Entry) bool {
+	made, err := in.TokenTaken.about("tokenTaken", "binding token(s) for", []string{journal.Token}, func(e *journal.Entry) bool {
 		return e.Kind == journal.Token && e.Type == "issued" && (id == "" || covers(e.Text, id))
 	})
 	if id == "" {
@@ -337,13 +335,14 @@ func (in *awaitBody) eventsCalled() (*condition, error) {
 			return nil, fhir.Refuse(http.StatusBadRequest, fhir.CodeValue, "got %d, expected the number of an event, from 0 to %d", *v, maxSeq).At(bound.member)
 		}
 	}
-	what, id := "$events of", q.Subscription
+	what, id := "call(s) of $events", q.Subscription
 	if q.Since != nil {
-		what = fmt.Sprintf("eventsSinceNumber=%d in %s", *q.Since, what)
+		what += fmt.Sprintf(" with eventsSinceNumber=%d", *q.Since)
 	}
 	if q.Until != nil {
-		what = fmt.Sprintf("eventsUntilNumber=%d in %s", *q.Until, what)
+		what += fmt.Sprintf(" with eventsUntilNumber=%d", *q.Until)
 	}
+	what += " of"
 	on := onSubscription{id, q.Count}
 	return on.about("eventsCalled", what, []string{journal.Events}, func(e *journal.Entry) bool {
 		return e.Kind == journal.Events && e.Subscription == id && (q.Since == nil || e.First == *q.Since) && (q.Until == nil || e.Last == *q.Until)
