@@ -180,9 +180,9 @@ func (in *awaitBody) bound() (*condition, error) {
 		subscription: id,
 		tallied:      true,
 		state:        func(t journal.Tally) bool { return reached(t.Bound, want) },
-		begins:       func(e *journal.Entry) bool { return more(e) && e.Count == want },
+		begins:       func(e *journal.Entry) bool { return more(e) && int(e.Count) == want },
 		latest:       true,
-		selects:      each(func(e *journal.Entry) bool { return more(e) && reached(e.Count, want) }),
+		selects:      each(func(e *journal.Entry) bool { return more(e) && reached(int(e.Count), want) }),
 		near:         ofKind(journal.Bound, journal.Unbound),
 	}, requireSubscription("bound", id, err)
 }
@@ -195,9 +195,9 @@ func (in *awaitBody) connected() (*condition, error) {
 	return &condition{
 		what:    fmt.Sprintf("%d open socket(s)", want),
 		state:   func(t journal.Tally) bool { return reached(t.Open, want) },
-		begins:  func(e *journal.Entry) bool { return more(e) && e.Count == want },
+		begins:  func(e *journal.Entry) bool { return more(e) && int(e.Count) == want },
 		latest:  true,
-		selects: each(func(e *journal.Entry) bool { return more(e) && reached(e.Count, want) }),
+		selects: each(func(e *journal.Entry) bool { return more(e) && reached(int(e.Count), want) }),
 		near:    ofKind(journal.Opened, journal.Closed),
 	}, err
 }
@@ -234,7 +234,7 @@ func (in *awaitBody) sent() (*condition, error) {
 	}
 	if number == 0 {
 		made.state = func(t journal.Tally) bool { return t.Sent[kind] >= want }
-		made.begins = func(e *journal.Entry) bool { return of(e) && e.Count >= want }
+		made.begins = func(e *journal.Entry) bool { return of(e) && int(e.Count) >= want }
 	} else {
 		made.what += fmt.Sprintf(" with event %d", number)
 	}

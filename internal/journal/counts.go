@@ -117,11 +117,11 @@ func (j *Journal) countLocked(e *Entry) {
 		j.countTallyLocked(e)
 	case Opened:
 		j.open++
-		e.Count = j.open
+		e.Count = int32(j.open)
 		j.wakeTallyLocked("")
 	case Closed:
 		j.open = max(j.open-1, 0)
-		e.Count = j.open
+		e.Count = int32(j.open)
 		j.wakeTallyLocked("")
 	case Fired:
 		j.totals.Fired++
@@ -150,22 +150,21 @@ func (j *Journal) countTallyLocked(e *Entry) {
 	switch e.Kind {
 	case Bound:
 		t.bound++
-		e.Count = t.bound
+		e.Count = int32(t.bound)
 	case Unbound:
 		// A binding from before a reset may end after it.
 		t.bound = max(t.bound-1, 0)
-		e.Count = t.bound
+		e.Count = int32(t.bound)
 	case Sent:
-		e.Count = t.add(e.Type)
+		e.Count = int32(t.add(e.Type))
 	}
-	j.wakeTallyLocked(e.Subscription)
+	if len(j.waiting) > 0 {
+		j.wakeTallyLocked(e.Subscription)
+	}
 }
 
 // wakeTallyLocked wakes those who await a subscription.
 func (j *Journal) wakeTallyLocked(subscription string) {
-	if len(j.waiting) == 0 {
-		return
-	}
 	if w := j.waiting[subscription]; w != nil {
 		close(w.changed)
 		delete(j.waiting, subscription)

@@ -68,7 +68,7 @@ type Entry struct {
 	// of open sockets after an [Opened] or [Closed], and of notifications of the Type that
 	// were sent for the subscription since the last reset, this one included. The journal
 	// sets it.
-	Count int
+	Count int32
 
 	cost int // bytes charged to this entry
 }

@@ -88,7 +88,7 @@ func TestRecord_Counts(t *testing.T) {
 		want = append(want, step.count)
 	}
 	for _, e := range j.Entries(journal.Filter{}) {
-		got = append(got, e.Count)
+		got = append(got, int(e.Count))
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
