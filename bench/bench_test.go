@@ -84,7 +84,6 @@ func text(b *testing.B, url string) string {
 // received. The baseline is a request that does nothing.
 func BenchmarkWrite(b *testing.B) {
 	s := testkit.StartProcess(b)
-	stop(b, s)
 	b.Run("baseline=healthz", func(b *testing.B) {
 		for b.Loop() {
 			get(b, s.URL+"/healthz")
@@ -104,7 +103,6 @@ func BenchmarkWrite(b *testing.B) {
 				read(b, socket)
 			}
 			s.Reset()
-			stop(b, s)
 		})
 	}
 }
@@ -113,7 +111,6 @@ func BenchmarkWrite(b *testing.B) {
 // received. The baseline is a ping on the same socket.
 func BenchmarkBind(b *testing.B) {
 	s := testkit.StartProcess(b)
-	stop(b, s)
 	socket := bind(b, s, "lab-full")
 	read(b, socket)
 	b.Run("baseline=ping", func(b *testing.B) {
@@ -129,16 +126,6 @@ func BenchmarkBind(b *testing.B) {
 			read(b, socket)
 		}
 	})
-}
-
-// stop stops the seeded generator, so that it adds no events.
-func stop(b *testing.B, s *testkit.Server) {
-	b.Helper()
-	res, err := http.Post(s.URL+"/mock/generators/ward/stop", "application/json", nil)
-	if err != nil {
-		b.Fatal(err)
-	}
-	res.Body.Close()
 }
 
 func take(b *testing.B, s *testkit.Server, id string) string {

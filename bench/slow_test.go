@@ -28,7 +28,6 @@ const (
 // cut: by default they would be after five seconds.
 func BenchmarkSlowConsumers(b *testing.B) {
 	s := testkit.StartProcess(b, testkit.WithArgs("--slow-after", "1h", "--queue-bytes", "1000000000", "--queue-bytes-total", "4000000000", "--journal-size", "1000", "--log-level", "warn"))
-	stop(b, s)
 	s.Put(map[string]any{
 		"resourceType": "Subscription", "id": "busy", "status": "requested", "content": "full-resource", "contentType": "application/fhir+json",
 		"topic":       "http://example.org/FHIR/R5/SubscriptionTopic/admission",

@@ -221,14 +221,11 @@ func (b *browser) accessible(t *testing.T) {
 	}
 }
 
-// startPage starts a server and a browser. It stops the ward of the server, so that only the
-// test makes events.
+// startPage starts a server and a browser.
 func startPage(t *testing.T, options ...testkit.ProcessOption) (*browser, *testkit.Server) {
 	t.Helper()
 	b := startBrowser(t)
-	s := testkit.StartProcess(t, options...)
-	quiet(s)
-	return b, s
+	return b, testkit.StartProcess(t, options...)
 }
 
 // openPage starts a server and opens a view of its page.
@@ -242,9 +239,7 @@ func openPage(t *testing.T, path string, options ...testkit.ProcessOption) (*bro
 // restart starts a server at the address of a stopped one.
 func restart(t *testing.T, stopped *testkit.Server) *testkit.Server {
 	t.Helper()
-	s := testkit.StartProcess(t, testkit.WithArgs("--listen", stopped.URL[len("http://"):]))
-	quiet(s)
-	return s
+	return testkit.StartProcess(t, testkit.WithArgs("--listen", stopped.URL[len("http://"):]))
 }
 
 // isLive waits until the page has its connection.

@@ -16,7 +16,6 @@ func TestClientsDoc_SignInWorks(t *testing.T) {
 		t.Skip("curl is not installed")
 	}
 	s := testkit.Start(t)
-	quiet(s)
 	var said strings.Builder
 	for _, block := range blocks(t, "../docs/clients.md", "sh") {
 		said.WriteString(shell(t, s, block))

@@ -44,7 +44,6 @@ func TestQuickstart_WorksAsWritten(t *testing.T) {
 		t.Skip("curl is not installed")
 	}
 	s := testkit.Start(t)
-	quiet(s)
 	var said strings.Builder
 	var client *listening
 	for _, block := range blocks(t, "../docs/quickstart.md", "sh") {

@@ -85,14 +85,6 @@ func listens(t *testing.T, s *testkit.Server, subscription string) *listening {
 	return l
 }
 
-// quiet stops the ward of a server, so that only the test makes events.
-func quiet(s *testkit.Server) {
-	res, err := http.Post(s.URL+"/mock/generators/ward/stop", "application/json", nil)
-	if err == nil {
-		res.Body.Close()
-	}
-}
-
 func TestListen_RenewsItsTokenBeforeItExpires(t *testing.T) {
 	t.Parallel()
 	s := testkit.StartProcess(t, testkit.WithTokenTTL(2*time.Second))
@@ -109,7 +101,6 @@ func TestListen_RenewsItsTokenBeforeItExpires(t *testing.T) {
 func TestListen_RecoversWhatItMissedWhileTheSocketWasCut(t *testing.T) {
 	t.Parallel()
 	s := testkit.Start(t)
-	quiet(s)
 	p := startProxy(t, s.URL)
 	l := listen(t, p.url, "--subscription", "task-id-only")
 	s.AwaitBound("task-id-only", 1)
@@ -236,7 +227,6 @@ func (p *proxy) mend() {
 func TestListen_SpeaksEveryRelease(t *testing.T) {
 	t.Parallel()
 	s := testkit.Start(t)
-	quiet(s)
 	for _, release := range []string{"R5", "R4B", "R4"} {
 		client := listen(t, s.URL+"/fhir/"+release, "--topic", "http://example.org/FHIR/R5/SubscriptionTopic/admission", "--filter", "patient=Patient/example")
 		client.says("handshake")

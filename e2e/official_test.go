@@ -271,8 +271,7 @@ func TestFrames_OfEveryKindAreValid(t *testing.T) {
 		socket := open(t, s, id)
 		for _, interaction := range []string{"create", "update", "delete"} {
 			for _, event := range s.Trigger(testkit.Trigger{Subscription: id, Interaction: interaction}) {
-				// The seeded generator may have made events in between.
-				for {
+				for { // the handshake comes before
 					status := fhirtest.CheckNotification(t, fhir.R5, next(t, socket))
 					if status.Type == "event-notification" && last(status) >= event.Number {
 						break

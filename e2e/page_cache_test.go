@@ -19,7 +19,6 @@ func TestPage_ReadsAreNeverOld(t *testing.T) {
 	t.Parallel()
 	b := startBrowser(t)
 	s := testkit.StartProcess(t)
-	quiet(s)
 	b.tolerate("favicon.ico")
 	t.Cleanup(func() { b.tolerate("net::ERR_") })
 	// A browser that is not told otherwise uses a resource for a tenth of its age. So the

@@ -15,7 +15,7 @@ func TestDemo_WorksAsWritten(t *testing.T) {
 	t.Parallel()
 	b := startBrowser(t)
 	b.tolerate("net::ERR_")
-	s := testkit.StartProcess(t) // with its ward, as in the demo
+	s := testkit.StartProcess(t, testkit.WithGenerators()) // with its ward, as in the demo
 	commands := blocks(t, "../docs/demo.md", "sh")
 	if len(commands) != 3 || strings.TrimSpace(commands[0]) != "go run ." {
 		t.Fatalf("the demo has the commands %q", commands)
@@ -32,7 +32,7 @@ func TestDemo_WorksAsWritten(t *testing.T) {
 	b.click(t, `//nav//a[text()="Live"]`)
 	b.sees(t, ".item", "s1")
 
-	quiet(s) // the ward would push the expected items out of view
+	s.Post(s.URL+"/mock/generators/ward/stop", nil, nil) // the ward would push the expected items out of view
 	shell(t, s, commands[1])
 	b.sees(t, ".item", "Encounter/demo") // 3
 	b.sees(t, ".item", "event-notification")

@@ -91,7 +91,6 @@ func TestForeignPage_ChangesNothing(t *testing.T) {
 	port, flag := foreignPages(t)
 	b := startBrowser(t, flag)
 	s := testkit.StartProcess(t)
-	quiet(s)
 	b.tolerate("") // every refusal is an error to the browser
 	t.Cleanup(func() { b.tolerate("net::ERR_") })
 	before := s.Get("Patient/example")
@@ -183,7 +182,6 @@ func TestForeignPage_OfThisMachineWorks(t *testing.T) {
 	port, flag := foreignPages(t)
 	b := startBrowser(t, flag)
 	s := testkit.StartProcess(t)
-	quiet(s)
 	b.tolerate("404 (Not Found)") // of the last read
 	t.Cleanup(func() { b.tolerate("net::ERR_") })
 	b.do(t, chromedp.Navigate("http://localhost:"+port+"/"), chromedp.Evaluate(sendScript, nil))

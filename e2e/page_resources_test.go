@@ -230,7 +230,6 @@ func TestPageResources_HasATabForEachRelease(t *testing.T) {
 	b.accessible(t)
 
 	only := testkit.StartProcess(t, testkit.WithArgs("--release", "R4"))
-	quiet(only)
 	b.open(t, only, "/resources")
 	b.sees(t, ".lede", "/fhir/R4")
 	b.open(t, only, "/trigger")

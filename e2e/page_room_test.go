@@ -14,7 +14,7 @@ import (
 	"signalfhir/testkit"
 )
 
-// openRoom opens a room of a server and stops its ward. A room is used like a server, except
+// openRoom opens a room of a server. A room is used like a server, except
 // for Stop.
 func openRoom(t *testing.T, s *testkit.Server, name string) *testkit.Server {
 	t.Helper()
@@ -26,7 +26,6 @@ func openRoom(t *testing.T, s *testkit.Server, name string) *testkit.Server {
 	path := "/rooms/" + name
 	room.URL, room.WS = s.URL+path, "ws"+strings.TrimPrefix(s.URL, "http")+path+"/ws"
 	room.FHIR = testkit.Bases{R5: room.URL + "/fhir/R5", R4B: room.URL + "/fhir/R4B", R4: room.URL + "/fhir/R4"}
-	quiet(&room)
 	return &room
 }
 

@@ -182,7 +182,6 @@ func TestSamples_MissNothing(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := testkit.Start(t)
-			quiet(s)
 			p := startProxy(t, s.URL)
 			const id = "task-id-only"
 			l := startSample(t, sample.run(t, t.TempDir(), fetchSample(t, s.URL, sample.file, p.url+"/fhir/R5", id, 60)))
@@ -237,7 +236,6 @@ func TestSamples_SupportR4(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := testkit.Start(t)
-			quiet(s)
 			p := startProxy(t, s.URL)
 			const id = "r4-admission-id-only"
 			l := startSample(t, sample.run(t, t.TempDir(), fetchSample(t, s.URL, sample.file, p.url+"/fhir/R4", id, 30)))
@@ -260,7 +258,6 @@ func TestSamples_RenewTheirTokenAndDetectSilence(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := testkit.StartProcess(t, testkit.WithTokenTTL(2*time.Second))
-			quiet(s)
 			folder := t.TempDir()
 			l := startSample(t, sample.run(t, folder, fetchSample(t, s.URL, sample.file, s.FHIR.R5, "task-id-only", 0)))
 			s.AwaitSent("task-id-only", "handshake", 3) // the first and two renewals
@@ -270,7 +267,6 @@ func TestSamples_RenewTheirTokenAndDetectSilence(t *testing.T) {
 			// This subscription has no heartbeats, but the client expects one each
 			// second. Renewals would break the silence.
 			s2 := testkit.Start(t)
-			quiet(s2)
 			silent := startSample(t, sample.run(t, t.TempDir(), fetchSample(t, s2.URL, sample.file, s2.FHIR.R5, "task-id-only", 1)))
 			silent.says("trying again")
 			s2.AwaitSent("task-id-only", "handshake", 2)

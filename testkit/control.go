@@ -16,19 +16,14 @@ func (s *Server) Reset() {
 // count 0 until none is.
 func (s *Server) AwaitBound(subscription string, count int) {
 	s.t.Helper()
-	s.await("bound", map[string]any{"subscription": subscription, "count": count})
+	s.awaitState("bound", map[string]any{"subscription": subscription, "count": count})
 }
 
 // AwaitSent waits until count notifications of a type (handshake, heartbeat,
-// event-notification) were sent for a subscription.
+// event-notification) were sent for a subscription, since the start or the last reset.
 func (s *Server) AwaitSent(subscription, kind string, count int) {
 	s.t.Helper()
-	s.await("sent", map[string]any{"subscription": subscription, "type": kind, "count": count})
-}
-
-func (s *Server) await(what string, condition map[string]any) {
-	s.t.Helper()
-	s.control(http.MethodPost, "await", map[string]any{what: condition, "timeout": awaitPatience.String()}, nil)
+	s.awaitState("sent", map[string]any{"subscription": subscription, "type": kind, "count": count})
 }
 
 // Trigger describes synthetic events: of a topic, for every subscription on it, or of

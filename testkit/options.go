@@ -55,6 +55,21 @@ func (o randomOption) room(settings map[string]any) error {
 	return nil
 }
 
+// GeneratorsOption says that generators start. It is an option of [Start] and of
+// [StartProcess].
+type GeneratorsOption struct{}
+
+// WithGenerators starts the generators of the seed, as the program does by default. Without
+// it, they are there but do not run, so that only the test makes events.
+func WithGenerators() GeneratorsOption { return GeneratorsOption{} }
+
+func (GeneratorsOption) room(settings map[string]any) error {
+	settings["generators"] = "on"
+	return nil
+}
+
+func (GeneratorsOption) process(args []string) []string { return append(args, "--generators", "on") }
+
 type argsOption []string
 
 // WithArgs adds arguments of the program, such as "--strict".

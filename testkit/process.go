@@ -39,7 +39,7 @@ type ready struct {
 // shared starts the process of all tests. It ends with this process, which closes its
 // stdin.
 var shared = sync.OnceValues(func() (*process, error) {
-	return startProcess("--max-rooms", "10000", "--room-ttl", "24h", "--log-level", "warn")
+	return startProcess("--max-rooms", "10000", "--room-ttl", "24h", "--log-level", "warn", "--generators", "off")
 })
 
 // startProcess runs the program until it serves requests.

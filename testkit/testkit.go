@@ -44,6 +44,7 @@ type Server struct {
 	t       testing.TB
 	release Release // chosen with On; "" is R5, where one is needed
 	life    *life
+	mark    *mark // shared with the servers of On, not with those of Since
 }
 
 // Bases are the FHIR bases of a server by release. A base that is not offered is
@@ -116,7 +117,7 @@ func Start(t testing.TB, options ...Option) *Server {
 // room only.
 func StartProcess(t testing.TB, options ...ProcessOption) *Server {
 	t.Helper()
-	args := []string{"--log-level", "debug"}
+	args := []string{"--log-level", "debug", "--generators", "off"}
 	for _, o := range options {
 		args = o.process(args)
 	}
@@ -133,7 +134,7 @@ func StartProcess(t testing.TB, options ...ProcessOption) *Server {
 // newServer returns a server without addresses.
 func newServer(t testing.TB, p *process) *Server {
 	// The zero Transport uses no proxy.
-	return &Server{t: t, life: &life{process: p, client: &http.Client{Transport: &http.Transport{}, Timeout: requestPatience}}}
+	return &Server{t: t, mark: &mark{}, life: &life{process: p, client: &http.Client{Transport: &http.Transport{}, Timeout: requestPatience}}}
 }
 
 func (s *Server) use(r ready) { s.URL, s.FHIR, s.WS, s.PID = r.URL, r.FHIR, r.WS, r.PID }

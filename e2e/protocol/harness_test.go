@@ -2,8 +2,6 @@ package protocol
 
 import (
 	"encoding/json"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -59,26 +57,10 @@ func startProcess(t *testing.T, args ...string) *server {
 	return serverOf(t, testkit.StartProcess(t, testkit.WithoutSeed(), testkit.WithArgs(args...)))
 }
 
-// startSeeded runs a process for the test. Its rooms have the built-in seed, of which no
-// generator runs: the time of a process is real, so they would write during the test.
+// startSeeded runs a process for the test. Its rooms have the built-in seed.
 func startSeeded(t *testing.T, args ...string) *server {
 	t.Helper()
-	data, err := os.ReadFile("../../seed.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var seed map[string]any
-	if err := json.Unmarshal(data, &seed); err != nil {
-		t.Fatal(err)
-	}
-	for _, g := range asList(seed["generators"]) {
-		g.(map[string]any)["running"] = false
-	}
-	file := filepath.Join(t.TempDir(), "seed.json")
-	if err := os.WriteFile(file, []byte(compact(seed)), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return serverOf(t, testkit.StartProcess(t, testkit.WithSeed(file), testkit.WithArgs(args...)))
+	return serverOf(t, testkit.StartProcess(t, testkit.WithArgs(args...)))
 }
 
 // vectorServer has the topic of the test vectors and abc, an id-only subscription on it.

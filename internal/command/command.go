@@ -42,6 +42,7 @@ type Serve struct {
 	Listen           string        `default:"127.0.0.1:8080" env:"SIGNALFHIR_LISTEN" placeholder:"HOST:PORT" help:"Address to serve on; port 0 picks a free one (${default})."`
 	ReadyJSON        bool          `name:"ready-json" env:"SIGNALFHIR_READY_JSON" help:"Print one JSON line with the addresses to stdout once requests are served."`
 	Seed             string        `env:"SIGNALFHIR_SEED" placeholder:"FILE" help:"What the room holds at the start: a seed file, or \"none\" (default: the built-in seed.json)."`
+	Generators       string        `enum:"on,off" default:"on" env:"SIGNALFHIR_GENERATORS" placeholder:"on|off" help:"Whether the generators of a seed start by themselves (${default})."`
 	Release          []string      `env:"SIGNALFHIR_RELEASE" placeholder:"RELEASE" help:"Offer only these FHIR releases, such as R5,R4; all if none is named."`
 	TokenTTL         time.Duration `name:"token-ttl" default:"30m" env:"SIGNALFHIR_TOKEN_TTL" help:"Lifetime of binding tokens, 8784h at most (${default})."`
 	KeepExpired      bool          `name:"keep-expired" env:"SIGNALFHIR_KEEP_EXPIRED" help:"Let bindings outlive the tokens they were made with."`

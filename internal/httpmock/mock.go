@@ -5,18 +5,13 @@ package httpmock
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"net/http"
-	"slices"
-	"strconv"
-	"time"
 
 	"github.com/labstack/echo/v4"
 
 	"signalfhir/internal/fhir"
 	"signalfhir/internal/httpedge"
-	"signalfhir/internal/journal"
 	"signalfhir/internal/room"
 	"signalfhir/internal/socket"
 )
@@ -107,113 +102,6 @@ func (m *Mock) Trigger(c echo.Context) error {
 		Omitted   int          `json:"omitted,omitempty"`
 		Scheduled int          `json:"scheduled,omitempty"`
 	}{done.Events, done.Omitted, done.Scheduled})
-}
-
-// How long an await waits by default, and the bounds of its timeout.
-const (
-	awaitDefault = 10 * time.Second
-	awaitLeast   = time.Millisecond
-	awaitMost    = 5 * time.Minute
-)
-
-// awaited lists the types of notification that an await can wait for. The others are
-// not sent to sockets.
-var awaited = []fhir.NotificationType{fhir.Handshake, fhir.Heartbeat, fhir.EventNotification}
-
-// seen is the tally that an await saw last.
-type seen struct {
-	Bound int            `json:"bound"`
-	Sent  map[string]int `json:"sent"`
-}
-
-// awaitTimeout reads how long an await waits.
-func awaitTimeout(text string) (time.Duration, error) {
-	if text == "" {
-		return awaitDefault, nil
-	}
-	d, err := duration("timeout", text)
-	if err == nil && (d < awaitLeast || d > awaitMost) {
-		err = fhir.Refuse(http.StatusBadRequest, fhir.CodeValue, "got %q, expected a time from 1ms to 5m", text).At("timeout")
-	}
-	return d, err
-}
-
-// Await serves POST /mock/await. It waits until sockets are bound or notifications were
-// sent, so that no test has to sleep.
-func (m *Mock) Await(c echo.Context) error {
-	if err := httpedge.OnlyParameters(c); err != nil {
-		return err
-	}
-	var in struct {
-		Bound *struct {
-			Subscription string `json:"subscription"`
-			Count        *int   `json:"count"`
-		} `json:"bound"`
-		Sent *struct {
-			Subscription string `json:"subscription"`
-			Type         string `json:"type"`
-			Count        int    `json:"count"`
-		} `json:"sent"`
-		Timeout string `json:"timeout"`
-	}
-	if err := httpedge.ReadJSON(c, &in); err != nil {
-		return err
-	}
-	timeout, err := awaitTimeout(in.Timeout)
-	if err != nil {
-		return err
-	}
-	var subscription, what string
-	var met func(journal.Tally) bool
-	switch {
-	case (in.Bound == nil) == (in.Sent == nil):
-		return fhir.Refuse(http.StatusBadRequest, fhir.CodeRequired, `name one condition: "bound" or "sent"`)
-	case in.Bound != nil:
-		subscription = in.Bound.Subscription
-		want := 1
-		if in.Bound.Count != nil {
-			want = *in.Bound.Count
-		}
-		if err := checkCount("bound.count", want); err != nil {
-			return err
-		}
-		met = func(t journal.Tally) bool { return t.Bound >= want && (want > 0 || t.Bound == 0) }
-		what = strconv.Itoa(want) + " bound socket(s)"
-	default:
-		subscription = in.Sent.Subscription
-		want, kind := max(1, in.Sent.Count), in.Sent.Type
-		if kind == "" {
-			kind = string(fhir.EventNotification)
-		}
-		if !slices.Contains(awaited, fhir.NotificationType(kind)) {
-			return fhir.Refuse(http.StatusBadRequest, fhir.CodeCodeInvalid, "got %q, expected handshake, heartbeat or event-notification", kind).At("sent.type")
-		}
-		if err := checkCount("sent.count", in.Sent.Count); err != nil {
-			return err
-		}
-		met = func(t journal.Tally) bool { return t.Sent[kind] >= want }
-		what = strconv.Itoa(want) + " notification(s) of type " + kind
-	}
-	if _, err := httpedge.Room(c).Subscription(subscription); err != nil {
-		return err
-	}
-	open, leave := whileOpen(c)
-	defer leave()
-	ctx, cancel := context.WithTimeout(open, timeout)
-	defer cancel()
-	tally, ok := httpedge.Room(c).Journal().Await(ctx, subscription, met)
-	found := seen{tally.Bound, tally.Sent}
-	if !ok && httpedge.Room(c).Context().Err() != nil {
-		return fhir.Refuse(http.StatusServiceUnavailable, fhir.CodeTransient, "the room closed while this request waited for %s on Subscription/%s", what, subscription)
-	}
-	if !ok {
-		refused := fhir.Refuse(http.StatusRequestTimeout, fhir.CodeTimeout, "waited %s for %s on Subscription/%s; seen instead: %d bound, sent %v", timeout, what, subscription, found.Bound, found.Sent)
-		return httpedge.WriteProblem(c, refused, found)
-	}
-	return writeJSON(c, struct {
-		Met  bool `json:"met"`
-		Seen seen `json:"seen"`
-	}{true, found})
 }
 
 // Reset serves POST /mock/reset, which takes the room back to its seed, or to nothing.

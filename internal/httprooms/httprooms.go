@@ -22,8 +22,8 @@ type Options struct {
 	Builtin func() (*seed.Seed, error)
 	Default *seed.Seed // content of a room whose body names no seed; nil: none
 	// Open makes a room. path is that of its addresses, random seeds its random source
-	// unless it is nil.
-	Open func(path string, content *seed.Seed, random *uint64) (*room.Room, error)
+	// unless it is nil, generators is "on", "off" or, for those of the server, "".
+	Open func(path string, content *seed.Seed, random *uint64, generators string) (*room.Room, error)
 	// Ready describes the addresses of a room whose URL is root.
 	Ready func(root string) Ready
 }
@@ -48,6 +48,8 @@ func New(o Options) *Rooms { return &Rooms{o} }
 type settings struct {
 	Seed   json.RawMessage `json:"seed,omitempty"`   // "builtin", "none" or a seed
 	Random *uint64         `json:"random,omitempty"` // seeds the random source
+
+	Generators string `json:"generators,omitempty"` // "on" or "off": those of the seed start by themselves
 }
 
 // Put serves PUT /rooms/[name]: it opens a room.
@@ -59,6 +61,9 @@ func (r *Rooms) Put(c echo.Context) error {
 	var in settings
 	if err := httpedge.ReadJSON(c, &in); err != nil {
 		return err
+	}
+	if in.Generators != "" && in.Generators != "on" && in.Generators != "off" {
+		return fhir.Refuse(http.StatusBadRequest, fhir.CodeCodeInvalid, "got %q, expected on or off; without it the room does as the server does (--generators)", in.Generators).At("generators")
 	}
 	if string(in.Seed) == "null" {
 		in.Seed = nil
@@ -72,7 +77,7 @@ func (r *Rooms) Put(c echo.Context) error {
 		if err != nil {
 			return nil, err
 		}
-		return r.options.Open(room.Path(name), content, in.Random)
+		return r.options.Open(room.Path(name), content, in.Random, in.Generators)
 	})
 	if err != nil {
 		return err

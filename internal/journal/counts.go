@@ -11,9 +11,10 @@ import (
 const maxTallies = 250_000
 
 // Tally sums up the entries about one subscription since the room was created or
-// reset.
+// reset. A reset closes no sockets.
 type Tally struct {
 	Bound int            // sockets bound now
+	Open  int            // sockets open now, whatever they are bound to
 	Sent  map[string]int // notifications queued for sockets, by type
 }
 
@@ -49,6 +50,8 @@ type counts struct {
 	tallied []string // keys of tallies, oldest first
 	last    *tally   // the tally used last: frames come in runs
 	waiting map[string]*wait
+	open    int    // sockets
+	start   uint64 // Seq of the last reset
 }
 
 // second counts the entries of one second.
@@ -112,11 +115,20 @@ func (j *Journal) countLocked(e *Entry) {
 		}
 	case Bound, Unbound:
 		j.countTallyLocked(e)
+	case Opened:
+		j.open++
+		e.Count = int32(j.open)
+		j.wakeTallyLocked("")
+	case Closed:
+		j.open = max(j.open-1, 0)
+		e.Count = int32(j.open)
+		j.wakeTallyLocked("")
 	case Fired:
 		j.totals.Fired++
 		j.fired[e.Topic]++
 	case Reset:
 		j.counts.reset()
+		j.start = e.Seq
 	}
 }
 
@@ -138,29 +150,37 @@ func (j *Journal) countTallyLocked(e *Entry) {
 	switch e.Kind {
 	case Bound:
 		t.bound++
+		e.Count = int32(t.bound)
 	case Unbound:
 		// A binding from before a reset may end after it.
 		t.bound = max(t.bound-1, 0)
+		e.Count = int32(t.bound)
 	case Sent:
-		t.add(e.Type)
+		e.Count = int32(t.add(e.Type))
 	}
-	if len(j.waiting) == 0 {
-		return
-	}
-	if w := j.waiting[e.Subscription]; w != nil {
-		close(w.changed)
-		delete(j.waiting, e.Subscription)
+	if len(j.waiting) > 0 {
+		j.wakeTallyLocked(e.Subscription)
 	}
 }
 
-func (t *tally) add(kind string) {
+// wakeTallyLocked wakes those who await a subscription.
+func (j *Journal) wakeTallyLocked(subscription string) {
+	if w := j.waiting[subscription]; w != nil {
+		close(w.changed)
+		delete(j.waiting, subscription)
+	}
+}
+
+// add counts a notification and returns how many of its type there are.
+func (t *tally) add(kind string) int {
 	for i := range t.sent {
 		if t.sent[i].kind == kind {
 			t.sent[i].count++
-			return
+			return t.sent[i].count
 		}
 	}
 	t.sent = append(t.sent, sent{kind, 1})
+	return 1
 }
 
 // Totals returns the totals, and how often each topic fired.
@@ -188,7 +208,8 @@ func (j *Journal) Rates() *Rates {
 // Await returns once the tally of a subscription meets a condition, or when ctx
 // ends. It returns the tally it saw last and whether that met the condition, so
 // that a caller that waited in vain can report what was seen instead. met is
-// called without a lock and only from within Await.
+// called without a lock and only from within Await. Without a subscription, it awaits the
+// number of open sockets.
 func (j *Journal) Await(ctx context.Context, subscription string, met func(Tally) bool) (Tally, bool) {
 	for {
 		seen, w := j.join(subscription)
@@ -203,6 +224,13 @@ func (j *Journal) Await(ctx context.Context, subscription string, met func(Tally
 			return seen, met(seen) // it may have become true at the last moment
 		}
 	}
+}
+
+// Tally returns the present tally of a subscription.
+func (j *Journal) Tally(subscription string) Tally {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.tallyLocked(subscription)
 }
 
 // join returns the present tally and what to wait on until it changes.
@@ -231,7 +259,7 @@ func (j *Journal) leave(subscription string, w *wait) Tally {
 }
 
 func (j *Journal) tallyLocked(subscription string) Tally {
-	seen := Tally{Sent: map[string]int{}}
+	seen := Tally{Open: j.open, Sent: map[string]int{}}
 	if t := j.tallies[subscription]; t != nil {
 		seen.Bound = t.bound
 		for _, s := range t.sent {

@@ -9,7 +9,7 @@ import (
 // The kinds of entry.
 const (
 	HTTP     = "http"      // a request and its response
-	Opened   = "opened"    // a socket opened; Text has its path and remote address
+	Opened   = "opened"    // a socket opened; Text has its path and the host of the client
 	Closed   = "closed"    // a socket closed; Code and Text say how
 	Received = "received"  // a frame came in; Type is its verb
 	Sent     = "sent"      // a frame was queued for a socket; Type is the notification's, or outcome, or pong
@@ -23,6 +23,7 @@ const (
 	NotFired = "not-fired" // a change did not fire a topic; Text says why
 	Appended = "appended"  // an event was numbered and logged
 	NotSent  = "not-sent"  // an event concerns a subscription but was not sent to a socket; Text says why
+	Events   = "events"    // $events of a subscription was called; First and Last are the bounds it was called with
 	Refused  = "refused"   // a message on a socket was refused; Text says why
 	Lenient  = "lenient"   // something was accepted that is wrong in strict mode; Text says what
 	Reset    = "reset"     // the room went back to its seed; tallies start again
@@ -36,7 +37,7 @@ const Budget = "budget"
 
 // Kinds lists every kind.
 func Kinds() []string {
-	return []string{HTTP, Opened, Closed, Received, Sent, Overflow, Token, Bound, Unbound, Status, Change, Fired, NotFired, Appended, NotSent, Refused, Lenient, Reset, Memory, Rooms}
+	return []string{HTTP, Opened, Closed, Received, Sent, Overflow, Token, Bound, Unbound, Status, Change, Fired, NotFired, Appended, NotSent, Events, Refused, Lenient, Reset, Memory, Rooms}
 }
 
 // Entry is one thing that happened. Which fields are set depends on the kind. No
@@ -63,6 +64,12 @@ type Entry struct {
 	Size         int       // bytes of Frame or of both bodies
 	Dropped      bool      // the frame, or headers and bodies, and what is long of address and text, were dropped to bound memory
 
+	// Count is the number of sockets bound to the subscription after a [Bound] or [Unbound],
+	// of open sockets after an [Opened] or [Closed], and of notifications of the Type that
+	// were sent for the subscription since the last reset, this one included. The journal
+	// sets it.
+	Count int32
+
 	cost int // bytes charged to this entry
 }
 
@@ -72,7 +79,7 @@ type Exchange struct {
 	Method          string
 	Path            string // with the query
 	Status          int
-	Took            time.Duration
+	Took            time.Duration // by the clock of the room
 	RequestHeaders  map[string]string
 	RequestBody     []byte
 	ResponseHeaders map[string]string

@@ -48,8 +48,7 @@ func unbound(subscription string) journal.Entry {
 
 // tally returns the present tally of a subscription.
 func tally(j *journal.Journal, subscription string) journal.Tally {
-	seen, _ := j.Await(context.Background(), subscription, func(journal.Tally) bool { return true })
-	return seen
+	return j.Tally(subscription)
 }
 
 func TestRecord_NumbersAndStamps(t *testing.T) {
@@ -62,11 +61,43 @@ func TestRecord_NumbersAndStamps(t *testing.T) {
 	c.Advance(time.Second)
 	j.Record(journal.Entry{Kind: journal.Sent, Subscription: "a", Socket: "s1", Type: "event-notification", First: 3, Last: 5})
 	want := []journal.Entry{
-		{Seq: 1, Time: start, Kind: "opened", Socket: "s1", Text: "127.0.0.1"},
-		{Seq: 2, Time: start.Add(time.Second), Kind: "sent", Subscription: "a", Socket: "s1", Type: "event-notification", First: 3, Last: 5},
+		{Seq: 1, Time: start, Kind: "opened", Socket: "s1", Text: "127.0.0.1", Count: 1},
+		{Seq: 2, Time: start.Add(time.Second), Kind: "sent", Subscription: "a", Socket: "s1", Type: "event-notification", First: 3, Last: 5, Count: 1},
 	}
 	if diff := cmp.Diff(want, j.Entries(journal.Filter{}), cmpopts.IgnoreUnexported(journal.Entry{})); diff != "" {
 		t.Errorf("entries (-want +got):\n%s", diff)
+	}
+}
+
+// An entry says how many there are with it: sockets open or bound, or notifications sent.
+func TestRecord_Counts(t *testing.T) {
+	t.Parallel()
+	j, _ := newJournal(20)
+	socket := func(kind string) journal.Entry { return journal.Entry{Kind: kind, Socket: "s1"} }
+	var got, want []int
+	for _, step := range []struct {
+		e     journal.Entry
+		count int
+	}{
+		{socket(journal.Opened), 1}, {socket(journal.Opened), 2}, {bound("a"), 1}, {bound("b"), 1}, {bound("a"), 2},
+		{sent("a", "handshake"), 1}, {sent("a", "heartbeat"), 1}, {sent("b", "handshake"), 1}, {sent("a", "handshake"), 2},
+		{unbound("a"), 1}, {socket(journal.Closed), 1}, {socket(journal.Reset), 0},
+		{socket(journal.Opened), 2}, {bound("a"), 1}, {unbound("b"), 0}, {sent("a", "handshake"), 1}, // a reset closes no socket
+	} {
+		j.Record(step.e)
+		want = append(want, step.count)
+	}
+	for _, e := range j.Entries(journal.Filter{}) {
+		got = append(got, int(e.Count))
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+	if seen := tally(j, "a"); seen.Open != 2 || seen.Bound != 1 {
+		t.Errorf("got %+v, want 2 open and 1 bound", seen)
+	}
+	if reset, last := j.Span(); reset != 12 || last != 16 {
+		t.Errorf("got a reset at %d and the last at %d, want 12 and 16", reset, last)
 	}
 }
 

@@ -107,6 +107,17 @@ func (j *Journal) Range() (first, last uint64) {
 	return j.seq - uint64(len(j.ring)) + 1, last
 }
 
+// Span returns the Seq of the last reset, after which tallies count, and of the last entry.
+// They are 0 if there was none.
+func (j *Journal) Span() (reset, last uint64) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.start, j.seq
+}
+
+// Keeps reports whether the journal keeps entries, rather than only counting them.
+func (j *Journal) Keeps() bool { return j.size > 0 }
+
 // settledLocked returns the Seq of the last entry before the first that readers wait for,
 // and how long they do; 0 if there is none.
 func (j *Journal) settledLocked() (last uint64, wait time.Duration) {
@@ -157,8 +168,21 @@ func await(ctx context.Context, changed <-chan struct{}, wait time.Duration) boo
 // is one or ctx ends. skipped is the number of entries after seq that are no
 // longer kept. Entries without a Kind were given up: see [Journal.Reserve].
 func (j *Journal) Follow(ctx context.Context, seq uint64, most int) (entries []Entry, skipped uint64, err error) {
+	return j.follow(ctx, seq, most, j.settledLocked)
+}
+
+// FollowAtOnce is Follow for a reader that waits for no reserved entry, since it does not
+// ask for exchanges. Such an entry has no Kind, and the reader does not get it again when
+// it is complete.
+func (j *Journal) FollowAtOnce(ctx context.Context, seq uint64, most int) (entries []Entry, skipped uint64, err error) {
+	return j.follow(ctx, seq, most, func() (uint64, time.Duration) { return j.seq, 0 })
+}
+
+// follow waits for entries up to the one whose Seq upto returns. It calls upto with the
+// lock held.
+func (j *Journal) follow(ctx context.Context, seq uint64, most int, upto func() (uint64, time.Duration)) (entries []Entry, skipped uint64, err error) {
 	for {
-		entries, skipped, changed, wait := j.after(seq, most)
+		entries, skipped, changed, wait := j.after(seq, most, upto)
 		if len(entries) > 0 || skipped > 0 {
 			return entries, skipped, nil
 		}
@@ -168,17 +192,17 @@ func (j *Journal) Follow(ctx context.Context, seq uint64, most int) (entries []E
 	}
 }
 
-// after copies up to most kept entries after seq, none after one that readers wait for. If
+// after copies up to most kept entries after seq, none after the one that upto returns. If
 // there is none, there may be one when changed is closed or, unless it is 0, wait has
 // passed.
-func (j *Journal) after(seq uint64, most int) (entries []Entry, skipped uint64, changed <-chan struct{}, wait time.Duration) {
+func (j *Journal) after(seq uint64, most int, upto func() (uint64, time.Duration)) (entries []Entry, skipped uint64, changed <-chan struct{}, wait time.Duration) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	settled, wait := j.settledLocked()
-	if seq >= settled {
+	last, wait := upto()
+	if seq >= last {
 		return nil, 0, j.changedLocked(), wait
 	}
-	entries, skipped = j.copyLocked(seq, settled, most)
+	entries, skipped = j.copyLocked(seq, last, most)
 	return entries, skipped, nil, 0
 }
 

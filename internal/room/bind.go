@@ -232,11 +232,24 @@ func (b *Base) Events(id string, since, until int64, content fhir.Content, limit
 	}
 	for i, e := range n.Events {
 		if limit -= e.EncodedSize(n.Content); limit < 0 && i > 0 {
-			n.Events = n.Events[:i]
-			return n, true, nil
+			n.Events, more = n.Events[:i], true
+			break
 		}
 	}
-	return n, false, nil
+	b.room.journal.Record(journal.Entry{Kind: journal.Events, Subscription: id, First: since, Last: max(until, 0), Text: asked(since, until, len(n.Events))})
+	return n, more, nil
+}
+
+// asked says in words which events a client asked for, and how many it got.
+func asked(since, until int64, got int) string {
+	text := "all"
+	switch {
+	case until >= 0:
+		text = fmt.Sprintf("%d to %d", since, until)
+	case since > 0:
+		text = fmt.Sprintf("from %d on", since)
+	}
+	return fmt.Sprintf("asked for %s, got %d", text, got)
 }
 
 // Resend sends again the retained events for which selects returns true (3.6). It

@@ -52,6 +52,7 @@ type Options struct {
 	Releases         []fhir.Release  // offered; all
 	URL              string          // root of the server without a trailing slash, for writes that no request asks for
 	Seed             *seed.Seed      // content of a new or reset room; nil: nothing
+	GeneratorsOff    bool            // the generators of a seed do not start by themselves
 }
 
 // Room is one isolated world. It is safe for concurrent use.

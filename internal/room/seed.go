@@ -41,12 +41,20 @@ func (r *Room) fillLocked(s *seed.Seed) error {
 	return nil
 }
 
-// generate starts the generators of a seed, unless filling the room has failed.
+// generate adds the generators of a seed, unless filling the room has failed. They start
+// as the seed says, unless the room starts none.
 func (r *Room) generate(s *seed.Seed, failed error) error {
 	if s == nil || failed != nil {
 		return failed
 	}
-	return r.generators.Reset(s.Generators)
+	specs := s.Generators
+	if r.options.GeneratorsOff {
+		specs = slices.Clone(specs)
+		for i := range specs {
+			specs[i].Running = false
+		}
+	}
+	return r.generators.Reset(specs)
 }
 
 // loadLocked writes the resources of a seed to the base. A topic is only compiled if

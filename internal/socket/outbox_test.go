@@ -18,6 +18,7 @@ import (
 	"github.com/gorilla/websocket"
 	"github.com/olahol/melody"
 
+	"signalfhir/internal/clock"
 	"signalfhir/internal/journal"
 	"signalfhir/internal/subscription"
 )
@@ -41,6 +42,7 @@ func (r *record) Bind(subscription.Socket, string, string) (int, []error) { retu
 func (r *record) Unbind(subscription.Socket, string)                      {}
 func (r *record) BindLegacy(subscription.Socket, string) error            { return nil }
 func (r *record) UnbindLegacy(subscription.Socket, string)                {}
+func (r *record) Clock() clock.Clock                                      { return clock.Real() }
 func (r *record) Bindings(subscription.Socket) []string                   { return nil }
 func (r *record) Gone(subscription.Socket)                                {}
 func (r *record) Record(e journal.Entry) {

@@ -15,6 +15,7 @@ package socket
 
 import (
 	"log/slog"
+	"net"
 	"net/http"
 	"net/url"
 	"sync"
@@ -23,6 +24,7 @@ import (
 
 	"github.com/olahol/melody"
 
+	"signalfhir/internal/clock"
 	"signalfhir/internal/dialect"
 	"signalfhir/internal/journal"
 	"signalfhir/internal/subscription"
@@ -47,6 +49,8 @@ type Room interface {
 	Gone(s subscription.Socket)
 	// Record writes to the journal of the room.
 	Record(e journal.Entry)
+	// Clock returns the clock of the room.
+	Clock() clock.Clock
 }
 
 // Observer counts sockets and frames.
@@ -107,7 +111,7 @@ func New(id string, room Room, r *http.Request, o *Options) *Socket {
 		remote:  r.RemoteAddr,
 		path:    shownPath(r.URL),
 		token:   r.URL.Query().Get("token"),
-		opened:  time.Now(),
+		opened:  room.Clock().Now(),
 	}
 	s.out.socket = s
 	return s
@@ -143,11 +147,21 @@ func Of(session *melody.Session) *Socket {
 func (s *Socket) Open(session *melody.Session) {
 	closing := s.attach(session)
 	s.options.Observer.SocketOpened()
-	s.room.Record(journal.Entry{Kind: journal.Opened, Socket: s.id, Text: s.path + " from " + s.remote})
+	s.room.Record(journal.Entry{Kind: journal.Opened, Socket: s.id, Text: s.path + " from " + s.host()})
 	s.options.Logger.Info("socket opened", "socket", s.id, "remote", s.remote)
 	if !closing && s.token != "" && !s.bind(dialect.Command{Verb: dialect.Bind, Token: s.token, Dialect: dialect.URL}) {
 		s.Close(URLToken.With())
 	}
+}
+
+// host returns the address of the client without its port, which is another each time: the
+// journal of a room that repeats itself must not have it. The state of the socket has it.
+func (s *Socket) host() string {
+	host, _, err := net.SplitHostPort(s.remote)
+	if err != nil {
+		return s.remote
+	}
+	return host
 }
 
 // attach sets the session. It reports whether the socket was closed before; then

@@ -6,8 +6,9 @@ import { createInterface } from "node:readline";
 
 export async function startServer(...options) {
   const program = process.env.SIGNALFHIR_BIN ?? "signalfhir";
-  // It ends when its standard input closes, so it cannot outlive the test.
-  const child = spawn(program, ["--listen", "127.0.0.1:0", "--ready-json", "--exit-on-stdin-close", ...options], {
+  // It ends when its standard input closes, so it cannot outlive the test. The generators of
+  // the seed do not run, so only the test makes events.
+  const child = spawn(program, ["--listen", "127.0.0.1:0", "--ready-json", "--exit-on-stdin-close", "--generators", "off", ...options], {
     stdio: ["pipe", "pipe", "pipe"],
   });
   let log = "";

@@ -1,0 +1,229 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"signalfhir/internal/command"
+	"signalfhir/internal/wiretest"
+)
+
+// repeatFile is the variable that makes the test below write its transcript to a file.
+const repeatFile = "REPEAT_TRANSCRIPT"
+
+// A room with a random source of its own and a manual clock does the same in every process:
+// the same requests get the same responses, frames and journal, to the byte.
+func TestServer_RoomRepeatsInAnotherProcess(t *testing.T) {
+	t.Parallel()
+	if file := os.Getenv(repeatFile); file != "" {
+		if err := os.WriteFile(file, play(t), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	var transcripts [2]string
+	for i, processors := range []string{"1", "4"} { // goroutines take turns, or run at once
+		file := filepath.Join(t.TempDir(), "transcript")
+		child := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$", "-test.count=1")
+		child.Env = append(os.Environ(), repeatFile+"="+file, "GOMAXPROCS="+processors)
+		if out, err := child.CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		data, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		transcripts[i] = string(data)
+	}
+	if diff := cmp.Diff(strings.Split(transcripts[0], "\n"), strings.Split(transcripts[1], "\n")); diff != "" {
+		t.Errorf("the second process did something else (-first +second):\n%s", diff)
+	}
+	for _, what := range []string{`"handshake"`, `"heartbeat"`, `"event-notification"`, `"kind":"reset"`, `"type":"expired"`, `"type":"renewed"`, `"type":"revoked"`, `"kind":"closed"`, `"kind":"refused"`, `"kind":"events"`, `"kind":"not-fired"`, `"kind":"not-sent"`, `"status":422`, `{"resourceType":"OperationOutcome"`, "transaction-response", "ping r4-encounters"} {
+		if !strings.Contains(transcripts[0], what) {
+			t.Errorf("the script brings about no %s", what)
+		}
+	}
+}
+
+// player does what the script says and writes down what comes back.
+type player struct {
+	*testServer
+	out     bytes.Buffer
+	sockets []*wiretest.Socket
+}
+
+// changing matches what the promise leaves out: see docs/mock.md.
+var changing = regexp.MustCompile(`("instance":"|"remote":"127.0.0.1:)[^"]*"`)
+
+func (p *player) note(what string, data []byte) {
+	fmt.Fprintf(&p.out, "%s: %s\n", what, changing.ReplaceAll(bytes.TrimSpace(data), []byte(`$1…"`)))
+}
+
+// do sends a request, and notes the response and the frames that came of it.
+func (p *player) do(method, path string, body any, headers ...string) wiretest.Response {
+	p.T.Helper()
+	a := p.Do(method, path, body, headers...)
+	a.Header.Del("Date")
+	names := []string{}
+	for name, values := range a.Header {
+		names = append(names, name+"="+strings.Join(values, ","))
+	}
+	slices.Sort(names)
+	p.note(fmt.Sprintf("%s %s %d %s", method, path, a.Status, strings.Join(names, " ")), a.Raw)
+	p.frames()
+	return a
+}
+
+// frames notes the frames that have come to each socket.
+func (p *player) frames() {
+	p.T.Helper()
+	for i := range p.sockets {
+		p.framesOf(i)
+	}
+}
+
+func (p *player) framesOf(socket int) {
+	p.T.Helper()
+	ws := p.sockets[socket]
+	for ws.Send("ping"); ; {
+		f := ws.Next()
+		if string(f.Raw) == "pong" {
+			return
+		}
+		p.note(fmt.Sprintf("socket %d", socket), f.Raw)
+	}
+}
+
+// dial opens a socket and says something on it. The server has seen it open before.
+func (p *player) dial(messages ...string) {
+	p.T.Helper()
+	p.sockets = append(p.sockets, p.Dial())
+	p.do("POST", "/mock/await", fmt.Sprintf(`{"connected":{"count":%d}}`, len(p.sockets)))
+	p.say(len(p.sockets)-1, messages...)
+}
+
+func (p *player) say(socket int, messages ...string) {
+	p.T.Helper()
+	for _, text := range messages {
+		p.sockets[socket].Send(text)
+		p.framesOf(socket) // before another socket says something
+		p.frames()
+	}
+}
+
+func (p *player) token(ids ...string) string {
+	p.T.Helper()
+	tokens := p.do("POST", "Subscription/$get-ws-binding-token?id="+strings.Join(ids, "&id="), nil).Parameters("token")
+	if len(tokens) != 1 {
+		p.T.Fatal("no token")
+	}
+	return tokens[0]
+}
+
+func (p *player) pass(d time.Duration) {
+	p.clock.Advance(d)
+	p.frames()
+}
+
+// play plays the script in a room, and returns all that came of it.
+func play(t *testing.T) []byte {
+	s := start(t, func(o *command.Serve) {
+		o.Generators = "on"
+		o.PublicURL = "https://fhir.example.org" // the port differs, and addresses have it
+		o.AllowHost = []string{"*"}
+	})
+	address := s.URL
+	room := s.Do("PUT", "/rooms/golden", `{"seed":"builtin","random":7}`, "Content-Type", "application/json")
+	if room.Status != http.StatusCreated {
+		t.Fatalf("got %s", room.Raw)
+	}
+	in := wiretest.New(t, address+"/rooms/golden")
+	p := &player{testServer: &testServer{in, s.clock, s.server}}
+	defer func() {
+		if t.Failed() {
+			t.Logf("%s", p.out.Bytes())
+		}
+	}()
+
+	for _, id := range []string{"z", "y", "x"} {
+		p.do("PUT", "Subscription/"+id, websocketSubscription(id, admissionURL, "content", "full-resource", "heartbeatPeriod", 20))
+	}
+	made := p.do("POST", "Subscription", websocketSubscription("own", admissionURL, "id", nil))
+	p.do("POST", "Subscription", websocketSubscription("none", "http://example.org/none", "id", nil)) // 422
+	p.do("POST", "Encounter", `{"resourceType":`)
+	own := made.At("id").(string)
+	p.dial("bind-with-token " + p.token("z", "x", "y"))
+	p.dial("bind-with-token "+p.token("x", own), "bind-with-token nothing", "hello")
+	p.dial(`{"type":"bind-with-token","payload":{"token":"` + p.token("lab-full", "task-id-only") + `"}}`)
+	p.say(0, "bind-with-token "+p.token("z", "admission-id-only"))
+
+	created := p.do("POST", "Encounter", encounter("", "in-progress", "subject", reference("Patient/example")))
+	p.do("PUT", "Encounter/e", encounter("e", "in-progress"))
+	p.do("PATCH", "Encounter/e", `[{"op":"replace","path":"/status","value":"completed"}]`, "Content-Type", "application/json-patch+json")
+	p.do("DELETE", "Encounter/"+created.At("id").(string), nil)
+	p.do("POST", "", map[string]any{"resourceType": "Bundle", "type": "transaction", "entry": []any{
+		map[string]any{"fullUrl": "urn:uuid:1b9e4a3e-5f0e-4a42-9d0b-2d6f3d0f7c11", "resource": map[string]any{"resourceType": "Patient"}, "request": map[string]any{"method": "POST", "url": "Patient"}},
+		map[string]any{"resource": encounter("", "in-progress", "subject", reference("urn:uuid:1b9e4a3e-5f0e-4a42-9d0b-2d6f3d0f7c11")), "request": map[string]any{"method": "POST", "url": "Encounter"}},
+	}})
+	p.say(1, "bind r4-encounters", "bind r4-nothing")
+	p.do("POST", "/fhir/R4/Encounter", `{"resourceType":"Encounter","status":"in-progress","class":{"code":"IMP"}}`)
+	p.do("POST", "/mock/trigger", `{"topic":"http://example.org/FHIR/R5/SubscriptionTopic/lab-result","count":3}`)
+	p.do("POST", "/mock/trigger", `{"subscription":"x","count":4,"interval":"7s"}`)
+	p.do("POST", "/mock/trigger", `{"subscription":"y","count":9,"interval":"1h"}`)
+	p.do("POST", "/mock/trigger", `{"subscription":"z","count":9,"interval":"1h"}`)
+	p.do("POST", "/mock/generators", `{"name":"night","scenario":"lab-results","rate":"1/s","seed":3,"running":true}`)
+	p.pass(time.Minute) // generators, triggers, heartbeats
+	p.do("POST", "/mock/generators/ward/step", `{"count":30}`)
+	p.do("GET", "Encounter?_count=3&_sort=-_lastUpdated", nil)
+	p.do("GET", "Patient?_summary=count", nil)
+	p.do("GET", "Encounter/e/_history", nil)
+	p.do("GET", "Subscription/$status", nil)
+	p.do("GET", "Subscription/x/$events?eventsSinceNumber=2&eventsUntilNumber=4", nil)
+	p.do("POST", "Subscription/x/$resend?eventsSinceNumber=2&eventsUntilNumber=3", nil)
+	p.do("GET", "/mock/explain?resource=Encounter/e", nil)
+	p.do("GET", "/mock/state", nil)
+	p.do("GET", "/mock/tokens", nil)
+
+	revoked := p.token("y")
+	p.say(1, "bind-with-token "+revoked)
+	p.do("DELETE", "/mock/tokens/"+revoked, nil)
+	p.say(1, "unbind-with-token "+p.token("x"))
+	p.do("POST", "/mock/reset", nil)
+	p.do("GET", "Subscription/x/$events", nil) // gone
+	p.say(2, "bind-with-token "+p.token("admission-full", "lab-full"))
+	p.do("POST", "/mock/generators/ward/stop", nil)
+	p.do("POST", "Encounter", encounter("", "in-progress"))
+
+	// The token of the third socket expires, which closes it. The others leave.
+	p.clock.Advance(31 * time.Minute)
+	for i, ws := range p.sockets {
+		if i < 2 {
+			_ = ws.Conn.Close(4000, "enough")
+		}
+		code, reason := ws.Closed()
+		p.note(fmt.Sprintf("socket %d", i), fmt.Appendf(nil, "%d %s", code, reason))
+		p.Do("POST", "/mock/await", fmt.Sprintf(`{"journal":{"kind":"closed","socket":"s%d"}}`, i+1))
+	}
+	p.sockets = nil
+	p.do("GET", "/mock/tokens", nil)
+	for _, e := range asList(p.Must(200, "GET", "/mock/journal?bodies=true", nil).Body["entries"]) {
+		data, err := json.Marshal(e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.note("journal", data)
+	}
+	return p.out.Bytes()
+}
