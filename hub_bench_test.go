@@ -11,6 +11,7 @@ import (
 
 	"github.com/gorilla/websocket"
 
+	"signalfhir/internal/fault"
 	"signalfhir/internal/fhir"
 	"signalfhir/internal/journal"
 	"signalfhir/internal/subscription"
@@ -75,6 +76,7 @@ func (r benchRoom) Bind(s subscription.Socket, _, _ string) (int, []error) {
 func (benchRoom) Unbind(subscription.Socket, string)           {}
 func (benchRoom) BindLegacy(subscription.Socket, string) error { return nil }
 func (benchRoom) UnbindLegacy(subscription.Socket, string)     {}
+func (benchRoom) Faults() *fault.Set                           { return nil }
 func (benchRoom) Bindings(subscription.Socket) []string        { return nil }
 func (benchRoom) Gone(subscription.Socket)                     {}
 func (benchRoom) Record(journal.Entry)                         {}

@@ -18,6 +18,7 @@ import (
 	gorilla "github.com/gorilla/websocket"
 	"pgregory.net/rapid"
 
+	"signalfhir/internal/fault"
 	"signalfhir/internal/fhir"
 	"signalfhir/internal/journal"
 	"signalfhir/internal/socket"
@@ -298,6 +299,7 @@ func (r *quietRoom) Bind(subscription.Socket, string, string) (int, []error) {
 func (*quietRoom) Unbind(subscription.Socket, string)           {}
 func (*quietRoom) BindLegacy(subscription.Socket, string) error { return nil }
 func (*quietRoom) UnbindLegacy(subscription.Socket, string)     {}
+func (*quietRoom) Faults() *fault.Set                           { return nil }
 func (*quietRoom) Bindings(subscription.Socket) []string        { return nil }
 func (*quietRoom) Gone(subscription.Socket)                     {}
 func (*quietRoom) Record(journal.Entry)                         {}

@@ -49,11 +49,15 @@ type conn struct {
 	net.Conn
 	socket  *Socket
 	buffer  []byte
-	writing atomic.Bool // to Conn
+	writing atomic.Bool          // to Conn
+	gate    atomic.Pointer[gate] // nil unless a fault keeps the connection still
 }
 
 // Write implements [net.Conn]. An error may belong to bytes of an earlier call.
 func (c *conn) Write(p []byte) (int, error) {
+	if isPing(p) && c.swallows() {
+		return len(p), nil
+	}
 	wait := c.socket.queued.Load() > 1 && !isClose(p)
 	if !wait && len(c.buffer) == 0 {
 		return c.write(p)
@@ -94,6 +98,7 @@ const (
 // it, and the reset can overtake the close frame with its reason. So Close first
 // closes the writing side and reads what still comes.
 func (c *conn) Close() error {
+	c.open()
 	if _, secured := c.Conn.(*tls.Conn); secured && c.writing.Load() {
 		// CloseWrite of TLS would wait for a write that the client does not read.
 		_ = c.Conn.SetWriteDeadline(time.Now())

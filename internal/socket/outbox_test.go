@@ -18,6 +18,7 @@ import (
 	"github.com/gorilla/websocket"
 	"github.com/olahol/melody"
 
+	"signalfhir/internal/fault"
 	"signalfhir/internal/journal"
 	"signalfhir/internal/subscription"
 )
@@ -28,6 +29,7 @@ type peers struct {
 	options *Options
 	url     string
 	opened  chan *Socket
+	faults  *fault.Set
 }
 
 // record is a room that keeps its journal.
@@ -35,12 +37,14 @@ type record struct {
 	mu      sync.Mutex // guards entries
 	entries []journal.Entry
 	ended   chan struct{}
+	faults  *fault.Set
 }
 
 func (r *record) Bind(subscription.Socket, string, string) (int, []error) { return 0, nil }
 func (r *record) Unbind(subscription.Socket, string)                      {}
 func (r *record) BindLegacy(subscription.Socket, string) error            { return nil }
 func (r *record) UnbindLegacy(subscription.Socket, string)                {}
+func (r *record) Faults() *fault.Set                                      { return r.faults }
 func (r *record) Bindings(subscription.Socket) []string                   { return nil }
 func (r *record) Gone(subscription.Socket)                                {}
 func (r *record) Record(e journal.Entry) {
@@ -90,7 +94,7 @@ func newPeers(t *testing.T, change func(*Options)) *peers {
 	m.Config.WriteWait = p.options.WriteWait
 	var ids atomic.Int64
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		s := New("s"+strconv.FormatInt(ids.Add(1), 10), &record{ended: make(chan struct{})}, r, p.options)
+		s := New("s"+strconv.FormatInt(ids.Add(1), 10), &record{ended: make(chan struct{}), faults: p.faults}, r, p.options)
 		_ = m.HandleRequestWithKeys(s.Writer(w), r, s.Keys())
 	}))
 	t.Cleanup(func() {
