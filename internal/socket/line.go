@@ -1,6 +1,7 @@
 package socket
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -187,8 +188,12 @@ func later(a, b time.Time) time.Time {
 
 // lost writes to the journal that events did not reach the socket.
 func (s *Socket) lost(a fault.About, what string) {
+	has := "; $events has it"
+	if a.Last > a.First {
+		has = "; $events has them"
+	}
 	if a.First > 0 {
-		s.room.Record(journal.Entry{Kind: journal.NotSent, Subscription: a.Subscription, Socket: s.id, First: a.First, Last: a.Last, Text: subject(a) + " " + what + "; $events has it"})
+		s.room.Record(journal.Entry{Kind: journal.NotSent, Subscription: a.Subscription, Socket: s.id, First: a.First, Last: a.Last, Text: subject(a) + " " + what + has})
 	}
 }
 
@@ -332,6 +337,7 @@ func (s *Socket) dropHeldLocked(why string) {
 		l.timer.Stop()
 		l.timer = nil
 	}
+	why = cmp.Or(why, "the socket closed")
 	dropped := l.held
 	l.held = nil
 	for _, h := range dropped {
