@@ -183,6 +183,48 @@ func TestFaults_EveryActionHasATest(t *testing.T) {
 	}
 }
 
+// The description has the actions and bounds of the code.
+func TestFaults_AreDescribed(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	d := s.described("")
+	properties := d.doc.Components.Schemas["Fault"].Value.Properties
+	for member, want := range map[string][]string{"on": fault.Places(), "action": fault.Actions()} {
+		if got := properties[member].Value.Enum; fmt.Sprint(got...) != fmt.Sprint(anys(want)...) {
+			t.Errorf("%s: got %v, want %v", member, got, want)
+		}
+	}
+	with := map[string]string{"value": "set-number", "bytes": "truncate", "count": "duplicate"}
+	bounds := at(d.raw, "components", "schemas", "Fault", "properties").(map[string]any)
+	for member, value := range bounds {
+		schema := value.(map[string]any)
+		if schema["type"] != "integer" {
+			continue
+		}
+		on, action := "frame", with[member]
+		switch member {
+		case "frames":
+			on, action = "socket", "cut"
+		case "status", "retryAfter":
+			on, action = "socket", "refuse"
+		case "code":
+			on, action = "socket", "close"
+		case "nth", "times":
+			action = "drop"
+		}
+		least, most := schema["minimum"].(json.Number), schema["maximum"].(json.Number)
+		for _, n := range []string{bigger(t, least, -1).String(), bigger(t, most, 1).String()} {
+			body := fmt.Sprintf(`{"on":%q,"action":%q,%q:%s}`, on, action, member, n)
+			if a := s.Do("POST", "/mock/faults", body); a.Status != 400 || !strings.HasPrefix(fmt.Sprint(a.Body["detail"]), member+": ") {
+				t.Errorf("%s: got %d %s, want a refusal that names %s", body, a.Status, a.Raw, member)
+			}
+		}
+		for _, n := range []json.Number{least, most} {
+			s.Must(201, "POST", "/mock/faults", fmt.Sprintf(`{"on":%q,"action":%q,%q:%s}`, on, action, member, n))
+		}
+	}
+}
+
 var triedActions = []string{"drop", "delay", "duplicate", "swap", "skip-number", "repeat-number", "set-number", "truncate", "replace",
 	"heartbeat-first", "no-handshake", "no-heartbeat", "ignore", "refuse", "close", "cut", "half-open", "stall"}
 

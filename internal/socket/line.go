@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"signalfhir/internal/clock"
@@ -93,6 +94,14 @@ func subject(a fault.About) string {
 	return "the " + a.Type
 }
 
+// sentence returns a text about a frame: what happened to it, "was dropped".
+func sentence(a fault.About, what string) string {
+	if rest, is := strings.CutPrefix(what, "was "); is && a.Last > a.First {
+		what = "were " + rest
+	}
+	return subject(a) + " " + what
+}
+
 // tamperLocked applies the faults to a frame, in order. It returns what is to be sent
 // instead: nothing, the frame, or several.
 func (s *Socket) tamperLocked(l *line, h *held) []*held {
@@ -108,7 +117,7 @@ func (s *Socket) tamperLocked(l *line, h *held) []*held {
 			continue
 		}
 		done := func(format string, args ...any) {
-			s.faults.Record(r, a, fmt.Sprintf(subject(a)+" "+format+" by fault "+r.Name, args...))
+			s.faults.Record(r, a, sentence(a, fmt.Sprintf(format, args...)+" by fault "+r.Name))
 		}
 		cannot := func(err error) {
 			r.Undo()
@@ -193,7 +202,7 @@ func (s *Socket) lost(a fault.About, what string) {
 		has = "; $events has them"
 	}
 	if a.First > 0 {
-		s.room.Record(journal.Entry{Kind: journal.NotSent, Subscription: a.Subscription, Socket: s.id, First: a.First, Last: a.Last, Text: subject(a) + " " + what + has})
+		s.room.Record(journal.Entry{Kind: journal.NotSent, Subscription: a.Subscription, Socket: s.id, First: a.First, Last: a.Last, Text: sentence(a, what) + has})
 	}
 }
 
