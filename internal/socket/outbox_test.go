@@ -89,6 +89,7 @@ func newPeers(t *testing.T, change func(*Options)) *peers {
 		p.opened <- Of(session)
 	})
 	m.HandleDisconnect(func(session *melody.Session) { Of(session).Ended() })
+	m.HandleMessage(func(session *melody.Session, data []byte) { Of(session).Receive(data, false) })
 	m.HandleSentMessage(func(session *melody.Session, _ []byte) { Of(session).Written() })
 	m.HandleError(func(session *melody.Session, err error) { Of(session).Fail(err) })
 	m.Config.WriteWait = p.options.WriteWait
