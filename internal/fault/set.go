@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"signalfhir/internal/clock"
 	"signalfhir/internal/fhir"
@@ -23,6 +24,7 @@ type Set struct {
 	clock  clock.Clock
 	random *random.Source
 	record func(journal.Entry)
+	start  time.Time
 	active atomic.Pointer[map[string][]*Rule] // by place; nil if there are none; never modified
 
 	mu    sync.Mutex // guards all below
@@ -43,7 +45,7 @@ type Socket interface {
 
 // New returns a set without faults. record writes to the journal.
 func New(c clock.Clock, r *random.Source, record func(journal.Entry)) *Set {
-	return &Set{clock: c, random: r, record: record, sockets: map[Socket]uint64{}}
+	return &Set{clock: c, random: r, record: record, start: c.Now(), sockets: map[Socket]uint64{}}
 }
 
 // Idle reports whether there are no faults.
@@ -63,6 +65,9 @@ func (s *Set) On(place string) []*Rule {
 
 // Clock returns the clock of the room.
 func (s *Set) Clock() clock.Clock { return s.clock }
+
+// Elapsed returns how much time has passed in the room since the set was made.
+func (s *Set) Elapsed() time.Duration { return s.clock.Now().Sub(s.start) }
 
 // Record writes to the journal what a fault did. about says what it did it to.
 func (s *Set) Record(r *Rule, about About, text string) {

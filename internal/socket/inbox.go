@@ -30,9 +30,9 @@ const maxDelayed = 1000
 type message struct {
 	command, shown dialect.Command
 	about          fault.About
-	by             *fault.Rule // that delays it; nil if none does
-	due            time.Time
-	refusal        error // by a fault
+	by             *fault.Rule   // that delays it; nil if none does
+	due            time.Duration // of what has passed in the room
+	refusal        error         // by a fault
 }
 
 // messageTypes are the names of verbs that faults are narrowed by.
@@ -67,7 +67,7 @@ func (s *Socket) take(command, shown dialect.Command) bool {
 		case fault.Delay:
 			wait := r.Wait()
 			done("was delayed for %s", wait)
-			m.by, m.due = r, later(m.due, s.faults.Clock().Now().Add(wait))
+			m.by, m.due = r, max(m.due, s.faults.Elapsed()+wait)
 		}
 	}
 	if !s.in.add(m) {
@@ -121,7 +121,7 @@ func (in *inbox) next(s *Socket) (message, bool) {
 	}
 	m := in.queue[0]
 	if m.by != nil && !m.by.Gone() {
-		if left := m.due.Sub(s.faults.Clock().Now()); left > 0 {
+		if left := m.due - s.faults.Elapsed(); left > 0 {
 			in.started = s.faults.Clock().AfterFunc(left, func() { in.carryOut(s) })
 			return message{}, false
 		}

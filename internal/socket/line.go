@@ -41,10 +41,10 @@ type held struct {
 	frame subscription.Frame
 	sent  func(socket string, f subscription.Frame) // records it
 	about fault.About
-	by    *fault.Rule // that holds it; nil: it waits behind others
-	due   time.Time   // not before; zero: as soon as it is its turn
-	loose bool        // later frames may pass
-	swap  bool        // it waits for the next frame of its subscription, which passes
+	by    *fault.Rule   // that holds it; nil: it waits behind others
+	due   time.Duration // of what has passed in the room; 0: as soon as it is its turn
+	loose bool          // later frames may pass
+	swap  bool          // it waits for the next frame of its subscription, which passes
 
 	counted bool // in line.bytes, and in what waits for all sockets
 }
@@ -126,11 +126,11 @@ func (s *Socket) tamperLocked(l *line, h *held) []*held {
 		switch r.Action {
 		case fault.Drop, fault.NoHandshake, fault.NoHeartbeat:
 			done("was dropped")
-			s.lost(a, "was dropped by fault "+r.Name)
+			s.noteLost(a, "was dropped by fault "+r.Name)
 			return nil
 		case fault.Delay:
 			wait := r.Wait()
-			h.by, h.due, h.loose = r, later(h.due, s.faults.Clock().Now().Add(wait)), h.loose || r.Overtake
+			h.by, h.due, h.loose = r, max(h.due, s.faults.Elapsed()+wait), h.loose || r.Overtake
 			done("was delayed for %s", wait)
 		case fault.Duplicate:
 			copies += r.Copies()
@@ -162,7 +162,7 @@ func (s *Socket) tamperLocked(l *line, h *held) []*held {
 				continue
 			}
 			first := *h
-			first.frame.Type, first.about.Type, first.due = fhir.Heartbeat, string(fhir.Heartbeat), time.Time{}
+			first.frame.Type, first.about.Type, first.due = fhir.Heartbeat, string(fhir.Heartbeat), 0
 			first.change(beat)
 			before = append(before, &first)
 			done("came after a heartbeat")
@@ -188,15 +188,8 @@ func (s *Socket) tamperLocked(l *line, h *held) []*held {
 // change gives the frame other bytes. Those that it had are shared.
 func (h *held) change(to []byte) { h.frame.Bytes, h.frame.Waiting = to, nil }
 
-func later(a, b time.Time) time.Time {
-	if a.After(b) {
-		return a
-	}
-	return b
-}
-
-// lost writes to the journal that events did not reach the socket.
-func (s *Socket) lost(a fault.About, what string) {
+// noteLost writes to the journal that events did not reach the socket.
+func (s *Socket) noteLost(a fault.About, what string) {
 	has := "; $events has it"
 	if a.Last > a.First {
 		has = "; $events has them"
@@ -239,7 +232,7 @@ func (s *Socket) moveLocked() {
 	if l == nil {
 		return
 	}
-	now := s.faults.Clock().Now()
+	now := s.faults.Elapsed()
 	for at := l.next(now); at >= 0; at = l.next(now) {
 		h := l.held[at]
 		if at == 0 {
@@ -249,7 +242,7 @@ func (s *Socket) moveLocked() {
 		}
 		if h.counted {
 			s.uncountLocked(h)
-			h.frame.At = now
+			h.frame.At = s.faults.Clock().Now()
 		}
 		s.passLocked(h) // may close the socket, or keep it still
 	}
@@ -258,17 +251,17 @@ func (s *Socket) moveLocked() {
 		l.timer = nil
 	}
 	tooMuch := false
-	var due time.Time
+	var due time.Duration
 	for _, h := range l.held {
 		if !h.counted {
 			tooMuch = s.countLocked(h) || tooMuch
 		}
-		if h.due.After(now) && (due.IsZero() || h.due.Before(due)) {
+		if h.due > now && (due == 0 || h.due < due) {
 			due = h.due
 		}
 	}
-	if !due.IsZero() {
-		l.timer = s.faults.Clock().AfterFunc(due.Sub(now), s.moveLine)
+	if due > 0 {
+		l.timer = s.faults.Clock().AfterFunc(due-now, s.moveLine)
 	}
 	switch {
 	case len(l.held) > 1 && l.bytes+s.out.bytes.Load() > s.options.QueueBytes:
@@ -291,13 +284,13 @@ func (s *Socket) moveLine() {
 func (l *line) isIdle() bool { return len(l.troubles) == 0 && l.still == nil && !l.closes }
 
 // next returns the index of the first frame that may leave, or -1.
-func (l *line) next(now time.Time) int {
+func (l *line) next(now time.Duration) int {
 	if l.still != nil {
 		return -1
 	}
 	blocked := false
 	for i, h := range l.held {
-		waits := h.swap || h.due.After(now)
+		waits := h.swap || h.due > now
 		switch {
 		case !waits && (h.loose || !blocked):
 			return i
@@ -311,7 +304,7 @@ func (l *line) next(now time.Time) int {
 // passLocked gives a frame to the outbox.
 func (s *Socket) passLocked(h *held) {
 	if !s.takesLocked(h.frame) {
-		s.lost(h.about, "could not be sent: the socket is closing")
+		s.noteLost(h.about, "could not be sent: the socket is closing")
 		return
 	}
 	h.sent(s.id, h.frame)
@@ -358,7 +351,7 @@ func (s *Socket) dropHeldLocked(why string) {
 			by = "fault " + h.by.Name
 		}
 		if h.about.First > 0 {
-			s.lost(h.about, "was held by "+by+" and then dropped: "+why)
+			s.noteLost(h.about, "was held by "+by+" and then dropped: "+why)
 		} else {
 			s.room.Record(journal.Entry{Kind: journal.Fault, Subscription: h.about.Subscription, Socket: s.id, Text: subject(h.about) + " was held by " + by + " and then dropped: " + why})
 		}
@@ -397,7 +390,7 @@ func (s *Socket) DropHeld(why string) {
 func (l *line) releaseLocked() {
 	for _, h := range l.held {
 		if h.by != nil && h.by.Gone() {
-			h.due, h.swap, h.loose, h.by = time.Time{}, false, false, nil
+			h.due, h.swap, h.loose, h.by = 0, false, false, nil
 		}
 	}
 	l.shifts = slices.DeleteFunc(l.shifts, func(one shift) bool { return one.rule.Gone() })

@@ -88,7 +88,7 @@ type Socket struct {
 	route   string // path without a query
 	token   string // of the URL
 	opened  time.Time
-	began   time.Time // when it opened by the clock of the faults
+	began   time.Duration // what had passed in the room when it opened, if that has faults
 
 	conn    atomic.Pointer[conn] // nil before the upgrade
 	queued  atomic.Int64         // frames that are queued and not yet written
@@ -158,7 +158,7 @@ func (s *Socket) Open(session *melody.Session) {
 	s.room.Record(journal.Entry{Kind: journal.Opened, Socket: s.id, Text: s.path + " from " + s.remote})
 	s.options.Logger.Info("socket opened", "socket", s.id, "remote", s.remote)
 	if s.faults != nil {
-		s.began = s.faults.Clock().Now()
+		s.began = s.faults.Elapsed()
 	}
 	s.faults.Join(s)
 	if closing = s.meetFaults(true) || closing; !closing && s.token != "" {

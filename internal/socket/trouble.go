@@ -84,7 +84,7 @@ func (s *Socket) awaitLocked(l *line, r *fault.Rule, opening bool) {
 	after, timed := r.OpenFor()
 	switch {
 	case timed:
-		if left := s.began.Add(after).Sub(s.faults.Clock().Now()); left > 0 {
+		if left := s.began + after - s.faults.Elapsed(); left > 0 {
 			t.timer = s.faults.Clock().AfterFunc(left, func() {
 				s.mu.Lock()
 				defer s.mu.Unlock()
