@@ -111,6 +111,11 @@ func TestFaults_Refusals(t *testing.T) {
 		{`{"on":"cloud","action":"drop"}`, "on", `got "cloud"`},
 		{`{"on":"frame"}`, "action", "expected what is possible on frame: drop, delay, duplicate"},
 		{`{"on":"frame","action":"cut"}`, "action", "expected what is possible on frame"},
+		{`{"on":"operation","action":"drop"}`, "action", "expected what is possible on operation: status, delay, refused-token"},
+		{`{"on":"operation","action":"status","operation":"events"}`, "operation", "expected one of get-ws-binding-token"},
+		{`{"on":"operation","action":"status","method":"FETCH"}`, "method", "expected one of GET"},
+		{`{"on":"operation","action":"other-url","url":"http://x"}`, "url", "expected an address of a socket"},
+		{`{"on":"operation","action":"status","dialect":"ig"}`, "dialect", "narrowed by operation, subscription, release, method"},
 		{`{"on":"message","action":"drop"}`, "action", "expected what is possible on message: ignore, delay, refuse"},
 		{`{"on":"socket","action":"drop"}`, "action", "expected what is possible on socket: refuse, close, cut, half-open, stall"},
 		{`{"on":"frame","action":"drop","bytes":3}`, "bytes", "the action takes nothing, and a fault on frame is narrowed by subscription"},
@@ -206,7 +211,7 @@ func TestFaults_AreDescribed(t *testing.T) {
 		case "frames":
 			on, action = "socket", "cut"
 		case "status", "retryAfter":
-			on, action = "socket", "refuse"
+			on, action = "operation", "status"
 		case "code":
 			on, action = "socket", "close"
 		case "nth", "times":
@@ -226,7 +231,8 @@ func TestFaults_AreDescribed(t *testing.T) {
 }
 
 var triedActions = []string{"drop", "delay", "duplicate", "swap", "skip-number", "repeat-number", "set-number", "truncate", "replace",
-	"heartbeat-first", "no-handshake", "no-heartbeat", "ignore", "refuse", "close", "cut", "half-open", "stall"}
+	"heartbeat-first", "no-handshake", "no-heartbeat", "ignore", "refuse", "close", "cut", "half-open", "stall",
+	"status", "refused-token", "expired-token", "no-expiration", "text-expiration", "other-url", "old-names"}
 
 // A lost event stays numbered and in $events, and journal and explanation say why it is
 // missing.
@@ -886,5 +892,109 @@ func TestFaults_Testkit(t *testing.T) {
 	k.SetFaults()
 	if got := k.Faults(); len(got) != 0 {
 		t.Errorf("got %+v, want none", got)
+	}
+}
+
+func TestFaults_OnTheOperation(t *testing.T) {
+	eachRelease(t, func(t *testing.T, r fhir.Release) {
+		const path = "Subscription/$get-ws-binding-token?id=abc"
+		s := vectorServer(t, r)
+		s.faults(`{"name":"busy","on":"operation","operation":"get-ws-binding-token","times":2,"action":"status","status":503,"retryAfter":2}`)
+		for range 2 {
+			a := s.Must(503, "POST", path, nil)
+			if code, diagnostics, _ := a.Issue(); code != "transient" || diagnostics != "refused by fault busy" || a.Header.Get("Retry-After") != "2" {
+				t.Errorf("got %s %v", a.Raw, a.Header)
+			}
+		}
+		s.Bind("abc")
+		s.wantTold("fault", "$get-ws-binding-token was refused with 503 by fault busy")
+
+		for _, c := range []struct{ action, code string }{{"refused-token", "forbidden"}, {"expired-token", "expired"}} {
+			s.faults(`{"on":"operation","action":"` + c.action + `"}`)
+			a := s.Must(200, "POST", path, nil)
+			ws := s.Dial()
+			ws.Send("bind-with-token " + a.Parameters("token")[0])
+			ws.Outcome(c.code)
+			past := a.Parameters("expiration")[0] < s.now().Format("2006-01-02T15:04:05Z")
+			if past != (c.action == "expired-token") {
+				t.Errorf("%s: got the expiration %s", c.action, a.Parameters("expiration")[0])
+			}
+		}
+
+		expiration := func(p map[string]any) any { return p["valueDateTime"] }
+		for action, check := range map[string]func(a response) bool{
+			"no-expiration": func(a response) bool { return len(a.Parameters("expiration")) == 0 },
+			"text-expiration": func(a response) bool {
+				p := at(a.Body, "parameter", 1).(map[string]any)
+				return p["name"] == "expiration" && expiration(p) == nil && p["valueString"] != nil
+			},
+			`other-url","url":"wss://other.example/ws`: func(a response) bool { return a.Parameters("websocket-url")[0] == "wss://other.example/ws" },
+			"other-url": func(a response) bool { return a.Parameters("websocket-url")[0] == "ws://127.0.0.1:9/ws" },
+			"old-names": func(a response) bool {
+				return len(a.Parameters("subscription")) == 0 && a.Parameters("subscriptions")[0] == "abc,other" && at(a.Body, "parameter", 3, "valueString") != nil
+			},
+		} {
+			s.Do("PUT", "Subscription/other", websocketSubscription("other", admissionURL))
+			s.faults(`{"on":"operation","action":"` + action + `"}`)
+			a := s.Must(200, "POST", path+"&id=other", nil)
+			if !check(a) {
+				t.Errorf("%s: got %s", action, a.Raw)
+			}
+			s.faults()
+			ws := s.Dial()
+			ws.Send("bind-with-token " + a.Parameters("token")[0])
+			if f := ws.Next(); f.Kind() != "handshake" {
+				t.Errorf("%s: got %s, want that the token is good", action, f.Raw)
+			}
+		}
+	})
+}
+
+func TestFaults_NarrowedOnTheOperation(t *testing.T) {
+	t.Parallel()
+	s := vectorServer(t, fhir.R5)
+	s.Must(201, "PUT", "Subscription/other", websocketSubscription("other", admissionURL))
+	for narrow, want := range map[string][4]int{
+		`"subscription":"abc"`:  {503, 503, 200, 503},
+		`"method":"GET"`:        {200, 200, 200, 503},
+		`"release":"R4"`:        {200, 200, 200, 200},
+		`"release":"R5"`:        {503, 503, 503, 503},
+		`"nth":2`:               {200, 503, 503, 503},
+		`"nth":2,"times":1`:     {200, 503, 200, 200},
+		`"probability":0.00001`: {200, 200, 200, 200},
+	} {
+		s.faults(`{"on":"operation","action":"status",` + narrow + `}`)
+		got := [4]int{
+			s.Do("POST", "Subscription/abc/$get-ws-binding-token", nil).Status,
+			s.Do("POST", "Subscription/$get-ws-binding-token?id=other&id=abc", nil).Status,
+			s.Do("POST", "Subscription/other/$get-ws-binding-token", nil).Status,
+			s.Do("GET", "Subscription/$get-ws-binding-token?id=abc", nil).Status,
+		}
+		if got != want {
+			t.Errorf("%s: got %v, want %v", narrow, got, want)
+		}
+	}
+}
+
+// A delay holds the request, until the fault is removed or the room closes.
+func TestFaults_DelayOfTheOperation(t *testing.T) {
+	t.Parallel()
+	s := startProcess(t)
+	s.Must(201, "PUT", "/rooms/demo", `{"seed":"none"}`)
+	in := &server{wiretest.New(t, s.URL+"/rooms/demo"), s.log}
+	in.Admission()
+	in.faults(`{"name":"slow","on":"operation","action":"delay","by":"1h"}`)
+	came := in.Begin("POST", "Subscription/abc/$get-ws-binding-token", nil)
+	in.AwaitEntry("?kind=fault&text=delayed")
+	in.faults()
+	if a := <-came; a.Status != 200 {
+		t.Errorf("got %d, want 200", a.Status)
+	}
+	in.faults(`{"name":"slower","on":"operation","action":"delay","by":"1h"}`)
+	came = in.Begin("POST", "Subscription/abc/$get-ws-binding-token", nil)
+	in.AwaitEntry("?kind=fault&text=slower")
+	s.Must(204, "DELETE", "/rooms/demo", nil)
+	if a := <-came; a.Status != 503 {
+		t.Errorf("got %d %s, want 503", a.Status, a.Raw)
 	}
 }

@@ -50,6 +50,9 @@ var (
 	messageTypes = []string{"bind", "unbind", "ping", "unknown"}
 )
 
+// TokenOperation is the operation on which faults act.
+const TokenOperation = "get-ws-binding-token"
+
 const event = string(fhir.EventNotification)
 
 // places is the table of what is possible.
@@ -79,6 +82,16 @@ var places = []place{
 		{Cut, nil, ""},
 		{HalfOpen, []string{"for"}, ""},
 		{Stall, []string{"for"}, ""},
+	}},
+	{OnOperation, []string{"operation", "subscription", "release", "method"}, nil, []action{
+		{Status, []string{"status", "retryAfter", "text"}, ""},
+		{Delay, []string{"by!", "jitter"}, ""},
+		{RefusedToken, nil, ""},
+		{ExpiredToken, nil, ""},
+		{NoExpiration, nil, ""},
+		{TextExpiration, nil, ""},
+		{OtherURL, []string{"url"}, ""},
+		{OldNames, nil, ""},
 	}},
 }
 
@@ -250,6 +263,12 @@ func (c *checking) narrowing(f *Fault, p place) {
 	}
 	if f.Release != "" {
 		c.oneOf("release", f.Release, releases)
+	}
+	if f.Operation != "" {
+		c.oneOf("operation", f.Operation, []string{TokenOperation})
+	}
+	if f.Method != "" {
+		c.oneOf("method", f.Method, []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 	}
 	if f.Type != "" && len(p.types) > 0 {
 		c.oneOf("type", f.Type, p.types)

@@ -118,6 +118,7 @@ const (
 	defaultCount     = 1
 	defaultStatus    = 503
 	defaultCloseCode = 1011
+	defaultURL       = "ws://127.0.0.1:9/ws" // of a port where nobody listens
 )
 
 func valueOf(p *int64, fallback int64) int64 {

@@ -15,7 +15,8 @@ import (
 type Rule struct {
 	Fault  // checked; never modified
 	random *random.Source
-	gone   atomic.Bool // removed from its set
+	gone   atomic.Bool   // removed from its set
+	left   chan struct{} // closed then
 
 	mu      sync.Mutex // guards all below; a leaf
 	matched int64
@@ -103,6 +104,14 @@ func (r *Rule) Wait() time.Duration {
 		wait += time.Duration(r.random.Float64() * float64(jitter))
 	}
 	return wait
+}
+
+// Address returns the address of another server.
+func (r *Rule) Address() string {
+	if r.URL != "" {
+		return r.URL
+	}
+	return defaultURL
 }
 
 // Copies returns how often a frame is sent in addition.

@@ -2,6 +2,7 @@ package fault
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"maps"
 	"net/http"
@@ -68,6 +69,21 @@ func (s *Set) Clock() clock.Clock { return s.clock }
 
 // Elapsed returns how much time has passed in the room since the set was made.
 func (s *Set) Elapsed() time.Duration { return s.clock.Now().Sub(s.start) }
+
+// Wait waits for a time of the room's clock, as long as there is the fault that wants it. It
+// returns an error if the context ends first.
+func (s *Set) Wait(ctx context.Context, r *Rule, d time.Duration) error {
+	over := make(chan struct{})
+	timer := s.clock.AfterFunc(d, func() { close(over) })
+	defer timer.Stop()
+	select {
+	case <-over:
+	case <-r.left:
+	case <-ctx.Done():
+		return fhir.Refuse(http.StatusServiceUnavailable, fhir.CodeTransient, "the request ended while fault %s delayed it", r.Name)
+	}
+	return nil
+}
 
 // Record writes to the journal what a fault did. about says what it did it to.
 func (s *Set) Record(r *Rule, about About, text string) {
@@ -145,7 +161,7 @@ func (s *Set) replace(faults []Fault, in string, keep bool) error {
 				f.Name, taken[name] = name, true
 			}
 		}
-		rules = append(rules, &Rule{Fault: f, random: s.random})
+		rules = append(rules, &Rule{Fault: f, random: s.random, left: make(chan struct{})})
 	}
 	s.useLocked(rules)
 	return nil
@@ -156,6 +172,7 @@ func (s *Set) useLocked(rules []*Rule) {
 	for _, r := range s.rules {
 		if !slices.Contains(rules, r) {
 			r.gone.Store(true)
+			close(r.left)
 		}
 	}
 	s.rules = rules

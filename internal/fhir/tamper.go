@@ -3,7 +3,9 @@ package fhir
 import (
 	"encoding/json"
 	"errors"
+	"slices"
 	"strconv"
+	"strings"
 )
 
 // This file changes notifications that are encoded already, for servers that misbehave on
@@ -124,4 +126,69 @@ func WithBundleType(frame []byte, kind string) ([]byte, error) {
 	}
 	p.bundle.Set("type", kind)
 	return p.bundle.AppendJSON(nil), nil
+}
+
+// The functions below change what EncodeBindingToken has written.
+
+// tamperParameters returns a Parameters with other parameters.
+func tamperParameters(encoded []byte, change func(list []any) []any) []byte {
+	o, err := Parse(encoded)
+	if err != nil {
+		return encoded // it is not one of ours
+	}
+	o.Set("parameter", change(o.Array("parameter")))
+	return o.AppendJSON(nil)
+}
+
+func isNamed(v any, name string) bool {
+	o, _ := v.(*Object)
+	return o.Text("name") == name
+}
+
+// WithoutExpiration returns a binding token that does not say when it expires.
+func WithoutExpiration(encoded []byte) []byte {
+	return tamperParameters(encoded, func(list []any) []any {
+		return slices.DeleteFunc(list, func(v any) bool { return isNamed(v, "expiration") })
+	})
+}
+
+// WithTextExpiration returns a binding token whose expiration is a string, not a dateTime.
+func WithTextExpiration(encoded []byte) []byte {
+	return tamperParameters(encoded, func(list []any) []any {
+		for i, v := range list {
+			if isNamed(v, "expiration") {
+				list[i] = NewObject("name", "expiration", "valueString", v.(*Object).Text("valueDateTime"))
+			}
+		}
+		return list
+	})
+}
+
+// WithDraftNames returns a binding token as drafts before 1.0 had it, and Argonaut's server
+// still does: all subscriptions in one parameter, and the address as a string.
+func WithDraftNames(encoded []byte) []byte {
+	return tamperParameters(encoded, func(list []any) []any {
+		var drafted []any
+		var ids []string
+		for _, v := range list {
+			o, _ := v.(*Object)
+			switch {
+			case isNamed(v, "subscription"):
+				ids = append(ids, o.Text("valueString"))
+				if len(ids) == 1 {
+					drafted = append(drafted, NewObject("name", "subscriptions"))
+				}
+			case isNamed(v, "websocket-url"):
+				drafted = append(drafted, NewObject("name", "websocket-url", "valueString", o.Text("valueUrl")))
+			default:
+				drafted = append(drafted, v)
+			}
+		}
+		for _, v := range drafted {
+			if isNamed(v, "subscriptions") {
+				v.(*Object).Set("valueString", strings.Join(ids, ","))
+			}
+		}
+		return drafted
+	})
 }
