@@ -243,7 +243,7 @@ func newServer(o *command.Serve, addr net.Addr, log *slog.Logger) (*server, erro
 	e.Pre(s.edge.Normalize)
 	// What every request passes, outermost first.
 	e.Use(httpedge.NoStore, s.edge.ExplainBody, s.edge.Enter, s.edge.Record, s.edge.Log(), s.edge.Recover(), s.edge.GuardHost, s.edge.CORS(), s.edge.GuardOrigin,
-		s.edge.GuardAccess, s.edge.LimitBody, httpedge.PlainBody, s.edge.NeedRoom, httpfhir.RefuseOperations)
+		s.edge.GuardAccess, s.edge.LimitBody, httpedge.PlainBody, s.edge.NeedRoom, s.edge.Misbehave, httpfhir.RefuseOperations)
 	s.table = s.routes()
 	for _, r := range s.table {
 		s.edge.Declare(r.path, r.needs)

@@ -93,6 +93,13 @@ var places = []place{
 		{OtherURL, []string{"url"}, ""},
 		{OldNames, nil, ""},
 	}},
+	{OnRequest, []string{"subscription", "release", "method", "path"}, nil, []action{
+		{Status, []string{"status", "retryAfter", "text"}, ""},
+		{Delay, []string{"by!", "jitter"}, ""},
+		{Cut, []string{"bytes"}, ""},
+		{WrongType, []string{"contentType!"}, ""},
+		{Empty, nil, ""},
+	}},
 }
 
 // always are the members that every fault may have.
@@ -323,6 +330,9 @@ func (c *checking) parameters(f *Fault) {
 		c.wrong(fhir.CodeValue, "url", "got %q, expected an address of a socket such as ws://127.0.0.1:9/ws", shorten(f.URL))
 	}
 	c.text("contentType", f.ContentType, maxShort)
+	if strings.ContainsFunc(f.ContentType, func(r rune) bool { return r < ' ' || r > '~' }) {
+		c.wrong(fhir.CodeValue, "contentType", "got %q, expected a media type such as text/html", shorten(f.ContentType))
+	}
 }
 
 // closable reports whether a close frame may have a code (RFC 6455, 7.4).

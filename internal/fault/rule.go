@@ -114,6 +114,10 @@ func (r *Rule) Address() string {
 	return defaultURL
 }
 
+// CutAfter returns how many bytes of a body are sent before the connection is cut: half of it
+// unless the fault says.
+func (r *Rule) CutAfter(size int) int { return int(valueOf(r.Bytes, int64(size/2))) }
+
 // Copies returns how often a frame is sent in addition.
 func (r *Rule) Copies() int { return int(valueOf(r.Count, defaultCount)) }
 

@@ -64,6 +64,12 @@ func (s *Set) On(place string) []*Rule {
 	return (*active)[place]
 }
 
+// DelayRequests reports whether a fault may delay requests.
+func (s *Set) DelayRequests() bool {
+	delays := func(r *Rule) bool { return r.Action == Delay }
+	return !s.Idle() && (slices.ContainsFunc(s.On(OnOperation), delays) || slices.ContainsFunc(s.On(OnRequest), delays))
+}
+
 // Clock returns the clock of the room.
 func (s *Set) Clock() clock.Clock { return s.clock }
 
