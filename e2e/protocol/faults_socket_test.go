@@ -115,6 +115,7 @@ func TestFaults_OnSockets(t *testing.T) {
 		t.Parallel()
 		s := vectorServer(t, fhir.R5)
 		before := s.Dial()
+		before.Nothing() // it is open on both sides
 		s.faults(`{"on":"socket","action":"close","times":1}`)
 		if code, reason := s.Dial().Closed(); code != 1011 || reason != "fault fault-1" {
 			t.Errorf("got %d %s", code, reason)
