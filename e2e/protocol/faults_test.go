@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"signalfhir/internal/fault"
+	"signalfhir/internal/fhir"
 	"signalfhir/testkit"
 )
 
@@ -187,8 +188,17 @@ func TestFaults_EveryActionHasATest(t *testing.T) {
 // The description has the actions and bounds of the code.
 func TestFaults_AreDescribed(t *testing.T) {
 	t.Parallel()
-	s := start(t)
+	s := vectorServer(t, fhir.R5)
 	d := s.described("")
+	d.close(t)
+	s.faults(`{"on":"frame","action":"drop","type":"event-notification"}`)
+	s.Bind("abc")
+	s.events("abc", 1)
+	s.try(d, exchange{"listFaults", nil, "", nil, 200})
+	s.try(d, exchange{"journal", nil, "?kind=fault", nil, 200})
+	if a := s.try(d, exchange{"explainHappened", nil, "?subscription=abc", nil, 200}); !strings.Contains(string(a.Raw), `"kind":"fault"`) {
+		t.Errorf("got %s, want the fault among the steps", a.Raw)
+	}
 	properties := d.doc.Components.Schemas["Fault"].Value.Properties
 	for member, want := range map[string][]string{"on": fault.Places(), "action": fault.Actions()} {
 		if got := properties[member].Value.Enum; fmt.Sprint(got...) != fmt.Sprint(anys(want)...) {

@@ -83,6 +83,13 @@ func (c *conn) write(p []byte) (int, error) {
 	return c.Conn.Write(p)
 }
 
+// endWrites ends a write that the client does not read: CloseWrite of TLS would wait for it.
+func (c *conn) endWrites() {
+	if _, secured := c.Conn.(*tls.Conn); secured && c.writing.Load() {
+		_ = c.Conn.SetWriteDeadline(time.Now())
+	}
+}
+
 // isClose reports whether a write begins like a close frame. gorilla writes
 // each control frame by itself. Part of a large frame may look like one; then it
 // only leaves earlier than it could.
@@ -99,10 +106,7 @@ const (
 // closes the writing side and reads what still comes.
 func (c *conn) Close() error {
 	c.open()
-	if _, secured := c.Conn.(*tls.Conn); secured && c.writing.Load() {
-		// CloseWrite of TLS would wait for a write that the client does not read.
-		_ = c.Conn.SetWriteDeadline(time.Now())
-	}
+	c.endWrites()
 	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok && !c.socket.cutting.Load() && half.CloseWrite() == nil {
 		_ = c.Conn.SetReadDeadline(time.Now().Add(lingerTime))
 		_, _ = io.CopyN(io.Discard, c.Conn, lingerBytes)

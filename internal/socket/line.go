@@ -34,6 +34,7 @@ type line struct {
 type shift struct {
 	rule         *fault.Rule
 	subscription string
+	by           int64
 }
 
 // held is a frame in the line.
@@ -153,7 +154,7 @@ func (s *Socket) tamperLocked(l *line, h *held) []*held {
 				continue
 			}
 			h.change(changed)
-			l.shifts = append(l.shifts, shift{r, a.Subscription})
+			l.addShift(shift{r, a.Subscription, by})
 			done("got a number changed by %+d, as what follows does,", by)
 		case fault.HeartbeatFirst:
 			beat, err := r.Heartbeat(h.frame.Bytes)
@@ -203,10 +204,20 @@ func (s *Socket) noteLost(a fault.About, what string) {
 func (l *line) shift(subscription string) (by int64) {
 	for _, one := range l.shifts {
 		if one.subscription == subscription && !one.rule.Gone() {
-			by += one.rule.Shift()
+			by += one.by
 		}
 	}
 	return by
+}
+
+func (l *line) addShift(another shift) {
+	for i, one := range l.shifts {
+		if one.rule == another.rule && one.subscription == another.subscription {
+			l.shifts[i].by += another.by
+			return
+		}
+	}
+	l.shifts = append(l.shifts, another)
 }
 
 // swapping returns the index of the frame that waits for the next one of its subscription,

@@ -5,6 +5,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -320,5 +321,74 @@ func TestInbox_DropsMessagesWithTheSocket(t *testing.T) {
 	<-s.room.(*record).ended
 	if moved.Pending() != 0 {
 		t.Errorf("%d timers are left", moved.Pending())
+	}
+}
+
+// Faults come and go while frames are sent: none is left behind, and none overtakes.
+func TestLine_NoFrameIsLeftBehind(t *testing.T) {
+	t.Parallel()
+	p, _ := withFaults(t, func(*Options) {})
+	s, conn := p.dial()
+	const most = 3000
+	var sending sync.WaitGroup
+	ended := make(chan struct{})
+	sending.Go(func() {
+		for i := 0; ; i++ {
+			select {
+			case <-ended:
+				return
+			default:
+			}
+			p.put([][]fault.Fault{
+				{{On: fault.OnSocket, Action: fault.Stall, After: "0s"}},
+				{{Action: fault.Delay, By: "1h"}},
+				{{On: fault.OnSocket, Action: fault.HalfOpen, After: "0s"}, {Action: fault.Delay, By: "1h", Jitter: "1h"}},
+				{},
+			}[i%4]...)
+		}
+	})
+	for i := range most {
+		if !s.Send(event(i+1, 10), unrecorded) {
+			t.Fatal("a frame was not taken")
+		}
+		if i%50 == 0 {
+			runtime.Gosched()
+		}
+	}
+	close(ended)
+	sending.Wait()
+	p.put()
+	if last, err := readEvents(t, conn, 1, most); err != nil {
+		t.Fatalf("after event %d: %v", last, err)
+	}
+	s.Close(ServerStopping.With())
+	if _, err := readEvents(t, conn, most+1, most+1); !websocket.IsCloseError(err, 1001) {
+		t.Errorf("got %v, want a close with 1001", err)
+	}
+}
+
+// A close frame that waits for a fault does not hold up the end of the server.
+func TestTrouble_ServerEndsWhatIsKeptStill(t *testing.T) {
+	t.Parallel()
+	p, _ := withFaults(t, func(*Options) {})
+	s, conn := p.dial()
+	p.put(fault.Fault{On: fault.OnSocket, Action: fault.HalfOpen, After: "0s"})
+	s.Close(TooManyErrors.With(3))
+	s.Close(ServerStopping.With())
+	if _, _, err := conn.ReadMessage(); !websocket.IsCloseError(err, 1008) {
+		t.Errorf("got %v, want 1008", err)
+	}
+}
+
+// Shifts of one fault add up in one place.
+func TestLine_ShiftsAreBounded(t *testing.T) {
+	t.Parallel()
+	l, r := &line{}, &fault.Rule{}
+	for range 1000 {
+		l.addShift(shift{r, "a", 1})
+		l.addShift(shift{r, "b", -1})
+	}
+	if len(l.shifts) != 2 || l.shift("a") != 1000 || l.shift("b") != -1000 || l.shift("c") != 0 {
+		t.Errorf("got %d shifts of %d and %d", len(l.shifts), l.shift("a"), l.shift("b"))
 	}
 }

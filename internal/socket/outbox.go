@@ -421,6 +421,7 @@ func (s *Socket) Close(e Ending) {
 
 func (s *Socket) closeLocked(e Ending) {
 	if s.closing {
+		s.closesNowLocked(e) // a close frame that waits for a fault does not hold up the server
 		return
 	}
 	s.closing = true

@@ -244,6 +244,7 @@ func (c *conn) swallows() bool {
 // hangUp ends the connection without a close frame: the client sees its end after what was
 // written. The reader sees it when the client hangs up too, or soon after.
 func (c *conn) hangUp() {
+	c.endWrites()
 	half, ok := c.Conn.(interface{ CloseWrite() error })
 	if !ok || half.CloseWrite() != nil {
 		_ = c.Conn.Close()
