@@ -141,6 +141,10 @@ func TestFaults_OnRequests(t *testing.T) {
 		t.Errorf("got %s, want nothing", a.Raw)
 	}
 	s.Must(200, "GET", "/mock/state", nil) // a control route
+	s.faults(`{"on":"request","action":"cut"}`, `{"on":"request","action":"empty"}`)
+	if a := s.Must(200, "GET", "/ui/app.js", nil); len(a.Raw) != 0 {
+		t.Errorf("got %s, want nothing", a.Raw)
+	}
 
 	s.faults(`{"on":"request","action":"delay","by":"1h","subscription":"abc"}`)
 	came := s.Begin("GET", "Subscription/abc/$events", nil)

@@ -6,11 +6,13 @@ import (
 	"errors"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/labstack/echo/v4"
 
 	"signalfhir/internal/fault"
+	"signalfhir/internal/fhir"
 )
 
 // Misbehave does what the faults of a room want to its requests: it delays or refuses them,
@@ -27,7 +29,9 @@ func (e *Edge) Misbehave(next echo.HandlerFunc) echo.HandlerFunc {
 		if len(rules) == 0 {
 			return next(c)
 		}
-		about := fault.About{Method: c.Request().Method, Path: c.Request().URL.Path, Release: c.Param("release"), Subscription: subscriptionOf(c.Request().URL.Path, Path(c))}
+		path := c.Request().URL.Path
+		release, _ := fhir.ParseRelease(c.Param("release"))
+		about := fault.About{Method: shownMethod(c.Request().Method), Path: path, Release: string(release), Subscription: strings.Clone(subscriptionOf(path, Path(c)))}
 		if IsHead(c) {
 			about.Method = http.MethodHead
 		}
@@ -94,15 +98,23 @@ func (s *spoiled) Write(p []byte) (int, error) { return s.body.Write(p) }
 // Unwrap lets [http.ResponseController] reach the connection.
 func (s *spoiled) Unwrap() http.ResponseWriter { return s.ResponseWriter }
 
-func (s *spoiled) serve(c echo.Context, next echo.HandlerFunc) error {
+// hold serves the request and keeps the response.
+func (s *spoiled) hold(c echo.Context, next echo.HandlerFunc) error {
 	res := c.Response()
 	s.ResponseWriter = res.Writer
 	res.Writer = s
+	defer func() { res.Writer = s.ResponseWriter }() // also for the response to a panic
 	err := next(c)
 	if err != nil {
 		c.Error(err) // a refusal is a response, too
 	}
-	res.Writer = s.ResponseWriter
+	return err
+}
+
+// serve serves the request and writes what is left of the response.
+func (s *spoiled) serve(c echo.Context, next echo.HandlerFunc) error {
+	res := c.Response()
+	err := s.hold(c, next)
 	body := s.body.Bytes()
 	cut := -1
 	for _, rule := range s.rules {
@@ -111,7 +123,8 @@ func (s *spoiled) serve(c echo.Context, next echo.HandlerFunc) error {
 			res.Header().Set("Content-Type", rule.ContentType)
 			s.record(rule, "got a response of type "+rule.ContentType)
 		case fault.Empty:
-			body = nil
+			body, cut = nil, -1
+			res.Header().Del("Content-Length")
 			s.record(rule, "got a response without a body")
 		case fault.Cut:
 			n := rule.CutAfter(len(body))
