@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"signalfhir/internal/dialect"
 	"signalfhir/internal/fhir"
@@ -20,7 +19,7 @@ import (
 const (
 	MaxFaults    = 100
 	maxText      = 64 << 10 // bytes of a text that is sent
-	maxShort     = 200      // characters of an id, a path or the like
+	maxShort     = 200      // bytes of an id, a path or the like
 	maxReason    = 123      // bytes of a reason: a control frame has no room for more
 	maxTime      = 30 * 24 * time.Hour
 	maxNumber    = 1<<53 - 1
@@ -166,7 +165,7 @@ func (c *checking) oneOf(member, got string, of []string) bool {
 	if got == "" {
 		code = fhir.CodeRequired
 	}
-	c.wrong(code, member, "got %q, expected one of %s", got, strings.Join(of, ", "))
+	c.wrong(code, member, "got %q, expected one of %s", shorten(got), strings.Join(of, ", "))
 	return false
 }
 
@@ -189,17 +188,17 @@ func (c *checking) time(member, text string, least time.Duration) {
 	}
 	d, err := time.ParseDuration(text)
 	if err != nil || d < least || d > maxTime {
-		c.wrong(fhir.CodeValue, member, "got %q, expected a time such as 250ms or 5s, from %s to %dh", text, least, int(maxTime.Hours()))
+		c.wrong(fhir.CodeValue, member, "got %q, expected a time such as 250ms or 5s, from %s to %dh", shorten(text), least, int(maxTime.Hours()))
 	}
 }
 
-var named = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
+var named = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
 
 // check returns what is wrong with a fault, and fills in what its action implies.
 func (f *Fault) check(at string) []fhir.Issue {
 	c := &checking{at: at}
 	if f.Name != "" && !named.MatchString(f.Name) {
-		c.wrong(fhir.CodeValue, "name", "got %q, expected 1 to 64 letters, digits, dots, hyphens or underscores", shorten(f.Name))
+		c.wrong(fhir.CodeValue, "name", "got %q, expected 1 to 64 letters, digits, dots, hyphens or underscores, a letter or digit first", shorten(f.Name))
 	}
 	if !c.oneOf("on", f.On, Places()) {
 		return c.issues
@@ -314,9 +313,6 @@ func (c *checking) parameters(f *Fault) {
 	c.whole("retryAfter", f.RetryAfter, 0, maxRetry)
 	c.text("text", f.Text, maxText)
 	c.text("reason", f.Reason, maxReason)
-	if !utf8.ValidString(f.Reason) || !utf8.ValidString(f.Text) {
-		c.wrong(fhir.CodeValue, "text", "expected UTF-8")
-	}
 	if f.With != "" {
 		c.oneOf("with", f.With, replacements)
 	}
