@@ -16,15 +16,15 @@ import (
 type inbox struct {
 	used bool // messages pass it; only the reader touches it
 
-	mu      sync.Mutex // guards all below
-	queue   []message
-	busy    bool // somebody carries out a message
-	ended   bool
-	started clock.Timer // looks for what is due; nil if nothing will be
+	mu    sync.Mutex // guards all below
+	queue []message
+	busy  bool // somebody carries out a message
+	ended bool
+	timer clock.Timer // looks for what is due; nil if nothing will be
 }
 
 // maxDelayed is how many messages of a client wait at most.
-const maxDelayed = 1000
+const maxDelayed = 100
 
 // message is a command of a client with what faults make of it.
 type message struct {
@@ -112,9 +112,9 @@ func (in *inbox) carryOut(s *Socket) bool {
 func (in *inbox) next(s *Socket) (message, bool) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	if in.started != nil {
-		in.started.Stop()
-		in.started = nil
+	if in.timer != nil {
+		in.timer.Stop()
+		in.timer = nil
 	}
 	if in.busy || in.ended || len(in.queue) == 0 {
 		return message{}, false
@@ -122,7 +122,7 @@ func (in *inbox) next(s *Socket) (message, bool) {
 	m := in.queue[0]
 	if m.by != nil && !m.by.Gone() {
 		if left := m.due - s.faults.Elapsed(); left > 0 {
-			in.started = s.faults.Clock().AfterFunc(left, func() { in.carryOut(s) })
+			in.timer = s.faults.Clock().AfterFunc(left, func() { in.carryOut(s) })
 			return message{}, false
 		}
 	}
@@ -136,9 +136,9 @@ func (in *inbox) drop(s *Socket, why string) {
 	in.mu.Lock()
 	dropped := in.queue
 	in.queue = nil
-	if in.started != nil {
-		in.started.Stop()
-		in.started = nil
+	if in.timer != nil {
+		in.timer.Stop()
+		in.timer = nil
 	}
 	in.mu.Unlock()
 	for _, m := range dropped {

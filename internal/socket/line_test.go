@@ -392,3 +392,23 @@ func TestLine_ShiftsAreBounded(t *testing.T) {
 		t.Errorf("got %d shifts of %d and %d", len(l.shifts), l.shift("a"), l.shift("b"))
 	}
 }
+
+// Messages that wait are bounded, and the client is told of those that are dropped.
+func TestInbox_IsBounded(t *testing.T) {
+	t.Parallel()
+	p, _ := withFaults(t, func(*Options) {})
+	_, conn := p.dial()
+	p.put(fault.Fault{On: fault.OnMessage, Action: fault.Delay, By: "1h"})
+	if err := conn.WriteMessage(websocket.TextMessage, []byte(strings.Repeat("ping\n", maxDelayed+1))); err != nil {
+		t.Fatal(err)
+	}
+	if _, data, err := conn.ReadMessage(); !strings.Contains(string(data), "throttled") {
+		t.Errorf("got %q, %v; want a refusal", data, err)
+	}
+	p.put()
+	for range maxDelayed {
+		if _, data, err := conn.ReadMessage(); string(data) != "pong" {
+			t.Fatalf("got %q, %v; want a pong", data, err)
+		}
+	}
+}
