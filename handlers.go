@@ -9,6 +9,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"signalfhir/internal/fault"
 	"signalfhir/internal/fhir"
 	"signalfhir/internal/httpedge"
 	"signalfhir/internal/httpfhir"
@@ -37,16 +38,15 @@ func (s *server) bindingToken(r *httpfhir.Request) (*httpfhir.Response, error) {
 	} else if ids, err = params.SubscriptionIDs("id"); err != nil {
 		return nil, err
 	}
+	spoil, refused := httpfhir.Misbehave(r, fault.TokenOperation, ids)
+	if refused != nil {
+		return nil, refused
+	}
 	issued, refused := r.Base.BindingToken(ids)
 	if refused != nil {
 		return nil, refused
 	}
-	return &httpfhir.Response{Status: http.StatusOK, Body: fhir.Whole(r.Release.EncodeBindingToken(&fhir.BindingToken{
-		Token:         issued.Secret,
-		Expiration:    issued.Expires,
-		Subscriptions: issued.Subscriptions,
-		WebsocketURL:  httpedge.SocketURL(r.Root),
-	}))}, nil
+	return &httpfhir.Response{Status: http.StatusOK, Body: httpfhir.EncodeToken(r, issued, httpedge.SocketURL(r.Root), spoil)}, nil
 }
 
 // status serves Subscription/$status at both levels.

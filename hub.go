@@ -173,6 +173,9 @@ func (h *hub) serve(w http.ResponseWriter, r *http.Request, room socket.Room) er
 		return err
 	}
 	defer h.leave(s)
+	if err := s.Admit(w.Header()); err != nil {
+		return err
+	}
 	if err := h.melody.HandleRequestWithKeys(s.Writer(w), r, s.Keys()); err != nil {
 		h.options.Logger.Debug("an upgrade failed", "remote", r.RemoteAddr, "error", err)
 	}

@@ -12,8 +12,10 @@ import (
 	"github.com/gorilla/websocket"
 
 	"signalfhir/internal/clock"
+	"signalfhir/internal/fault"
 	"signalfhir/internal/fhir"
 	"signalfhir/internal/journal"
+	"signalfhir/internal/random"
 	"signalfhir/internal/subscription"
 )
 
@@ -66,6 +68,9 @@ func BenchmarkStream(b *testing.B) {
 	})
 }
 
+// noFaults is what a room without faults has.
+var noFaults = fault.New(clock.Real(), random.Secure(), func(journal.Entry) {})
+
 // benchRoom hands out the sockets that bind.
 type benchRoom chan subscription.Socket
 
@@ -77,6 +82,7 @@ func (benchRoom) Unbind(subscription.Socket, string)           {}
 func (benchRoom) BindLegacy(subscription.Socket, string) error { return nil }
 func (benchRoom) UnbindLegacy(subscription.Socket, string)     {}
 func (benchRoom) Clock() clock.Clock                           { return clock.Real() }
+func (benchRoom) Faults() *fault.Set                           { return noFaults }
 func (benchRoom) Bindings(subscription.Socket) []string        { return nil }
 func (benchRoom) Gone(subscription.Socket)                     {}
 func (benchRoom) Record(journal.Entry)                         {}

@@ -19,6 +19,7 @@ import (
 	"pgregory.net/rapid"
 
 	"signalfhir/internal/clock"
+	"signalfhir/internal/fault"
 	"signalfhir/internal/fhir"
 	"signalfhir/internal/journal"
 	"signalfhir/internal/socket"
@@ -300,6 +301,7 @@ func (*quietRoom) Unbind(subscription.Socket, string)           {}
 func (*quietRoom) BindLegacy(subscription.Socket, string) error { return nil }
 func (*quietRoom) UnbindLegacy(subscription.Socket, string)     {}
 func (*quietRoom) Clock() clock.Clock                           { return clock.Real() }
+func (*quietRoom) Faults() *fault.Set                           { return nil }
 func (*quietRoom) Bindings(subscription.Socket) []string        { return nil }
 func (*quietRoom) Gone(subscription.Socket)                     {}
 func (*quietRoom) Record(journal.Entry)                         {}

@@ -164,6 +164,11 @@ func (s *server) routes() []route {
 		{post, "/mock/generators/:name/start", control, m.StartGenerator},
 		{post, "/mock/generators/:name/stop", control, m.StopGenerator},
 		{post, "/mock/generators/:name/step", control, m.StepGenerator},
+		{get, "/mock/faults", control, m.Faults},
+		{put, "/mock/faults", control, m.SetFaults},
+		{post, "/mock/faults", control, m.AddFaults},
+		{del, "/mock/faults/:name", control, m.RemoveFault},
+		{del, "/mock/faults", control, m.ClearFaults},
 		{get, "/mock/sockets", control, m.Sockets},
 		{get, "/mock/subscriptions", control, m.Subscriptions},
 		{get, "/mock/tokens", control, m.Tokens},
@@ -238,7 +243,7 @@ func newServer(o *command.Serve, addr net.Addr, log *slog.Logger) (*server, erro
 	e.Pre(s.edge.Normalize)
 	// What every request passes, outermost first.
 	e.Use(httpedge.NoStore, s.edge.ExplainBody, s.edge.Enter, s.edge.Record, s.edge.Log(), s.edge.Recover(), s.edge.GuardHost, s.edge.CORS(), s.edge.GuardOrigin,
-		s.edge.GuardAccess, s.edge.LimitBody, httpedge.PlainBody, s.edge.NeedRoom, httpfhir.RefuseOperations)
+		s.edge.GuardAccess, s.edge.LimitBody, httpedge.PlainBody, s.edge.NeedRoom, s.edge.Misbehave, httpfhir.RefuseOperations)
 	s.table = s.routes()
 	for _, r := range s.table {
 		s.edge.Declare(r.path, r.needs)

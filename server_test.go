@@ -104,6 +104,8 @@ func TestRooms_NoAddressLeavesTheRoom(t *testing.T) {
 		"/mock/await":           `{"bound":{"subscription":"admission-id-only","count":1}}`,
 		"POST /mock/generators": `{"name":"mine","scenario":"admission-to-discharge","rate":"1/min"}`,
 		"POST /fhir/:release":   `{"resourceType":"Bundle","type":"batch","entry":[{"request":{"method":"GET","url":"Subscription/admission-id-only"}},{"request":{"method":"GET","url":"_history"}},{"resource":{"resourceType":"Patient"},"request":{"method":"POST","url":"Patient"}}]}`,
+		"POST /mock/faults":     `{"name":"mine","on":"frame","action":"drop","subscription":"none"}`,
+		"PUT /mock/faults":      `{"faults":[]}`,
 		"POST /:type":           `{"resourceType":"Subscription"}`,
 		"/:name/step":           `{"count":1}`,
 		"PATCH /:name":          `{"rate":"2/min"}`,

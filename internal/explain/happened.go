@@ -245,7 +245,7 @@ func (h *Happening) settle(v *Verdict, statuses statuses) {
 			}
 		}
 	}
-	number, reason := int64(0), ""
+	number, reason, faults := int64(0), "", []string(nil)
 	for _, step := range h.Steps {
 		switch {
 		case step.Subscription != v.Subscription:
@@ -255,14 +255,16 @@ func (h *Happening) settle(v *Verdict, statuses statuses) {
 			v.Sent, v.Sockets = true, append(v.Sockets, step.Socket)
 		case step.Kind == journal.NotSent:
 			reason = step.Text
+		case step.Kind == journal.Fault:
+			faults = append(faults, step.Text+" on "+step.Socket)
 		}
 	}
 	last := Step{Step: "delivery", OK: v.Sent}
 	switch {
 	case v.Sent:
-		last.Text = fmt.Sprintf("it got event %d, sent to %s", number, strings.Join(v.Sockets, ", "))
+		last.Text = strings.Join(append([]string{fmt.Sprintf("it got event %d, sent to %s", number, strings.Join(v.Sockets, ", "))}, faults...), "; ")
 	case v.Numbered:
-		last.Text = fmt.Sprintf("it got event %d; %s", number, cmp.Or(reason, "it waits to share a notification with others"))
+		last.Text = fmt.Sprintf("it got event %d; %s", number, cmp.Or(reason, strings.Join(faults, "; "), "it waits to share a notification with others"))
 	case reason != "":
 		last.Text = "it got no event: " + reason
 	case would:
@@ -302,14 +304,17 @@ func happenings(r *room.Room, subscription string, wanted func(*Happening) bool)
 	led := map[event]*Happening{}          // the change of an event
 	histories := map[string][]*Happening{} // the changes of a resource, by release and reference
 	had := statuses{}
-	for _, e := range r.Journal().Entries(journal.Filter{Kinds: []string{journal.Change, journal.Fired, journal.NotFired, journal.Appended, journal.NotSent, journal.Sent, journal.Status}}) {
+	for _, e := range r.Journal().Entries(journal.Filter{Kinds: []string{journal.Change, journal.Fired, journal.NotFired, journal.Appended, journal.NotSent, journal.Sent, journal.Fault, journal.Status}}) {
 		if e.Kind == journal.Status {
 			had[e.Subscription] = append(had[e.Subscription], gained{e.Seq, e.Text})
 			continue
 		}
 		mine := subscription == "" || e.Subscription == "" || e.Subscription == subscription
 		step := Consequence{e.Seq, e.Kind, e.Topic, e.Subscription, e.Socket, e.First, e.Last, e.Text, e.Type == journal.Budget}
-		if e.Kind == journal.Sent || e.Kind == journal.NotSent && e.First > 0 {
+		if e.Kind == journal.Fault && e.First == 0 {
+			continue // it is about no event
+		}
+		if e.Kind == journal.Sent || e.Kind == journal.Fault || e.Kind == journal.NotSent && e.First > 0 {
 			// A delivery has only the numbers of its events.
 			for n := max(e.First, 1); mine && n <= e.Last; n++ {
 				if change := led[event{e.Subscription, n}]; change != nil {

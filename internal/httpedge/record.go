@@ -37,7 +37,7 @@ func (e *Edge) Record(next echo.HandlerFunc) echo.HandlerFunc {
 		place := sync.OnceValue(room.Journal().Reserve)
 		in := &recordedBody{ReadCloser: r.Body, size: r.ContentLength, read: func() { place() }}
 		switch {
-		case needs.Waits:
+		case needs.Waits, room.Faults().DelayRequests():
 			in.read = func() {}
 		case r.ContentLength == 0 || r.Method == http.MethodGet || r.Method == http.MethodDelete: // whose handlers read no body
 			place()

@@ -28,6 +28,7 @@ const (
 	Lenient  = "lenient"   // something was accepted that is wrong in strict mode; Text says what
 	Reset    = "reset"     // the room went back to its seed; tallies start again
 	Memory   = "memory"    // something was dropped because the server is at its ceiling of memory; Text says what
+	Fault    = "fault"     // a fault acted; Type is its action, Text says what it did
 	Rooms    = "room"      // in the default room: another one was opened or closed: Type
 )
 
@@ -37,7 +38,7 @@ const Budget = "budget"
 
 // Kinds lists every kind.
 func Kinds() []string {
-	return []string{HTTP, Opened, Closed, Received, Sent, Overflow, Token, Bound, Unbound, Status, Change, Fired, NotFired, Appended, NotSent, Events, Refused, Lenient, Reset, Memory, Rooms}
+	return []string{HTTP, Opened, Closed, Received, Sent, Overflow, Token, Bound, Unbound, Status, Change, Fired, NotFired, Appended, NotSent, Events, Refused, Lenient, Reset, Memory, Fault, Rooms}
 }
 
 // Entry is one thing that happened. Which fields are set depends on the kind. No

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"signalfhir/internal/clock"
+	"signalfhir/internal/fault"
 	"signalfhir/internal/fhir"
 	"signalfhir/internal/journal"
 	"signalfhir/internal/memory"
@@ -62,6 +63,7 @@ type Room struct {
 	random  *random.Source
 	journal *journal.Journal
 	tokens  *token.Store
+	faults  *fault.Set
 	bases   []*Base // in the order of the releases offered
 
 	// generations has the version that created each subscription, by id. It
@@ -118,6 +120,7 @@ func New(o Options) (*Room, error) {
 	r.open, r.end = context.WithCancel(context.Background())
 	r.tokens = token.New(o.Clock, o.Random, o.Issued, token.Limits{Tokens: o.MaxTokens, Bytes: o.MaxTokenBytes}, r.expired)
 	r.journal = journal.New(o.Clock, journal.Options{Size: o.JournalSize, Payload: journalPayload(o.Memory), Redact: o.Issued, Full: o.Memory.Over})
+	r.faults = fault.New(o.Clock, o.Random, r.journal.Record)
 	for _, release := range o.Releases {
 		r.bases = append(r.bases, r.newBase(release))
 	}
@@ -153,6 +156,7 @@ func orDefault[T int | time.Duration](v, fallback T) T {
 // Close stops the generators and timers of the room and ends its bindings.
 func (r *Room) Close() {
 	r.end()
+	r.faults.Reset("the room was closed")
 	r.generators.Close()
 	r.write.Lock()
 	r.stopTriggersLocked(r.checkOpen())

@@ -131,6 +131,7 @@ func (r *Room) reset(to *seed.Seed) error {
 		}
 	}()
 	r.generators.Close()
+	r.faults.Reset("the room was reset")
 	if r.heldMuch() {
 		defer r.options.Memory.Freed()
 	}

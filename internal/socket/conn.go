@@ -49,11 +49,15 @@ type conn struct {
 	net.Conn
 	socket  *Socket
 	buffer  []byte
-	writing atomic.Bool // to Conn
+	writing atomic.Bool          // to Conn
+	gate    atomic.Pointer[gate] // nil unless a fault keeps the connection still
 }
 
 // Write implements [net.Conn]. An error may belong to bytes of an earlier call.
 func (c *conn) Write(p []byte) (int, error) {
+	if isPing(p) && c.swallows() {
+		return len(p), nil
+	}
 	wait := c.socket.queued.Load() > 1 && !isClose(p)
 	if !wait && len(c.buffer) == 0 {
 		return c.write(p)
@@ -79,6 +83,13 @@ func (c *conn) write(p []byte) (int, error) {
 	return c.Conn.Write(p)
 }
 
+// endWrites ends a write that the client does not read: CloseWrite of TLS would wait for it.
+func (c *conn) endWrites() {
+	if _, secured := c.Conn.(*tls.Conn); secured && c.writing.Load() {
+		_ = c.Conn.SetWriteDeadline(time.Now())
+	}
+}
+
 // isClose reports whether a write begins like a close frame. gorilla writes
 // each control frame by itself. Part of a large frame may look like one; then it
 // only leaves earlier than it could.
@@ -94,10 +105,8 @@ const (
 // it, and the reset can overtake the close frame with its reason. So Close first
 // closes the writing side and reads what still comes.
 func (c *conn) Close() error {
-	if _, secured := c.Conn.(*tls.Conn); secured && c.writing.Load() {
-		// CloseWrite of TLS would wait for a write that the client does not read.
-		_ = c.Conn.SetWriteDeadline(time.Now())
-	}
+	c.open()
+	c.endWrites()
 	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok && !c.socket.cutting.Load() && half.CloseWrite() == nil {
 		_ = c.Conn.SetReadDeadline(time.Now().Add(lingerTime))
 		_, _ = io.CopyN(io.Discard, c.Conn, lingerBytes)

@@ -29,7 +29,7 @@ func (s *Socket) Receive(data []byte, binary bool) {
 	commands := dialect.Parse(string(data))
 	shown := s.recordReceived(string(data), commands)
 	for i, command := range commands {
-		if !s.execute(command, shown[i]) {
+		if !s.take(command, shown[i]) {
 			return
 		}
 	}
@@ -64,34 +64,41 @@ func (s *Socket) recordReceived(frame string, commands []dialect.Command) (shown
 	return shown
 }
 
-// execute executes one command; journal and log show it as shown. It reports whether the
-// socket stays open.
-func (s *Socket) execute(command, shown dialect.Command) bool {
+// execute executes one command; journal and log show it as shown. If a fault refuses it, no
+// more is done. execute reports whether the socket stays open.
+func (s *Socket) execute(command, shown dialect.Command, refusal error) bool {
 	if command.Problem == nil {
 		s.noteDialect(command)
 	}
 	done := true
-	switch command.Verb {
-	case dialect.Bind:
+	switch verb := command.Verb; {
+	case refusal != nil:
+		done = false
+		s.refuse(refusal)
+	case verb == dialect.Bind:
 		done = s.bind(command)
-	case dialect.Unbind:
+	case verb == dialect.Unbind:
 		s.room.Unbind(s, command.Token)
-	case dialect.Ping:
+	case verb == dialect.Ping:
 		s.pong(command)
-	case dialect.LegacyBind:
+	case verb == dialect.LegacyBind:
 		if err := s.room.BindLegacy(s, command.ID); err != nil {
 			done = false
 			s.refuse(err)
 		}
-	case dialect.LegacyUnbind:
+	case verb == dialect.LegacyUnbind:
 		s.room.UnbindLegacy(s, command.ID)
 	default:
 		done = false
 		s.refuseShown(command.Problem, cmp.Or(shown.Problem, command.Problem))
 	}
-	if done {
+	switch {
+	case done:
 		s.refused = 0
 		return true
+	case command.Dialect == dialect.URL: // there is nobody to try again
+		s.Close(URLToken.With())
+		return false
 	}
 	s.refused++
 	if s.refused < s.options.MaxErrors {

@@ -1,6 +1,7 @@
 package socket
 
 import (
+	"bytes"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -8,6 +9,7 @@ import (
 	"signalfhir/internal/fhir"
 	"signalfhir/internal/journal"
 	"signalfhir/internal/subscription"
+	"signalfhir/internal/token"
 )
 
 // Buffer is how large melody's buffer must be: the frames that an outbox passes on,
@@ -50,6 +52,7 @@ type outbox struct {
 	passing int           // bytes of those that are not settled
 	seen    uint64        // written at the last check
 	check   *time.Timer   // looks for progress; nil while melody has all frames
+	cut     bool          // the connection ends after the frames, without a close frame
 	last    []byte        // payload of the close frame that follows the frames; nil before the close
 	ended   bool          // melody has the close frame, or the connection ended
 	ready   chan struct{} // closed when few frames wait; nil if nobody waits for that
@@ -160,6 +163,7 @@ func (o *outbox) lookAfter() {
 	defer o.mu.Unlock()
 	o.settleLocked()
 	o.passLocked()
+	o.cutLocked()
 	if o.ready != nil && o.isReadyLocked() {
 		close(o.ready)
 		o.ready = nil
@@ -173,6 +177,22 @@ func (o *outbox) close(payload []byte) {
 	o.settleLocked()
 	o.last = payload
 	o.passLocked()
+}
+
+// cutAfter makes the connection end, without a close frame, after what waits is written.
+func (o *outbox) cutAfter() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.settleLocked()
+	o.cut = true
+	o.cutLocked()
+}
+
+func (o *outbox) cutLocked() {
+	if c := o.socket.conn.Load(); o.cut && !o.ended && c != nil && o.settled == o.pushedLocked() {
+		o.ended = true
+		c.hangUp()
+	}
 }
 
 // drop removes what melody does not have, and returns it. What is left can be
@@ -284,6 +304,9 @@ func (s *Socket) Ready() <-chan struct{} {
 func (s *Socket) Send(f subscription.Frame, sent func(socket string, f subscription.Frame)) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.faulty() {
+		return s.sendFaultyLocked(f, sent)
+	}
 	if !s.takesLocked(f) {
 		return false
 	}
@@ -346,7 +369,16 @@ func (s *Socket) pushLocked(f subscription.Frame) {
 // sayLocked queues a frame that is not a notification. The journal shows it as
 // kept.
 func (s *Socket) sayLocked(kind string, data, kept []byte) {
-	f := subscription.Frame{Bytes: data}
+	f := subscription.Frame{Bytes: data, Type: fhir.NotificationType(kind)}
+	if s.faulty() {
+		s.sendFaultyLocked(f, func(_ string, f subscription.Frame) {
+			if !bytes.Equal(f.Bytes, data) {
+				kept = token.RedactLong(f.Bytes) // a fault changed it
+			}
+			s.room.Record(journal.Entry{Kind: journal.Sent, Socket: s.id, Type: kind, Frame: kept})
+		})
+		return
+	}
 	if s.takesLocked(f) {
 		s.room.Record(journal.Entry{Kind: journal.Sent, Socket: s.id, Type: kind, Frame: kept})
 		s.pushLocked(f)
@@ -354,7 +386,7 @@ func (s *Socket) sayLocked(kind string, data, kept []byte) {
 }
 
 // Queued returns how many frames wait to be written. It takes no lock.
-func (s *Socket) Queued() int { return int(s.queued.Load()) }
+func (s *Socket) Queued() int { return int(s.queued.Load() + s.waiting.Load()) }
 
 // Unbound implements [subscription.Socket].
 func (s *Socket) Unbound(id string, why subscription.Reason, left int) {
@@ -389,11 +421,13 @@ func (s *Socket) Close(e Ending) {
 
 func (s *Socket) closeLocked(e Ending) {
 	if s.closing {
+		s.closesNowLocked(e) // a close frame that waits for a fault does not hold up the server
 		return
 	}
 	s.closing = true
 	s.end.CompareAndSwap(nil, &e)
-	if s.session != nil {
+	s.dropHeldLocked(e.Reason)
+	if s.session != nil && s.closesNowLocked(e) {
 		s.out.close(s.end.Load().payload())
 	}
 }
@@ -447,5 +481,6 @@ func (s *Socket) Cut() {
 	s.cutting.Store(true)
 	if c := s.conn.Load(); c != nil {
 		_ = c.Conn.Close()
+		c.open()
 	}
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/olahol/melody"
 
 	"signalfhir/internal/clock"
+	"signalfhir/internal/fault"
 	"signalfhir/internal/journal"
 	"signalfhir/internal/subscription"
 )
@@ -29,6 +30,7 @@ type peers struct {
 	options *Options
 	url     string
 	opened  chan *Socket
+	faults  *fault.Set
 }
 
 // record is a room that keeps its journal.
@@ -36,6 +38,7 @@ type record struct {
 	mu      sync.Mutex // guards entries
 	entries []journal.Entry
 	ended   chan struct{}
+	faults  *fault.Set
 }
 
 func (r *record) Bind(subscription.Socket, string, string) (int, []error) { return 0, nil }
@@ -43,6 +46,7 @@ func (r *record) Unbind(subscription.Socket, string)                      {}
 func (r *record) BindLegacy(subscription.Socket, string) error            { return nil }
 func (r *record) UnbindLegacy(subscription.Socket, string)                {}
 func (r *record) Clock() clock.Clock                                      { return clock.Real() }
+func (r *record) Faults() *fault.Set                                      { return r.faults }
 func (r *record) Bindings(subscription.Socket) []string                   { return nil }
 func (r *record) Gone(subscription.Socket)                                {}
 func (r *record) Record(e journal.Entry) {
@@ -87,12 +91,13 @@ func newPeers(t *testing.T, change func(*Options)) *peers {
 		p.opened <- Of(session)
 	})
 	m.HandleDisconnect(func(session *melody.Session) { Of(session).Ended() })
+	m.HandleMessage(func(session *melody.Session, data []byte) { Of(session).Receive(data, false) })
 	m.HandleSentMessage(func(session *melody.Session, _ []byte) { Of(session).Written() })
 	m.HandleError(func(session *melody.Session, err error) { Of(session).Fail(err) })
 	m.Config.WriteWait = p.options.WriteWait
 	var ids atomic.Int64
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		s := New("s"+strconv.FormatInt(ids.Add(1), 10), &record{ended: make(chan struct{})}, r, p.options)
+		s := New("s"+strconv.FormatInt(ids.Add(1), 10), &record{ended: make(chan struct{}), faults: p.faults}, r, p.options)
 		_ = m.HandleRequestWithKeys(s.Writer(w), r, s.Keys())
 	}))
 	t.Cleanup(func() {

@@ -26,6 +26,7 @@ import (
 
 	"signalfhir/internal/clock"
 	"signalfhir/internal/dialect"
+	"signalfhir/internal/fault"
 	"signalfhir/internal/journal"
 	"signalfhir/internal/subscription"
 	"signalfhir/internal/token"
@@ -51,6 +52,8 @@ type Room interface {
 	Record(e journal.Entry)
 	// Clock returns the clock of the room.
 	Clock() clock.Clock
+	// Faults returns the faults of the room; nil if it never has any.
+	Faults() *fault.Set
 }
 
 // Observer counts sockets and frames.
@@ -86,17 +89,24 @@ type Socket struct {
 	room    Room
 	remote  string
 	path    string // of the request; a token is shown as its fingerprint
+	route   string // path without a query
 	token   string // of the URL
 	opened  time.Time
+	began   time.Duration // what had passed in the room when it opened, if that has faults
 
 	conn    atomic.Pointer[conn] // nil before the upgrade
 	queued  atomic.Int64         // frames that are queued and not yet written
 	cutting atomic.Bool          // the connection ends without a close frame
 	end     atomic.Pointer[Ending]
-	refused int // messages refused in a row; only the reader touches it
+	refused int // messages refused in a row; only who carries out messages touches it
 	out     outbox
 
+	faults  *fault.Set
+	in      inbox        // messages that a fault delays
+	waiting atomic.Int64 // frames that a fault holds; changed under mu
+
 	mu      sync.Mutex      // guards all below
+	line    *line           // what faults hold and remember; nil if there never was anything
 	session *melody.Session // nil before Open; the outbox, which is used after, reads it without mu
 	closing bool            // nothing more is queued
 	dialect string
@@ -110,8 +120,10 @@ func New(id string, room Room, r *http.Request, o *Options) *Socket {
 		room:    room,
 		remote:  r.RemoteAddr,
 		path:    shownPath(r.URL),
+		route:   r.URL.Path,
 		token:   r.URL.Query().Get("token"),
 		opened:  room.Clock().Now(),
+		faults:  room.Faults(),
 	}
 	s.out.socket = s
 	return s
@@ -149,8 +161,13 @@ func (s *Socket) Open(session *melody.Session) {
 	s.options.Observer.SocketOpened()
 	s.room.Record(journal.Entry{Kind: journal.Opened, Socket: s.id, Text: s.path + " from " + s.host()})
 	s.options.Logger.Info("socket opened", "socket", s.id, "remote", s.remote)
-	if !closing && s.token != "" && !s.bind(dialect.Command{Verb: dialect.Bind, Token: s.token, Dialect: dialect.URL}) {
-		s.Close(URLToken.With())
+	if s.faults != nil {
+		s.began = s.faults.Elapsed()
+	}
+	s.faults.Join(s)
+	if closing = s.meetFaults(true) || closing; !closing && s.token != "" {
+		command := dialect.Command{Verb: dialect.Bind, Token: s.token, Dialect: dialect.URL}
+		s.take(command, command)
 	}
 }
 
@@ -186,13 +203,16 @@ func (s *Socket) Fail(err error) {
 
 // Ended ends the bindings of the socket, whose connection has ended.
 func (s *Socket) Ended() {
-	s.mu.Lock()
-	s.closing = true
-	s.mu.Unlock()
-	s.room.Gone(s)
 	broke := ConnectionBroke.With()
 	s.end.CompareAndSwap(nil, &broke)
 	end := s.end.Load()
+	s.faults.Leave(s)
+	s.mu.Lock()
+	s.closing = true
+	s.endLineLocked(end.Reason)
+	s.mu.Unlock()
+	s.in.end(s, end.Reason)
+	s.room.Gone(s)
 	s.notSent(s.out.end(), end.Reason)
 	s.options.Observer.SocketClosed(end.Code)
 	s.room.Record(journal.Entry{Kind: journal.Closed, Socket: s.id, Code: end.Code, Text: end.Reason + " (by " + end.By + ")"})

@@ -276,7 +276,7 @@ func (s *subscription) outgoingLocked(kind fhir.NotificationType, events []fhir.
 	w := &outgoing{
 		notification: s.notificationLocked(kind, events),
 		release:      sub.Release,
-		frame:        Frame{Subscription: s.id, Type: kind, Timeout: sub.Timeout},
+		frame:        Frame{Subscription: s.id, Type: kind, Release: sub.Release, Timeout: sub.Timeout},
 	}
 	if len(events) > 0 {
 		w.frame.First, w.frame.Last = events[0].Number, events[len(events)-1].Number

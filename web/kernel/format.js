@@ -36,7 +36,7 @@ export const numbers = (first, last) => (!first ? "" : !last || first === last ?
 const tones = {
   http: "in", received: "in", opened: "in",
   sent: "out", appended: "out", fired: "out", change: "in",
-  refused: "bad", overflow: "bad", "not-sent": "bad",
+  refused: "bad", overflow: "bad", "not-sent": "bad", fault: "bad",
   bound: "good",
 };
 

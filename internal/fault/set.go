@@ -1,0 +1,253 @@
+package fault
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"signalfhir/internal/clock"
+	"signalfhir/internal/fhir"
+	"signalfhir/internal/journal"
+	"signalfhir/internal/random"
+)
+
+// Set holds the faults of a room. It is safe for concurrent use. A nil Set has none.
+//
+// LOCKS. mu is a leaf: sockets are called without it.
+type Set struct {
+	clock  clock.Clock
+	random *random.Source
+	record func(journal.Entry)
+	start  time.Time
+	active atomic.Pointer[map[string][]*Rule] // by place; nil if there are none; never modified
+
+	mu    sync.Mutex // guards all below
+	rules []*Rule
+
+	sockets map[Socket]uint64 // when each joined
+	joined  uint64            // sockets, ever
+}
+
+// Socket is a socket on which faults act.
+type Socket interface {
+	// FaultsChanged is called after a change of the list. What is held for a fault that is
+	// gone is released.
+	FaultsChanged()
+	// DropHeld gives up what is held for whatever fault, and why.
+	DropHeld(why string)
+}
+
+// New returns a set without faults. record writes to the journal.
+func New(c clock.Clock, r *random.Source, record func(journal.Entry)) *Set {
+	return &Set{clock: c, random: r, record: record, start: c.Now(), sockets: map[Socket]uint64{}}
+}
+
+// Idle reports whether there are no faults.
+func (s *Set) Idle() bool { return s == nil || s.active.Load() == nil }
+
+// On returns the faults that act on a place, in order; nil if there are none.
+func (s *Set) On(place string) []*Rule {
+	if s == nil {
+		return nil
+	}
+	active := s.active.Load()
+	if active == nil {
+		return nil
+	}
+	return (*active)[place]
+}
+
+// DelayRequests reports whether a fault may delay requests.
+func (s *Set) DelayRequests() bool {
+	delays := func(r *Rule) bool { return r.Action == Delay }
+	return !s.Idle() && (slices.ContainsFunc(s.On(OnOperation), delays) || slices.ContainsFunc(s.On(OnRequest), delays))
+}
+
+// Clock returns the clock of the room.
+func (s *Set) Clock() clock.Clock { return s.clock }
+
+// Elapsed returns how much time has passed in the room since the set was made.
+func (s *Set) Elapsed() time.Duration { return s.clock.Now().Sub(s.start) }
+
+// Wait waits for a time of the room's clock, as long as there is the fault that wants it. It
+// returns an error if the context ends first.
+func (s *Set) Wait(ctx context.Context, r *Rule, d time.Duration) error {
+	over := make(chan struct{})
+	timer := s.clock.AfterFunc(d, func() { close(over) })
+	defer timer.Stop()
+	select {
+	case <-over:
+	case <-r.left:
+	case <-ctx.Done():
+		return fhir.Refuse(http.StatusServiceUnavailable, fhir.CodeTransient, "the request ended while fault %s delayed it", r.Name)
+	}
+	return nil
+}
+
+// Record writes to the journal what a fault did. about says what it did it to.
+func (s *Set) Record(r *Rule, about About, text string) {
+	s.record(journal.Entry{Kind: journal.Fault, Type: r.Action, Subscription: about.Subscription, Socket: about.Socket,
+		Release: about.Release, Dialect: about.Dialect, First: about.First, Last: about.Last, Text: text})
+}
+
+// Join makes a socket follow the changes of the list until it leaves.
+func (s *Set) Join(socket Socket) {
+	if s == nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.joined++
+	s.sockets[socket] = s.joined
+}
+
+// Leave ends what Join began.
+func (s *Set) Leave(socket Socket) {
+	if s == nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.sockets, socket)
+}
+
+// Put replaces all faults. The counts of the new ones begin at zero, whatever their names.
+// in is the member that has the list, for refusals; "" if the fault is the body itself.
+func (s *Set) Put(faults []Fault, in string) error { return s.set(faults, in, false) }
+
+// Add adds faults behind those that there are.
+func (s *Set) Add(faults []Fault, in string) error { return s.set(faults, in, true) }
+
+func (s *Set) set(faults []Fault, in string, keep bool) error {
+	faults = slices.Clone(faults)
+	if err := checkAll(faults, in); err != nil {
+		return err
+	}
+	if err := s.replace(faults, in, keep); err != nil {
+		return err
+	}
+	s.tell(Socket.FaultsChanged)
+	return nil
+}
+
+func (s *Set) replace(faults []Fault, in string, keep bool) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var rules []*Rule
+	if keep {
+		rules = slices.Clone(s.rules)
+	}
+	if n := len(rules) + len(faults); n > MaxFaults {
+		return fhir.Refuse(http.StatusUnprocessableEntity, fhir.CodeTooCostly, "there would be %d faults, at most %d are possible; remove some with DELETE /mock/faults", n, MaxFaults).At(in)
+	}
+	taken := map[string]bool{}
+	for _, r := range rules {
+		taken[r.Name] = true
+	}
+	for i, f := range faults {
+		if f.Name != "" && taken[f.Name] {
+			at := "name"
+			if in != "" {
+				at = fmt.Sprintf("%s[%d].name", in, i)
+			}
+			return fhir.Refuse(http.StatusConflict, fhir.CodeDuplicate, "there is a fault %q already; use another name, or remove it first", f.Name).At(at)
+		}
+		taken[f.Name] = true
+	}
+	for _, f := range faults {
+		for made := 1; f.Name == ""; made++ {
+			if name := "fault-" + strconv.Itoa(made); !taken[name] {
+				f.Name, taken[name] = name, true
+			}
+		}
+		rules = append(rules, &Rule{Fault: f, random: s.random, left: make(chan struct{})})
+	}
+	s.useLocked(rules)
+	return nil
+}
+
+// useLocked puts a list to work.
+func (s *Set) useLocked(rules []*Rule) {
+	for _, r := range s.rules {
+		if !slices.Contains(rules, r) {
+			r.gone.Store(true)
+			close(r.left)
+		}
+	}
+	s.rules = rules
+	if len(rules) == 0 {
+		s.active.Store(nil)
+		return
+	}
+	active := map[string][]*Rule{}
+	for _, r := range rules {
+		active[r.On] = append(active[r.On], r)
+	}
+	s.active.Store(&active)
+}
+
+// tell calls all sockets, without the lock, in the order in which they joined.
+func (s *Set) tell(f func(Socket)) {
+	s.mu.Lock()
+	order := maps.Clone(s.sockets)
+	s.mu.Unlock()
+	sockets := slices.SortedFunc(maps.Keys(order), func(a, b Socket) int { return cmp.Compare(order[a], order[b]) })
+	for _, socket := range sockets {
+		f(socket)
+	}
+}
+
+// Remove removes a fault, or all with "". What they held is released.
+func (s *Set) Remove(name string) error {
+	if !s.remove(name) && name != "" {
+		return fhir.Refuse(http.StatusNotFound, fhir.CodeNotFound, "there is no fault %q", shorten(name))
+	}
+	s.tell(Socket.FaultsChanged)
+	return nil
+}
+
+func (s *Set) remove(name string) (was bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var left []*Rule
+	for _, r := range s.rules {
+		if name != "" && r.Name != name {
+			left = append(left, r)
+		}
+	}
+	was = len(left) < len(s.rules)
+	s.useLocked(left)
+	return was
+}
+
+// Reset removes all faults and drops what they held: why says why. Sockets that were cut off
+// are as before.
+func (s *Set) Reset(why string) {
+	s.tell(func(socket Socket) { socket.DropHeld(why) })
+	s.remove("")
+	s.tell(Socket.FaultsChanged)
+}
+
+// List returns the faults with their counts, in order.
+func (s *Set) List() []State {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	states := []State{}
+	for _, r := range s.rules {
+		states = append(states, r.state())
+	}
+	return states
+}
+
+func (r *Rule) state() State {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return State{r.Fault, r.matched, r.applied}
+}
