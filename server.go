@@ -85,7 +85,8 @@ var (
 func (s *server) routes() []route {
 	const get, post, put, patch, del = http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete
 	f := s.fhir
-	m := httpmock.New(httpmock.Options{Releases: s.options.Releases(), Version: command.Version(), MaxBytes: s.options.MaxResponseBytes, Sockets: func(r *room.Room) []socket.State { return s.hub.sockets(r) }})
+	m := httpmock.New(httpmock.Options{Releases: s.options.Releases(), Version: command.Version(), MaxBytes: s.options.MaxResponseBytes, Sockets: func(r *room.Room) []socket.State { return s.hub.sockets(r) },
+		Socket: func(r *room.Room, id string) *socket.Socket { return s.hub.find(r, id) }})
 	signIn := httpsignin.New(s.gate, s.clock())
 	p := httppage.New(echo.MustSubFS(web, "web"))
 	r := httprooms.New(httprooms.Options{Rooms: s.rooms, Root: s.edge.Root, Builtin: readBuiltin, Default: s.content, Open: s.openAnother, Ready: s.ready})
@@ -165,9 +166,16 @@ func (s *server) routes() []route {
 		{post, "/mock/generators/:name/stop", control, m.StopGenerator},
 		{post, "/mock/generators/:name/step", control, m.StepGenerator},
 		{get, "/mock/sockets", control, m.Sockets},
+		{del, "/mock/sockets/:id", control, m.CloseSocket},
+		{post, "/mock/sockets/:id/frames", control, m.SendFrames},
 		{get, "/mock/subscriptions", control, m.Subscriptions},
+		{patch, "/mock/subscriptions/:id", control, m.ChangeSubscription},
+		{post, "/mock/subscriptions/:id/notifications", control, m.Notify},
 		{get, "/mock/tokens", control, m.Tokens},
 		{del, "/mock/tokens/:token", control, m.RevokeToken},
+		{post, "/mock/tokens/:token/expire", control, m.ExpireToken},
+		{get, "/mock/users", control, m.Users},
+		{put, "/mock/users", control, m.SetUsers},
 		{get, "/mock/explain", control, m.Explained},
 		{post, "/mock/explain", control, m.Explain},
 		{get, "/mock/resources", observed, m.Resources},

@@ -191,7 +191,7 @@ func inWords(t reflect.Type) string {
 		return "a string"
 	case reflect.Bool:
 		return "true or false"
-	case reflect.Int:
+	case reflect.Int, reflect.Int64:
 		return "a whole number"
 	case reflect.Uint64:
 		return "a whole number from 0 to 18446744073709551615"

@@ -80,17 +80,7 @@ func (r *Room) Subscriptions() []SubscriptionState {
 			if !ok {
 				continue
 			}
-			state := SubscriptionState{ID: s.ID, Release: string(s.Release), Status: s.Status, Topic: s.Topic, Content: string(s.Content), Heartbeat: int(s.Heartbeat / time.Second), Events: s.Counter, FirstKept: s.FirstKept, Sockets: s.Sockets}
-			if s.Sockets == nil {
-				state.Sockets = []string{}
-			}
-			if !s.LastFrame.IsZero() {
-				state.LastFrame = &s.LastFrame
-			}
-			for _, e := range s.Errors {
-				state.Errors = append(state.Errors, e.Text)
-			}
-			states = append(states, state)
+			states = append(states, shown(&s))
 		}
 	}
 	return states

@@ -70,6 +70,8 @@ type Room struct {
 
 	orphans orphans
 
+	users atomic.Pointer[[]User] // replaced, never modified; nil: everybody is the same
+
 	instance string          // names this room among others that had its name
 	began    atomic.Int64    // when the room last held nothing but its seed, in Unix nanoseconds
 	open     context.Context // ends when the room closes

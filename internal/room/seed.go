@@ -136,6 +136,7 @@ func (r *Room) reset(to *seed.Seed) error {
 		b.classic.clear()
 	}
 	r.tokens.Reset()
+	r.users.Store(nil)
 	r.began.Store(r.clock.Now().UnixNano())
 	err := r.fillLocked(to)
 	r.write.Unlock()

@@ -160,12 +160,12 @@ func (s *subscription) releaseLocked(b *binding, tokenKey string, why Reason) bo
 	return s.dropLocked(b, why)
 }
 
-// revoke ends the bindings that only this token keeps.
-func (s *subscription) revoke(tokenKey string) {
+// endToken ends the bindings that only this token keeps.
+func (s *subscription) endToken(tokenKey string, why Reason) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, b := range slices.Clone(s.bindings) {
-		s.releaseLocked(b, tokenKey, TokenRevoked)
+		s.releaseLocked(b, tokenKey, why)
 	}
 }
 

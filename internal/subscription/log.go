@@ -1,6 +1,9 @@
 package subscription
 
 import (
+	"cmp"
+	"math"
+	"slices"
 	"sync"
 
 	"signalfhir/internal/fhir"
@@ -25,8 +28,8 @@ type eventLogs struct {
 // eventOverhead is what a logged event costs besides its occurrence.
 const eventOverhead = 64
 
-// eventLog holds the last events of a subscription. Their numbers are contiguous, so an
-// event is found by arithmetic.
+// eventLog holds the last events of a subscription. Their numbers ascend; they are
+// contiguous unless the control API has set the number of the last event.
 type eventLog struct {
 	logs   *eventLogs
 	events []fhir.Event
@@ -97,6 +100,13 @@ func (l *eventLog) removeOldest(n int) {
 	}
 }
 
+// empty removes all events.
+func (l *eventLog) empty() {
+	l.logs.mu.Lock()
+	defer l.logs.mu.Unlock()
+	l.removeOldest(l.len())
+}
+
 // close removes the log and all its events.
 func (l *eventLog) close() {
 	l.logs.mu.Lock()
@@ -125,14 +135,17 @@ func (l *eventLog) firstLocked() int64 {
 func (l *eventLog) between(since, until int64) []fhir.Event {
 	l.logs.mu.Lock()
 	defer l.logs.mu.Unlock()
-	first := l.firstLocked()
-	since = max(since, first)
-	if last := first + int64(l.len()) - 1; until < 0 || until > last {
-		until = last
+	kept := l.events[l.head:]
+	at := func(number int64) int {
+		i, _ := slices.BinarySearchFunc(kept, number, func(e fhir.Event, number int64) int { return cmp.Compare(e.Number, number) })
+		return i
 	}
-	if l.len() == 0 || since > until {
+	from, to := at(since), len(kept)
+	if until >= 0 && until < math.MaxInt64 {
+		to = at(until + 1)
+	}
+	if from >= to {
 		return nil
 	}
-	from := l.head + int(since-first)
-	return append([]fhir.Event(nil), l.events[from:from+int(until-since)+1]...)
+	return append([]fhir.Event(nil), kept[from:to]...)
 }

@@ -314,11 +314,13 @@ func (r *Registry) AwaitReaders(ctx context.Context, ids []string) bool {
 }
 
 // Revoke ends every binding that only this token keeps (WS-35).
-func (r *Registry) Revoke(tokenKey string) {
+func (r *Registry) Revoke(tokenKey string) { r.endToken(tokenKey, TokenRevoked) }
+
+func (r *Registry) endToken(tokenKey string, why Reason) {
 	r.mu.RLock()
 	all := maps.Clone(r.byID)
 	r.mu.RUnlock()
 	for _, id := range slices.Sorted(maps.Keys(all)) {
-		all[id].revoke(tokenKey)
+		all[id].endToken(tokenKey, why)
 	}
 }

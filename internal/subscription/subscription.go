@@ -27,7 +27,7 @@ type subscription struct {
 	spec     Spec
 	status   string
 	errors   []fhir.SubscriptionError // replaced, never modified
-	counter  int64                    // number of the last event; never goes back (LC-13)
+	counter  int64                    // number of the last event; only SetCounter sets it back (LC-13)
 	log      *eventLog
 	pending  []fhir.Event // waiting to share a bundle; empty without a binding
 	spare    []fhir.Event // the previous array of pending, for reuse
@@ -234,6 +234,7 @@ func (s *subscription) flushLocked() {
 // format.
 type outgoing struct {
 	notification *fhir.Notification
+	text         []byte // in the place of the notification, in every frame format
 	release      fhir.Release
 	shared       bool                       // by several bindings
 	frame        Frame                      // in the standard format, once it has bytes
@@ -242,6 +243,12 @@ type outgoing struct {
 
 // in returns the frame in a frame format.
 func (w *outgoing) in(format fhir.FrameFormat) Frame {
+	if w.text != nil {
+		format = fhir.StandardFormat
+		if w.frame.Bytes == nil {
+			w.frame = w.with(w.text)
+		}
+	}
 	if format == fhir.StandardFormat {
 		if w.frame.Bytes == nil {
 			w.frame = w.with(w.release.EncodeNotification(w.notification))

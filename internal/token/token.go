@@ -222,6 +222,23 @@ func (s *Store) Revoke(secret string) bool {
 	return true
 }
 
+// Expire ends a valid token as if it expired now, and returns it as it was, with the new
+// time. It reports whether there was one. It does not call the function that New got.
+func (s *Store) Expire(secret string) (Token, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.clock.Now()
+	e := s.getLocked(secret)
+	if e == nil || !s.validLocked(e, now) {
+		return Token{}, false
+	}
+	ended := e.Token
+	ended.Expires = now
+	s.endLocked(e) // takes it out of the order by Expires, before that changes
+	e.Expires = now
+	return ended, true
+}
+
 // Clean ends expired tokens, as the timer does, and forgets tokens that ended long
 // ago, a bounded number of each. Issue does the same; Clean is for a store that
 // is no longer written to.
