@@ -14,10 +14,10 @@ import (
 
 // socket returns the open socket that a request names.
 func (m *Mock) socket(c echo.Context) (*socket.Socket, error) {
-	if s := m.options.Socket(httpedge.Room(c), c.Param("id")); s != nil {
+	if s := m.options.Socket(httpedge.Room(c), c.Param("socket")); s != nil {
 		return s, nil
 	}
-	return nil, fhir.Refuse(http.StatusNotFound, fhir.CodeNotFound, "there is no open socket %q; GET /mock/sockets lists them", c.Param("id"))
+	return nil, fhir.Refuse(http.StatusNotFound, fhir.CodeNotFound, "there is no open socket %q; GET /mock/sockets lists them", c.Param("socket"))
 }
 
 // CloseSocket serves DELETE /mock/sockets/[id]: it closes a socket with a code and a
