@@ -17,7 +17,11 @@ func (r *Room) observer() subscription.Observer {
 			j.Record(journal.Entry{Kind: journal.Appended, Subscription: id, Resource: e.Focus.Reference(), First: e.Number, Last: e.Number})
 		},
 		Sent: func(socket string, f subscription.Frame) {
-			j.Record(journal.Entry{Kind: journal.Sent, Time: f.At, Subscription: f.Subscription, Socket: socket, Type: string(f.Type), First: f.First, Last: f.Last, Frame: f.Bytes})
+			text := ""
+			if f.Replayed {
+				text = "replayed"
+			}
+			j.Record(journal.Entry{Kind: journal.Sent, Time: f.At, Subscription: f.Subscription, Socket: socket, Type: string(f.Type), First: f.First, Last: f.Last, Text: text, Frame: f.Bytes})
 		},
 		NotSent: func(id string, first, last int64, why string) {
 			j.Record(journal.Entry{Kind: journal.NotSent, Subscription: id, First: first, Last: last, Text: why})

@@ -92,9 +92,10 @@ type Socket struct {
 	refused int // messages refused in a row; only the reader touches it
 	out     outbox
 
-	mu      sync.Mutex      // guards all below
-	session *melody.Session // nil before Open; the outbox, which is used after, reads it without mu
-	closing bool            // nothing more is queued
+	mu      sync.Mutex       // guards all below
+	session *melody.Session  // nil before Open; the outbox, which is used after, reads it without mu
+	closing bool             // nothing more is queued
+	lost    map[string]int64 // number of the first event that is not written, by subscription; nil: none
 	dialect string
 }
 
@@ -174,12 +175,14 @@ func (s *Socket) Fail(err error) {
 func (s *Socket) Ended() {
 	s.mu.Lock()
 	s.closing = true
+	unwritten := s.out.end()
+	s.loseLocked(unwritten)
 	s.mu.Unlock()
 	s.room.Gone(s)
 	broke := ConnectionBroke.With()
 	s.end.CompareAndSwap(nil, &broke)
 	end := s.end.Load()
-	s.notSent(s.out.end(), end.Reason)
+	s.notSent(unwritten, end.Reason)
 	s.options.Observer.SocketClosed(end.Code)
 	s.room.Record(journal.Entry{Kind: journal.Closed, Socket: s.id, Code: end.Code, Text: end.Reason + " (by " + end.By + ")"})
 	s.options.Logger.Info("socket closed", "socket", s.id, "code", end.Code, "reason", end.Reason, "by", end.By)

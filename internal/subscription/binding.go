@@ -20,6 +20,8 @@ type binding struct {
 	until  time.Time            // when its last token expires; zero if it outlives its tokens
 	expiry clock.Timer          // ends the binding then; nil if it outlives its tokens
 	due    time.Time            // when its next heartbeat is due, if heartbeats are on
+	sent   int64                // number of the last event that was queued
+	replay *replay              // nil: it gets events as they occur
 }
 
 // boundSockets returns the sockets that are bound, in order of binding.
@@ -63,7 +65,9 @@ func (s *subscription) bind(to Socket, format fhir.FrameFormat, tokenKey string,
 	// first. The first one is due a period after the handshake (NB-22); sendLocked
 	// records that.
 	s.armHeartbeatLocked()
-	s.sendLocked([]*binding{b}, s.outgoingLocked(fhir.Handshake, nil))
+	if s.sendLocked([]*binding{b}, s.outgoingLocked(fhir.Handshake, nil)); s.bound[to] == b {
+		s.beginReplayLocked(b)
+	}
 	return nil
 }
 
@@ -192,6 +196,8 @@ func (s *subscription) dropLocked(b *binding, why Reason) bool {
 	if s.bound[b.socket] != b {
 		return false
 	}
+	s.abandonReplayLocked(b, string(why))
+	s.reached = max(s.reached, b.reached(s.id))
 	delete(s.bound, b.socket)
 	at := slices.Index(s.bindings, b)
 	s.bindings = slices.Delete(s.bindings, at, at+1)
@@ -249,7 +255,11 @@ func (s *subscription) sendHeartbeats() {
 	now := s.options.Clock.Now()
 	var silent []*binding
 	for _, b := range s.bindings {
-		if !now.Before(b.due) {
+		switch {
+		case now.Before(b.due):
+		case b.replay != nil: // it would hear of events that it is still to get
+			b.due = now.Add(s.spec.Subscription.HeartbeatPeriod)
+		default:
 			silent = append(silent, b)
 		}
 	}

@@ -96,10 +96,16 @@ func (r *Registry) SetCounter(id string, last int64) (before int64, refused erro
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.flushLocked() // they have their numbers
-	before, s.counter = s.counter, last
+	before = s.counter
 	if last < before {
+		s.abandonReplaysLocked("the control API set the number of the last event back")
 		s.log.empty()
+		s.reached = min(s.reached, last)
+		for _, b := range s.bindings {
+			b.sent = min(b.sent, last)
+		}
 	}
+	s.counter = last
 	return before, nil
 }
 

@@ -30,6 +30,7 @@ import (
 	"net/http"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"signalfhir/internal/fhir"
@@ -47,6 +48,9 @@ type Registry struct {
 
 	sockets socketIndex // has a lock of its own
 	logs    eventLogs   // likewise
+
+	replay  atomic.Pointer[Replay] // of subscriptions without a policy of their own; nil: none
+	replays sync.WaitGroup         // those that take longer than a bind
 }
 
 // New returns an empty registry.
@@ -134,8 +138,9 @@ func (r *Registry) Reset() {
 	r.resetLocked()
 }
 
-// Close removes every subscription for good. It leaves no timer running.
+// Close removes every subscription for good. It leaves no timer and no replay running.
 func (r *Registry) Close() {
+	defer r.replays.Wait() // without the lock
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.closed = true

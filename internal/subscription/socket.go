@@ -16,6 +16,7 @@ type Frame struct {
 	First, Last  int64         // event numbers it carries; 0 if it carries none
 	At           time.Time     // when it was queued
 	Timeout      time.Duration // longest the write may take; 0: the socket's default (NB-25)
+	Replayed     bool          // it carries events from before the bind
 	Waiting      *atomic.Int32 // for sockets that share Bytes to count how many of them hold it; nil if only one gets it
 }
 
@@ -35,6 +36,9 @@ type Socket interface {
 	// Ready returns nil if the socket has room for many more frames, and otherwise a
 	// channel that is closed once that is so, or once the socket takes no more.
 	Ready() <-chan struct{}
+	// Lost returns the number of the first event of a subscription that was queued and
+	// will not be written, because the socket closes or has closed; 0 if there is none.
+	Lost(subscription string) int64
 	// Unbound reports that the server ended the binding to a subscription, and how
 	// many bindings the socket has left.
 	Unbound(subscription string, why Reason, left int)

@@ -37,7 +37,12 @@ type subscription struct {
 	bound    map[Socket]*binding
 	bindings []*binding // the values of bound in order of binding, for delivery
 	sent     time.Time  // when the last frame was queued
-	stopped  bool       // removed from the registry
+
+	policy    *Replay // nil: that of the registry
+	replaying int     // bindings that get events from the log
+	reached   int64   // number of the last event that a socket got whose binding has ended
+
+	stopped bool // removed from the registry
 }
 
 func newSubscription(r *Registry, id string) *subscription {
@@ -60,6 +65,8 @@ func (s *subscription) put(spec Spec) {
 	s.setStatusLocked(spec.Subscription.Status)
 	if s.status == fhir.StatusActive {
 		s.errors = nil
+	} else {
+		s.abandonReplaysLocked("the subscription is " + s.status)
 	}
 	s.armEndLocked()
 	if dormant(s.status) {
@@ -89,6 +96,7 @@ func (s *subscription) setError(e fhir.SubscriptionError) {
 	}
 	s.flushLocked()
 	s.setStatusLocked(fhir.StatusError)
+	s.abandonReplaysLocked("the subscription is " + s.status)
 	s.errors = []fhir.SubscriptionError{e}
 }
 
@@ -225,7 +233,7 @@ func (s *subscription) flushLocked() {
 	}
 	events := s.pending
 	s.pending = s.spare[:0] // an observer called below must see nothing pending
-	s.sendLocked(s.bindings, s.outgoingLocked(fhir.EventNotification, events))
+	s.sendLocked(s.currentLocked(), s.outgoingLocked(fhir.EventNotification, events))
 	clear(events) // only the log decides how long an occurrence is kept
 	s.spare = events
 }
@@ -309,6 +317,7 @@ func (s *subscription) sendLocked(to []*binding, w *outgoing) {
 			continue
 		}
 		b.due = now.Add(s.spec.Subscription.HeartbeatPeriod) // NB-21
+		b.sent = max(b.sent, f.Last)
 		s.sent = now
 	}
 	for _, b := range lost {

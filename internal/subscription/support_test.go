@@ -100,6 +100,7 @@ func (s *socket) Send(f subscription.Frame, sent func(string, subscription.Frame
 }
 
 func (*socket) Ready() <-chan struct{} { return nil }
+func (*socket) Lost(string) int64      { return 0 }
 
 func (s *socket) Unbound(id string, why subscription.Reason, _ int) {
 	s.mu.Lock()
