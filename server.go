@@ -174,6 +174,8 @@ func (s *server) routes() []route {
 		{get, "/mock/tokens", control, m.Tokens},
 		{del, "/mock/tokens/:token", control, m.RevokeToken},
 		{post, "/mock/tokens/:token/expire", control, m.ExpireToken},
+		{get, "/mock/settings", control, m.Settings},
+		{put, "/mock/settings", control, m.SetSettings},
 		{get, "/mock/users", control, m.Users},
 		{put, "/mock/users", control, m.SetUsers},
 		{get, "/mock/explain", control, m.Explained},

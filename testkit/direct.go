@@ -73,7 +73,17 @@ type SubscriptionPatch struct {
 	Status  string             `json:"status,omitempty"`  // active, error or off
 	Error   *SubscriptionError `json:"error,omitempty"`   // why the status is error
 	Counter *int64             `json:"counter,omitempty"` // number of the last event; going back empties the log of events
+	Replay  any                `json:"replay,omitempty"`  // see [Settings]; RoomsReplay: that of the room
 }
+
+// RoomsReplay as the Replay of a [SubscriptionPatch] takes a policy of its own from a
+// subscription.
+const RoomsReplay = roomsReplay(0)
+
+type roomsReplay int
+
+// MarshalJSON returns null.
+func (roomsReplay) MarshalJSON() ([]byte, error) { return []byte("null"), nil }
 
 // SubscriptionError is why a subscription is in status error.
 type SubscriptionError struct {
@@ -91,6 +101,7 @@ type Subscription struct {
 	Heartbeat int        `json:"heartbeatPeriod"` // seconds; 0: none
 	Events    int64      `json:"events"`          // number of the last event
 	FirstKept int64      `json:"firstKept"`       // number of the oldest event that $events returns; 0: none
+	Replay    string     `json:"replay"`          // policy of its own; "": that of the room
 	Sockets   []string   `json:"sockets"`
 	LastFrame *time.Time `json:"lastFrame"` // when a frame was last sent; nil: never
 	Errors    []string   `json:"errors"`
@@ -111,6 +122,66 @@ func (s *Server) PatchSubscription(id string, p SubscriptionPatch) Subscription 
 	var out Subscription
 	s.control(http.MethodPatch, "subscriptions/"+url.PathEscape(id), p, &out)
 	return out
+}
+
+// Settings are how a room treats its subscriptions. What is empty is the default.
+type Settings struct {
+	// Replay is what a bind sends again after its handshake: none (the default), missed
+	// (what no socket got), last:n, or all (what is kept).
+	Replay string `json:"replay,omitempty"`
+	// Activation is what becomes of a subscription that is requested; nil: it is active at
+	// once. The first of Activations that fits decides instead.
+	Activation  *Activation      `json:"activation,omitempty"`
+	Activations []ActivationRule `json:"activations,omitempty"`
+}
+
+// Activation is what becomes of a subscription that is requested. Make it with one of the
+// functions below.
+type Activation struct{ value any }
+
+// AtOnce makes subscriptions active at once.
+func AtOnce() *Activation { return &Activation{"at-once"} }
+
+// AtBind makes a subscription active by its first bind, after the handshake.
+func AtBind() *Activation { return &Activation{"at-bind"} }
+
+// Never leaves subscriptions in status requested.
+func Never() *Activation { return &Activation{"never"} }
+
+// After makes a subscription active after a time on the clock of the room.
+func After(d time.Duration) *Activation {
+	return &Activation{map[string]any{"after": d.String()}}
+}
+
+// Failing puts subscriptions into status error, for a reason that is not empty.
+func Failing(why string) *Activation { return &Activation{map[string]any{"error": why}} }
+
+// Refused refuses subscriptions with 422, for a reason that is not empty.
+func Refused(why string) *Activation { return &Activation{map[string]any{"refuse": why}} }
+
+// WithoutFilters stores subscriptions without their filters by some parameters.
+func WithoutFilters(parameters ...string) *Activation {
+	return &Activation{map[string]any{"drop-filters": parameters}}
+}
+
+// MarshalJSON returns the activation as the control API takes it.
+func (a Activation) MarshalJSON() ([]byte, error) { return json.Marshal(a.value) }
+
+// UnmarshalJSON reads what the control API returns.
+func (a *Activation) UnmarshalJSON(data []byte) error { return json.Unmarshal(data, &a.value) }
+
+// ActivationRule is an activation for some subscriptions: those whose id and topic fit.
+type ActivationRule struct {
+	Subscription string      `json:"subscription,omitempty"` // id, in which * stands for any characters
+	Topic        string      `json:"topic,omitempty"`        // canonical URL without a version
+	Activation   *Activation `json:"activation"`
+}
+
+// SetSettings replaces the settings of the room. Subscriptions that there are keep their
+// status. A reset takes the settings back to how the room began.
+func (s *Server) SetSettings(settings Settings) {
+	s.t.Helper()
+	s.control(http.MethodPut, "settings", settings, nil)
 }
 
 // ExpireToken ends a token, given as itself or by its fingerprint, as if its time had come.

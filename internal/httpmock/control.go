@@ -10,6 +10,7 @@ import (
 	"signalfhir/internal/httpedge"
 	"signalfhir/internal/room"
 	"signalfhir/internal/socket"
+	"signalfhir/internal/subscription"
 )
 
 // socket returns the open socket that a request names.
@@ -119,7 +120,8 @@ func (m *Mock) ChangeSubscription(c echo.Context) error {
 			Code string `json:"code"`
 			Text string `json:"text"`
 		} `json:"error"`
-		Counter *int64 `json:"counter"`
+		Counter *int64          `json:"counter"`
+		Replay  json.RawMessage `json:"replay"`
 	}
 	if err := httpedge.ReadJSON(c, &in); err != nil {
 		return err
@@ -133,14 +135,57 @@ func (m *Mock) ChangeSubscription(c echo.Context) error {
 	if in.Error != nil {
 		change.Error = &fhir.SubscriptionError{Code: in.Error.Code, Text: in.Error.Text}
 	}
-	if in.Status == nil && in.Error == nil && in.Counter == nil {
-		return fhir.Refuse(http.StatusBadRequest, fhir.CodeRequired, "nothing to change; give a status or a counter")
+	if in.Replay != nil {
+		policy, err := readReplay(in.Replay)
+		if err != nil {
+			return err
+		}
+		change.Replay = &policy
+	}
+	if in.Status == nil && in.Error == nil && in.Counter == nil && in.Replay == nil {
+		return fhir.Refuse(http.StatusBadRequest, fhir.CodeRequired, "nothing to change; give a status, a counter or a replay")
 	}
 	state, err := httpedge.Room(c).ChangeSubscription(c.Param("id"), change)
 	if err != nil {
 		return err
 	}
 	return writeRedacted(c, state)
+}
+
+// readReplay reads a policy of replays, or null.
+func readReplay(data json.RawMessage) (*subscription.Replay, error) {
+	var text *string
+	if err := json.Unmarshal(data, &text); err != nil {
+		return nil, fhir.Refuse(http.StatusBadRequest, fhir.CodeValue, "expected a string or null").At("replay")
+	}
+	if text == nil {
+		return nil, nil
+	}
+	policy, err := subscription.ParseReplay(*text)
+	return &policy, fhir.At(err, "replay")
+}
+
+// Settings serves GET /mock/settings.
+func (m *Mock) Settings(c echo.Context) error {
+	if err := httpedge.NoBody(c); err != nil {
+		return err
+	}
+	return writeJSON(c, httpedge.Room(c).Settings())
+}
+
+// SetSettings serves PUT /mock/settings. What is left out gets its default.
+func (m *Mock) SetSettings(c echo.Context) error {
+	if err := httpedge.OnlyParameters(c); err != nil {
+		return err
+	}
+	var in room.Settings
+	if err := httpedge.ReadJSON(c, &in); err != nil {
+		return err
+	}
+	if err := httpedge.Room(c).SetSettings(in); err != nil {
+		return err
+	}
+	return writeJSON(c, httpedge.Room(c).Settings())
 }
 
 // ExpireToken serves POST /mock/tokens/[token]/expire.

@@ -11,7 +11,6 @@ import (
 	"signalfhir/internal/journal"
 	"signalfhir/internal/subscription"
 	"signalfhir/internal/token"
-	"signalfhir/internal/topic"
 )
 
 // What a test does to a room by the control API, besides resources.
@@ -56,6 +55,7 @@ type SubscriptionChange struct {
 	Status  string                  // active, error or off; "": as it is
 	Error   *fhir.SubscriptionError // why the status is error; nil: the server does not say
 	Counter *int64                  // number of the last event; nil: as it is
+	Replay  **subscription.Replay   // policy of replays, or nil for that of the room; nil: as it is
 }
 
 // MaxCounter is the largest number that the control API gives to an event.
@@ -105,12 +105,9 @@ func (r *Room) ChangeSubscription(id string, c SubscriptionChange) (Subscription
 	}
 	state, _ := r.subscriptions.State(id)
 	sub, _ := b.release.ReadSubscription(res.Object)
-	sub.ID = id
-	var t *topic.Topic
-	var filters *topic.Filters // of one that is off, they still explain why it gets no event
 	var issues []fhir.Issue
 	if b.classic.find(id) == nil {
-		t, filters, issues = b.resolve(b.topics, sub)
+		_, _, issues = b.resolve(b.topics, sub)
 	}
 	switch {
 	case c.Status == fhir.StatusError && dormant(state.Status):
@@ -142,9 +139,17 @@ func (r *Room) ChangeSubscription(id string, c SubscriptionChange) (Subscription
 		b.storeStatusLocked(res, c.Status, why.Text)
 		r.subscriptions.SetError(id, why.Code, why.Text)
 	case fhir.StatusActive, fhir.StatusOff:
-		b.storeStatusLocked(res, c.Status, "")
-		sub.Status = c.Status
-		r.subscriptions.Put(b.spec(sub, state.Base, t, filters))
+		b.putStatusLocked(res, &state, c.Status)
+	}
+	if c.Replay != nil {
+		own, said := (*subscription.Replay)(nil), "the room's"
+		if *c.Replay != nil {
+			own, said = *c.Replay, (*c.Replay).String()
+		}
+		if err := r.subscriptions.SetReplayOf(id, own); err != nil {
+			return SubscriptionState{}, err
+		}
+		r.controlled("replay", id, "the policy of replays is %s", said)
 	}
 	if state, ok := r.subscriptions.State(id); ok {
 		return shown(&state), nil
@@ -260,6 +265,9 @@ func (r *Room) UserOf(clientID string) (User, bool) {
 // shown returns the state of a subscription as the control API shows it.
 func shown(s *subscription.State) SubscriptionState {
 	state := SubscriptionState{ID: s.ID, Release: string(s.Release), Status: s.Status, Topic: s.Topic, Content: string(s.Content), Heartbeat: int(s.Heartbeat / time.Second), Events: s.Counter, FirstKept: s.FirstKept, Sockets: s.Sockets}
+	if s.Replay != nil {
+		state.Replay = s.Replay.String()
+	}
 	if s.Sockets == nil {
 		state.Sockets = []string{}
 	}

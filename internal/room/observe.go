@@ -70,6 +70,7 @@ type SubscriptionState struct {
 	Heartbeat int        `json:"heartbeatPeriod,omitempty"` // seconds
 	Events    int64      `json:"events"`                    // number of the last event
 	FirstKept int64      `json:"firstKept,omitempty"`       // number of the oldest event that $events still returns
+	Replay    string     `json:"replay,omitempty"`          // policy of its own
 	Sockets   []string   `json:"sockets"`
 	LastFrame *time.Time `json:"lastFrame,omitempty"`
 	Errors    []string   `json:"errors,omitempty"`

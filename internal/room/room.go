@@ -51,6 +51,7 @@ type Options struct {
 	AnyFilter        bool            // subscriptions may filter by every search parameter (FLT-4)
 	Releases         []fhir.Release  // offered; all
 	URL              string          // root of the server without a trailing slash, for writes that no request asks for
+	Settings         Settings        // with which the room begins, also after a reset; the seed does not depend on them
 	Seed             *seed.Seed      // content of a new or reset room; nil: nothing
 }
 
@@ -69,6 +70,8 @@ type Room struct {
 	generations sync.Map
 
 	orphans orphans
+
+	settings atomic.Pointer[Settings]
 
 	users atomic.Pointer[[]User] // replaced, never modified; nil: everybody is the same
 
@@ -131,9 +134,14 @@ func New(o Options) (*Room, error) {
 		KeepExpired: o.KeepExpired,
 		Observer:    r.observer(),
 		OnEnd:       r.subscriptionEnded,
+		OnActivate:  r.subscriptionActivated,
 	})
 	r.generators = synth.NewSet(o.Clock, generatorWrites{r})
-	if err := r.load(o.Seed); err != nil {
+	err := r.useSettings(o.Settings)
+	if err == nil {
+		err = r.load(o.Seed)
+	}
+	if err != nil {
 		r.Close()
 		return nil, err
 	}

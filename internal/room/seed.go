@@ -73,7 +73,7 @@ func (b *Base) loadLocked(s *seed.Seed) error {
 					_, err = b.Check(typ, o, within)
 				}
 				if err == nil {
-					err = b.writeLocked(Operation{Method: http.MethodPut, Type: typ, ID: id, Object: o.Clone()}, Request{Base: b.url(), Budget: within})
+					err = b.writeLocked(Operation{Method: http.MethodPut, Type: typ, ID: id, Object: o.Clone()}, Request{Base: b.url(), Seeded: true, Budget: within})
 				}
 			}
 			if err != nil {
@@ -137,6 +137,7 @@ func (r *Room) reset(to *seed.Seed) error {
 	}
 	r.tokens.Reset()
 	r.users.Store(nil)
+	_ = r.useSettings(r.options.Settings) // New has used them
 	r.began.Store(r.clock.Now().UnixNano())
 	err := r.fillLocked(to)
 	r.write.Unlock()

@@ -35,15 +35,16 @@ func (s *subscription) boundSockets() []Socket {
 	return sockets
 }
 
-// bind registers a binding and sends its handshake in one step (WS-22).
-func (s *subscription) bind(to Socket, format fhir.FrameFormat, tokenKey string, expires time.Time) error {
+// bind registers a binding and sends its handshake in one step (WS-22). If activates is
+// true, it makes a subscription active that waits for its first bind.
+func (s *subscription) bind(to Socket, format fhir.FrameFormat, tokenKey string, expires time.Time, activates bool) (activated bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.stopped {
-		return unknown(s.id)
+		return false, unknown(s.id)
 	}
 	if dormant(s.status) {
-		return fhir.Refuse(http.StatusUnprocessableEntity, fhir.CodeBusinessRule,
+		return false, fhir.Refuse(http.StatusUnprocessableEntity, fhir.CodeBusinessRule,
 			`Subscription/%s is %s; set its status to "requested" before binding`, s.id, s.status)
 	}
 	// The handshake carries the number of events so far. Pending events belong to
@@ -65,10 +66,14 @@ func (s *subscription) bind(to Socket, format fhir.FrameFormat, tokenKey string,
 	// first. The first one is due a period after the handshake (NB-22); sendLocked
 	// records that.
 	s.armHeartbeatLocked()
-	if s.sendLocked([]*binding{b}, s.outgoingLocked(fhir.Handshake, nil)); s.bound[to] == b {
-		s.beginReplayLocked(b)
+	if s.sendLocked([]*binding{b}, s.outgoingLocked(fhir.Handshake, nil)); s.bound[to] != b {
+		return false, nil // it is closing
 	}
-	return nil
+	if activated = activates && s.status == fhir.StatusRequested && s.spec.Activation.AtBind; activated {
+		s.setStatusLocked(fhir.StatusActive)
+	}
+	s.beginReplayLocked(b)
+	return activated, nil
 }
 
 // holdLocked makes a token keep a binding until the token expires.

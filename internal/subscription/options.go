@@ -21,6 +21,9 @@ type Options struct {
 	// called without locks, on a goroutine of the clock, and should put the
 	// subscription again with status off. nil: ends are ignored.
 	OnEnd func(id string)
+	// OnActivate is called in the same way when the time of a requested subscription has
+	// come, see [Activation]. It should put the subscription with status active.
+	OnActivate func(id string)
 }
 
 const (
@@ -100,4 +103,13 @@ type Spec struct {
 	Base         string // absolute URL of the FHIR base in its notifications, no trailing slash
 	TopicKey     string // names the topic in [Registry.Append]
 	Filter       Filter // nil: everything passes
+
+	Activation Activation // if the status is requested
+}
+
+// Activation says what makes a requested subscription active, besides another Put. The
+// zero value: nothing.
+type Activation struct {
+	AtBind bool      // the first bind that is done with [Registry.BindFirst]
+	At     time.Time // this time; zero: no time
 }

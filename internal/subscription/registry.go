@@ -10,11 +10,12 @@
 //
 //	status            events                           heartbeats  bind
 //	active            numbered, logged, delivered      yes         yes
+//	requested, error  numbered, logged                 yes         yes
 //	off,              none: neither numbered           no          refused
 //	entered-in-error  nor logged
 //
 // An event of a subscription with no bound socket is numbered and logged, but
-// not kept for delivery (WS-29); $events has it.
+// not kept for delivery (WS-29); $events has it. A bind replays what its [Replay] says.
 //
 // Locks are taken in the order registry, subscription, socketIndex, socket; that of the
 // event logs is a leaf. The
@@ -267,7 +268,19 @@ func (r *Registry) BindIn(format fhir.FrameFormat, id string, to Socket, tokenKe
 	if s == nil {
 		return unknown(id)
 	}
-	return s.bind(to, format, tokenKey, expires)
+	_, err := s.bind(to, format, tokenKey, expires, false)
+	return err
+}
+
+// BindFirst is [Registry.BindIn] for a subscription that its first bind makes active. It
+// reports whether it did. The handshake still has the status requested (WS-27), and no
+// event comes between the two; what is replayed follows.
+func (r *Registry) BindFirst(format fhir.FrameFormat, id string, to Socket, tokenKey string, expires time.Time) (activated bool, err error) {
+	s := r.get(id)
+	if s == nil {
+		return false, unknown(id)
+	}
+	return s.bind(to, format, tokenKey, expires, true)
 }
 
 // Unbind removes a token from a binding, and ends the binding if no other token

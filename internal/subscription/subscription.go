@@ -32,6 +32,7 @@ type subscription struct {
 	pending  []fhir.Event // waiting to share a bundle; empty without a binding
 	spare    []fhir.Event // the previous array of pending, for reuse
 	batch    clock.Timer  // flushes pending; nil while nothing is pending
+	activate clock.Timer  // nil unless it is requested until a time
 	end      clock.Timer  // nil if the subscription has no end
 	beat     clock.Timer  // next heartbeat of any binding; nil without bindings or heartbeats
 	bound    map[Socket]*binding
@@ -69,6 +70,7 @@ func (s *subscription) put(spec Spec) {
 		s.abandonReplaysLocked("the subscription is " + s.status)
 	}
 	s.armEndLocked()
+	s.armActivationLocked()
 	if dormant(s.status) {
 		if len(s.bindings) > 0 {
 			s.sendLocked(s.bindings, s.outgoingLocked(fhir.Heartbeat, nil)) // WS-34
@@ -107,6 +109,7 @@ func (s *subscription) stop(why Reason) {
 	s.flushLocked()
 	s.stopped = true
 	stopTimer(&s.end)
+	stopTimer(&s.activate)
 	s.log.close()
 	s.endBindingsLocked(why)
 }
@@ -137,6 +140,36 @@ func (s *subscription) hasEnded() bool {
 		return false
 	}
 	s.end = nil
+	return true
+}
+
+// armActivationLocked schedules OnActivate for a subscription that is requested until a
+// time.
+func (s *subscription) armActivationLocked() {
+	stopTimer(&s.activate)
+	at := s.spec.Activation.At
+	if at.IsZero() || s.status != fhir.StatusRequested || s.options.OnActivate == nil {
+		return
+	}
+	s.activate = s.options.Clock.AfterFunc(at.Sub(s.options.Clock.Now()), func() {
+		if s.isDue() {
+			s.options.OnActivate(s.id)
+		}
+	})
+}
+
+// isDue reports, once, that the time of a requested subscription has come.
+func (s *subscription) isDue() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.activate == nil || s.status != fhir.StatusRequested {
+		return false
+	}
+	if left := s.spec.Activation.At.Sub(s.options.Clock.Now()); left > 0 {
+		s.activate.Reset(left)
+		return false
+	}
+	s.activate = nil
 	return true
 }
 
