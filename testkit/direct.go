@@ -139,28 +139,28 @@ type Settings struct {
 // functions below.
 type Activation struct{ value any }
 
-// AtOnce makes subscriptions active at once.
-func AtOnce() *Activation { return &Activation{"at-once"} }
+// ActivateAtOnce makes subscriptions active at once.
+func ActivateAtOnce() *Activation { return &Activation{"at-once"} }
 
-// AtBind makes a subscription active by its first bind, after the handshake.
-func AtBind() *Activation { return &Activation{"at-bind"} }
+// ActivateAtBind makes a subscription active by its first bind, after the handshake.
+func ActivateAtBind() *Activation { return &Activation{"at-bind"} }
 
-// Never leaves subscriptions in status requested.
-func Never() *Activation { return &Activation{"never"} }
+// ActivateNever leaves subscriptions in status requested.
+func ActivateNever() *Activation { return &Activation{"never"} }
 
-// After makes a subscription active after a time on the clock of the room.
-func After(d time.Duration) *Activation {
+// ActivateAfter makes a subscription active after a time on the clock of the room.
+func ActivateAfter(d time.Duration) *Activation {
 	return &Activation{map[string]any{"after": d.String()}}
 }
 
-// Failing puts subscriptions into status error, for a reason that is not empty.
-func Failing(why string) *Activation { return &Activation{map[string]any{"error": why}} }
+// ActivateWithError puts subscriptions into status error, for a reason that is not empty.
+func ActivateWithError(why string) *Activation { return &Activation{map[string]any{"error": why}} }
 
-// Refused refuses subscriptions with 422, for a reason that is not empty.
-func Refused(why string) *Activation { return &Activation{map[string]any{"refuse": why}} }
+// RefuseToActivate refuses subscriptions with 422, for a reason that is not empty.
+func RefuseToActivate(why string) *Activation { return &Activation{map[string]any{"refuse": why}} }
 
-// WithoutFilters stores subscriptions without their filters by some parameters.
-func WithoutFilters(parameters ...string) *Activation {
+// ActivateWithoutFilters stores subscriptions without their filters by some parameters.
+func ActivateWithoutFilters(parameters ...string) *Activation {
 	return &Activation{map[string]any{"drop-filters": parameters}}
 }
 
@@ -204,4 +204,15 @@ func (s *Server) SetUsers(users ...User) {
 		users = []User{}
 	}
 	s.control(http.MethodPut, "users", map[string]any{"users": users}, nil)
+}
+
+type settingsOption Settings
+
+// WithSettings opens the room with settings. A reset takes the room back to them. The seed
+// does not depend on them.
+func WithSettings(s Settings) Option { return settingsOption(s) }
+
+func (o settingsOption) room(settings map[string]any) error {
+	settings["settings"] = Settings(o)
+	return nil
 }

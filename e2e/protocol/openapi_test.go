@@ -394,6 +394,8 @@ func TestOpenAPI_IsWhatTheServerDoes(t *testing.T) {
 		{"openRoom", demo, "", map[string]any{"seed": "builtin", "random": 1}, 201},
 		{"openRoom", demo, "", map[string]any{"seed": "builtin", "random": 1}, 200},
 		{"openRoom", demo, "", map[string]any{"seed": "none"}, 409},
+		{"openRoom", demo, "", map[string]any{"seed": "builtin", "random": 1, "settings": map[string]any{"replay": "all"}}, 409},
+		{"openRoom", map[string]string{"name": "bad"}, "", map[string]any{"settings": map[string]any{"replay": "some"}}, 400},
 		{"openRoom", map[string]string{"name": "empty"}, "", map[string]any{"seed": map[string]any{"resources": []any{}}}, 201},
 		{"openRoom", map[string]string{"name": "more"}, "", nil, 409},
 		{"openRoom", map[string]string{"name": "a b"}, "", nil, 400},

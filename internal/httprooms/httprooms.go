@@ -23,7 +23,7 @@ type Options struct {
 	Default *seed.Seed // content of a room whose body names no seed; nil: none
 	// Open makes a room. path is that of its addresses, random seeds its random source
 	// unless it is nil.
-	Open func(path string, content *seed.Seed, random *uint64) (*room.Room, error)
+	Open func(path string, content *seed.Seed, random *uint64, settings room.Settings) (*room.Room, error)
 	// Ready describes the addresses of a room whose URL is root.
 	Ready func(root string) Ready
 }
@@ -48,6 +48,8 @@ func New(o Options) *Rooms { return &Rooms{o} }
 type settings struct {
 	Seed   json.RawMessage `json:"seed,omitempty"`   // "builtin", "none" or a seed
 	Random *uint64         `json:"random,omitempty"` // seeds the random source
+
+	Settings *room.Settings `json:"settings,omitempty"` // with which it begins
 }
 
 // Put serves PUT /rooms/[name]: it opens a room.
@@ -72,7 +74,11 @@ func (r *Rooms) Put(c echo.Context) error {
 		if err != nil {
 			return nil, err
 		}
-		return r.options.Open(room.Path(name), content, in.Random)
+		var begin room.Settings
+		if in.Settings != nil {
+			begin = *in.Settings
+		}
+		return r.options.Open(room.Path(name), content, in.Random, begin)
 	})
 	if err != nil {
 		return err
