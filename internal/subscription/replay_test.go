@@ -219,6 +219,7 @@ func TestReplay_ALongOneIsPacedAndHasNoGapAndNoDouble(t *testing.T) {
 		}
 		r.happen(1)
 		slow.open()
+		slow.await(1 + 201)
 		r.clock.Advance(window)
 		slow.await(1 + 202)
 		r.happen(1)
@@ -235,6 +236,24 @@ func TestReplay_ALongOneIsPacedAndHasNoGapAndNoDouble(t *testing.T) {
 			}
 		}
 	}
+}
+
+// A replay goes on behind numbers that no event has.
+func TestReplay_AcrossACounterThatWasSet(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.SetReplay(policy(t, "all"))
+	r.Put(spec("s"))
+	r.happen(100)
+	if _, err := r.SetCounter("s", 150); err != nil {
+		t.Fatal(err)
+	}
+	slow := newGatedSocket("slow")
+	r.bind(t, "s", slow)
+	r.happen(1)
+	slow.open()
+	slow.await(1 + 101)
+	slow.want(t, append(append([]string{"handshake active 150"}, numbered(1, 100)...), numbered(151, 151)...)...)
 }
 
 // What a replay was still to send when it ended is reported.
