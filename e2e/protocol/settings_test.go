@@ -69,6 +69,10 @@ func TestReplay_MissedAfterADrop(t *testing.T) {
 		if got := strings.Join(replayed, ", "); got != "s1 event-notification 1, s2 event-notification 4, s2 event-notification 5" {
 			t.Errorf("the journal shows as replayed: %s", got)
 		}
+		explained := string(s.Must(200, "GET", "/mock/explain?subscription=abc", nil).Raw)
+		if strings.Count(explained, `"text":"replayed"`) != 3 || !strings.Contains(explained, "it got event 4, sent to s2") {
+			t.Errorf("the explanation does not say what was replayed: %s", explained)
+		}
 	})
 }
 

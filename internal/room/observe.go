@@ -16,12 +16,11 @@ func (r *Room) observer() subscription.Observer {
 		Appended: func(id string, e fhir.Event) {
 			j.Record(journal.Entry{Kind: journal.Appended, Subscription: id, Resource: e.Focus.Reference(), First: e.Number, Last: e.Number})
 		},
-		Sent: func(socket string, f subscription.Frame) {
-			text := ""
-			if f.Replayed {
-				text = "replayed"
-			}
-			j.Record(journal.Entry{Kind: journal.Sent, Time: f.At, Subscription: f.Subscription, Socket: socket, Type: string(f.Type), First: f.First, Last: f.Last, Text: text, Frame: f.Bytes})
+		Sent: func(socket string, f subscription.Frame) { j.Record(sent(socket, &f)) },
+		Replayed: func(socket string, f subscription.Frame) {
+			e := sent(socket, &f)
+			e.Text = "replayed"
+			j.Record(e)
 		},
 		NotSent: func(id string, first, last int64, why string) {
 			j.Record(journal.Entry{Kind: journal.NotSent, Subscription: id, First: first, Last: last, Text: why})
@@ -39,6 +38,11 @@ func (r *Room) observer() subscription.Observer {
 			j.Record(journal.Entry{Kind: journal.Status, Subscription: id, Text: status})
 		},
 	}
+}
+
+// sent is the entry of a frame that is queued for a socket.
+func sent(socket string, f *subscription.Frame) journal.Entry {
+	return journal.Entry{Kind: journal.Sent, Time: f.At, Subscription: f.Subscription, Socket: socket, Type: string(f.Type), First: f.First, Last: f.Last, Frame: f.Bytes}
 }
 
 // Record adds an entry to the journal of the room.

@@ -39,6 +39,8 @@ type Observer struct {
 	Appended func(subscription string, e fhir.Event)
 	// Sent reports a frame that is queued on a socket as soon as Sent returns.
 	Sent func(socket string, f Frame)
+	// Replayed is Sent for a frame with events from before the bind.
+	Replayed func(socket string, f Frame)
 	// NotSent reports events that were not delivered, and why: nothing is dropped
 	// silently. first and last are the numbers of the events; both are 0 if a
 	// frame without events found its socket closing. [Registry.Append] returns
@@ -60,6 +62,9 @@ func (o Observer) complete() Observer {
 	}
 	if o.Sent == nil {
 		o.Sent = func(string, Frame) {}
+	}
+	if o.Replayed == nil {
+		o.Replayed = o.Sent
 	}
 	if o.NotSent == nil {
 		o.NotSent = func(string, int64, int64, string) {}

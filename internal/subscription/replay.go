@@ -196,7 +196,7 @@ func (s *subscription) replayRoundLocked(b *binding) (more bool) {
 		}
 		events = fitting(events, s.spec.Subscription.Content)
 		w := s.outgoingLocked(fhir.EventNotification, events)
-		w.frame.Replayed = again
+		w.replayed = again
 		r.next = events[len(events)-1].Number + 1
 		s.sendLocked([]*binding{b}, w)
 		if b.replay != r {

@@ -16,7 +16,6 @@ type Frame struct {
 	First, Last  int64         // event numbers it carries; 0 if it carries none
 	At           time.Time     // when it was queued
 	Timeout      time.Duration // longest the write may take; 0: the socket's default (NB-25)
-	Replayed     bool          // it carries events from before the bind
 	Waiting      *atomic.Int32 // for sockets that share Bytes to count how many of them hold it; nil if only one gets it
 }
 

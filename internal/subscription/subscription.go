@@ -278,6 +278,7 @@ type outgoing struct {
 	text         []byte // in the place of the notification, in every frame format
 	release      fhir.Release
 	shared       bool                       // by several bindings
+	replayed     bool                       // it has events from before the bind
 	frame        Frame                      // in the standard format, once it has bytes
 	formats      map[fhir.FrameFormat]Frame // in other formats; without bytes if a format cannot express it
 }
@@ -338,13 +339,17 @@ func (s *subscription) sendLocked(to []*binding, w *outgoing) {
 	now := s.options.Clock.Now()
 	w.frame.At = now
 	w.shared = len(to) > 1
+	sent := s.options.Observer.Sent
+	if w.replayed {
+		sent = s.options.Observer.Replayed
+	}
 	var lost []*binding
 	for _, b := range to {
 		f := w.in(b.format)
 		if f.Bytes == nil {
 			continue
 		}
-		if !b.socket.Send(f, s.options.Observer.Sent) {
+		if !b.socket.Send(f, sent) {
 			lost = append(lost, b)
 			s.options.Observer.NotSent(s.id, f.First, f.Last, "socket "+b.socket.ID()+" is closing or reads too slowly; $events has what it misses")
 			continue
