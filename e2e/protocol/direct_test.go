@@ -405,17 +405,18 @@ func TestPatchSubscription_RefusesWhatMakesNoSense(t *testing.T) {
 	t.Parallel()
 	s := vectorServer(t, fhir.R5)
 	for body, text := range map[string]string{
-		`{}`:                                       "nothing to change",
-		`{"status":""}`:                            "status: ",
-		`{"status":"requested"}`:                   "expected active, error or off",
-		`{"status":"error","error":{}}`:            "error: give the error a code",
-		`{"error":{"text":"x"}}`:                   `"status": "error" only`,
-		`{"status":"off","error":{"text":"x"}}`:    `"status": "error" only`,
-		`{"status":"error","error":{"code":" x"}}`: "error.code: ",
-		`{"counter":-1}`:                           "counter: got -1",
-		`{"counter":1.5}`:                          "counter: ",
-		`{"counter":9007199254740991}`:             "counter: got 9007199254740991",
-		`{"state":"off"}`:                          `did you mean "status"`,
+		`{}`:                                            "nothing to change",
+		`{"status":""}`:                                 "status: ",
+		`{"status":"requested"}`:                        "expected active, error or off",
+		`{"status":"error","error":{}}`:                 "error: give the error a code",
+		`{"error":{"text":"x"}}`:                        `"status": "error" only`,
+		`{"status":"off","error":{"text":"x"}}`:         `"status": "error" only`,
+		`{"status":"error","error":{"code":" x"}}`:      "error.code: ",
+		`{"status":"error","error":{"text":" \u0001"}}`: "error.text: ",
+		`{"counter":-1}`:                                "counter: got -1",
+		`{"counter":1.5}`:                               "counter: ",
+		`{"counter":9007199254740991}`:                  "counter: got 9007199254740991",
+		`{"state":"off"}`:                               `did you mean "status"`,
 	} {
 		s.refused(400, "PATCH", "subscriptions/abc", body, text)
 	}

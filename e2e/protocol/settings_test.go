@@ -349,6 +349,8 @@ func TestSettings_ReadBackAndRefuse(t *testing.T) {
 		`{"activation":"sometimes"}`:                                           `activation: got "sometimes", expected "at-once"`,
 		`{"activation":{}}`:                                                    "activation: got {}",
 		`{"activation":{"after":"5s","error":"x"}}`:                            "activation: got {",
+		`{"activation":{"error":" "}}`:                                         "activation: got {",
+		`{"activation":{"refuse":"\u0000"}}`:                                   "activation: got {",
 		`{"activation":{"error":""}}`:                                          "activation: got {",
 		`{"activation":{"later":"5s"}}`:                                        "activation: got {",
 		`{"activation":{"drop-filters":[]}}`:                                   "activation: got {",

@@ -64,6 +64,11 @@ const MaxCounter = 1<<53 - 2
 // errorCode is the form of a FHIR code.
 var errorCode = regexp.MustCompile(`^[^\s]+( [^\s]+)*$`)
 
+// isText reports whether a FHIR string may have this text.
+func isText(text string) bool {
+	return strings.TrimSpace(text) != "" && !strings.ContainsFunc(text, func(c rune) bool { return c < ' ' && c != '\n' && c != '\r' && c != '\t' })
+}
+
 func (c *SubscriptionChange) check() error {
 	switch c.Status {
 	case "", fhir.StatusActive, fhir.StatusError, fhir.StatusOff:
@@ -76,6 +81,8 @@ func (c *SubscriptionChange) check() error {
 			return fhir.Refuse(http.StatusBadRequest, fhir.CodeInvalid, `an error goes with "status": "error" only`).At("error")
 		case c.Error.Code == "" && c.Error.Text == "":
 			return fhir.Refuse(http.StatusBadRequest, fhir.CodeRequired, "give the error a code, a text or both, or leave it out").At("error")
+		case c.Error.Text != "" && !isText(c.Error.Text):
+			return fhir.Refuse(http.StatusBadRequest, fhir.CodeValue, "got %q, expected a text with something to read", c.Error.Text).At("error.text")
 		case c.Error.Code != "" && !errorCode.MatchString(c.Error.Code):
 			return fhir.Refuse(http.StatusBadRequest, fhir.CodeValue, "got %q, expected a code without spaces around it, such as no-response", c.Error.Code).At("error.code")
 		}

@@ -77,9 +77,9 @@ func (a *Activation) UnmarshalJSON(data []byte) error {
 			return fhir.Refuse(http.StatusBadRequest, fhir.CodeValue, "got %q, expected a time such as 5s, at most 8784h", *in.After).At("activation.after")
 		}
 		*a = Activation{policy: activeAfter, after: d}
-	case in.Error != nil && *in.Error != "":
+	case in.Error != nil && isText(*in.Error):
 		*a = Activation{policy: getsError, text: *in.Error}
-	case in.Refuse != nil && *in.Refuse != "":
+	case in.Refuse != nil && isText(*in.Refuse):
 		*a = Activation{policy: isRefused, text: *in.Refuse}
 	case len(in.Drop) > 0 && !slices.Contains(in.Drop, ""):
 		*a = Activation{policy: dropFilters, drop: in.Drop}
