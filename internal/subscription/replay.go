@@ -103,7 +103,7 @@ func (s *subscription) beginReplayLocked(b *binding) {
 	if s.status != fhir.StatusActive || b.replay != nil {
 		return
 	}
-	next := s.counter + 1
+	var next int64
 	switch p := s.replayPolicyLocked(); p.kind {
 	case replayMissed:
 		next = s.reachedLocked() + 1
