@@ -111,20 +111,14 @@ func (r *Room) ChangeSubscription(id string, c SubscriptionChange) (Subscription
 		return SubscriptionState{}, err
 	}
 	state, _ := r.subscriptions.State(id)
-	sub, _ := b.release.ReadSubscription(res.Object)
-	var issues []fhir.Issue
-	if b.classic.find(id) == nil {
-		_, _, issues = b.resolve(b.topics, sub)
-	}
 	switch {
 	case c.Status == fhir.StatusError && dormant(state.Status):
-		return SubscriptionState{}, fhir.Refuse(http.StatusUnprocessableEntity, fhir.CodeBusinessRule, `Subscription/%s is %s, and an error is of one that works; set its status to "active" first`, id, state.Status).At("status")
-	case c.Status == fhir.StatusActive && !sub.End.IsZero() && !sub.End.After(r.clock.Now()):
-		return SubscriptionState{}, fhir.Refuse(http.StatusUnprocessableEntity, fhir.CodeBusinessRule, "the end of Subscription/%s, %s, has passed; set a later one in the resource", id, sub.End.UTC().Format(time.RFC3339)).At("status")
+		err = fhir.Refuse(http.StatusUnprocessableEntity, fhir.CodeBusinessRule, `Subscription/%s is %s, and an error is of one that works; set its status to "active" first`, id, state.Status).At("status")
 	case c.Status == fhir.StatusActive:
-		if err := fhir.RefuseAll(issues); err != nil {
-			return SubscriptionState{}, err
-		}
+		err = b.mayBeActive(res)
+	}
+	if err != nil {
+		return SubscriptionState{}, err
 	}
 	if c.Counter != nil {
 		before, err := r.subscriptions.SetCounter(id, *c.Counter)
@@ -162,6 +156,20 @@ func (r *Room) ChangeSubscription(id string, c SubscriptionChange) (Subscription
 		return shown(&state), nil
 	}
 	return SubscriptionState{}, fhir.Refuse(http.StatusGone, fhir.CodeDeleted, "the room was closed")
+}
+
+// mayBeActive refuses a subscription whose end has passed, or whose topic is gone or no
+// longer offers its filters.
+func (b *Base) mayBeActive(res *fhir.Resource) error {
+	sub, _ := b.release.ReadSubscription(res.Object)
+	if !sub.End.IsZero() && !sub.End.After(b.room.clock.Now()) {
+		return fhir.Refuse(http.StatusUnprocessableEntity, fhir.CodeBusinessRule, "the end of Subscription/%s, %s, has passed; set a later one in the resource", res.ID, sub.End.UTC().Format(time.RFC3339)).At("status")
+	}
+	if b.classic.find(res.ID) != nil {
+		return nil
+	}
+	_, _, issues := b.resolve(b.topics, sub)
+	return fhir.RefuseAll(issues)
 }
 
 // storeStatusLocked is setStatusLocked for a status whose reason may be new.
