@@ -313,6 +313,16 @@ func (h *hub) open(room socket.Room) (open []*socket.Socket) {
 	return open
 }
 
+// find returns the open socket of a room that has an id, or nil.
+func (h *hub) find(room socket.Room, id string) *socket.Socket {
+	for _, s := range h.open(room) {
+		if s.ID() == id {
+			return s
+		}
+	}
+	return nil
+}
+
 // count returns the number of open sockets in all rooms.
 func (h *hub) count() int { return h.sum(func(*socket.Socket) int { return 1 }) }
 

@@ -85,7 +85,8 @@ var (
 func (s *server) routes() []route {
 	const get, post, put, patch, del = http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete
 	f := s.fhir
-	m := httpmock.New(httpmock.Options{Releases: s.options.Releases(), Version: command.Version(), MaxBytes: s.options.MaxResponseBytes, Sockets: func(r *room.Room) []socket.State { return s.hub.sockets(r) }})
+	m := httpmock.New(httpmock.Options{Releases: s.options.Releases(), Version: command.Version(), MaxBytes: s.options.MaxResponseBytes, Sockets: func(r *room.Room) []socket.State { return s.hub.sockets(r) },
+		Socket: func(r *room.Room, id string) *socket.Socket { return s.hub.find(r, id) }})
 	signIn := httpsignin.New(s.gate, s.clock())
 	p := httppage.New(echo.MustSubFS(web, "web"))
 	r := httprooms.New(httprooms.Options{Rooms: s.rooms, Root: s.edge.Root, Builtin: readBuiltin, Default: s.content, Open: s.openAnother, Ready: s.ready})
@@ -170,9 +171,18 @@ func (s *server) routes() []route {
 		{del, "/mock/faults/:name", control, m.RemoveFault},
 		{del, "/mock/faults", control, m.ClearFaults},
 		{get, "/mock/sockets", control, m.Sockets},
+		{del, "/mock/sockets/:socket", control, m.CloseSocket},
+		{post, "/mock/sockets/:socket/frames", control, m.SendFrames},
 		{get, "/mock/subscriptions", control, m.Subscriptions},
+		{patch, "/mock/subscriptions/:id", control, m.ChangeSubscription},
+		{post, "/mock/subscriptions/:id/notifications", control, m.Notify},
 		{get, "/mock/tokens", control, m.Tokens},
 		{del, "/mock/tokens/:token", control, m.RevokeToken},
+		{post, "/mock/tokens/:token/expire", control, m.ExpireToken},
+		{get, "/mock/settings", control, m.Settings},
+		{put, "/mock/settings", control, m.SetSettings},
+		{get, "/mock/users", control, m.Users},
+		{put, "/mock/users", control, m.SetUsers},
 		{get, "/mock/explain", control, m.Explained},
 		{post, "/mock/explain", control, m.Explain},
 		{get, "/mock/resources", observed, m.Resources},
@@ -223,7 +233,7 @@ func newServer(o *command.Serve, addr net.Addr, log *slog.Logger) (*server, erro
 	if s.content, err = s.readSeed(); err != nil {
 		return nil, err
 	}
-	main, err := s.openRoom("", s.content, nil, "")
+	main, err := s.openRoom(httprooms.Plan{Seed: s.content})
 	if err != nil {
 		return nil, fmt.Errorf("the seed was refused: %w", err)
 	}
@@ -265,18 +275,17 @@ func (s *server) clock() clock.Clock {
 	return clock.Real()
 }
 
-// openRoom makes a room whose addresses are below path, and lets sockets into it. seeded
-// seeds its random source unless it is nil; generators is as the option, "" for the option.
-func (s *server) openRoom(path string, content *seed.Seed, seeded *uint64, generators string) (*room.Room, error) {
+// openRoom makes a room and lets sockets into it.
+func (s *server) openRoom(p httprooms.Plan) (*room.Room, error) {
 	var source *random.Source
-	if seeded != nil {
-		source = random.Seeded(*seeded)
+	if p.Random != nil {
+		source = random.Seeded(*p.Random)
 	}
 	o := s.options
 	r, refused := room.New(room.Options{
 		Clock: s.clock(), Random: source, Issued: o.Issued, TokenTTL: o.TokenTTL, BatchWindow: o.BatchWindow, Strict: o.Strict, SkipInvariants: o.SkipInvariants,
 		Memory: s.memory, MaxTokenBytes: o.TokenBytes, LogBytes: o.EventLogBytes, KeepExpired: o.KeepExpired, PreferQuery: o.PreferQuery, AnyFilter: o.AnyFilter, JournalSize: cmp.Or(o.JournalSize, -1),
-		Releases: o.Releases(), URL: s.root() + path, Seed: content, GeneratorsOff: cmp.Or(generators, o.Generators) == "off",
+		Releases: o.Releases(), URL: s.root() + p.Path, Settings: p.Settings, Seed: p.Seed, GeneratorsOff: cmp.Or(p.Generators, o.Generators) == "off",
 	})
 	if refused != nil {
 		return nil, refused
@@ -286,11 +295,11 @@ func (s *server) openRoom(path string, content *seed.Seed, seeded *uint64, gener
 }
 
 // openAnother is openRoom for a room that a client asks for.
-func (s *server) openAnother(path string, content *seed.Seed, seeded *uint64, generators string) (*room.Room, error) {
+func (s *server) openAnother(p httprooms.Plan) (*room.Room, error) {
 	if err := s.memory.Check(); err != nil {
 		return nil, err
 	}
-	return s.openRoom(path, content, seeded, generators)
+	return s.openRoom(p)
 }
 
 // leaveRoom closes the sockets of a room that closes.

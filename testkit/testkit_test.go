@@ -304,7 +304,9 @@ func TestServer_TypesAreComplete(t *testing.T) {
 	s.Trigger(testkit.Trigger{Subscription: "lab-full", Reference: "Observation/x"})
 	s.AwaitSent("admission-full", "event-notification", 1)
 	for path, into := range map[string]any{
-		"tokens": &struct{ Tokens []testkit.Token }{},
+		"tokens":        &struct{ Tokens []testkit.Token }{},
+		"sockets":       &struct{ Sockets []testkit.Socket }{},
+		"subscriptions": &struct{ Subscriptions []testkit.Subscription }{},
 		"journal?bodies=true": &struct {
 			Instance    string
 			First, Last uint64

@@ -283,6 +283,7 @@ func TestOpenAPI_IsWhatTheServerDoes(t *testing.T) {
 	ws := s.Bind("abc")
 	admitted, finished := encounter("e", "in-progress"), encounter("e", "completed")
 	ward, none := map[string]string{"name": "ward2"}, map[string]string{"name": "none"}
+	abc := map[string]string{"id": "abc"}
 	demo, never := map[string]string{"name": "demo"}, map[string]string{"name": "never"}
 	change := s.Journal("?kind=change&limit=1")[0].Seq
 
@@ -371,6 +372,34 @@ func TestOpenAPI_IsWhatTheServerDoes(t *testing.T) {
 		{"journalEntry", map[string]string{"seq": "first"}, "", nil, 400},
 		{"journalEntry", map[string]string{"seq": "9007199254740991"}, "", nil, 404},
 		{"journalStream", nil, "?most=0", nil, 400},
+		{"changeSubscription", abc, "", map[string]any{"status": "error", "error": map[string]any{"code": "no-response", "text": "x"}, "counter": 7}, 200},
+		{"changeSubscription", abc, "", map[string]any{"status": "active"}, 200},
+		{"changeSubscription", abc, "", map[string]any{}, 400},
+		{"changeSubscription", map[string]string{"id": "none"}, "", map[string]any{"counter": 1}, 404},
+		{"notify", abc, "", map[string]any{"type": "heartbeat", "socket": "s1"}, 200},
+		{"notify", abc, "", map[string]any{"bundle": map[string]any{}}, 200},
+		{"notify", abc, "", map[string]any{"type": "x"}, 400},
+		{"notify", abc, "", map[string]any{"type": "heartbeat", "socket": "s9"}, 404},
+		{"sendFrames", map[string]string{"socket": "s1"}, "", map[string]any{"texts": []string{"a", ""}}, 204},
+		{"sendFrames", map[string]string{"socket": "s1"}, "", map[string]any{}, 400},
+		{"sendFrames", map[string]string{"socket": "s9"}, "", map[string]any{"text": "a"}, 404},
+		{"closeSocket", map[string]string{"socket": "s1"}, "?code=4000&reason=x", nil, 204},
+		{"closeSocket", map[string]string{"socket": "s9"}, "?cut=true", nil, 404},
+		{"closeSocket", map[string]string{"socket": "s9"}, "?code=1006", nil, 404},
+		{"changeSubscription", abc, "", map[string]any{"replay": "last:3"}, 200},
+		{"listSubscriptions", nil, "", nil, 200},
+		{"changeSubscription", abc, "", map[string]any{"replay": nil}, 200},
+		{"settings", nil, "", nil, 200},
+		{"setSettings", nil, "", map[string]any{"replay": "missed", "activation": "never", "activations": []any{
+			map[string]any{"subscription": "a*", "activation": map[string]any{"after": "5s"}}, map[string]any{"topic": admissionURL, "activation": map[string]any{"drop-filters": []string{"patient"}}},
+			map[string]any{"subscription": "b", "topic": admissionURL, "activation": map[string]any{"error": "x"}}, map[string]any{"subscription": "c", "activation": map[string]any{"refuse": "x"}}}}, 200},
+		{"setSettings", nil, "", map[string]any{}, 200},
+		{"setSettings", nil, "", map[string]any{"replay": "some"}, 400},
+		{"listUsers", nil, "", nil, 200},
+		{"setUsers", nil, "", map[string]any{"users": []any{map[string]any{"clientId": "a", "profile": "Practitioner/a", "name": "Ada"}}}, 200},
+		{"setUsers", nil, "", map[string]any{}, 400},
+		{"expireToken", map[string]string{"token": s.Token("abc")}, "", nil, 204},
+		{"expireToken", map[string]string{"token": "none"}, "", nil, 404},
 		{"revokeToken", map[string]string{"token": s.Token("abc")}, "", nil, 204},
 		{"revokeToken", map[string]string{"token": "none"}, "", nil, 404},
 		{"reset", nil, "", nil, 204},
@@ -380,6 +409,8 @@ func TestOpenAPI_IsWhatTheServerDoes(t *testing.T) {
 		{"openRoom", demo, "", map[string]any{"seed": "builtin", "random": 1}, 201},
 		{"openRoom", demo, "", map[string]any{"seed": "builtin", "random": 1}, 200},
 		{"openRoom", demo, "", map[string]any{"seed": "none"}, 409},
+		{"openRoom", demo, "", map[string]any{"seed": "builtin", "random": 1, "settings": map[string]any{"replay": "all"}}, 409},
+		{"openRoom", map[string]string{"name": "bad"}, "", map[string]any{"settings": map[string]any{"replay": "some"}}, 400},
 		{"openRoom", map[string]string{"name": "empty"}, "", map[string]any{"seed": map[string]any{"resources": []any{}}}, 201},
 		{"openRoom", map[string]string{"name": "more"}, "", nil, 409},
 		{"openRoom", map[string]string{"name": "a b"}, "", nil, 400},
@@ -482,6 +513,9 @@ func TestOpenAPI_BoundsAreEnforced(t *testing.T) {
 					return s.Do("GET", strings.ReplaceAll(path, "{"+name+"}", n), nil)
 				}
 				query := "?" + name + "=" + n
+				if method := strings.ToUpper(strings.Split(strings.TrimPrefix(at, path), "/")[1]); method != http.MethodGet {
+					return s.Do(method, path+query, nil)
+				}
 				if path == "/mock/resources" {
 					query += "&type=Encounter"
 				}
@@ -511,6 +545,7 @@ func TestOpenAPI_BoundsAreEnforced(t *testing.T) {
 		{"GeneratorSpec", "patients", "POST", "/mock/generators", `{"name":"w","scenario":"tasks","patients":%s}`},
 		{"GeneratorSpec", "seed", "POST", "/mock/generators", `{"name":"w","scenario":"tasks","seed":%s}`},
 		{"GeneratorStep", "count", "POST", "/mock/generators/ward/step", `{"count":%s}`},
+		{"SubscriptionChange", "counter", "PATCH", "/mock/subscriptions/abc", `{"counter":%s}`},
 		{"RoomSettings", "random", "PUT", "/rooms/x", `{"random":%s}`},
 	} {
 		schema := schemas[body.schema]

@@ -19,6 +19,10 @@ type Issue struct {
 	// for a heartbeatPeriod of -1 and a 422 for a topic that is not an absolute
 	// URI (spec.md section 7.1). It is not part of an OperationOutcome.
 	Rule bool
+
+	// Tell means that a response to a write says it even if it has no OperationOutcome:
+	// the client did not get what it asked for. It is not part of an OperationOutcome.
+	Tell bool
 }
 
 // Error is the only kind of refusal in signalfhir: an HTTP status and the issues

@@ -114,6 +114,19 @@ func visitOf(c echo.Context) *visit {
 // Room returns the room a request is in. It is nil unless the route needs one.
 func Room(c echo.Context) *room.Room { return visitOf(c).room }
 
+// RoomOfSignIn returns the room that the address of a request names, also if the client was
+// not let in: it has shown the secret since. It returns nil if there is none. The room is
+// not closed as idle until leave is called.
+func RoomOfSignIn(c echo.Context) (in *room.Room, leave func()) {
+	v := visitOf(c)
+	if v.room == nil && v.locked != nil && (!v.named || v.name != "") {
+		if r, leave := v.edge.options.Rooms.Enter(v.name); r != nil {
+			return r, leave
+		}
+	}
+	return v.room, func() {}
+}
+
 // NeedsOf returns what the route of a request needs.
 func NeedsOf(c echo.Context) Needs { return visitOf(c).needs }
 

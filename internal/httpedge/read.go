@@ -37,6 +37,9 @@ func ReadJSON(c echo.Context, into any) error {
 		return refused
 	}
 	err = json.Unmarshal(data, into)
+	if refused := fhir.AsError(err); refused != nil { // of a type that reads itself
+		return refused
+	}
 	if wrong := (*json.UnmarshalTypeError)(nil); errors.As(err, &wrong) {
 		return fhir.Refuse(http.StatusBadRequest, fhir.CodeValue, "got a JSON %s, expected %s", wrong.Value, inWords(wrong.Type)).At(wrong.Field)
 	}
@@ -70,6 +73,9 @@ type members struct{ issues []fhir.Issue }
 func (m *members) check(data []byte, t reflect.Type, path string) {
 	for t.Kind() == reflect.Pointer {
 		t = t.Elem()
+	}
+	if path != "" && reflect.PointerTo(t).Implements(reflect.TypeFor[json.Unmarshaler]()) {
+		return // it checks its members itself
 	}
 	decoder := json.NewDecoder(bytes.NewReader(data))
 	open, _ := decoder.Token()

@@ -80,10 +80,13 @@ func entry(c echo.Context, in *recordedBody, out *recordedWriter, method string,
 	return journal.Entry{Kind: journal.HTTP, Time: begun, Subscription: strings.Clone(cmp.Or(subscriptionOf(r.URL.Path, Path(c)), subscriptionOf(res.Header().Get("Location"), Root(c)))), Exchange: x}
 }
 
-// subscriptionOf returns the id in an address below root that is of one Subscription; ""
-// for other addresses.
+// subscriptionOf returns the id in an address below root that is of one Subscription, or
+// of the control routes of one; "" for other addresses.
 func subscriptionOf(address, root string) string {
 	segments := strings.Split(strings.TrimPrefix(address, root), "/")
+	if len(segments) > 3 && segments[1] == "mock" && segments[2] == "subscriptions" && fhir.IsID(segments[3]) {
+		return segments[3]
+	}
 	if len(segments) < 5 || segments[1] != "fhir" || segments[3] != "Subscription" || !fhir.IsID(segments[4]) {
 		return ""
 	}
@@ -115,7 +118,7 @@ const recordedPath = 8 << 10
 // :token of its route, whether or not it is one of ours.
 func shownURI(c echo.Context, u *url.URL) string {
 	uri := u.RequestURI()
-	if secret, _ := segment(c.Path(), u.Path, ":token"); secret != "" {
+	if secret, _ := segment(c.Path(), u.Path, ":token"); secret != "" && !token.IsFingerprint(secret) {
 		uri = strings.Replace(uri, (&url.URL{Path: secret}).EscapedPath(), token.Fingerprint(secret), 1)
 	}
 	uri = shown(c, uri) // before it is cut, perhaps in a secret

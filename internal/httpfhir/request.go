@@ -260,11 +260,12 @@ func (r *Request) write() room.Request {
 	return q
 }
 
-// late returns the warnings about what the budget of a write had no time for.
+// late returns the warnings about what the budget of a write had no time for, and about what
+// was not stored as the client asked for it.
 func late(w *room.Written) []fhir.Issue {
 	var issues []fhir.Issue
 	for _, issue := range w.Issues {
-		if issue.Code == fhir.CodeTooCostly {
+		if issue.Code == fhir.CodeTooCostly || issue.Tell {
 			issues = append(issues, issue)
 		}
 	}

@@ -22,6 +22,7 @@ type Options struct {
 	Version  string         // of the server
 	MaxBytes int64          // of the resources in a response
 	Sockets  func(*room.Room) []socket.State
+	Socket   func(r *room.Room, id string) *socket.Socket // nil: there is no such open socket
 }
 
 // Mock serves the control routes of a server.

@@ -74,8 +74,8 @@ func (m *Mock) RevokeToken(c echo.Context) error {
 	if err := httpedge.NoBody(c); err != nil {
 		return err
 	}
-	if !httpedge.Room(c).Revoke(c.Param("token")) {
-		return fhir.Refuse(http.StatusNotFound, fhir.CodeNotFound, "there is no such token")
+	if err := httpedge.Room(c).Revoke(c.Param("token")); err != nil {
+		return err
 	}
 	return c.NoContent(http.StatusNoContent)
 }

@@ -21,11 +21,19 @@ type Options struct {
 	Root    func(echo.Context) string // URL of the server, no trailing slash
 	Builtin func() (*seed.Seed, error)
 	Default *seed.Seed // content of a room whose body names no seed; nil: none
-	// Open makes a room. path is that of its addresses, random seeds its random source
-	// unless it is nil, generators is "on", "off" or, for those of the server, "".
-	Open func(path string, content *seed.Seed, random *uint64, generators string) (*room.Room, error)
+	// Open makes a room.
+	Open func(Plan) (*room.Room, error)
 	// Ready describes the addresses of a room whose URL is root.
 	Ready func(root string) Ready
+}
+
+// Plan is what a room is to be like.
+type Plan struct {
+	Path       string        // of its addresses
+	Seed       *seed.Seed    // what it holds; nil: nothing
+	Random     *uint64       // seeds its random source, unless it is nil
+	Generators string        // "on", "off" or, for those of the server, ""
+	Settings   room.Settings // with which it begins
 }
 
 // Ready has the addresses that a client needs to use a room, or the default room.
@@ -49,7 +57,8 @@ type settings struct {
 	Seed   json.RawMessage `json:"seed,omitempty"`   // "builtin", "none" or a seed
 	Random *uint64         `json:"random,omitempty"` // seeds the random source
 
-	Generators string `json:"generators,omitempty"` // "on" or "off": those of the seed start by themselves
+	Generators string         `json:"generators,omitempty"` // "on" or "off": those of the seed start by themselves
+	Settings   *room.Settings `json:"settings,omitempty"`   // with which it begins
 }
 
 // Put serves PUT /rooms/[name]: it opens a room.
@@ -77,7 +86,11 @@ func (r *Rooms) Put(c echo.Context) error {
 		if err != nil {
 			return nil, err
 		}
-		return r.options.Open(room.Path(name), content, in.Random, in.Generators)
+		plan := Plan{Path: room.Path(name), Seed: content, Random: in.Random, Generators: in.Generators}
+		if in.Settings != nil {
+			plan.Settings = *in.Settings
+		}
+		return r.options.Open(plan)
 	})
 	if err != nil {
 		return err

@@ -1,10 +1,12 @@
 // Package httpsignin is the development sign-in. Medplum's client subscribes only
-// after a sign-in, so there is one. It checks nothing unless the server has a token
+// after a sign-in, so there is one. A room may tell several users apart by their client id;
+// everybody else is one person. It checks nothing unless the server has a token
 // (--auth-token): then that is the password of everybody, and browsers get a cookie for it.
 package httpsignin
 
 import (
 	"cmp"
+	"encoding/base64"
 	"encoding/json"
 	"net/http"
 	"strings"
@@ -15,14 +17,24 @@ import (
 	"signalfhir/internal/access"
 	"signalfhir/internal/clock"
 	"signalfhir/internal/httpedge"
+	"signalfhir/internal/room"
 )
 
-// The one project and person everybody signs in to and as.
-const (
-	devProject    = "Project/dev"
-	devPerson     = "Practitioner/dev"
-	devPersonName = "Development sign-in"
-)
+// The one project everybody signs in to.
+const devProject = "Project/dev"
+
+// devPerson is everybody that the room does not tell apart.
+var devPerson = room.User{Profile: "Practitioner/dev", Name: "Development sign-in"}
+
+// userOf returns who a client is in a room, which may be nil.
+func userOf(r *room.Room, client string) room.User {
+	if r != nil {
+		if u, known := r.UserOf(client); known {
+			return u
+		}
+	}
+	return devPerson
+}
 
 // tokenTTL is the lifetime a development token states. It is long, since renewing
 // it gains nothing.
@@ -65,7 +77,10 @@ func (s *SignIn) Token(c echo.Context) error {
 		Reference string `json:"reference"`
 		Display   string `json:"display,omitempty"`
 	}
-	signed := s.gate.Sign(claims(httpedge.Root(c), client, s.clock.Now()))
+	in, leave := httpedge.RoomOfSignIn(c)
+	defer leave()
+	person := userOf(in, client)
+	signed := s.gate.Sign(claims(httpedge.Root(c), client, person.Profile, s.clock.Now()))
 	if !s.gate.IsOpen() {
 		c.SetCookie(s.gate.Cookie(signed, isSecure(c)))
 	}
@@ -78,7 +93,7 @@ func (s *SignIn) Token(c echo.Context) error {
 		Profile     reference `json:"profile"`
 	}{
 		signed, "Bearer", int(tokenTTL.Seconds()), "openid",
-		reference{devProject, "signalfhir"}, reference{devPerson, devPersonName},
+		reference{devProject, "signalfhir"}, reference{person.Profile, person.Name},
 	})
 }
 
@@ -93,7 +108,7 @@ func refuse(c echo.Context, status int, code, why string) error {
 
 // claims returns what the token of a client states. From login_id Medplum's client
 // concludes that the server has /auth/me.
-func claims(issuer, client string, now time.Time) []byte {
+func claims(issuer, client, profile string, now time.Time) []byte {
 	data, _ := json.Marshal(struct { // strings and numbers always encode
 		Issuer   string `json:"iss"`
 		Subject  string `json:"sub"`
@@ -103,15 +118,34 @@ func claims(issuer, client string, now time.Time) []byte {
 		Scope    string `json:"scope"`
 		IssuedAt int64  `json:"iat"` // seconds since 1970
 		Expires  int64  `json:"exp"`
-	}{issuer, client, client, "dev", devPerson, "openid", now.Unix(), now.Add(tokenTTL).Unix()})
+	}{issuer, client, client, "dev", profile, "openid", now.Unix(), now.Add(tokenTTL).Unix()})
 	return data
 }
 
-// Me serves GET /auth/me: who is signed in, and what the project may do.
+// clientOf returns the client id that the bearer token of a request states, or "". It does
+// not check the signature: the edge has let the client in, and an open gate has none.
+func clientOf(r *http.Request) string {
+	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	parts := strings.Split(strings.TrimSpace(token), ".")
+	if !strings.EqualFold(scheme, "Bearer") || len(parts) != 3 {
+		return ""
+	}
+	var stated struct {
+		ClientID string `json:"client_id"`
+	}
+	if data, err := base64.RawURLEncoding.DecodeString(parts[1]); err != nil || json.Unmarshal(data, &stated) != nil {
+		return ""
+	}
+	return stated.ClientID
+}
+
+// Me serves GET /auth/me: who is signed in, and what the project may do. The room says now
+// who a client is, so a change of its users is a change of user.
 // useSubscription of @medplum/react-hooks does nothing without the feature.
 func (s *SignIn) Me(c echo.Context) error {
 	type object map[string]any
-	_, person, _ := strings.Cut(devPerson, "/")
+	person := userOf(httpedge.Room(c), clientOf(c.Request()))
+	typ, id, _ := strings.Cut(person.Profile, "/")
 	_, project, _ := strings.Cut(devProject, "/")
 	return httpedge.WriteJSON(c, http.StatusOK, "application/json", object{
 		"project": object{
@@ -121,12 +155,12 @@ func (s *SignIn) Me(c echo.Context) error {
 		"membership": object{
 			"resourceType": "ProjectMembership", "id": "dev",
 			"project": object{"reference": devProject},
-			"user":    object{"reference": devPerson},
-			"profile": object{"reference": devPerson},
+			"user":    object{"reference": person.Profile},
+			"profile": object{"reference": person.Profile},
 		},
 		"profile": object{
-			"resourceType": "Practitioner", "id": person,
-			"name": []object{{"text": devPersonName, "family": devPersonName}},
+			"resourceType": typ, "id": id,
+			"name": []object{{"text": person.Name, "family": person.Name}},
 		},
 		"config": object{"resourceType": "UserConfiguration", "id": "dev"},
 	})

@@ -12,7 +12,7 @@ const (
 	Opened   = "opened"    // a socket opened; Text has its path and the host of the client
 	Closed   = "closed"    // a socket closed; Code and Text say how
 	Received = "received"  // a frame came in; Type is its verb
-	Sent     = "sent"      // a frame was queued for a socket; Type is the notification's, or outcome, or pong
+	Sent     = "sent"      // a frame was queued for a socket; Type is the notification's, or outcome, pong, or custom if the control API gave its text
 	Overflow = "overflow"  // a socket did not keep up and was closed with 1013
 	Token    = "token"     // a token was issued, renewed, revoked, or expired: Type
 	Bound    = "bound"     // a socket was bound to a subscription
@@ -29,6 +29,7 @@ const (
 	Reset    = "reset"     // the room went back to its seed; tallies start again
 	Memory   = "memory"    // something was dropped because the server is at its ceiling of memory; Text says what
 	Fault    = "fault"     // a fault acted; Type is its action, Text says what it did
+	Control  = "control"   // the control API changed something of the room: Type, and Text says what
 	Rooms    = "room"      // in the default room: another one was opened or closed: Type
 )
 
@@ -38,7 +39,7 @@ const Budget = "budget"
 
 // Kinds lists every kind.
 func Kinds() []string {
-	return []string{HTTP, Opened, Closed, Received, Sent, Overflow, Token, Bound, Unbound, Status, Change, Fired, NotFired, Appended, NotSent, Events, Refused, Lenient, Reset, Memory, Fault, Rooms}
+	return []string{HTTP, Opened, Closed, Received, Sent, Overflow, Token, Bound, Unbound, Status, Change, Fired, NotFired, Appended, NotSent, Events, Refused, Lenient, Reset, Memory, Fault, Control, Rooms}
 }
 
 // Entry is one thing that happened. Which fields are set depends on the kind. No

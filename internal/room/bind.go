@@ -69,11 +69,15 @@ func (r *Room) generation(id string) string {
 
 // expired records in the journal that a token expired, whether it was used or not.
 func (r *Room) expired(t token.Token) {
+	r.noteExpired(t, "")
+}
+
+func (r *Room) noteExpired(t token.Token, how string) {
 	ids := make([]string, len(t.Subscriptions))
 	for i, generation := range t.Subscriptions {
 		ids[i] = idOf(generation)
 	}
-	r.journal.Record(journal.Entry{Kind: journal.Token, Type: "expired", Token: token.Fingerprint(t.Secret), Text: "for " + strings.Join(ids, ", ")})
+	r.journal.Record(journal.Entry{Kind: journal.Token, Type: "expired", Token: token.Fingerprint(t.Secret), Text: "for " + strings.Join(ids, ", ") + how})
 }
 
 // idOf returns the id of the subscription from the name of a generation.
@@ -118,7 +122,7 @@ func (r *Room) Bind(s subscription.Socket, secret, dialectName string) (int, []e
 			problems = append(problems, fhir.Refuse(http.StatusGone, fhir.CodeDeleted, "the token is for an earlier Subscription/%s, which was deleted; take a new token for the current one", id))
 			continue
 		}
-		if err := r.subscriptions.BindIn(frameFormat(dialectName), id, s, t.Secret, t.Expires); err != nil {
+		if err := r.bindIn(frameFormat(dialectName), id, s, t.Secret, t.Expires); err != nil {
 			problems = append(problems, err)
 			continue
 		}
@@ -127,9 +131,15 @@ func (r *Room) Bind(s subscription.Socket, secret, dialectName string) (int, []e
 			r.orphans.bound(s, id)
 		}
 	}
-	// The token may have been revoked while the subscriptions were being bound.
-	if _, err := r.tokens.Lookup(secret); err != nil && fhir.CodeOf(err) == fhir.CodeForbidden {
-		r.subscriptions.Revoke(t.Secret)
+	// The token may have been revoked, or expired by the control API, while the
+	// subscriptions were being bound.
+	if _, err := r.tokens.Lookup(secret); err != nil {
+		switch fhir.CodeOf(err) {
+		case fhir.CodeForbidden:
+			r.subscriptions.Revoke(t.Secret)
+		case fhir.CodeExpired:
+			r.subscriptions.ExpireToken(t.Secret)
+		}
 	}
 	return bound, problems
 }
@@ -164,15 +174,19 @@ func frameFormat(dialectName string) fhir.FrameFormat {
 	return fhir.StandardFormat
 }
 
-// Revoke makes a token invalid and ends its bindings (WS-35). It reports whether the
-// token was valid.
-func (r *Room) Revoke(secret string) bool {
+// Revoke makes a valid token invalid and ends its bindings (WS-35). name is the token or
+// its fingerprint.
+func (r *Room) Revoke(name string) error {
+	secret, err := r.tokenNamed(name)
+	if err != nil {
+		return err
+	}
 	if !r.tokens.Revoke(secret) {
-		return false
+		return noToken()
 	}
 	r.journal.Record(journal.Entry{Kind: journal.Token, Type: "revoked", Token: token.Fingerprint(secret)})
 	r.subscriptions.Revoke(secret)
-	return true
+	return nil
 }
 
 // Redact returns a text without tokens, of whatever room. It is for responses that quote

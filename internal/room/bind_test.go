@@ -24,6 +24,7 @@ func (r *revoker) Send(f subscription.Frame, _ func(string, subscription.Frame))
 }
 
 func (*revoker) Ready() <-chan struct{} { return nil }
+func (*revoker) Lost(string) int64      { return 0 }
 
 func (r *revoker) Unbound(id string, why subscription.Reason, _ int) {
 	r.ended = append(r.ended, id+": "+string(why))

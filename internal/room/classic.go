@@ -160,7 +160,7 @@ func (r *Room) BindLegacy(s subscription.Socket, id string) error {
 		return fhir.Refuse(http.StatusUnprocessableEntity, fhir.CodeBusinessRule,
 			"Subscription/%s is on a topic; take a token with Subscription/%[1]s/$get-ws-binding-token and send bind-with-token TOKEN", id)
 	}
-	return r.subscriptions.BindIn(fhir.LegacyFormat, id, s, legacyKey, r.clock.Now().Add(forever))
+	return r.bindIn(fhir.LegacyFormat, id, s, legacyKey, r.clock.Now().Add(forever))
 }
 
 // UnbindLegacy ends a binding that BindLegacy made, if there is one.

@@ -16,8 +16,11 @@ func (r *Room) observer() subscription.Observer {
 		Appended: func(id string, e fhir.Event) {
 			j.Record(journal.Entry{Kind: journal.Appended, Subscription: id, Resource: e.Focus.Reference(), First: e.Number, Last: e.Number})
 		},
-		Sent: func(socket string, f subscription.Frame) {
-			j.Record(journal.Entry{Kind: journal.Sent, Time: f.At, Subscription: f.Subscription, Socket: socket, Type: string(f.Type), First: f.First, Last: f.Last, Frame: f.Bytes})
+		Sent: func(socket string, f subscription.Frame) { j.Record(sent(socket, &f)) },
+		Replayed: func(socket string, f subscription.Frame) {
+			e := sent(socket, &f)
+			e.Text = "replayed"
+			j.Record(e)
 		},
 		NotSent: func(id string, first, last int64, why string) {
 			j.Record(journal.Entry{Kind: journal.NotSent, Subscription: id, First: first, Last: last, Text: why})
@@ -35,6 +38,11 @@ func (r *Room) observer() subscription.Observer {
 			j.Record(journal.Entry{Kind: journal.Status, Subscription: id, Text: status})
 		},
 	}
+}
+
+// sent is the entry of a frame that is queued for a socket.
+func sent(socket string, f *subscription.Frame) journal.Entry {
+	return journal.Entry{Kind: journal.Sent, Time: f.At, Subscription: f.Subscription, Socket: socket, Type: string(f.Type), First: f.First, Last: f.Last, Frame: f.Bytes}
 }
 
 // Record adds an entry to the journal of the room.
@@ -66,6 +74,7 @@ type SubscriptionState struct {
 	Heartbeat int        `json:"heartbeatPeriod,omitempty"` // seconds
 	Events    int64      `json:"events"`                    // number of the last event
 	FirstKept int64      `json:"firstKept,omitempty"`       // number of the oldest event that $events still returns
+	Replay    string     `json:"replay,omitempty"`          // policy of its own
 	Sockets   []string   `json:"sockets"`
 	LastFrame *time.Time `json:"lastFrame,omitempty"`
 	Errors    []string   `json:"errors,omitempty"`
@@ -80,17 +89,7 @@ func (r *Room) Subscriptions() []SubscriptionState {
 			if !ok {
 				continue
 			}
-			state := SubscriptionState{ID: s.ID, Release: string(s.Release), Status: s.Status, Topic: s.Topic, Content: string(s.Content), Heartbeat: int(s.Heartbeat / time.Second), Events: s.Counter, FirstKept: s.FirstKept, Sockets: s.Sockets}
-			if s.Sockets == nil {
-				state.Sockets = []string{}
-			}
-			if !s.LastFrame.IsZero() {
-				state.LastFrame = &s.LastFrame
-			}
-			for _, e := range s.Errors {
-				state.Errors = append(state.Errors, e.Text)
-			}
-			states = append(states, state)
+			states = append(states, shown(&s))
 		}
 	}
 	return states

@@ -18,6 +18,7 @@ type client struct{}
 func (client) ID() string                                                     { return "s1" }
 func (client) Send(subscription.Frame, func(string, subscription.Frame)) bool { return true }
 func (client) Ready() <-chan struct{}                                         { return nil }
+func (client) Lost(string) int64                                              { return 0 }
 
 func (client) Unbound(string, subscription.Reason, int) {}
 

@@ -52,6 +52,7 @@ type Options struct {
 	AnyFilter        bool            // subscriptions may filter by every search parameter (FLT-4)
 	Releases         []fhir.Release  // offered; all
 	URL              string          // root of the server without a trailing slash, for writes that no request asks for
+	Settings         Settings        // with which the room begins, also after a reset; the seed does not depend on them
 	Seed             *seed.Seed      // content of a new or reset room; nil: nothing
 	GeneratorsOff    bool            // the generators of a seed do not start by themselves
 }
@@ -72,6 +73,10 @@ type Room struct {
 	generations sync.Map
 
 	orphans orphans
+
+	settings atomic.Pointer[Settings]
+
+	users atomic.Pointer[[]User] // replaced, never modified; nil: everybody is the same
 
 	instance string          // names this room among others that had its name
 	began    atomic.Int64    // when the room last held nothing but its seed, in Unix nanoseconds
@@ -133,9 +138,14 @@ func New(o Options) (*Room, error) {
 		KeepExpired: o.KeepExpired,
 		Observer:    r.observer(),
 		OnEnd:       r.subscriptionEnded,
+		OnActivate:  r.subscriptionActivated,
 	})
 	r.generators = synth.NewSet(o.Clock, generatorWrites{r})
-	if err := r.load(o.Seed); err != nil {
+	err := r.useSettings(o.Settings)
+	if err == nil {
+		err = r.load(o.Seed)
+	}
+	if err != nil {
 		r.Close()
 		return nil, err
 	}

@@ -81,7 +81,7 @@ func (b *Base) loadLocked(s *seed.Seed) error {
 					_, err = b.Check(typ, o, within)
 				}
 				if err == nil {
-					err = b.writeLocked(Operation{Method: http.MethodPut, Type: typ, ID: id, Object: o.Clone()}, Request{Base: b.url(), Budget: within})
+					err = b.writeLocked(Operation{Method: http.MethodPut, Type: typ, ID: id, Object: o.Clone()}, Request{Base: b.url(), Seeded: true, Budget: within})
 				}
 			}
 			if err != nil {
@@ -145,6 +145,8 @@ func (r *Room) reset(to *seed.Seed) error {
 		b.classic.clear()
 	}
 	r.tokens.Reset()
+	r.users.Store(nil)
+	_ = r.useSettings(r.options.Settings) // New has used them
 	r.began.Store(r.clock.Now().UnixNano())
 	err := r.fillLocked(to)
 	r.write.Unlock()

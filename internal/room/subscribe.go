@@ -57,11 +57,26 @@ func (b *Base) acceptSubscription(topics *topic.Catalogue, id string, o *fhir.Ob
 	if err := fhir.RefuseAll(issues); err != nil {
 		return nil, nil, nil, err
 	}
+	var becomes activation
 	if !dormant(sub.Status) {
 		// LC-2, LC-4: a websocket subscription has no endpoint for a handshake, so it
-		// is active at once.
-		sub.Status = fhir.StatusActive
-		o = b.release.WithStatus(o, fhir.StatusActive, "")
+		// is active at once, unless the settings of the room say otherwise.
+		how := &Activation{}
+		if !q.Seeded {
+			how = b.room.activationOf(id, sub.Topic)
+		}
+		was := &before
+		if !exists {
+			was = nil
+		}
+		var err error
+		if becomes, err = b.activate(how, was); err != nil {
+			return nil, nil, nil, err
+		}
+		o, sub, filters, more = b.adjust(how, o, sub, t, filters)
+		issues = append(issues, more...)
+		sub.Status = becomes.status
+		o = b.release.WithStatus(o, becomes.status, becomes.why)
 	}
 	return o, func(c *store.Change) {
 		sub.ID = c.Current.ID
@@ -76,7 +91,12 @@ func (b *Base) acceptSubscription(topics *topic.Catalogue, id string, o *fhir.Ob
 		if c.Interaction == store.Create {
 			b.room.generations.Store(sub.ID, c.Current.VersionID)
 		}
-		b.room.subscriptions.Put(b.spec(sub, q.Base, t, filters))
+		spec := b.spec(sub, q.Base, t, filters)
+		spec.Activation = becomes.waits
+		b.room.subscriptions.Put(spec)
+		if becomes.status == fhir.StatusError {
+			b.room.subscriptions.SetError(sub.ID, "", becomes.why)
+		}
 	}, issues, nil
 }
 
@@ -157,7 +177,9 @@ func (b *Base) resolveAllLocked() {
 		if state.Status == fhir.StatusError {
 			continue // it stays in error until the client requests it again (LC-9)
 		}
-		b.room.subscriptions.Put(b.spec(sub, state.Base, t, filters))
+		spec := b.spec(sub, state.Base, t, filters)
+		spec.Activation = state.Activation
+		b.room.subscriptions.Put(spec)
 	}
 }
 
@@ -192,14 +214,7 @@ func (r *Room) subscriptionEnded(id string) {
 	if !ok {
 		return
 	}
-	sub.ID, sub.Status = id, fhir.StatusOff
-	b.setStatusLocked(res, fhir.StatusOff, "")
-	var t *topic.Topic
-	var filters *topic.Filters // still used to explain why it gets no event
-	if b.classic.find(id) == nil {
-		t, filters, _ = b.resolve(b.topics, sub)
-	}
-	r.subscriptions.Put(b.spec(sub, state.Base, t, filters))
+	b.putStatusLocked(res, &state, fhir.StatusOff)
 }
 
 // dropTopicLocked removes the topic that a resource defined, and reports whether there

@@ -19,6 +19,7 @@ import (
 type Request struct {
 	Base   string // absolute FHIR base that the client used, without a trailing slash
 	Strict bool   // Prefer: handling=strict or the server's option
+	Seeded bool   // it is of the seed, so settings of the room do not concern it
 
 	Budget  *budget.Budget  // for the expressions of the write; nil: a new one
 	Context context.Context // a write that has not begun when it ends is refused; nil: none

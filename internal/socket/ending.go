@@ -53,6 +53,9 @@ const (
 	byServer = "server"
 	byClient = "client"
 	byNobody = "nobody"
+
+	// Not of a reason in the table: a test gives code and reason.
+	byControl = "control API"
 )
 
 // CloseReasons returns the table of close codes.

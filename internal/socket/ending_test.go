@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
+
+	"signalfhir/internal/journal"
 )
 
 func TestCloseReasons_AreDocumented(t *testing.T) {
@@ -80,5 +82,25 @@ func TestEndingOf(t *testing.T) {
 		if got, says := o.endingOf(row.err); got != row.want || says != (row.want != Ending{}) {
 			t.Errorf("%v: got %v, want %v", row.err, got, row.want)
 		}
+	}
+}
+
+// What was queued and never written is known as lost.
+func TestSocket_KnowsWhatItLost(t *testing.T) {
+	t.Parallel()
+	p := newPeers(t, func(*Options) {})
+	s, conn := p.dial()
+	for n := 1; s.out.bytes.Load() < 33<<20; n++ { // beyond what the system keeps
+		s.Send(event(n, 64<<10), unrecorded)
+	}
+	if lost := s.Lost("a"); lost != 0 {
+		t.Errorf("event %d is lost while it waits", lost)
+	}
+	conn.Close()
+	r := s.room.(*record)
+	<-r.ended
+	unsent := r.of(journal.NotSent)
+	if len(unsent) != 1 || s.Lost("a") != unsent[0].First || s.Lost("a") == 0 || s.Lost("b") != 0 {
+		t.Errorf("got %d, the journal has %+v", s.Lost("a"), unsent)
 	}
 }

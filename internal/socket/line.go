@@ -362,6 +362,7 @@ func (s *Socket) dropHeldLocked(why string) {
 			by = "fault " + h.by.Name
 		}
 		if h.about.First > 0 {
+			s.loseLocked(h.about.Subscription, h.about.First)
 			s.noteLost(h.about, "was held by "+by+" and then dropped: "+why)
 		} else {
 			s.room.Record(journal.Entry{Kind: journal.Fault, Subscription: h.about.Subscription, Socket: s.id, Text: subject(h.about) + " was held by " + by + " and then dropped: " + why})

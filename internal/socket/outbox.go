@@ -283,9 +283,14 @@ func (o *outbox) lookForProgress() {
 	}
 }
 
-// isReadyLocked reports whether the outbox holds at most a quarter of what it may.
+// readyBytes is what an outbox holds at most when it is ready for more. It is enough for a
+// reader to stay busy, and little enough that many sockets can be filled at a time.
+const readyBytes = 1 << 20
+
+// isReadyLocked reports whether the outbox holds little, and at most a quarter of what it
+// may.
 func (o *outbox) isReadyLocked() bool {
-	return o.ended || o.bytes.Load() <= o.socket.options.QueueBytes/4
+	return o.ended || o.bytes.Load() <= min(o.socket.options.QueueBytes/4, readyBytes)
 }
 
 // Ready implements [subscription.Socket].
@@ -448,6 +453,7 @@ func (s *Socket) tooSlowLocked(e Ending) {
 	}
 	s.room.Record(journal.Entry{Kind: journal.Overflow, Socket: s.id, Text: e.Reason})
 	s.notSent(dropped, e.Reason)
+	s.loseFramesLocked(dropped)
 	if s.closing {
 		s.out.close(s.end.Load().payload())
 		return
@@ -474,6 +480,32 @@ func (s *Socket) notSent(frames []waiting, why string) {
 	for _, e := range lost {
 		s.room.Record(*e)
 	}
+}
+
+// loseLocked notes that an event is not written.
+func (s *Socket) loseLocked(subscription string, number int64) {
+	if s.lost == nil {
+		s.lost = map[string]int64{}
+	}
+	if first, has := s.lost[subscription]; !has || number < first {
+		s.lost[subscription] = number
+	}
+}
+
+// loseFramesLocked notes that frames are not written.
+func (s *Socket) loseFramesLocked(frames []waiting) {
+	for _, w := range frames {
+		if w.first > 0 {
+			s.loseLocked(w.subscription, w.first)
+		}
+	}
+}
+
+// Lost implements [subscription.Socket].
+func (s *Socket) Lost(subscription string) int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.lost[subscription]
 }
 
 // Cut ends the connection without a close frame.

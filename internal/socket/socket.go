@@ -105,10 +105,11 @@ type Socket struct {
 	in      inbox        // messages that a fault delays
 	waiting atomic.Int64 // frames that a fault holds; changed under mu
 
-	mu      sync.Mutex      // guards all below
-	line    *line           // what faults hold and remember; nil if there never was anything
-	session *melody.Session // nil before Open; the outbox, which is used after, reads it without mu
-	closing bool            // nothing more is queued
+	mu      sync.Mutex       // guards all below
+	line    *line            // what faults hold and remember; nil if there never was anything
+	session *melody.Session  // nil before Open; the outbox, which is used after, reads it without mu
+	closing bool             // nothing more is queued
+	lost    map[string]int64 // number of the first event that is not written, by subscription; nil: none
 	dialect string
 }
 
@@ -210,10 +211,12 @@ func (s *Socket) Ended() {
 	s.mu.Lock()
 	s.closing = true
 	s.endLineLocked(end.Reason)
+	unwritten := s.out.end()
+	s.loseFramesLocked(unwritten)
 	s.mu.Unlock()
 	s.in.end(s, end.Reason)
 	s.room.Gone(s)
-	s.notSent(s.out.end(), end.Reason)
+	s.notSent(unwritten, end.Reason)
 	s.options.Observer.SocketClosed(end.Code)
 	s.room.Record(journal.Entry{Kind: journal.Closed, Socket: s.id, Code: end.Code, Text: end.Reason + " (by " + end.By + ")"})
 	s.options.Logger.Info("socket closed", "socket", s.id, "code", end.Code, "reason", end.Reason, "by", end.By)

@@ -20,6 +20,8 @@ type binding struct {
 	until  time.Time            // when its last token expires; zero if it outlives its tokens
 	expiry clock.Timer          // ends the binding then; nil if it outlives its tokens
 	due    time.Time            // when its next heartbeat is due, if heartbeats are on
+	sent   int64                // number of the last event that was queued
+	replay *replay              // nil: it gets events as they occur
 }
 
 // boundSockets returns the sockets that are bound, in order of binding.
@@ -33,15 +35,16 @@ func (s *subscription) boundSockets() []Socket {
 	return sockets
 }
 
-// bind registers a binding and sends its handshake in one step (WS-22).
-func (s *subscription) bind(to Socket, format fhir.FrameFormat, tokenKey string, expires time.Time) error {
+// bind registers a binding and sends its handshake in one step (WS-22). If activates is
+// true, it makes a subscription active that waits for its first bind.
+func (s *subscription) bind(to Socket, format fhir.FrameFormat, tokenKey string, expires time.Time, activates bool) (activated bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.stopped {
-		return unknown(s.id)
+		return false, unknown(s.id)
 	}
 	if dormant(s.status) {
-		return fhir.Refuse(http.StatusUnprocessableEntity, fhir.CodeBusinessRule,
+		return false, fhir.Refuse(http.StatusUnprocessableEntity, fhir.CodeBusinessRule,
 			`Subscription/%s is %s; set its status to "requested" before binding`, s.id, s.status)
 	}
 	// The handshake carries the number of events so far. Pending events belong to
@@ -63,8 +66,14 @@ func (s *subscription) bind(to Socket, format fhir.FrameFormat, tokenKey string,
 	// first. The first one is due a period after the handshake (NB-22); sendLocked
 	// records that.
 	s.armHeartbeatLocked()
-	s.sendLocked([]*binding{b}, s.outgoingLocked(fhir.Handshake, nil))
-	return nil
+	if s.sendLocked([]*binding{b}, s.outgoingLocked(fhir.Handshake, nil)); s.bound[to] != b {
+		return false, nil // it is closing
+	}
+	if activated = activates && s.status == fhir.StatusRequested && s.spec.Activation.AtBind; activated {
+		s.setStatusLocked(fhir.StatusActive)
+	}
+	s.beginReplayLocked(b)
+	return activated, nil
 }
 
 // holdLocked makes a token keep a binding until the token expires.
@@ -160,12 +169,12 @@ func (s *subscription) releaseLocked(b *binding, tokenKey string, why Reason) bo
 	return s.dropLocked(b, why)
 }
 
-// revoke ends the bindings that only this token keeps.
-func (s *subscription) revoke(tokenKey string) {
+// endToken ends the bindings that only this token keeps.
+func (s *subscription) endToken(tokenKey string, why Reason) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, b := range slices.Clone(s.bindings) {
-		s.releaseLocked(b, tokenKey, TokenRevoked)
+		s.releaseLocked(b, tokenKey, why)
 	}
 }
 
@@ -192,6 +201,8 @@ func (s *subscription) dropLocked(b *binding, why Reason) bool {
 	if s.bound[b.socket] != b {
 		return false
 	}
+	s.abandonReplayLocked(b, string(why))
+	s.reached = max(s.reached, b.reached(s.id))
 	delete(s.bound, b.socket)
 	at := slices.Index(s.bindings, b)
 	s.bindings = slices.Delete(s.bindings, at, at+1)
@@ -249,7 +260,11 @@ func (s *subscription) sendHeartbeats() {
 	now := s.options.Clock.Now()
 	var silent []*binding
 	for _, b := range s.bindings {
-		if !now.Before(b.due) {
+		switch {
+		case now.Before(b.due):
+		case b.replay != nil: // it would hear of events that it is still to get
+			b.due = now.Add(s.spec.Subscription.HeartbeatPeriod)
+		default:
 			silent = append(silent, b)
 		}
 	}

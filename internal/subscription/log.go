@@ -1,6 +1,9 @@
 package subscription
 
 import (
+	"cmp"
+	"math"
+	"slices"
 	"sync"
 
 	"signalfhir/internal/fhir"
@@ -25,12 +28,13 @@ type eventLogs struct {
 // eventOverhead is what a logged event costs besides its occurrence.
 const eventOverhead = 64
 
-// eventLog holds the last events of a subscription. Their numbers are contiguous, so an
-// event is found by arithmetic.
+// eventLog holds the last events of a subscription. Their numbers ascend; they are
+// contiguous unless the control API has set the number of the last event.
 type eventLog struct {
-	logs   *eventLogs
-	events []fhir.Event
-	head   int // where the oldest event is in events
+	logs    *eventLogs
+	events  []fhir.Event
+	head    int   // where the oldest event is in events
+	removed int64 // number of the newest event that was removed to bound memory
 }
 
 func (l *eventLogs) newLog() *eventLog {
@@ -88,6 +92,7 @@ func (l *eventLog) removeOldest(n int) {
 		l.events[l.head] = fhir.Event{}
 		l.head++
 		l.logs.bytes -= eventOverhead
+		l.removed = e.Number
 		if e.Occurrence.Release() {
 			l.logs.bytes -= e.Occurrence.Size()
 		}
@@ -95,6 +100,35 @@ func (l *eventLog) removeOldest(n int) {
 	if l.head > 2*l.len()+1024 { // a burst is over
 		l.events, l.head = append([]fhir.Event(nil), l.events[l.head:]...), 0
 	}
+}
+
+// empty removes all events.
+func (l *eventLog) empty() {
+	l.logs.mu.Lock()
+	defer l.logs.mu.Unlock()
+	l.removeOldest(l.len())
+	l.removed = 0
+}
+
+// removedTo returns the number of the newest event that was removed to bound memory, or 0.
+func (l *eventLog) removedTo() int64 {
+	l.logs.mu.Lock()
+	defer l.logs.mu.Unlock()
+	return l.removed
+}
+
+// last returns the number of the first of the last n events; of all if n is below zero or
+// there are fewer. Without events it returns a number that none has.
+func (l *eventLog) last(n int) int64 {
+	l.logs.mu.Lock()
+	defer l.logs.mu.Unlock()
+	if l.len() == 0 {
+		return math.MaxInt64
+	}
+	if n < 0 || n > l.len() {
+		n = l.len()
+	}
+	return l.events[len(l.events)-n].Number
 }
 
 // close removes the log and all its events.
@@ -122,17 +156,23 @@ func (l *eventLog) firstLocked() int64 {
 
 // between copies the events with numbers from since to until, both included;
 // until below zero means no bound.
-func (l *eventLog) between(since, until int64) []fhir.Event {
+func (l *eventLog) between(since, until int64) []fhir.Event { return l.some(since, until, math.MaxInt) }
+
+// some copies the first of these events, at most most.
+func (l *eventLog) some(since, until int64, most int) []fhir.Event {
 	l.logs.mu.Lock()
 	defer l.logs.mu.Unlock()
-	first := l.firstLocked()
-	since = max(since, first)
-	if last := first + int64(l.len()) - 1; until < 0 || until > last {
-		until = last
+	kept := l.events[l.head:]
+	at := func(number int64) int {
+		i, _ := slices.BinarySearchFunc(kept, number, func(e fhir.Event, number int64) int { return cmp.Compare(e.Number, number) })
+		return i
 	}
-	if l.len() == 0 || since > until {
+	from, to := at(since), len(kept)
+	if until >= 0 && until < math.MaxInt64 {
+		to = at(until + 1)
+	}
+	if from >= to {
 		return nil
 	}
-	from := l.head + int(since-first)
-	return append([]fhir.Event(nil), l.events[from:from+int(until-since)+1]...)
+	return append([]fhir.Event(nil), kept[from:min(to, from+min(most, len(kept)))]...)
 }

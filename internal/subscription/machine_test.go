@@ -89,6 +89,7 @@ func (s *machineSocket) Send(f subscription.Frame, sent func(string, subscriptio
 }
 
 func (*machineSocket) Ready() <-chan struct{} { return nil }
+func (*machineSocket) Lost(string) int64      { return 0 }
 
 func (s *machineSocket) Unbound(string, subscription.Reason, int) {}
 

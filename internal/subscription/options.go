@@ -21,6 +21,9 @@ type Options struct {
 	// called without locks, on a goroutine of the clock, and should put the
 	// subscription again with status off. nil: ends are ignored.
 	OnEnd func(id string)
+	// OnActivate is called in the same way when the time of a requested subscription has
+	// come, see [Activation]. It should put the subscription with status active.
+	OnActivate func(id string)
 }
 
 const (
@@ -36,6 +39,8 @@ type Observer struct {
 	Appended func(subscription string, e fhir.Event)
 	// Sent reports a frame that is queued on a socket as soon as Sent returns.
 	Sent func(socket string, f Frame)
+	// Replayed is Sent for a frame with events from before the bind.
+	Replayed func(socket string, f Frame)
 	// NotSent reports events that were not delivered, and why: nothing is dropped
 	// silently. first and last are the numbers of the events; both are 0 if a
 	// frame without events found its socket closing. [Registry.Append] returns
@@ -57,6 +62,9 @@ func (o Observer) complete() Observer {
 	}
 	if o.Sent == nil {
 		o.Sent = func(string, Frame) {}
+	}
+	if o.Replayed == nil {
+		o.Replayed = o.Sent
 	}
 	if o.NotSent == nil {
 		o.NotSent = func(string, int64, int64, string) {}
@@ -100,4 +108,13 @@ type Spec struct {
 	Base         string // absolute URL of the FHIR base in its notifications, no trailing slash
 	TopicKey     string // names the topic in [Registry.Append]
 	Filter       Filter // nil: everything passes
+
+	Activation Activation // if the status is requested
+}
+
+// Activation says what makes a requested subscription active, besides another Put. The
+// zero value: nothing.
+type Activation struct {
+	AtBind bool      // the first bind that is done with [Registry.BindFirst]
+	At     time.Time // this time; zero: no time
 }

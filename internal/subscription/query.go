@@ -24,6 +24,9 @@ type State struct {
 	Sockets   []string
 	LastFrame time.Time // when the last frame was queued; zero if none was
 	Errors    []fhir.SubscriptionError
+	Replay    *Replay // its own policy; nil: that of the registry
+
+	Activation Activation // of one that is requested
 }
 
 // State returns the state of one subscription.
@@ -116,6 +119,9 @@ func (s *subscription) state() State {
 		Pending:   len(s.pending),
 		LastFrame: s.sent,
 		Errors:    s.errors,
+		Replay:    s.policy,
+
+		Activation: s.spec.Activation,
 	}
 	for _, b := range s.bindings {
 		state.Sockets = append(state.Sockets, b.socket.ID())

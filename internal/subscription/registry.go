@@ -10,11 +10,12 @@
 //
 //	status            events                           heartbeats  bind
 //	active            numbered, logged, delivered      yes         yes
+//	requested, error  numbered, logged                 yes         yes
 //	off,              none: neither numbered           no          refused
 //	entered-in-error  nor logged
 //
 // An event of a subscription with no bound socket is numbered and logged, but
-// not kept for delivery (WS-29); $events has it.
+// not kept for delivery (WS-29); $events has it. A bind replays what its [Replay] says.
 //
 // Locks are taken in the order registry, subscription, socketIndex, socket; that of the
 // event logs is a leaf. The
@@ -30,6 +31,7 @@ import (
 	"net/http"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"signalfhir/internal/fhir"
@@ -47,6 +49,9 @@ type Registry struct {
 
 	sockets socketIndex // has a lock of its own
 	logs    eventLogs   // likewise
+
+	replay  atomic.Pointer[Replay] // of subscriptions without a policy of their own; nil: none
+	replays sync.WaitGroup         // those that take longer than a bind
 }
 
 // New returns an empty registry.
@@ -134,8 +139,9 @@ func (r *Registry) Reset() {
 	r.resetLocked()
 }
 
-// Close removes every subscription for good. It leaves no timer running.
+// Close removes every subscription for good. It leaves no timer and no replay running.
 func (r *Registry) Close() {
+	defer r.replays.Wait() // without the lock
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.closed = true
@@ -262,7 +268,19 @@ func (r *Registry) BindIn(format fhir.FrameFormat, id string, to Socket, tokenKe
 	if s == nil {
 		return unknown(id)
 	}
-	return s.bind(to, format, tokenKey, expires)
+	_, err := s.bind(to, format, tokenKey, expires, false)
+	return err
+}
+
+// BindFirst is [Registry.BindIn] for a subscription that its first bind makes active. It
+// reports whether it did. The handshake still has the status requested (WS-27), and no
+// event comes between the two; what is replayed follows.
+func (r *Registry) BindFirst(format fhir.FrameFormat, id string, to Socket, tokenKey string, expires time.Time) (activated bool, err error) {
+	s := r.get(id)
+	if s == nil {
+		return false, unknown(id)
+	}
+	return s.bind(to, format, tokenKey, expires, true)
 }
 
 // Unbind removes a token from a binding, and ends the binding if no other token
@@ -314,11 +332,13 @@ func (r *Registry) AwaitReaders(ctx context.Context, ids []string) bool {
 }
 
 // Revoke ends every binding that only this token keeps (WS-35).
-func (r *Registry) Revoke(tokenKey string) {
+func (r *Registry) Revoke(tokenKey string) { r.endToken(tokenKey, TokenRevoked) }
+
+func (r *Registry) endToken(tokenKey string, why Reason) {
 	r.mu.RLock()
 	all := maps.Clone(r.byID)
 	r.mu.RUnlock()
 	for _, id := range slices.Sorted(maps.Keys(all)) {
-		all[id].revoke(tokenKey)
+		all[id].endToken(tokenKey, why)
 	}
 }

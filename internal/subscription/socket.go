@@ -36,6 +36,9 @@ type Socket interface {
 	// Ready returns nil if the socket has room for many more frames, and otherwise a
 	// channel that is closed once that is so, or once the socket takes no more.
 	Ready() <-chan struct{}
+	// Lost returns the number of the first event of a subscription that was queued and
+	// will not be written, because the socket closes or has closed; 0 if there is none.
+	Lost(subscription string) int64
 	// Unbound reports that the server ended the binding to a subscription, and how
 	// many bindings the socket has left.
 	Unbound(subscription string, why Reason, left int)

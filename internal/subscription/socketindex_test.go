@@ -52,6 +52,7 @@ type lefts struct {
 }
 
 func (*lefts) Ready() <-chan struct{} { return nil }
+func (*lefts) Lost(string) int64      { return 0 }
 
 func (l *lefts) Unbound(_ string, _ subscription.Reason, left int) {
 	l.mu.Lock()

@@ -27,17 +27,23 @@ type subscription struct {
 	spec     Spec
 	status   string
 	errors   []fhir.SubscriptionError // replaced, never modified
-	counter  int64                    // number of the last event; never goes back (LC-13)
+	counter  int64                    // number of the last event; only SetCounter sets it back (LC-13)
 	log      *eventLog
 	pending  []fhir.Event // waiting to share a bundle; empty without a binding
 	spare    []fhir.Event // the previous array of pending, for reuse
 	batch    clock.Timer  // flushes pending; nil while nothing is pending
+	activate clock.Timer  // nil unless it is requested until a time
 	end      clock.Timer  // nil if the subscription has no end
 	beat     clock.Timer  // next heartbeat of any binding; nil without bindings or heartbeats
 	bound    map[Socket]*binding
 	bindings []*binding // the values of bound in order of binding, for delivery
 	sent     time.Time  // when the last frame was queued
-	stopped  bool       // removed from the registry
+
+	policy    *Replay // nil: that of the registry
+	replaying int     // bindings that get events from the log
+	reached   int64   // number of the last event that a socket got whose binding has ended
+
+	stopped bool // removed from the registry
 }
 
 func newSubscription(r *Registry, id string) *subscription {
@@ -60,8 +66,11 @@ func (s *subscription) put(spec Spec) {
 	s.setStatusLocked(spec.Subscription.Status)
 	if s.status == fhir.StatusActive {
 		s.errors = nil
+	} else {
+		s.abandonReplaysLocked("the subscription is " + s.status)
 	}
 	s.armEndLocked()
+	s.armActivationLocked()
 	if dormant(s.status) {
 		if len(s.bindings) > 0 {
 			s.sendLocked(s.bindings, s.outgoingLocked(fhir.Heartbeat, nil)) // WS-34
@@ -89,6 +98,7 @@ func (s *subscription) setError(e fhir.SubscriptionError) {
 	}
 	s.flushLocked()
 	s.setStatusLocked(fhir.StatusError)
+	s.abandonReplaysLocked("the subscription is " + s.status)
 	s.errors = []fhir.SubscriptionError{e}
 }
 
@@ -99,6 +109,7 @@ func (s *subscription) stop(why Reason) {
 	s.flushLocked()
 	s.stopped = true
 	stopTimer(&s.end)
+	stopTimer(&s.activate)
 	s.log.close()
 	s.endBindingsLocked(why)
 }
@@ -129,6 +140,36 @@ func (s *subscription) hasEnded() bool {
 		return false
 	}
 	s.end = nil
+	return true
+}
+
+// armActivationLocked schedules OnActivate for a subscription that is requested until a
+// time.
+func (s *subscription) armActivationLocked() {
+	stopTimer(&s.activate)
+	at := s.spec.Activation.At
+	if at.IsZero() || s.status != fhir.StatusRequested || s.options.OnActivate == nil {
+		return
+	}
+	s.activate = s.options.Clock.AfterFunc(at.Sub(s.options.Clock.Now()), func() {
+		if s.isDue() {
+			s.options.OnActivate(s.id)
+		}
+	})
+}
+
+// isDue reports, once, that the time of a requested subscription has come.
+func (s *subscription) isDue() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.activate == nil || s.status != fhir.StatusRequested {
+		return false
+	}
+	if left := s.spec.Activation.At.Sub(s.options.Clock.Now()); left > 0 {
+		s.activate.Reset(left)
+		return false
+	}
+	s.activate = nil
 	return true
 }
 
@@ -225,7 +266,7 @@ func (s *subscription) flushLocked() {
 	}
 	events := s.pending
 	s.pending = s.spare[:0] // an observer called below must see nothing pending
-	s.sendLocked(s.bindings, s.outgoingLocked(fhir.EventNotification, events))
+	s.sendLocked(s.currentLocked(), s.outgoingLocked(fhir.EventNotification, events))
 	clear(events) // only the log decides how long an occurrence is kept
 	s.spare = events
 }
@@ -234,14 +275,22 @@ func (s *subscription) flushLocked() {
 // format.
 type outgoing struct {
 	notification *fhir.Notification
+	text         []byte // in the place of the notification, in every frame format
 	release      fhir.Release
 	shared       bool                       // by several bindings
+	replayed     bool                       // it has events from before the bind
 	frame        Frame                      // in the standard format, once it has bytes
 	formats      map[fhir.FrameFormat]Frame // in other formats; without bytes if a format cannot express it
 }
 
 // in returns the frame in a frame format.
 func (w *outgoing) in(format fhir.FrameFormat) Frame {
+	if w.text != nil {
+		format = fhir.StandardFormat
+		if w.frame.Bytes == nil {
+			w.frame = w.with(w.text)
+		}
+	}
 	if format == fhir.StandardFormat {
 		if w.frame.Bytes == nil {
 			w.frame = w.with(w.release.EncodeNotification(w.notification))
@@ -290,18 +339,23 @@ func (s *subscription) sendLocked(to []*binding, w *outgoing) {
 	now := s.options.Clock.Now()
 	w.frame.At = now
 	w.shared = len(to) > 1
+	sent := s.options.Observer.Sent
+	if w.replayed {
+		sent = s.options.Observer.Replayed
+	}
 	var lost []*binding
 	for _, b := range to {
 		f := w.in(b.format)
 		if f.Bytes == nil {
 			continue
 		}
-		if !b.socket.Send(f, s.options.Observer.Sent) {
+		if !b.socket.Send(f, sent) {
 			lost = append(lost, b)
 			s.options.Observer.NotSent(s.id, f.First, f.Last, "socket "+b.socket.ID()+" is closing or reads too slowly; $events has what it misses")
 			continue
 		}
 		b.due = now.Add(s.spec.Subscription.HeartbeatPeriod) // NB-21
+		b.sent = max(b.sent, f.Last)
 		s.sent = now
 	}
 	for _, b := range lost {

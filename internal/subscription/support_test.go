@@ -100,6 +100,7 @@ func (s *socket) Send(f subscription.Frame, sent func(string, subscription.Frame
 }
 
 func (*socket) Ready() <-chan struct{} { return nil }
+func (*socket) Lost(string) int64      { return 0 }
 
 func (s *socket) Unbound(id string, why subscription.Reason, _ int) {
 	s.mu.Lock()
@@ -183,10 +184,13 @@ func newRig(t testing.TB, set ...func(*subscription.Options)) *rig {
 		Observer: subscription.Observer{
 			Appended: func(id string, e fhir.Event) { r.note("%s appended %d", id, e.Number) },
 			Sent:     func(socket string, f subscription.Frame) { r.note("%s sent %s %d-%d", socket, f.Type, f.First, f.Last) },
-			NotSent:  func(id string, first, last int64, why string) { r.note("%s not sent %d-%d: %s", id, first, last, why) },
-			Bound:    func(id, socket, _ string) { r.note("%s bound %s", id, socket) },
-			Unbound:  func(id, socket, _, why string) { r.note("%s unbound %s: %s", id, socket, why) },
-			Status:   func(id, status string) { r.note("%s is %s", id, status) },
+			Replayed: func(socket string, f subscription.Frame) {
+				r.note("%s sent again %s %d-%d", socket, f.Type, f.First, f.Last)
+			},
+			NotSent: func(id string, first, last int64, why string) { r.note("%s not sent %d-%d: %s", id, first, last, why) },
+			Bound:   func(id, socket, _ string) { r.note("%s bound %s", id, socket) },
+			Unbound: func(id, socket, _, why string) { r.note("%s unbound %s: %s", id, socket, why) },
+			Status:  func(id, status string) { r.note("%s is %s", id, status) },
 		},
 	}
 	for _, f := range set {

@@ -17,6 +17,12 @@ func Fingerprint(secret string) string {
 	return hex.EncodeToString(sum[:4])
 }
 
+// IsFingerprint reports whether a text has the form of a fingerprint. No secret has.
+func IsFingerprint(text string) bool {
+	_, err := hex.DecodeString(text)
+	return err == nil && len(text) == 8 && text == strings.ToLower(text)
+}
+
 // Redact returns text with every word that has the form of a token replaced by its
 // fingerprint. It is for tokens that no room here has issued; see [Index.Redact].
 func Redact[T string | []byte](text T) T { return replace(text, rule{kind: ofForm, least: length}) }
