@@ -228,7 +228,7 @@ func newServer(o *command.Serve, addr net.Addr, log *slog.Logger) (*server, erro
 	if s.content, err = s.readSeed(); err != nil {
 		return nil, err
 	}
-	main, err := s.openRoom("", s.content, nil, room.Settings{})
+	main, err := s.openRoom("", s.content, httprooms.Begin{})
 	if err != nil {
 		return nil, fmt.Errorf("the seed was refused: %w", err)
 	}
@@ -270,18 +270,17 @@ func (s *server) clock() clock.Clock {
 	return clock.Real()
 }
 
-// openRoom makes a room whose addresses are below path, and lets sockets into it. seeded
-// seeds its random source unless it is nil.
-func (s *server) openRoom(path string, content *seed.Seed, seeded *uint64, settings room.Settings) (*room.Room, error) {
+// openRoom makes a room whose addresses are below path, and lets sockets into it.
+func (s *server) openRoom(path string, content *seed.Seed, begin httprooms.Begin) (*room.Room, error) {
 	var source *random.Source
-	if seeded != nil {
-		source = random.Seeded(*seeded)
+	if begin.Random != nil {
+		source = random.Seeded(*begin.Random)
 	}
 	o := s.options
 	r, refused := room.New(room.Options{
 		Clock: s.clock(), Random: source, Issued: o.Issued, TokenTTL: o.TokenTTL, BatchWindow: o.BatchWindow, Strict: o.Strict, SkipInvariants: o.SkipInvariants,
 		Memory: s.memory, MaxTokenBytes: o.TokenBytes, LogBytes: o.EventLogBytes, KeepExpired: o.KeepExpired, PreferQuery: o.PreferQuery, AnyFilter: o.AnyFilter, JournalSize: cmp.Or(o.JournalSize, -1),
-		Releases: o.Releases(), URL: s.root() + path, Settings: settings, Seed: content,
+		Releases: o.Releases(), URL: s.root() + path, Settings: begin.Settings, Seed: content,
 	})
 	if refused != nil {
 		return nil, refused
@@ -291,11 +290,11 @@ func (s *server) openRoom(path string, content *seed.Seed, seeded *uint64, setti
 }
 
 // openAnother is openRoom for a room that a client asks for.
-func (s *server) openAnother(path string, content *seed.Seed, seeded *uint64, settings room.Settings) (*room.Room, error) {
+func (s *server) openAnother(path string, content *seed.Seed, begin httprooms.Begin) (*room.Room, error) {
 	if err := s.memory.Check(); err != nil {
 		return nil, err
 	}
-	return s.openRoom(path, content, seeded, settings)
+	return s.openRoom(path, content, begin)
 }
 
 // leaveRoom closes the sockets of a room that closes.

@@ -21,11 +21,16 @@ type Options struct {
 	Root    func(echo.Context) string // URL of the server, no trailing slash
 	Builtin func() (*seed.Seed, error)
 	Default *seed.Seed // content of a room whose body names no seed; nil: none
-	// Open makes a room. path is that of its addresses, random seeds its random source
-	// unless it is nil.
-	Open func(path string, content *seed.Seed, random *uint64, settings room.Settings) (*room.Room, error)
+	// Open makes a room. path is that of its addresses.
+	Open func(path string, content *seed.Seed, begin Begin) (*room.Room, error)
 	// Ready describes the addresses of a room whose URL is root.
 	Ready func(root string) Ready
+}
+
+// Begin says how a room begins, besides its content.
+type Begin struct {
+	Random   *uint64       // seeds its random source, unless it is nil
+	Settings room.Settings // how it treats its subscriptions
 }
 
 // Ready has the addresses that a client needs to use a room, or the default room.
@@ -65,6 +70,10 @@ func (r *Rooms) Put(c echo.Context) error {
 	if string(in.Seed) == "null" {
 		in.Seed = nil
 	}
+	begin := Begin{Random: in.Random}
+	if in.Settings != nil {
+		begin.Settings = *in.Settings
+	}
 	canonical, err := json.Marshal(in) // compact; the members of the seed keep their order
 	if err != nil {
 		return err
@@ -74,11 +83,7 @@ func (r *Rooms) Put(c echo.Context) error {
 		if err != nil {
 			return nil, err
 		}
-		var begin room.Settings
-		if in.Settings != nil {
-			begin = *in.Settings
-		}
-		return r.options.Open(room.Path(name), content, in.Random, begin)
+		return r.options.Open(room.Path(name), content, begin)
 	})
 	if err != nil {
 		return err
