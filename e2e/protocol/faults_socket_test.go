@@ -200,7 +200,7 @@ func TestFaults_HalfOpen(t *testing.T) {
 	s := vectorServer(t, fhir.R5)
 	ws := s.Bind("abc")
 	s.faults(`{"on":"socket","action":"half-open","after":"0s","socket":"s1"}`)
-	ws.Send("bind-with-token nonsense") // not read
+	ws.Send("nonsense") // not read
 	s.events("abc", 2)
 	s.wantTold("fault", "the socket was neither read nor written any more by fault fault-1")
 	other := s.Bind("abc")

@@ -2,10 +2,12 @@ package socket
 
 import (
 	"fmt"
+	"net"
 	"runtime"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -259,6 +261,44 @@ func TestTrouble_StillSocketsAreNotPinged(t *testing.T) {
 	if got := strings.Join(r.writes, "|"); got != "\x89\x00|\x81\x02hi" {
 		t.Errorf("got %q", got)
 	}
+}
+
+// What a half-open connection has read is held back, and nothing is lost.
+func TestTrouble_HalfOpenConnectionsAreNotRead(t *testing.T) {
+	t.Parallel()
+	for _, closed := range []bool{true, false} {
+		in := source{read: make(chan struct{})}
+		c := &conn{Conn: in, socket: &Socket{}}
+		c.gate.Store(&gate{opened: make(chan struct{}), closed: closed})
+		var opened atomic.Bool
+		go func() {
+			<-in.read
+			for range 1000 {
+				runtime.Gosched()
+			}
+			opened.Store(true)
+			c.open()
+		}()
+		p := make([]byte, 10)
+		n, err := c.Read(p)
+		if was := opened.Load(); closed && !was || string(p[:n]) != "data" || err != nil {
+			t.Errorf("closed %v: got %q, %v; open: %v", closed, p[:n], err, was)
+		}
+		for !opened.Load() {
+			runtime.Gosched()
+		}
+	}
+}
+
+// source is a connection that has something to read.
+type source struct {
+	read     chan struct{}
+	net.Conn // nil
+}
+
+func (s source) Read(p []byte) (int, error) {
+	s.read <- struct{}{}
+	return copy(p, "data"), nil
 }
 
 // deadlines is a recorder whose deadlines mean nothing.
