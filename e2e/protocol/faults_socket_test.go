@@ -213,7 +213,7 @@ func TestFaults_HalfOpen(t *testing.T) {
 	if got := numbers(ws, 2); got != "1,2" {
 		t.Errorf("got %s, want 1,2", got)
 	}
-	ws.Outcome("unknown")
+	ws.Outcome("not-supported")
 }
 
 func TestFaults_HalfOpenEndsByItself(t *testing.T) {

@@ -407,6 +407,25 @@ func TestLine_NoFrameIsLeftBehind(t *testing.T) {
 	}
 }
 
+// The close frame of a socket that is kept still waits.
+func TestTrouble_CloseFrameWaits(t *testing.T) {
+	t.Parallel()
+	p, _ := withFaults(t, func(*Options) {})
+	s, conn := p.dial()
+	p.put(fault.Fault{On: fault.OnSocket, Action: fault.Stall, After: "0s"})
+	s.Close(TooManyErrors.With(3))
+	s.out.mu.Lock()
+	sent := s.out.last != nil
+	s.out.mu.Unlock()
+	if sent {
+		t.Error("the close frame was sent at once")
+	}
+	p.put()
+	if _, _, err := conn.ReadMessage(); !websocket.IsCloseError(err, 1008) {
+		t.Errorf("got %v, want 1008", err)
+	}
+}
+
 // A close frame that waits for a fault does not hold up the end of the server.
 func TestTrouble_ServerEndsWhatIsKeptStill(t *testing.T) {
 	t.Parallel()
