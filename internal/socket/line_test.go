@@ -1,6 +1,7 @@
 package socket
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"runtime"
@@ -470,4 +471,49 @@ func TestInbox_IsBounded(t *testing.T) {
 			t.Fatalf("got %q, %v; want a pong", data, err)
 		}
 	}
+}
+
+// Messages stay in order while those that a fault has released are carried out.
+func TestInbox_ReleasedMessagesAreNotOvertaken(t *testing.T) {
+	t.Parallel()
+	p, _ := withFaults(t, func(o *Options) { o.MaxErrors = 10 })
+	s, conn := p.dial()
+	room := s.room.(*record)
+	begun, goOn := make(chan struct{}), make(chan struct{})
+	room.bind = func() error {
+		close(begun)
+		<-goOn
+		return errors.New("refused late")
+	}
+	p.put(fault.Fault{On: fault.OnMessage, Action: fault.Delay, By: "1h"})
+	write := func(text string, received int) {
+		t.Helper()
+		if err := conn.WriteMessage(websocket.TextMessage, []byte(text)); err != nil {
+			t.Fatal(err)
+		}
+		for len(room.of(journal.Received)) < received {
+			runtime.Gosched()
+		}
+	}
+	write("bind a", 1)
+	for !s.in.holds(1) {
+		runtime.Gosched()
+	}
+	released := make(chan struct{})
+	go func() {
+		defer close(released)
+		p.put()
+	}()
+	<-begun
+	write("ping", 2)
+	for range 1000 {
+		runtime.Gosched()
+	}
+	close(goOn)
+	for _, want := range []string{"refused late", "pong"} {
+		if _, data, err := conn.ReadMessage(); !strings.Contains(string(data), want) {
+			t.Errorf("got %q, %v; want %s", data, err, want)
+		}
+	}
+	<-released
 }
