@@ -203,7 +203,7 @@ func (s *Socket) noteLost(a fault.About, what string) {
 // shift returns by how much the numbers of a subscription are shifted.
 func (l *line) shift(subscription string) (by int64) {
 	for _, one := range l.shifts {
-		if one.subscription == subscription && !one.rule.Gone() {
+		if one.subscription == subscription {
 			by += one.by
 		}
 	}

@@ -1,11 +1,14 @@
 package socket
 
 import (
+	"errors"
 	"fmt"
+	"net"
 	"runtime"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -261,6 +264,44 @@ func TestTrouble_StillSocketsAreNotPinged(t *testing.T) {
 	}
 }
 
+// What a half-open connection has read is held back, and nothing is lost.
+func TestTrouble_HalfOpenConnectionsAreNotRead(t *testing.T) {
+	t.Parallel()
+	for _, closed := range []bool{true, false} {
+		in := source{read: make(chan struct{})}
+		c := &conn{Conn: in, socket: &Socket{}}
+		c.gate.Store(&gate{opened: make(chan struct{}), closed: closed})
+		var opened atomic.Bool
+		go func() {
+			<-in.read
+			for range 1000 {
+				runtime.Gosched()
+			}
+			opened.Store(true)
+			c.open()
+		}()
+		p := make([]byte, 10)
+		n, err := c.Read(p)
+		if was := opened.Load(); closed && !was || string(p[:n]) != "data" || err != nil {
+			t.Errorf("closed %v: got %q, %v; open: %v", closed, p[:n], err, was)
+		}
+		for !opened.Load() {
+			runtime.Gosched()
+		}
+	}
+}
+
+// source is a connection that has something to read.
+type source struct {
+	read     chan struct{}
+	net.Conn // nil
+}
+
+func (s source) Read(p []byte) (int, error) {
+	s.read <- struct{}{}
+	return copy(p, "data"), nil
+}
+
 // deadlines is a recorder whose deadlines mean nothing.
 type deadlines struct{ *recorder }
 
@@ -367,6 +408,25 @@ func TestLine_NoFrameIsLeftBehind(t *testing.T) {
 	}
 }
 
+// The close frame of a socket that is kept still waits.
+func TestTrouble_CloseFrameWaits(t *testing.T) {
+	t.Parallel()
+	p, _ := withFaults(t, func(*Options) {})
+	s, conn := p.dial()
+	p.put(fault.Fault{On: fault.OnSocket, Action: fault.Stall, After: "0s"})
+	s.Close(TooManyErrors.With(3))
+	s.out.mu.Lock()
+	sent := s.out.last != nil
+	s.out.mu.Unlock()
+	if sent {
+		t.Error("the close frame was sent at once")
+	}
+	p.put()
+	if _, _, err := conn.ReadMessage(); !websocket.IsCloseError(err, 1008) {
+		t.Errorf("got %v, want 1008", err)
+	}
+}
+
 // A close frame that waits for a fault does not hold up the end of the server.
 func TestTrouble_ServerEndsWhatIsKeptStill(t *testing.T) {
 	t.Parallel()
@@ -411,4 +471,49 @@ func TestInbox_IsBounded(t *testing.T) {
 			t.Fatalf("got %q, %v; want a pong", data, err)
 		}
 	}
+}
+
+// Messages stay in order while those that a fault has released are carried out.
+func TestInbox_ReleasedMessagesAreNotOvertaken(t *testing.T) {
+	t.Parallel()
+	p, _ := withFaults(t, func(o *Options) { o.MaxErrors = 10 })
+	s, conn := p.dial()
+	room := s.room.(*record)
+	begun, goOn := make(chan struct{}), make(chan struct{})
+	room.bind = func() error {
+		close(begun)
+		<-goOn
+		return errors.New("refused late")
+	}
+	p.put(fault.Fault{On: fault.OnMessage, Action: fault.Delay, By: "1h"})
+	write := func(text string, received int) {
+		t.Helper()
+		if err := conn.WriteMessage(websocket.TextMessage, []byte(text)); err != nil {
+			t.Fatal(err)
+		}
+		for len(room.of(journal.Received)) < received {
+			runtime.Gosched()
+		}
+	}
+	write("bind a", 1)
+	for !s.in.holds(1) {
+		runtime.Gosched()
+	}
+	released := make(chan struct{})
+	go func() {
+		defer close(released)
+		p.put()
+	}()
+	<-begun
+	write("ping", 2)
+	for range 1000 {
+		runtime.Gosched()
+	}
+	close(goOn)
+	for _, want := range []string{"refused late", "pong"} {
+		if _, data, err := conn.ReadMessage(); !strings.Contains(string(data), want) {
+			t.Errorf("got %q, %v; want %s", data, err, want)
+		}
+	}
+	<-released
 }

@@ -39,16 +39,22 @@ type record struct {
 	entries []journal.Entry
 	ended   chan struct{}
 	faults  *fault.Set
+	bind    func() error // nil: it succeeds
 }
 
 func (r *record) Bind(subscription.Socket, string, string) (int, []error) { return 0, nil }
 func (r *record) Unbind(subscription.Socket, string)                      {}
-func (r *record) BindLegacy(subscription.Socket, string) error            { return nil }
-func (r *record) UnbindLegacy(subscription.Socket, string)                {}
-func (r *record) Clock() clock.Clock                                      { return clock.Real() }
-func (r *record) Faults() *fault.Set                                      { return r.faults }
-func (r *record) Bindings(subscription.Socket) []string                   { return nil }
-func (r *record) Gone(subscription.Socket)                                {}
+func (r *record) BindLegacy(subscription.Socket, string) error {
+	if r.bind != nil {
+		return r.bind()
+	}
+	return nil
+}
+func (r *record) UnbindLegacy(subscription.Socket, string) {}
+func (r *record) Clock() clock.Clock                       { return clock.Real() }
+func (r *record) Faults() *fault.Set                       { return r.faults }
+func (r *record) Bindings(subscription.Socket) []string    { return nil }
+func (r *record) Gone(subscription.Socket)                 {}
 func (r *record) Record(e journal.Entry) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
