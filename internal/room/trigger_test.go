@@ -12,13 +12,13 @@ import (
 
 // watched is a clock that says when it is asked for the time.
 type watched struct {
-	*clock.Manual
+	*clock.Adjustable
 	asked func()
 }
 
 func (w *watched) Now() time.Time {
 	w.asked()
-	return w.Manual.Now()
+	return w.Adjustable.Now()
 }
 
 func TestTrigger_EndsWithItsRequest(t *testing.T) {

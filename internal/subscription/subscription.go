@@ -110,11 +110,11 @@ func (s *subscription) armEndLocked() {
 	if end.IsZero() || dormant(s.status) || s.options.OnEnd == nil {
 		return
 	}
-	s.end = s.options.Clock.AfterFunc(end.Sub(s.options.Clock.Now()), func() {
+	s.end = s.options.Clock.At(end, func() {
 		if s.hasEnded() {
 			s.options.OnEnd(s.id)
 		}
-	})
+	}, clock.What{Kind: clock.End, Of: s.id})
 }
 
 // hasEnded reports, once, that the end has come.
@@ -124,8 +124,8 @@ func (s *subscription) hasEnded() bool {
 	if s.end == nil {
 		return false
 	}
-	if left := s.spec.Subscription.End.Sub(s.options.Clock.Now()); left > 0 {
-		s.end.Reset(left)
+	if s.spec.Subscription.End.After(s.options.Clock.Now()) { // it was moved while the timer fired, or the clock was set back
+		s.armEndLocked()
 		return false
 	}
 	s.end = nil
@@ -203,7 +203,7 @@ func (s *subscription) deliverLocked(event fhir.Event) {
 			s.mu.Lock()
 			defer s.mu.Unlock()
 			s.flushLocked()
-		})
+		}, clock.What{Kind: clock.Batch, Of: s.id})
 	}
 }
 
@@ -287,7 +287,7 @@ func (s *subscription) outgoingLocked(kind fhir.NotificationType, events []fhir.
 // sendLocked queues a notification on bindings and drops those whose socket
 // cannot take it.
 func (s *subscription) sendLocked(to []*binding, w *outgoing) {
-	now := s.options.Clock.Now()
+	now, elapsed := s.options.Clock.Now(), s.options.Clock.Elapsed()
 	w.frame.At = now
 	w.shared = len(to) > 1
 	var lost []*binding
@@ -301,7 +301,7 @@ func (s *subscription) sendLocked(to []*binding, w *outgoing) {
 			s.options.Observer.NotSent(s.id, f.First, f.Last, "socket "+b.socket.ID()+" is closing or reads too slowly; $events has what it misses")
 			continue
 		}
-		b.due = now.Add(s.spec.Subscription.HeartbeatPeriod) // NB-21
+		b.due = elapsed + s.spec.Subscription.HeartbeatPeriod // NB-21
 		s.sent = now
 	}
 	for _, b := range lost {
