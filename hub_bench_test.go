@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/gorilla/websocket"
 
@@ -77,6 +78,7 @@ func (benchRoom) BindLegacy(subscription.Socket, string) error { return nil }
 func (benchRoom) UnbindLegacy(subscription.Socket, string)     {}
 func (benchRoom) Bindings(subscription.Socket) []string        { return nil }
 func (benchRoom) Gone(subscription.Socket)                     {}
+func (benchRoom) Now() time.Time                               { return time.Now() }
 func (benchRoom) Record(journal.Entry)                         {}
 
 // counter counts what clients received.

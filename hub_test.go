@@ -300,6 +300,7 @@ func (*quietRoom) BindLegacy(subscription.Socket, string) error { return nil }
 func (*quietRoom) UnbindLegacy(subscription.Socket, string)     {}
 func (*quietRoom) Bindings(subscription.Socket) []string        { return nil }
 func (*quietRoom) Gone(subscription.Socket)                     {}
+func (*quietRoom) Now() time.Time                               { return time.Now() }
 func (*quietRoom) Record(journal.Entry)                         {}
 
 // unrecorded is the journal of a test that has none.

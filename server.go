@@ -157,6 +157,9 @@ func (s *server) routes() []route {
 		{post, "/mock/trigger", control, m.Trigger},
 		{post, "/mock/await", waiting, m.Await},
 		{post, "/mock/reset", control, m.Reset},
+		{get, "/mock/clock", control, m.Clock},
+		{put, "/mock/clock", control, m.SetClock},
+		{post, "/mock/clock/advance", control, m.AdvanceClock},
 		{get, "/mock/generators", control, m.Generators},
 		{post, "/mock/generators", control, m.AddGenerator},
 		{patch, "/mock/generators/:name", control, m.ChangeGenerator},
@@ -218,7 +221,7 @@ func newServer(o *command.Serve, addr net.Addr, log *slog.Logger) (*server, erro
 	if s.content, err = s.readSeed(); err != nil {
 		return nil, err
 	}
-	main, err := s.openRoom("", s.content, nil)
+	main, err := s.openRoom("", s.content, httprooms.Begin{})
 	if err != nil {
 		return nil, fmt.Errorf("the seed was refused: %w", err)
 	}
@@ -260,16 +263,19 @@ func (s *server) clock() clock.Clock {
 	return clock.Real()
 }
 
-// openRoom makes a room whose addresses are below path, and lets sockets into it. seeded
-// seeds its random source unless it is nil.
-func (s *server) openRoom(path string, content *seed.Seed, seeded *uint64) (*room.Room, error) {
+// openRoom makes a room whose addresses are below path, and lets sockets into it.
+func (s *server) openRoom(path string, content *seed.Seed, begin httprooms.Begin) (*room.Room, error) {
 	var source *random.Source
-	if seeded != nil {
-		source = random.Seeded(*seeded)
+	if begin.Random != nil {
+		source = random.Seeded(*begin.Random)
 	}
 	o := s.options
+	own := o.Clock
+	if !begin.Clock.IsZero() {
+		own = nil // not the one of the server
+	}
 	r, refused := room.New(room.Options{
-		Clock: s.clock(), Random: source, Issued: o.Issued, TokenTTL: o.TokenTTL, BatchWindow: o.BatchWindow, Strict: o.Strict, SkipInvariants: o.SkipInvariants,
+		Clock: own, ClockStart: begin.Clock, Random: source, Issued: o.Issued, TokenTTL: o.TokenTTL, BatchWindow: o.BatchWindow, Strict: o.Strict, SkipInvariants: o.SkipInvariants,
 		Memory: s.memory, MaxTokenBytes: o.TokenBytes, LogBytes: o.EventLogBytes, KeepExpired: o.KeepExpired, PreferQuery: o.PreferQuery, AnyFilter: o.AnyFilter, JournalSize: cmp.Or(o.JournalSize, -1),
 		Releases: o.Releases(), URL: s.root() + path, Seed: content,
 	})
@@ -281,11 +287,11 @@ func (s *server) openRoom(path string, content *seed.Seed, seeded *uint64) (*roo
 }
 
 // openAnother is openRoom for a room that a client asks for.
-func (s *server) openAnother(path string, content *seed.Seed, seeded *uint64) (*room.Room, error) {
+func (s *server) openAnother(path string, content *seed.Seed, begin httprooms.Begin) (*room.Room, error) {
 	if err := s.memory.Check(); err != nil {
 		return nil, err
 	}
-	return s.openRoom(path, content, seeded)
+	return s.openRoom(path, content, begin)
 }
 
 // leaveRoom closes the sockets of a room that closes.

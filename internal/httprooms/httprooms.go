@@ -21,11 +21,16 @@ type Options struct {
 	Root    func(echo.Context) string // URL of the server, no trailing slash
 	Builtin func() (*seed.Seed, error)
 	Default *seed.Seed // content of a room whose body names no seed; nil: none
-	// Open makes a room. path is that of its addresses, random seeds its random source
-	// unless it is nil.
-	Open func(path string, content *seed.Seed, random *uint64) (*room.Room, error)
+	// Open makes a room. path is that of its addresses.
+	Open func(path string, content *seed.Seed, begin Begin) (*room.Room, error)
 	// Ready describes the addresses of a room whose URL is root.
 	Ready func(root string) Ready
+}
+
+// Begin says how a room begins, besides its content.
+type Begin struct {
+	Random *uint64   // seeds its random source, unless it is nil
+	Clock  time.Time // what its clock shows, which is manual; zero: it is real
 }
 
 // Ready has the addresses that a client needs to use a room, or the default room.
@@ -48,6 +53,7 @@ func New(o Options) *Rooms { return &Rooms{o} }
 type settings struct {
 	Seed   json.RawMessage `json:"seed,omitempty"`   // "builtin", "none" or a seed
 	Random *uint64         `json:"random,omitempty"` // seeds the random source
+	Clock  string          `json:"clock,omitempty"`  // a time: a manual clock shows it
 }
 
 // Put serves PUT /rooms/[name]: it opens a room.
@@ -63,6 +69,13 @@ func (r *Rooms) Put(c echo.Context) error {
 	if string(in.Seed) == "null" {
 		in.Seed = nil
 	}
+	begin := Begin{Random: in.Random}
+	if in.Clock != "" {
+		var err error
+		if begin.Clock, err = room.ParseTime(in.Clock); err != nil {
+			return fhir.At(err, "clock")
+		}
+	}
 	canonical, err := json.Marshal(in) // compact; the members of the seed keep their order
 	if err != nil {
 		return err
@@ -72,7 +85,7 @@ func (r *Rooms) Put(c echo.Context) error {
 		if err != nil {
 			return nil, err
 		}
-		return r.options.Open(room.Path(name), content, in.Random)
+		return r.options.Open(room.Path(name), content, begin)
 	})
 	if err != nil {
 		return err

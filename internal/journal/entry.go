@@ -27,6 +27,7 @@ const (
 	Lenient  = "lenient"   // something was accepted that is wrong in strict mode; Text says what
 	Reset    = "reset"     // the room went back to its seed; tallies start again
 	Memory   = "memory"    // something was dropped because the server is at its ceiling of memory; Text says what
+	Clock    = "clock"     // the clock was moved: Type is its mode now, Text says how
 	Rooms    = "room"      // in the default room: another one was opened or closed: Type
 )
 
@@ -36,7 +37,7 @@ const Budget = "budget"
 
 // Kinds lists every kind.
 func Kinds() []string {
-	return []string{HTTP, Opened, Closed, Received, Sent, Overflow, Token, Bound, Unbound, Status, Change, Fired, NotFired, Appended, NotSent, Refused, Lenient, Reset, Memory, Rooms}
+	return []string{HTTP, Opened, Closed, Received, Sent, Overflow, Token, Bound, Unbound, Status, Change, Fired, NotFired, Appended, NotSent, Refused, Lenient, Reset, Memory, Clock, Rooms}
 }
 
 // Entry is one thing that happened. Which fields are set depends on the kind. No

@@ -32,7 +32,9 @@ import (
 
 // Options are the settings of a room. A zero value means the default.
 type Options struct {
-	Clock            clock.Clock     // the machine's
+	Clock      *clock.Adjustable // a real one or, unless ClockStart is zero, a manual one
+	ClockStart time.Time         // what a manual clock shows when the room begins, and after a reset; zero: the clock is real
+
 	Random           *random.Source  // unpredictable
 	TokenTTL         time.Duration   // lifetime of a binding token; 30 min (OPW-5)
 	MaxTokens        int             // valid tokens; 2 million
@@ -57,7 +59,7 @@ type Options struct {
 // Room is one isolated world. It is safe for concurrent use.
 type Room struct {
 	options Options
-	clock   clock.Clock
+	clock   *clock.Adjustable
 	random  *random.Source
 	journal *journal.Journal
 	tokens  *token.Store
@@ -69,6 +71,7 @@ type Room struct {
 	generations sync.Map
 
 	orphans orphans
+	turns   turns // to move the clock
 
 	instance string          // names this room among others that had its name
 	began    atomic.Int64    // when the room last held nothing but its seed, in Unix nanoseconds
@@ -89,8 +92,10 @@ type Room struct {
 
 // New returns a room with its seed loaded. It fails if the seed cannot be loaded.
 func New(o Options) (*Room, error) {
-	if o.Clock == nil {
+	if o.Clock == nil && o.ClockStart.IsZero() {
 		o.Clock = clock.Real()
+	} else if o.Clock == nil {
+		o.Clock = clock.NewManual(o.ClockStart)
 	}
 	if o.Random == nil {
 		o.Random = random.Secure()
@@ -115,6 +120,8 @@ func New(o Options) (*Room, error) {
 	}
 	r.began.Store(o.Clock.Now().UnixNano())
 	r.open, r.end = context.WithCancel(context.Background())
+	r.turns.turn = make(chan struct{}, 1)
+	r.newRound()
 	r.tokens = token.New(o.Clock, o.Random, o.Issued, token.Limits{Tokens: o.MaxTokens, Bytes: o.MaxTokenBytes}, r.expired)
 	r.journal = journal.New(o.Clock, journal.Options{Size: o.JournalSize, Payload: journalPayload(o.Memory), Redact: o.Issued, Full: o.Memory.Over})
 	for _, release := range o.Releases {
@@ -210,6 +217,9 @@ func (r *Room) Began() time.Time { return time.Unix(0, r.began.Load()) }
 
 // Journal returns the journal of the room.
 func (r *Room) Journal() *journal.Journal { return r.journal }
+
+// Now returns the time of the room.
+func (r *Room) Now() time.Time { return r.clock.Now() }
 
 // Clock returns the clock of the room.
 func (r *Room) Clock() clock.Clock { return r.clock }

@@ -43,6 +43,7 @@ func (r *record) BindLegacy(subscription.Socket, string) error            { retu
 func (r *record) UnbindLegacy(subscription.Socket, string)                {}
 func (r *record) Bindings(subscription.Socket) []string                   { return nil }
 func (r *record) Gone(subscription.Socket)                                {}
+func (r *record) Now() time.Time                                          { return time.Now() }
 func (r *record) Record(e journal.Entry) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -45,6 +45,8 @@ type Room interface {
 	Bindings(of subscription.Socket) []string
 	// Gone ends every binding of a socket that closed.
 	Gone(s subscription.Socket)
+	// Now returns the time of the room.
+	Now() time.Time
 	// Record writes to the journal of the room.
 	Record(e journal.Entry)
 }
@@ -107,7 +109,7 @@ func New(id string, room Room, r *http.Request, o *Options) *Socket {
 		remote:  r.RemoteAddr,
 		path:    shownPath(r.URL),
 		token:   r.URL.Query().Get("token"),
-		opened:  time.Now(),
+		opened:  room.Now(),
 	}
 	s.out.socket = s
 	return s
