@@ -50,6 +50,9 @@ const (
 	Trigger   = "trigger"   // the next event of a subscription or, if it has a canonical URL, a topic
 )
 
+// Kinds lists every kind.
+func Kinds() []string { return []string{Heartbeat, Batch, Binding, End, Token, Generator, Trigger} }
+
 // Call is a call that is pending, or that has run.
 type Call struct {
 	At time.Time // when it is due, or what the clock showed when it ran
