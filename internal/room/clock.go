@@ -248,13 +248,12 @@ func (r *Room) AdvanceClock(ctx context.Context, by time.Duration, to time.Time,
 		switch {
 		case !r.clock.IsManual():
 			return "", fhir.Refuse(http.StatusConflict, fhir.CodeConflict, `the clock is real, and time passes by itself; PUT /mock/clock {"mode":"manual"} makes it stand still, then it can be advanced`)
+		case to.IsZero() && (by < 0 || by > lastTime.Sub(now)):
+			return "", fhir.Refuse(http.StatusBadRequest, fhir.CodeValue, "got %s, expected 0s to %s: the clock shows %s, and ends at %s", by, lastTime.Sub(now), stamp(now), stamp(lastTime)).At("by")
 		case to.IsZero():
 			to = now.Add(by)
 		case to.Before(now):
 			return "", fhir.Refuse(http.StatusConflict, fhir.CodeConflict, `got %s, but the clock shows %s already; PUT /mock/clock {"mode":"manual","now":"%[1]s"} sets it back`, stamp(to), stamp(now)).At("to")
-		}
-		if by < 0 || to.After(lastTime) {
-			return "", fhir.Refuse(http.StatusBadRequest, fhir.CodeValue, "from %s on the clock can be advanced by 0s to %s, until %s", stamp(now), lastTime.Sub(now), stamp(lastTime))
 		}
 		m.result.Done = r.clock.AdvanceWith(m, to.Sub(now))
 		text := "the clock was advanced by " + r.clock.Now().Sub(now).String() + " to " + stamp(r.clock.Now())
@@ -313,7 +312,7 @@ func (r *Room) moveClock(ctx context.Context, timeout time.Duration, move func(*
 
 // Next implements [clock.Follower].
 func (m *clockMove) Next() bool {
-	read := m.result.Calls%paceCalls != paceCalls-1 || m.room.subscriptions.AwaitSockets(m.limit)
+	read := m.result.Calls%paceCalls != 0 || m.room.subscriptions.AwaitSockets(m.limit)
 	switch {
 	case m.ctx.Err() != nil:
 		m.why = stopped(m.ctx).Error()
