@@ -61,6 +61,16 @@ func (c *Adjustable) Now() time.Time { return c.moment.Load().time() }
 // Elapsed implements [Clock].
 func (c *Adjustable) Elapsed() time.Duration { return c.moment.Load().passed() }
 
+// Read implements [Clock].
+func (c *Adjustable) Read() (now time.Time, elapsed time.Duration) {
+	m := c.moment.Load()
+	if m.manual {
+		return m.now, m.elapsed
+	}
+	now = time.Now()
+	return now, m.elapsed + now.Sub(m.since)
+}
+
 // IsManual reports whether the clock is manual.
 func (c *Adjustable) IsManual() bool { return c.moment.Load().manual }
 

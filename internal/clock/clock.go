@@ -17,6 +17,8 @@ type Clock interface {
 	// Elapsed returns how much time has passed. Setting the clock does not change it, so
 	// use it to compute what is due after a duration.
 	Elapsed() time.Duration
+	// Read returns what Now and Elapsed return, for the price of one.
+	Read() (now time.Time, elapsed time.Duration)
 	// AfterFunc calls f once d has passed, on a goroutine of the clock's choice.
 	// f must not block.
 	AfterFunc(d time.Duration, f func(), what ...What) Timer

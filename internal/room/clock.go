@@ -169,9 +169,9 @@ func (r *Room) endRound() (restart func()) {
 	}
 }
 
-// takeTurn waits for its turn to move the clock. The context ends with ctx, with a reset
-// and when the room closes.
-func (r *Room) takeTurn(ctx context.Context) (turn context.Context, release func(), err error) {
+// takeTurn waits for its turn to move the clock, for a time at most. The context ends with
+// ctx, with a reset and when the room closes.
+func (r *Room) takeTurn(ctx context.Context, patience time.Duration) (turn context.Context, release func(), err error) {
 	r.turns.mu.Lock()
 	round := r.turns.round
 	r.turns.mu.Unlock()
@@ -187,16 +187,22 @@ func (r *Room) takeTurn(ctx context.Context) (turn context.Context, release func
 		unlink()
 		cancel(nil)
 	}
+	over := time.NewTimer(patience)
+	defer over.Stop()
+	err = fhir.Refuse(http.StatusConflict, fhir.CodeConflict, "another request has been moving the clock for %s, the timeout of this one; wait for that, or try again with a longer timeout", patience)
 	select {
 	case r.turns.turn <- struct{}{}:
 		if turn.Err() == nil {
 			return turn, func() { <-r.turns.turn; end() }, nil
 		}
 		<-r.turns.turn
+		err = stopped(turn)
 	case <-turn.Done():
+		err = stopped(turn)
+	case <-over.C:
 	}
-	defer end()
-	return nil, nil, stopped(turn)
+	end()
+	return nil, nil, err
 }
 
 // resetClock takes the clock back to how the room began. What is due then stays due. The
@@ -279,7 +285,7 @@ type clockMove struct {
 
 // moveClock moves the clock when it is its turn. move returns what it has done.
 func (r *Room) moveClock(ctx context.Context, timeout time.Duration, move func(*clockMove) (string, error)) (*ClockMove, error) {
-	turn, release, err := r.takeTurn(ctx)
+	turn, release, err := r.takeTurn(ctx, timeout)
 	if err != nil {
 		return nil, err
 	}

@@ -287,7 +287,7 @@ func (s *subscription) outgoingLocked(kind fhir.NotificationType, events []fhir.
 // sendLocked queues a notification on bindings and drops those whose socket
 // cannot take it.
 func (s *subscription) sendLocked(to []*binding, w *outgoing) {
-	now, elapsed := s.options.Clock.Now(), s.options.Clock.Elapsed()
+	now, elapsed := s.options.Clock.Read()
 	w.frame.At = now
 	w.shared = len(to) > 1
 	var lost []*binding
