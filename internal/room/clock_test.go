@@ -16,12 +16,13 @@ import (
 
 var newYear = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
-// reader is a client that takes every frame. full, if it is not nil, says that it has room
-// for more once it is closed.
+// reader is a client that takes every frame. Whoever asks whether it has room for more waits
+// for full, unless that is nil, and is noted in asked.
 type reader struct {
 	client
 	frames int
 	full   chan struct{}
+	asked  chan struct{}
 }
 
 func (r *reader) Send(f subscription.Frame, sent func(string, subscription.Frame)) bool {
@@ -30,7 +31,12 @@ func (r *reader) Send(f subscription.Frame, sent func(string, subscription.Frame
 	return true
 }
 
-func (r *reader) Ready() <-chan struct{} { return r.full }
+func (r *reader) Ready() <-chan struct{} {
+	if r.full != nil {
+		r.asked <- struct{}{}
+	}
+	return r.full
+}
 
 // bound returns a room with a manual clock, and a reader that is bound to a subscription
 // with a heartbeat each second, whatever happens to its token.
@@ -94,35 +100,23 @@ func TestClock_AMoveWaitsForReaders(t *testing.T) {
 		refused string // "": none
 		note    string
 	}{
-		"to its timeout": {time.Millisecond, nil, "", "it waited for a socket that does not read"},
-		"to the end of its request": {time.Hour, func(_ *room.Room, cancel func()) error { cancel(); return nil },
-			"the request was cancelled", ""},
-		"to a reset":               {time.Hour, func(r *room.Room, _ func()) error { return r.Reset() }, "the room was reset", ""},
-		"to the end of the room":   {time.Hour, func(r *room.Room, _ func()) error { r.Close(); return nil }, "the room was closed", ""},
-		"to a room without a seed": {time.Hour, func(r *room.Room, _ func()) error { return r.Clear() }, "the room was reset", ""},
+		"to its timeout":            {time.Millisecond, func(*room.Room, func()) error { return nil }, "", "it waited for a socket that does not read"},
+		"to the end of its request": {time.Hour, func(_ *room.Room, cancel func()) error { cancel(); return nil }, "the request was cancelled", ""},
+		"to a reset":                {time.Hour, func(r *room.Room, _ func()) error { return r.Reset() }, "the room was reset", ""},
+		"to the end of the room":    {time.Hour, func(r *room.Room, _ func()) error { r.Close(); return nil }, "the room was closed", ""},
+		"to a room without a seed":  {time.Hour, func(r *room.Room, _ func()) error { return r.Clear() }, "the room was reset", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			r, s := bound(t, room.Options{})
-			s.full = make(chan struct{})
+			s.full, s.asked = make(chan struct{}), make(chan struct{}, 1000)
 			ctx, cancel := context.WithCancel(context.Background())
 			defer cancel()
 			ended := make(chan error, 1)
-			if test.end != nil {
-				waits := make(chan struct{})
-				c := &waitingSocket{reader: s, asked: waits}
-				token, err := r.Base(fhir.R5).BindingToken([]string{"beat"})
-				if err != nil {
-					t.Fatal(err)
-				}
-				r.Bind(c, token.Secret, "")
-				go func() {
-					<-waits
-					ended <- test.end(r, cancel)
-				}()
-			} else {
-				ended <- nil
-			}
+			go func() {
+				<-s.asked
+				ended <- test.end(r, cancel)
+			}()
 			m, err := r.AdvanceClock(ctx, time.Hour, time.Time{}, test.timeout)
 			if err := <-ended; err != nil {
 				t.Error(err)
@@ -135,26 +129,6 @@ func TestClock_AMoveWaitsForReaders(t *testing.T) {
 			}
 		})
 	}
-}
-
-// waitingSocket says once that somebody waits for it.
-type waitingSocket struct {
-	*reader
-	asked chan struct{}
-	did   bool
-}
-
-func (w *waitingSocket) Send(f subscription.Frame, sent func(string, subscription.Frame)) bool {
-	sent("s2", f)
-	return true
-}
-
-func (w *waitingSocket) Ready() <-chan struct{} {
-	if !w.did {
-		w.did = true
-		close(w.asked)
-	}
-	return w.full
 }
 
 // A room that closes leaves nothing pending on its clock.
