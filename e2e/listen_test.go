@@ -106,10 +106,10 @@ func TestListen_RenewsItsTokenBeforeItExpires(t *testing.T) {
 	}
 }
 
-// A server whose clock shows another time is renewed by that time, and not without end.
+// The token of a server whose clock shows another time is renewed by that time.
 func TestListen_RenewsByTheClockOfTheServer(t *testing.T) {
 	t.Parallel()
-	s := testkit.Start(t, testkit.WithClock(time.Date(2001, 1, 1, 8, 0, 0, 0, time.UTC)))
+	s := testkit.Start(t, testkit.WithClock(time.Date(2101, 1, 1, 8, 0, 0, 0, time.UTC)))
 	quiet(s)
 	l := listens(t, s, "task-id-only")
 	s.Trigger(testkit.Trigger{Subscription: "task-id-only"})
