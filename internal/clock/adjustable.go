@@ -26,6 +26,7 @@ type Adjustable struct {
 
 	mu        sync.Mutex // guards all below and the timers; calls nothing
 	armed     timer      // ring of the pending timers of a real clock
+	inRing    int        // how many they are
 	durations queue      // those of a manual clock that depend on a duration
 	times     queue      // and on the time of day
 	scheduled uint64     // breaks ties: first scheduled, first run
@@ -253,11 +254,7 @@ func (c *Adjustable) nextLocked(m *moment) (*timer, time.Duration) {
 func (c *Adjustable) Pending() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	n := len(c.durations.timers) + len(c.times.timers)
-	for t := c.armed.next; t != &c.armed; t = t.next {
-		n++
-	}
-	return n
+	return c.inRing + len(c.durations.timers) + len(c.times.timers)
 }
 
 // Due returns the pending calls, the next one first. It walks all of them.
@@ -374,6 +371,7 @@ func (t *timer) linkLocked(left time.Duration) {
 	ring := &t.clock.armed
 	t.next, t.previous = ring, ring.previous
 	t.previous.next, ring.previous = t, t
+	t.clock.inRing++
 	if t.machine == nil {
 		t.machine = time.AfterFunc(left, t.fire)
 	} else {
@@ -386,6 +384,7 @@ func (t *timer) linkLocked(left time.Duration) {
 func (t *timer) disarmLocked() {
 	t.previous.next, t.next.previous = t.next, t.previous
 	t.next, t.previous = nil, nil
+	t.clock.inRing--
 	t.machine.Stop()
 }
 
