@@ -158,6 +158,9 @@ func (s *server) routes() []route {
 		{post, "/mock/trigger", control, m.Trigger},
 		{post, "/mock/await", waiting, m.Await},
 		{post, "/mock/reset", control, m.Reset},
+		{get, "/mock/clock", control, m.Clock},
+		{put, "/mock/clock", control, m.SetClock},
+		{post, "/mock/clock/advance", control, m.AdvanceClock},
 		{get, "/mock/generators", control, m.Generators},
 		{post, "/mock/generators", control, m.AddGenerator},
 		{patch, "/mock/generators/:name", control, m.ChangeGenerator},
@@ -282,8 +285,12 @@ func (s *server) openRoom(path string, content *seed.Seed, begin httprooms.Begin
 		source = random.Seeded(*begin.Random)
 	}
 	o := s.options
+	own := o.Clock
+	if !begin.Clock.IsZero() {
+		own = nil // not the one of the server
+	}
 	r, refused := room.New(room.Options{
-		Clock: s.clock(), Random: source, Issued: o.Issued, TokenTTL: o.TokenTTL, BatchWindow: o.BatchWindow, Strict: o.Strict, SkipInvariants: o.SkipInvariants,
+		Clock: own, ClockStart: begin.Clock, Random: source, Issued: o.Issued, TokenTTL: o.TokenTTL, BatchWindow: o.BatchWindow, Strict: o.Strict, SkipInvariants: o.SkipInvariants,
 		Memory: s.memory, MaxTokenBytes: o.TokenBytes, LogBytes: o.EventLogBytes, KeepExpired: o.KeepExpired, PreferQuery: o.PreferQuery, AnyFilter: o.AnyFilter, JournalSize: cmp.Or(o.JournalSize, -1),
 		Releases: o.Releases(), URL: s.root() + path, Settings: begin.Settings, Seed: content, GeneratorsOff: cmp.Or(begin.Generators, o.Generators) == "off",
 	})

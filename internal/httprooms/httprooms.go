@@ -30,6 +30,7 @@ type Options struct {
 // Begin says how a room begins, besides its content.
 type Begin struct {
 	Random     *uint64       // seeds its random source, unless it is nil
+	Clock      time.Time     // what its clock shows, which is manual; zero: it is real
 	Generators string        // "on" or "off": those of its seed start by themselves; "": as the server says
 	Settings   room.Settings // how it treats its subscriptions
 }
@@ -54,6 +55,7 @@ func New(o Options) *Rooms { return &Rooms{o} }
 type settings struct {
 	Seed   json.RawMessage `json:"seed,omitempty"`   // "builtin", "none" or a seed
 	Random *uint64         `json:"random,omitempty"` // seeds the random source
+	Clock  string          `json:"clock,omitempty"`  // a time: a manual clock shows it
 
 	Generators string         `json:"generators,omitempty"` // "on" or "off": those of the seed start by themselves
 	Settings   *room.Settings `json:"settings,omitempty"`   // with which it begins
@@ -78,6 +80,12 @@ func (r *Rooms) Put(c echo.Context) error {
 	begin := Begin{Random: in.Random, Generators: in.Generators}
 	if in.Settings != nil {
 		begin.Settings = *in.Settings
+	}
+	if in.Clock != "" {
+		var err error
+		if begin.Clock, err = room.ParseTime(in.Clock); err != nil {
+			return fhir.At(err, "clock")
+		}
 	}
 	canonical, err := json.Marshal(in) // compact; the members of the seed keep their order
 	if err != nil {

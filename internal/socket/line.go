@@ -272,7 +272,7 @@ func (s *Socket) moveLocked() {
 		}
 	}
 	if due > 0 {
-		l.timer = s.faults.Clock().AfterFunc(due-now, s.moveLine)
+		l.timer = s.faults.Clock().AfterFunc(due-now, s.moveLine, clock.What{Kind: clock.Fault, Of: s.id})
 	}
 	switch {
 	case len(l.held) > 1 && l.bytes+s.out.bytes.Load() > s.options.QueueBytes:

@@ -22,7 +22,7 @@ import (
 )
 
 // withFaults are peers whose sockets have faults, on a clock that the test moves.
-func withFaults(t *testing.T, change func(*Options)) (*peers, *clock.Manual) {
+func withFaults(t *testing.T, change func(*Options)) (*peers, *clock.Adjustable) {
 	t.Helper()
 	p := newPeers(t, change)
 	moved := clock.NewManual(time.Date(2026, 1, 1, 8, 0, 0, 0, time.UTC))

@@ -18,7 +18,6 @@ import (
 	"github.com/gorilla/websocket"
 	"github.com/olahol/melody"
 
-	"signalfhir/internal/clock"
 	"signalfhir/internal/fault"
 	"signalfhir/internal/journal"
 	"signalfhir/internal/subscription"
@@ -51,10 +50,10 @@ func (r *record) BindLegacy(subscription.Socket, string) error {
 	return nil
 }
 func (r *record) UnbindLegacy(subscription.Socket, string) {}
-func (r *record) Clock() clock.Clock                       { return clock.Real() }
 func (r *record) Faults() *fault.Set                       { return r.faults }
 func (r *record) Bindings(subscription.Socket) []string    { return nil }
 func (r *record) Gone(subscription.Socket)                 {}
+func (r *record) Now() time.Time                           { return time.Now() }
 func (r *record) Record(e journal.Entry) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
