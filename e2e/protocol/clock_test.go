@@ -463,8 +463,8 @@ func stuck(t *testing.T, ctx context.Context, s *server) (slow *socket, came <-c
 	if f := slow.Next(); f.Kind() != "handshake" {
 		t.Fatalf("got %s, want a handshake", f.Raw)
 	}
-	focus := encounter("big", "in-progress", "text", map[string]any{"status": "generated", "div": "<div xmlns=\"http://www.w3.org/1999/xhtml\">" + strings.Repeat("x", 256<<10) + "</div>"})
-	s.Must(200, "POST", "/mock/trigger", compact(map[string]any{"subscription": "abc", "focus": focus, "count": 200, "interval": "1s"}))
+	s.Must(201, "PUT", "Encounter/big", encounter("big", "planned", "text", map[string]any{"status": "generated", "div": "<div xmlns=\"http://www.w3.org/1999/xhtml\">" + strings.Repeat("x", 256<<10) + "</div>"}))
+	s.Must(200, "POST", "/mock/trigger", `{"subscription":"abc","reference":"Encounter/big","count":200,"interval":"1s"}`)
 	answered := make(chan response, 1)
 	go func() {
 		var a response
@@ -516,8 +516,8 @@ func TestClock_AdvanceSaysWhichTimeItReachedWithAClientThatDoesNotRead(t *testin
 	slow := s.dialSlow()
 	slow.Send("bind-with-token " + s.Token("abc"))
 	slow.Next()
-	focus := encounter("big", "in-progress", "text", map[string]any{"status": "generated", "div": "<div xmlns=\"http://www.w3.org/1999/xhtml\">" + strings.Repeat("x", 256<<10) + "</div>"})
-	s.Must(200, "POST", "/mock/trigger", compact(map[string]any{"subscription": "abc", "focus": focus, "count": 200, "interval": "1s"}))
+	s.Must(201, "PUT", "Encounter/big", encounter("big", "planned", "text", map[string]any{"status": "generated", "div": "<div xmlns=\"http://www.w3.org/1999/xhtml\">" + strings.Repeat("x", 256<<10) + "</div>"}))
+	s.Must(200, "POST", "/mock/trigger", `{"subscription":"abc","reference":"Encounter/big","count":200,"interval":"1s"}`)
 	for note := ""; !strings.Contains(note, "it waited for a socket that does not read"); {
 		m := s.move("POST", "/mock/clock/advance", `{"to":"2026-01-01T08:20:00Z","timeout":"100ms"}`)
 		if note = m.Note; m.Done {
