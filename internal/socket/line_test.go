@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"runtime"
 	"slices"
 	"strings"
@@ -24,7 +26,12 @@ import (
 // withFaults are peers whose sockets have faults, on a clock that the test moves.
 func withFaults(t *testing.T, change func(*Options)) (*peers, *clock.Adjustable) {
 	t.Helper()
-	p := newPeers(t, change)
+	return withFaultsOn(t, httptest.NewServer, change)
+}
+
+func withFaultsOn(t *testing.T, listen func(http.Handler) *httptest.Server, change func(*Options)) (*peers, *clock.Manual) {
+	t.Helper()
+	p := newPeersOn(t, listen, change)
 	moved := clock.NewManual(time.Date(2026, 1, 1, 8, 0, 0, 0, time.UTC))
 	p.faults = fault.New(moved, random.Seeded(1), func(journal.Entry) {})
 	return p, moved
@@ -405,6 +412,27 @@ func TestLine_NoFrameIsLeftBehind(t *testing.T) {
 	s.Close(ServerStopping.With())
 	if _, err := readEvents(t, conn, most+1, most+1); !websocket.IsCloseError(err, 1001) {
 		t.Errorf("got %v, want a close with 1001", err)
+	}
+}
+
+// TLS writes messages of its own when a connection ends.
+func TestTrouble_OverTLS(t *testing.T) {
+	t.Parallel()
+	p, moved := withFaultsOn(t, httptest.NewTLSServer, func(*Options) {})
+	s, conn := p.dial()
+	q := &sent{}
+	p.put(fault.Fault{On: fault.OnSocket, Action: fault.HalfOpen, Frames: number(2), For: "1m"}, fault.Fault{On: fault.OnSocket, Action: fault.Cut, Frames: number(4)})
+	q.send(t, s, 1, 2, 3, 4)
+	q.want(t, "half-open", "1,2")
+	if last, err := readEvents(t, conn, 1, 2); last != 2 {
+		t.Fatalf("got %v after event %d", err, last)
+	}
+	moved.Advance(time.Minute)
+	if last, err := readEvents(t, conn, 3, 4); last != 4 {
+		t.Fatalf("got %v after event %d", err, last)
+	}
+	if _, data, err := conn.ReadMessage(); !websocket.IsCloseError(err, 1006) {
+		t.Errorf("got %q, %v; want the end of the connection without a close frame", data, err)
 	}
 }
 
