@@ -29,7 +29,7 @@ func withFaults(t *testing.T, change func(*Options)) (*peers, *clock.Adjustable)
 	return withFaultsOn(t, httptest.NewServer, change)
 }
 
-func withFaultsOn(t *testing.T, listen func(http.Handler) *httptest.Server, change func(*Options)) (*peers, *clock.Manual) {
+func withFaultsOn(t *testing.T, listen func(http.Handler) *httptest.Server, change func(*Options)) (*peers, *clock.Adjustable) {
 	t.Helper()
 	p := newPeersOn(t, listen, change)
 	moved := clock.NewManual(time.Date(2026, 1, 1, 8, 0, 0, 0, time.UTC))
