@@ -453,18 +453,25 @@ func TestClock_TwoAdvancesTakeTurns(t *testing.T) {
 	}
 }
 
-// stuck starts an advance that waits for a client that does not read, and returns once it
-// has sent something. The response comes from the channel; it is empty if there is none.
-func stuck(t *testing.T, ctx context.Context, s *server) (slow *socket, came <-chan response) {
-	t.Helper()
+// unread binds a client that does not read, and schedules more for it than a queue takes.
+func unread(s *server) (slow *socket) {
+	s.T.Helper()
 	s.subscribe("content", "full-resource")
 	slow = s.dialSlow()
 	slow.Send("bind-with-token " + s.Token("abc"))
 	if f := slow.Next(); f.Kind() != "handshake" {
-		t.Fatalf("got %s, want a handshake", f.Raw)
+		s.T.Fatalf("got %s, want a handshake", f.Raw)
 	}
 	s.Must(201, "PUT", "Encounter/big", encounter("big", "planned", "text", map[string]any{"status": "generated", "div": "<div xmlns=\"http://www.w3.org/1999/xhtml\">" + strings.Repeat("x", 256<<10) + "</div>"}))
 	s.Must(200, "POST", "/mock/trigger", `{"subscription":"abc","reference":"Encounter/big","count":200,"interval":"1s"}`)
+	return slow
+}
+
+// stuck starts an advance that waits for a client that does not read, and returns once it
+// has sent something. The response comes from the channel; it is empty if there is none.
+func stuck(t *testing.T, ctx context.Context, s *server) (slow *socket, came <-chan response) {
+	t.Helper()
+	slow = unread(s)
 	answered := make(chan response, 1)
 	go func() {
 		var a response
@@ -509,15 +516,10 @@ func TestClock_AdvanceDoesNotHangForAClientThatDoesNotRead(t *testing.T) {
 	}
 }
 
-func TestClock_AdvanceSaysWhichTimeItReachedWithAClientThatDoesNotRead(t *testing.T) {
+func TestClock_AdvanceSaysThatAClientDoesNotRead(t *testing.T) {
 	t.Parallel()
 	s := slowServer(t)
-	s.subscribe("content", "full-resource")
-	slow := s.dialSlow()
-	slow.Send("bind-with-token " + s.Token("abc"))
-	slow.Next()
-	s.Must(201, "PUT", "Encounter/big", encounter("big", "planned", "text", map[string]any{"status": "generated", "div": "<div xmlns=\"http://www.w3.org/1999/xhtml\">" + strings.Repeat("x", 256<<10) + "</div>"}))
-	s.Must(200, "POST", "/mock/trigger", `{"subscription":"abc","reference":"Encounter/big","count":200,"interval":"1s"}`)
+	unread(s)
 	for note := ""; !strings.Contains(note, "it waited for a socket that does not read"); {
 		m := s.move("POST", "/mock/clock/advance", `{"to":"2026-01-01T08:20:00Z","timeout":"100ms"}`)
 		if note = m.Note; m.Done {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"sort"
 	"sync"
 	"time"
 
@@ -109,19 +110,13 @@ func (r *Room) ClockDetail() ClockDetail {
 	due := r.clock.Due()
 	d.Pending = len(due)
 	d.Omitted = max(len(due)-maxDue, 0)
-	for i, c := range due {
-		if i == 0 {
-			d.Next = &NextCalls{At: c.At.UTC()}
-		}
-		if !c.At.Equal(due[0].At) && i >= maxDue {
-			break
-		}
-		if c.At.Equal(due[0].At) {
-			d.Next.Calls++
-		}
-		if i < maxDue {
-			d.Due = append(d.Due, clockCall(c))
-		}
+	if len(due) == 0 {
+		return d
+	}
+	next := due[0].At
+	d.Next = &NextCalls{next.UTC(), sort.Search(len(due), func(i int) bool { return due[i].At.After(next) })}
+	for _, c := range due[:len(due)-d.Omitted] {
+		d.Due = append(d.Due, clockCall(c))
 	}
 	return d
 }

@@ -3,6 +3,7 @@ package room_test
 import (
 	"context"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -189,3 +190,64 @@ func TestClock_NamesOnlyWhatHadAnEffect(t *testing.T) {
 		t.Errorf("got %+v, want the heartbeat and the move", entries)
 	}
 }
+
+// Moves, writes, bindings and resets at once neither race nor wait for each other for ever.
+func TestClock_Concurrently(t *testing.T) {
+	t.Parallel()
+	r := open(t, room.Options{Seed: builtin(t), BatchWindow: time.Second})
+	b := r.Base(fhir.R5)
+	var users sync.WaitGroup
+	const rounds = 30
+	users.Go(func() {
+		for i := range rounds {
+			if _, err := r.SetClock(context.Background(), newYear.Add(time.Duration(i%5)*time.Hour), time.Hour); err != nil && fhir.CodeOf(err) != fhir.CodeConflict {
+				t.Error(err)
+			}
+			if _, err := r.AdvanceClock(context.Background(), 10*time.Minute, time.Time{}, time.Hour); err != nil && fhir.CodeOf(err) != fhir.CodeConflict {
+				t.Error(err)
+			}
+			if _, err := r.SetRealClock(context.Background(), time.Hour); err != nil && fhir.CodeOf(err) != fhir.CodeConflict {
+				t.Error(err)
+			}
+		}
+	})
+	users.Go(func() {
+		for i := range rounds {
+			// A reset may take the subscription away in between.
+			_, _ = r.Trigger(context.Background(), room.Trigger{Subscription: "admission-id-only", Reference: "Encounter/1", Count: 3, Interval: time.Minute})
+			_, _ = b.Update("Patient", "p", fhir.NewObject("resourceType", "Patient", "id", "p"), room.Request{Base: "http://localhost/fhir/R5"})
+			if token, err := b.BindingToken([]string{"admission-id-only"}); err == nil {
+				r.Bind(&taker{}, token.Secret, "")
+			}
+			r.ClockDetail()
+			if i%10 == 9 {
+				if err := r.Reset(); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+	})
+	users.Wait()
+	if err := r.Reset(); err != nil {
+		t.Fatal(err)
+	}
+	if s := r.ClockState(); s.Mode != room.RealClock {
+		t.Errorf("got %+v, want the real clock that the room began with", s)
+	}
+}
+
+// taker is a client that takes every frame.
+type taker struct{ _ byte } // each has an address of its own
+
+func (*taker) ID() string { return "s" }
+
+func (*taker) Send(f subscription.Frame, sent func(string, subscription.Frame)) bool {
+	sent("s", f)
+	return true
+}
+
+func (*taker) Ready() <-chan struct{} { return nil }
+
+func (*taker) Lost(string) int64 { return 0 }
+
+func (*taker) Unbound(string, subscription.Reason, int) {}
