@@ -33,6 +33,7 @@ type ClockCall struct {
 	Topic        string    `json:"topic"` // canonical URL
 	Generator    string    `json:"generator"`
 	Token        string    `json:"token"` // fingerprint
+	Fault        string    `json:"fault"` // name
 }
 
 // ClockMove is what a move of the clock did.

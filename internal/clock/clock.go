@@ -50,7 +50,7 @@ const (
 	Token      = "token"      // the expiry of a token: its fingerprint
 	Generator  = "generator"  // the next write of a generator: its name
 	Activation = "activation" // of a subscription that is requested for a time
-	Fault      = "fault"      // what a fault does for a time ends: the id of the socket, or the name of the fault for a request
+	Fault      = "fault"      // what a fault does for a time, or delays, ends: the name of the fault
 	Trigger    = "trigger"    // the next event of a subscription or, if it has a canonical URL, a topic
 )
 

@@ -77,6 +77,7 @@ type ClockCall struct {
 	Topic        string    `json:"topic,omitempty"` // canonical URL
 	Generator    string    `json:"generator,omitempty"`
 	Token        string    `json:"token,omitempty"` // fingerprint
+	Fault        string    `json:"fault,omitempty"`
 }
 
 func clockCall(c clock.Call) ClockCall {
@@ -86,6 +87,8 @@ func clockCall(c clock.Call) ClockCall {
 		call.Generator = c.Of
 	case c.Kind == clock.Token:
 		call.Token = c.Of
+	case c.Kind == clock.Fault:
+		call.Fault = c.Of
 	case c.Kind == clock.Trigger && !fhir.IsID(c.Of):
 		call.Topic = c.Of
 	default:
