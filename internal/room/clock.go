@@ -167,20 +167,26 @@ func (r *Room) endRound() (restart func()) {
 	}
 }
 
-// takeTurn waits for its turn to move the clock, for a time at most. The context ends with
-// ctx, with a reset and when the room closes.
-func (r *Room) takeTurn(ctx context.Context, patience time.Duration) (turn context.Context, release func(), err error) {
+// takeTurn waits for its turn to move the clock, for a time at most. The context ends soon
+// after ctx, a reset, or the end of the room. Halted returns at once which of them it was,
+// and nil before.
+func (r *Room) takeTurn(ctx context.Context, patience time.Duration) (turn context.Context, halted func() error, release func(), err error) {
 	r.turns.mu.Lock()
 	round := r.turns.round
 	r.turns.mu.Unlock()
 	turn, cancel := context.WithCancelCause(ctx)
-	unlink := context.AfterFunc(round, func() {
-		why := context.Cause(round)
-		if closed := r.checkOpen(); closed != nil {
-			why = closed
+	halted = func() error {
+		switch {
+		case r.open.Err() != nil:
+			return r.checkOpen()
+		case round.Err() != nil:
+			return context.Cause(round)
+		case turn.Err() != nil:
+			return stopped(turn)
 		}
-		cancel(why)
-	})
+		return nil
+	}
+	unlink := context.AfterFunc(round, func() { cancel(halted()) })
 	end := func() {
 		unlink()
 		cancel(nil)
@@ -190,17 +196,16 @@ func (r *Room) takeTurn(ctx context.Context, patience time.Duration) (turn conte
 	err = fhir.Refuse(http.StatusConflict, fhir.CodeConflict, "another request has been moving the clock for %s, the timeout of this one; wait for that, or try again with a longer timeout", patience)
 	select {
 	case r.turns.turn <- struct{}{}:
-		if turn.Err() == nil {
-			return turn, func() { <-r.turns.turn; end() }, nil
+		if err = halted(); err == nil {
+			return turn, halted, func() { <-r.turns.turn; end() }, nil
 		}
 		<-r.turns.turn
-		err = stopped(turn)
 	case <-turn.Done():
-		err = stopped(turn)
+		err = halted()
 	case <-over.C:
 	}
 	end()
-	return nil, nil, err
+	return nil, nil, nil, err
 }
 
 // resetClock takes the clock back to how the room began. What is due then stays due. The
@@ -272,8 +277,8 @@ func (r *Room) AdvanceClock(ctx context.Context, by time.Duration, to time.Time,
 // clockMove follows a move.
 type clockMove struct {
 	room   *Room
-	ctx    context.Context
-	limit  context.Context // ctx with the timeout
+	halted func() error    // why the move is to stop; nil: it goes on
+	limit  context.Context // ends then, and after the timeout
 	after  time.Duration   // the timeout
 	seq    uint64          // of the journal, when a call began
 	result ClockMove
@@ -283,14 +288,14 @@ type clockMove struct {
 
 // moveClock moves the clock when it is its turn. move returns what it has done.
 func (r *Room) moveClock(ctx context.Context, timeout time.Duration, move func(*clockMove) (string, error)) (*ClockMove, error) {
-	turn, release, err := r.takeTurn(ctx, timeout)
+	turn, halted, release, err := r.takeTurn(ctx, timeout)
 	if err != nil {
 		return nil, err
 	}
 	defer release()
 	limit, cancel := context.WithTimeout(turn, timeout)
 	defer cancel()
-	m := &clockMove{room: r, ctx: turn, limit: limit, after: timeout, goOn: `POST /mock/clock/advance {"by":"0s"} goes on`}
+	m := &clockMove{room: r, halted: halted, limit: limit, after: timeout, goOn: `POST /mock/clock/advance {"by":"0s"} goes on`}
 	m.seq = r.journal.Seq()
 	m.result.Since, m.result.Happened = m.seq, []ClockCall{}
 	text, err := move(m)
@@ -303,8 +308,7 @@ func (r *Room) moveClock(ctx context.Context, timeout time.Duration, move func(*
 		text += "; " + m.why
 	}
 	r.journal.Record(journal.Entry{Kind: journal.Clock, Type: r.ClockState().Mode, Text: text})
-	if turn.Err() != nil && !m.result.Done {
-		err := stopped(turn)
+	if err := halted(); err != nil && !m.result.Done {
 		return nil, fhir.Refuse(fhir.StatusOf(err), fhir.CodeOf(err), "%s", text)
 	}
 	if !m.result.Done {
@@ -317,9 +321,9 @@ func (r *Room) moveClock(ctx context.Context, timeout time.Duration, move func(*
 // Next implements [clock.Follower].
 func (m *clockMove) Next() bool {
 	read := m.result.Calls%paceCalls != 0 || m.room.subscriptions.AwaitSockets(m.limit)
-	switch {
-	case m.ctx.Err() != nil:
-		m.why = stopped(m.ctx).Error()
+	switch err := m.halted(); {
+	case err != nil:
+		m.why = err.Error()
 	case !read:
 		m.why = fmt.Sprintf("it waited for a socket that does not read (GET /mock/sockets shows how many frames are queued), and stopped after %s, its timeout", m.after)
 	case m.limit.Err() != nil:
