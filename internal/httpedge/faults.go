@@ -21,7 +21,7 @@ import (
 func (e *Edge) Misbehave(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		r, needs := Room(c), NeedsOf(c)
-		if r == nil || needs.Problems || needs.Socket {
+		if r == nil || needs.Problems || needs.Socket || insideOf(c.Request()).room != nil {
 			return next(c)
 		}
 		set := r.Faults()

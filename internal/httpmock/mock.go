@@ -23,6 +23,7 @@ type Options struct {
 	MaxBytes int64          // of the resources in a response
 	Sockets  func(*room.Room) []socket.State
 	Socket   func(r *room.Room, id string) *socket.Socket // nil: there is no such open socket
+	Serve    func(http.ResponseWriter, *http.Request)     // serves a request of a scenario
 }
 
 // Mock serves the control routes of a server.

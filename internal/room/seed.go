@@ -130,6 +130,7 @@ func (r *Room) reset(to *seed.Seed) error {
 			r.Close()
 		}
 	}()
+	r.scenarios.Reset("the room was reset")
 	r.generators.Close()
 	r.faults.Reset("the room was reset")
 	if r.heldMuch() {
