@@ -17,7 +17,7 @@ import (
 
 // Misbehave does what the faults of a room want to its requests: it delays or refuses them,
 // or spoils the response. Control routes are left alone, or nobody could remove a fault, and
-// so are sockets, which have faults of their own.
+// so are sockets, which have faults of their own, and what the room itself requests.
 func (e *Edge) Misbehave(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		r, needs := Room(c), NeedsOf(c)

@@ -34,7 +34,7 @@ func (r *Room) scenarioTarget(id string) (scenario.Target, error) {
 	var all, bound []SubscriptionState
 	for _, s := range r.Subscriptions() {
 		if s.ID == id {
-			return scenario.Target{ID: s.ID, Release: s.Release, Topic: s.Topic}, nil
+			return r.target(s), nil
 		}
 		if all = append(all, s); len(s.Sockets) > 0 {
 			bound = append(bound, s)
@@ -48,7 +48,17 @@ func (r *Room) scenarioTarget(id string) (scenario.Target, error) {
 	case len(bound) > 1:
 		return scenario.Target{}, fhir.Refuse(http.StatusUnprocessableEntity, fhir.CodeMultipleMatches, "sockets are bound to several subscriptions, so say which one it is about: %s", listed(bound))
 	}
-	return scenario.Target{ID: bound[0].ID, Release: bound[0].Release, Topic: bound[0].Topic}, nil
+	return r.target(bound[0]), nil
+}
+
+func (r *Room) target(s SubscriptionState) scenario.Target {
+	t := scenario.Target{ID: s.ID, Release: s.Release, Topic: s.Topic}
+	if b, err := r.baseOf(s.ID); err == nil {
+		if topic, is := b.topics.Resolve(s.Topic); is {
+			t.TopicResource, _ = b.topics.DefinedBy(topic.URL(), topic.Version())
+		}
+	}
+	return t
 }
 
 // listed returns the ids of subscriptions in words.

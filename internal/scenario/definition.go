@@ -45,7 +45,7 @@ type Step struct {
 	Method  string          `json:"method,omitempty"`  // of a request
 	Path    string          `json:"path,omitempty"`    // below /mock or /fhir of the room
 	Body    json.RawMessage `json:"body,omitempty"`    // JSON
-	Await   json.RawMessage `json:"await,omitempty"`   // body of POST /mock/await
+	Await   json.RawMessage `json:"await,omitempty"`   // body of POST /mock/await, or a list of those, in any order
 	Advance string          `json:"advance,omitempty"` // a time of the room's clock that passes
 	Repeat  json.RawMessage `json:"repeat,omitempty"`  // how often Steps are done
 	Steps   []Step          `json:"steps,omitempty"`
@@ -55,14 +55,15 @@ type Step struct {
 // declaration. Socket and token are those that the subscription has when the step is done.
 const (
 	subscriptionName = "subscription"
-	releaseName      = "release" // of the subscription
-	topicName        = "topic"   // canonical URL of its topic
-	socketName       = "socket"  // id of the socket that was bound to it last
-	tokenName        = "token"   // fingerprint of the token that was issued for it last
-	beginName        = "begin"   // number of the last entry of the journal before the scenario
+	releaseName      = "release"       // of the subscription
+	topicName        = "topic"         // canonical URL of its topic
+	resourceName     = "topicResource" // the resource of its topic, "SubscriptionTopic/admission"
+	socketName       = "socket"        // id of the socket that was bound to it last
+	tokenName        = "token"         // fingerprint of the token that was issued for it last
+	beginName        = "begin"         // number of the last entry of the journal before the scenario
 )
 
-var implied = []string{releaseName, topicName, socketName, tokenName, beginName}
+var implied = []string{releaseName, topicName, resourceName, socketName, tokenName, beginName}
 
 // The bounds of a definition and of a run.
 const (
@@ -101,7 +102,7 @@ func (d *Definition) Check() error {
 			return wrong(at+".default", fhir.CodeValue, "expected a string, a number or a boolean")
 		}
 		if known = append(known, p.Name); p.Name == subscriptionName {
-			known = append(known, releaseName, topicName, socketName, tokenName)
+			known = append(known, releaseName, topicName, resourceName, socketName, tokenName)
 		}
 	}
 	if len(d.Steps) == 0 {
@@ -142,8 +143,8 @@ func checkSteps(steps []Step, in string, known []string, depth int, left *int) e
 				return err
 			}
 		case s.Await != nil:
-			if !isObject(s.Await) {
-				return wrong(at+".await", fhir.CodeValue, `expected the body of POST /mock/await, such as {"bound":{"subscription":"{{subscription}}"}}`)
+			if len(conditions(s.Await)) == 0 {
+				return wrong(at+".await", fhir.CodeValue, `expected the body of POST /mock/await, such as {"bound":{"subscription":"{{subscription}}"}}, or a list of those`)
 			}
 		case s.Advance != "":
 			if _, err := time.ParseDuration(s.Advance); err != nil && !placeholder.MatchString(s.Advance) {
@@ -164,7 +165,21 @@ func checkSteps(steps []Step, in string, known []string, depth int, left *int) e
 	return nil
 }
 
-func isObject(data []byte) bool { return bytes.HasPrefix(bytes.TrimSpace(data), []byte("{")) }
+// conditions returns the bodies of an await; nil if it is something else.
+func conditions(data json.RawMessage) []map[string]any {
+	v, _ := decode(data) // nil if it cannot be read
+	list, is := v.([]any)
+	if !is {
+		list = []any{v}
+	}
+	bodies := make([]map[string]any, len(list))
+	for i := range list {
+		if bodies[i], is = list[i].(map[string]any); !is {
+			return nil
+		}
+	}
+	return bodies
+}
 
 // forbidden are the addresses that would wait for the scenario itself, or for ever, each
 // with what to do instead.

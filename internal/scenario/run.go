@@ -81,7 +81,10 @@ type run struct {
 }
 
 // errStopped is the cause of a context that a stop has ended, with the reason as its text.
-type errStopped struct{ why string }
+type errStopped struct {
+	why  string
+	bare bool // the room tidies up itself
+}
 
 func (e errStopped) Error() string { return e.why }
 
@@ -110,13 +113,16 @@ func (r *run) run(ctx context.Context) {
 	defer close(r.ended)
 	r.record("begin", withParameters(r.values))
 	err := r.steps(ctx, r.of.Steps, "steps")
-	state, why := Done, ""
-	if stopped := (errStopped{}); errors.As(context.Cause(ctx), &stopped) {
+	state, why, tidied := Done, "", ""
+	stopped := errStopped{}
+	if errors.As(context.Cause(ctx), &stopped) {
 		state, why = Stopped, stopped.why
 	} else if err != nil {
 		state, why = Failed, err.Error()
 	}
-	tidied := r.tidy()
+	if !stopped.bare {
+		tidied = r.tidy()
+	}
 	r.mu.Lock()
 	at := r.state.Step
 	r.state.State, r.state.Why, r.state.Ended, r.state.WaitsFor = state, why, r.now(), ""
@@ -353,31 +359,35 @@ func refusal(body []byte) string {
 	return strings.Join(texts, "; ")
 }
 
-// await waits until something has happened since the last await.
+// await waits until something has happened since the last await. Of several things the order
+// does not matter.
 func (r *run) await(ctx context.Context, s *Step, at string) (Result, error) {
-	v, err := fillJSON(s.Await, r.value)
-	if err != nil {
-		return Result{}, err
+	result := Result{Did: "awaited ", Seq: r.since}
+	for i, body := range conditions(s.Await) {
+		if _, err := fill(body, r.value); err != nil {
+			return Result{}, err
+		}
+		wanted, _ := json.Marshal(body) // read from JSON
+		r.enter(s, at, string(wanted))
+		if since, said := body["since"]; !said {
+			body["since"] = r.since
+		} else if since == nil {
+			delete(body, "since")
+		}
+		status, response, err := r.request(ctx, http.MethodPost, "/mock/await", body, at)
+		if err != nil {
+			return Result{}, err
+		}
+		var met struct{ Seq uint64 }
+		_ = json.Unmarshal(response, &met) // our own
+		if i > 0 {
+			result.Did += " and "
+		}
+		result.Did += string(wanted)
+		result.Status, result.Seq = status, max(result.Seq, met.Seq)
 	}
-	body, is := v.(map[string]any)
-	if !is {
-		return Result{}, wrong(at+".await", fhir.CodeValue, "expected the body of POST /mock/await")
-	}
-	wanted, _ := json.Marshal(body) // read from JSON
-	r.enter(s, at, string(wanted))
-	if since, said := body["since"]; !said {
-		body["since"] = r.since
-	} else if since == nil {
-		delete(body, "since")
-	}
-	status, response, err := r.request(ctx, http.MethodPost, "/mock/await", body, at)
-	if err != nil {
-		return Result{}, err
-	}
-	var met struct{ Seq uint64 }
-	_ = json.Unmarshal(response, &met) // our own
-	r.since = max(r.since, met.Seq)
-	return Result{Did: "awaited " + string(wanted), Status: status, Seq: met.Seq}, nil
+	r.since = result.Seq
+	return result, nil
 }
 
 // advance lets time of the room's clock pass: it moves the clock if that is manual, and

@@ -30,7 +30,11 @@ type Options struct {
 }
 
 // Target is a subscription.
-type Target struct{ ID, Release, Topic string }
+type Target struct {
+	ID, Release   string
+	Topic         string // canonical URL; "": none
+	TopicResource string // "SubscriptionTopic/1"; "": there is none
+}
 
 // Set holds the scenarios of a room and those that run. It is safe for concurrent use.
 type Set struct {
@@ -166,6 +170,9 @@ func (s *Set) Start(name string, given map[string]json.RawMessage, do Do) (ended
 		if t.Topic != "" {
 			values[topicName] = t.Topic
 		}
+		if t.TopicResource != "" {
+			values[resourceName] = t.TopicResource
+		}
 	}
 	ctx, cancel := context.WithCancelCause(context.Background())
 	r := &run{set: s, of: d, do: do, values: values, cancel: cancel, ended: make(chan struct{})}
@@ -189,7 +196,7 @@ func (s *Set) Start(name string, given map[string]json.RawMessage, do Do) (ended
 }
 
 // Stop stops a scenario that runs, and returns when it has ended. It removes one of the
-// user's own that does not run. It refuses a built-in one that does not run.
+// user's own that does not run.
 func (s *Set) Stop(name string) error {
 	s.mu.Lock()
 	d, is := s.findLocked(name)
@@ -199,14 +206,12 @@ func (s *Set) Stop(name string) error {
 		delete(s.runs, name)
 	}
 	s.mu.Unlock()
-	switch {
-	case d == nil:
+	if d == nil {
 		return noScenario(name)
-	case running:
-		r.cancel(errStopped{"DELETE /mock/scenarios/" + name + " stopped it"})
+	}
+	if running {
+		r.cancel(errStopped{why: "DELETE /mock/scenarios/" + name + " stopped it"})
 		<-r.ended
-	case is:
-		return fhir.Refuse(http.StatusConflict, fhir.CodeConflict, "the scenario %s does not run, and it is built in, so it cannot be removed", name)
 	}
 	return nil
 }
@@ -225,7 +230,7 @@ func (s *Set) end(why string, closed bool) {
 	s.runs, s.own = map[string]*run{}, map[string]*Definition{}
 	s.mu.Unlock()
 	for _, r := range runs {
-		r.cancel(errStopped{why})
+		r.cancel(errStopped{why, true})
 	}
 	for _, r := range runs {
 		<-r.ended
