@@ -158,9 +158,9 @@ func (r *run) tidy() string {
 	}
 	switch {
 	case left > 0 && r.of.Keep:
-		text += fmt.Sprintf("; its %d faults stay", left)
+		text += fmt.Sprintf("; its faults stay: %d", left)
 	case left > 0:
-		text += fmt.Sprintf("; its %d faults were removed", left)
+		text += fmt.Sprintf("; its faults were removed: %d", left)
 	}
 	return text
 }
