@@ -52,3 +52,99 @@ func TestListen_SurvivesScenarios(t *testing.T) {
 		})
 	}
 }
+
+// What cannot be survived ends the client, with a message.
+func TestListen_EndsWhenItsSubscriptionIsDeleted(t *testing.T) {
+	t.Parallel()
+	s := testkit.Start(t)
+	l := listens(t, s, "task-id-only")
+	s.RunScenario("deleted-while-bound", nil)
+	l.says("subscription was deleted")
+	if err := l.command.Wait(); err == nil || !strings.Contains(l.String(), "the subscription is gone: GET Subscription/task-id-only returned 410") && !strings.Contains(l.String(), "the subscription is gone: POST Subscription/task-id-only/$get-ws-binding-token returned 410") {
+		t.Errorf("got %v and\n%s", err, l)
+	}
+}
+
+// A subscription of its own is created again.
+func TestListen_CreatesItsSubscriptionAgain(t *testing.T) {
+	t.Parallel()
+	s := testkit.Start(t)
+	l := listen(t, s.URL, "--topic", taskTopic)
+	l.says("handshake")
+	s.RunScenario("deleted-while-bound", nil)
+	l.says("creating it again")
+	s.Trigger(testkit.Trigger{Topic: taskTopic})
+	l.says("#1  ")
+}
+
+func TestListen_ShowsThatTheTopicIsGone(t *testing.T) {
+	t.Parallel()
+	s := testkit.Start(t)
+	l := listens(t, s, "task-id-only")
+	s.RunScenario("topic-gone", nil)
+	l.says("error")
+}
+
+func TestListen_WaitsForActivation(t *testing.T) {
+	t.Parallel()
+	s := testkit.Start(t)
+	s.StartScenario("activation-delayed", map[string]any{"after": "300ms"})
+	l := listen(t, s.URL, "--topic", taskTopic)
+	s.AwaitScenario("activation-delayed")
+	l.says("requested")
+	s.Trigger(testkit.Trigger{Topic: taskTopic})
+	l.says("#1  ")
+}
+
+// The numbers begin anew, and the client shows those it has not seen.
+func TestListen_NoticesThatNumbersBeginAnew(t *testing.T) {
+	t.Parallel()
+	s := testkit.Start(t)
+	l := listens(t, s, "task-id-only")
+	s.Trigger(testkit.Trigger{Subscription: "task-id-only", Count: 5})
+	l.says("#5  ")
+	s.RunScenario("server-restart", map[string]any{"numbers": "anew"})
+	l.says("the numbering started again")
+	l.prints("5 and then 3 events", func(printed string) bool { return len(shownEvent.FindAllString(printed, -1)) == 8 })
+}
+
+// Its own heartbeat is what a subscription says, in every release.
+func TestListen_LearnsTheHeartbeatOfASubscription(t *testing.T) {
+	t.Parallel()
+	for _, release := range []testkit.Release{testkit.R5, testkit.R4} {
+		t.Run(string(release), func(t *testing.T) {
+			t.Parallel()
+			s := testkit.Start(t)
+			first := listen(t, s.URL+"/fhir/"+string(release), "--topic", taskTopic, "--heartbeat", "1")
+			first.says("handshake")
+			id := s.Sockets()[0].Bindings[0]
+			_ = first.command.Process.Kill() // so that the subscription stays
+			s.AwaitBound(id, 0)
+			l := listen(t, s.URL+"/fhir/"+string(release), "--subscription", id)
+			l.says("handshake")
+			s.RunScenario("half-open", nil)
+			l.says("no heartbeat for 2.5s")
+			l.says("#2  ")
+		})
+	}
+}
+
+// A frame that is no notification, or lacks its status, does no harm.
+func TestListen_SurvivesBadFrames(t *testing.T) {
+	t.Parallel()
+	for _, with := range []string{"not-json", "no-bundle", "no-status", "wrong-type"} {
+		t.Run(with, func(t *testing.T) {
+			t.Parallel()
+			s := testkit.Start(t)
+			l := listens(t, s, "task-id-only")
+			s.AddFault(testkit.Fault{On: "frame", Action: "replace", With: with, Type: "event-notification", Number: &testkit.EventNumbers{From: 2, To: 2}})
+			s.Trigger(testkit.Trigger{Subscription: "task-id-only", Count: 3})
+			l.says("#3  ")
+			if with != "wrong-type" {
+				l.says("not a notification")
+				l.says("calling $events")
+			}
+			l.prints("three events", func(printed string) bool { return len(shownEvent.FindAllString(printed, -1)) == 3 })
+		})
+	}
+}
