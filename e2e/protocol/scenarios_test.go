@@ -311,10 +311,10 @@ func TestScenarios_EndWithTheRoom(t *testing.T) {
 	}
 }
 
-// The steps need no sign-in, and neither does a page of a foreign origin get one by them.
+// The steps need no sign-in: whoever started the scenario has signed in.
 func TestScenarios_AreLetIn(t *testing.T) {
 	t.Parallel()
-	s := startProcess(t, "--auth-token", "0123456789abcdef-secret", "--public-url", "https://fhir.example.org")
+	s := startProcess(t, "--auth-token", "0123456789abcdef-secret")
 	bearer := []string{"Authorization", "Bearer 0123456789abcdef-secret"}
 	body := `{"steps":[{"method":"POST","path":"/fhir/R5/Patient","body":{"resourceType":"Patient"}}]}`
 	s.Must(201, "PUT", "/mock/scenarios/own", body, bearer...)
