@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"signalfhir/internal/fhir"
 	"signalfhir/internal/wiretest"
@@ -384,4 +385,32 @@ func TestScenarios_OnEveryRelease(t *testing.T) {
 		ws.Outcome("deleted")
 		s.Must(410, "GET", "Subscription/abc", nil)
 	})
+}
+
+// Time passes by the clock of the room: a manual one is moved, and another is waited for.
+func TestScenarios_Advance(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	s.Must(200, "PUT", "/mock/clock", `{"mode":"manual","now":"2026-01-01T08:00:00Z"}`)
+	s.Must(201, "PUT", "/mock/scenarios/hour", `{"parameters":[{"name":"for","default":"1h"}],"steps":[{"advance":"{{for}}"}]}`)
+	if got := s.run("hour", `{"wait":true}`); got.State != "done" || !got.Ended.Equal(got.Began.Add(time.Hour)) {
+		t.Errorf("got %+v, want that an hour passed", got)
+	}
+	for _, wrong := range []string{"soon", "-1s"} {
+		if got := s.run("hour", `{"wait":true,"parameters":{"for":"`+wrong+`"}}`); got.State != "failed" || !strings.Contains(got.Why, "such as 31m") {
+			t.Errorf("%s: got %+v", wrong, got)
+		}
+	}
+	s.Must(200, "PUT", "/mock/clock", `{"mode":"real"}`)
+	s.Must(202, "POST", "/mock/scenarios/hour", nil)
+	for len(asList(s.Must(200, "GET", "/mock/clock", nil).At("due"))) == 0 { // the step has not begun
+	}
+	if due := s.Must(200, "PUT", "/mock/clock", `{"mode":"manual"}`); due.At("pending") != 1.0 {
+		t.Errorf("got %s, want the step of the scenario", due.Raw)
+	}
+	if due := s.Must(200, "GET", "/mock/clock", nil); due.At("due", 0, "scenario") != "hour" || due.At("due", 0, "kind") != "scenario" {
+		t.Errorf("got %s, want the step of the scenario", due.Raw)
+	}
+	s.Must(200, "POST", "/mock/clock/advance", `{"by":"1h"}`)
+	s.AwaitEntry("?kind=scenario&text=passed")
 }

@@ -11,6 +11,7 @@ type notification struct {
 	kind   string // type of the SubscriptionStatus
 	status string
 	total  int64
+	time   string // by the clock of the server
 	events []event
 	errors []string
 }
@@ -105,6 +106,7 @@ func (s *status) read(parameters []parameter) {
 func parseNotification(data []byte) (notification, bool) {
 	var bundle struct {
 		ResourceType string `json:"resourceType"`
+		Timestamp    string `json:"timestamp"`
 		Entry        []struct {
 			FullURL string `json:"fullUrl"`
 			Request struct {
@@ -134,7 +136,7 @@ func parseNotification(data []byte) (notification, bool) {
 	for _, e := range bundle.Entry[1:] {
 		methods[e.FullURL] = e.Request.Method
 	}
-	n := notification{total: int64(first.Total)}
+	n := notification{total: int64(first.Total), time: bundle.Timestamp}
 	n.kind, _ = first.Type.(string)
 	n.status, _ = first.Status.(string)
 	for _, e := range first.Event {

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"signalfhir/internal/clock"
 	"signalfhir/internal/fhir"
 	"signalfhir/internal/journal"
 )
@@ -402,8 +403,7 @@ func (r *run) advance(ctx context.Context, s *Step, at string) (Result, error) {
 		return Result{}, wrong(at+".advance", fhir.CodeValue, "got %.80v, expected a time such as 31m", text)
 	}
 	r.enter(s, at, by.String()+" of the room's clock")
-	clock := r.set.options.Clock
-	if m, is := clock.(interface{ IsManual() bool }); is && m.IsManual() {
+	if r.set.options.Clock.IsManual() {
 		status, response, err := r.request(ctx, http.MethodPost, "/mock/clock/advance", map[string]any{"by": by.String(), "timeout": "5m"}, at)
 		if err != nil {
 			return Result{}, err
@@ -419,7 +419,7 @@ func (r *run) advance(ctx context.Context, s *Step, at string) (Result, error) {
 		return Result{Did: "the clock was advanced by " + by.String(), Status: status}, nil
 	}
 	over := make(chan struct{})
-	timer := clock.AfterFunc(by, func() { close(over) })
+	timer := r.set.options.Clock.AfterFunc(by, func() { close(over) }, clock.What{Kind: clock.Scenario, Of: r.of.Name})
 	defer timer.Stop()
 	select {
 	case <-over:

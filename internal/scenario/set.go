@@ -16,7 +16,7 @@ import (
 
 // Options are what the scenarios of a room know of it. All are required.
 type Options struct {
-	Clock  clock.Clock
+	Clock  *clock.Adjustable
 	Record func(journal.Entry)
 	Seq    func() uint64 // of the last entry of the journal
 	Faults *fault.Set
