@@ -4,6 +4,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"signalfhir/testkit"
 )
@@ -146,5 +147,22 @@ func TestListen_SurvivesBadFrames(t *testing.T) {
 			}
 			l.prints("three events", func(printed string) bool { return len(shownEvent.FindAllString(printed, -1)) == 3 })
 		})
+	}
+}
+
+// Retry-After is a promise to wait so long, not a hint.
+func TestListen_WaitsAsLongAsItIsTold(t *testing.T) {
+	t.Parallel()
+	s := testkit.Start(t)
+	listens(t, s, "task-id-only")
+	run := s.RunScenario("rate-limited", map[string]any{"times": 2, "retryAfter": 1})
+	var asked []time.Time
+	for _, e := range s.Journal(testkit.Filter{}) {
+		if e.Kind == "fault" && e.Seq > run.Begin {
+			asked = append(asked, e.Time)
+		}
+	}
+	if len(asked) != 2 || asked[1].Sub(asked[0]) < time.Second {
+		t.Errorf("tokens were asked for at %v, want twice, a second apart", asked)
 	}
 }
