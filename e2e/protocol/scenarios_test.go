@@ -178,6 +178,17 @@ func TestScenarios_StepsAreRequests(t *testing.T) {
 	})
 }
 
+// A fault on the operation is about whoever asks for a token.
+func TestScenarios_FaultsOnTheOperationAct(t *testing.T) {
+	t.Parallel()
+	s := vectorServer(t, fhir.R5)
+	s.faults(`{"on":"operation","action":"status","status":429}`)
+	s.define("asks", `{"method":"POST","path":"/fhir/R5/Subscription/abc/$get-ws-binding-token"}`)
+	if got := s.run("asks", `{"parameters":{"subscription":"abc"},"wait":true}`); got.State != "failed" || !strings.Contains(got.Why, "429") {
+		t.Errorf("got %+v, want that the operation was refused", got)
+	}
+}
+
 // What a parameter says cannot lead elsewhere.
 func TestScenarios_ValuesStayInTheirPlace(t *testing.T) {
 	t.Parallel()
@@ -303,6 +314,14 @@ func TestScenarios_EndWithTheRoom(t *testing.T) {
 		}
 		s.Admission()
 	}
+	s.define("waited", `{"advance":"24h"}`)
+	waiting := s.Begin("POST", "/mock/scenarios/waited", `{"parameters":{"subscription":"abc"},"wait":true}`)
+	s.AwaitEntry("?kind=scenario&text=waited:+with")
+	s.Must(204, "POST", "/mock/reset", nil)
+	if got := s.runIn(<-waiting); got.State != "stopped" || got.Why != "the room was reset" {
+		t.Errorf("got %+v, want that the wait ends with the reset", got)
+	}
+	s.Admission()
 	s.define("long", `{"advance":"24h"}`)
 	s.Must(202, "POST", "/mock/scenarios/long", `{"parameters":{"subscription":"abc"}}`)
 	process.Must(204, "DELETE", "/rooms/demo", nil)

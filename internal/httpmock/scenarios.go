@@ -2,8 +2,10 @@ package httpmock
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -69,7 +71,7 @@ func (m *Mock) PutScenario(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	return httpedge.WriteJSON(c, status, "application/json", detail)
+	return writeRedactedAs(c, status, detail)
 }
 
 // StartScenario serves POST /mock/scenarios/[name], which starts a scenario, and may wait
@@ -95,7 +97,7 @@ func (m *Mock) StartScenario(c echo.Context) error {
 		return err
 	}
 	name, set := c.Param("name"), httpedge.Room(c).Scenarios()
-	ended, err := set.Start(name, in.Parameters, m.inside(c))
+	started, err := set.Start(name, in.Parameters, m.inside(c))
 	if err != nil {
 		return err
 	}
@@ -107,25 +109,16 @@ func (m *Mock) StartScenario(c echo.Context) error {
 		ctx, cancel := context.WithTimeout(open, timeout)
 		defer cancel()
 		select {
-		case <-ended:
+		case <-started.Ended:
 		case <-ctx.Done():
-			detail, err := set.Get(name)
-			if err != nil {
-				return err
+			if open.Err() != nil {
+				return fhir.Refuse(http.StatusServiceUnavailable, fhir.CodeTransient, "the room closed while this request waited for the scenario %s", name)
 			}
-			refused := fhir.Refuse(http.StatusRequestTimeout, fhir.CodeTimeout, "the scenario %s has not ended within %s; it goes on, and is at %s, waiting for %s", name, timeout, detail.Run.Step, detail.Run.WaitsFor)
-			return httpedge.WriteProblem(c, refused, nil)
+			run := started.Detail().Run
+			return fhir.Refuse(http.StatusRequestTimeout, fhir.CodeTimeout, "the scenario %s has not ended within %s; it goes on, and is at %s: %s", name, timeout, run.Step, cmp.Or(run.WaitsFor, run.Note))
 		}
 	}
-	detail, err := set.Get(name)
-	if err != nil {
-		return err
-	}
-	var data bytes.Buffer
-	if err := json.NewEncoder(&data).Encode(detail); err != nil {
-		return err
-	}
-	return httpedge.WriteJSON(c, status, "application/json", json.RawMessage(httpedge.Room(c).Redact(data.Bytes())))
+	return writeRedactedAs(c, status, started.Detail())
 }
 
 // StopScenario serves DELETE /mock/scenarios/[name]: it stops a scenario that runs, and
@@ -197,10 +190,21 @@ func (m *Mock) inside(c echo.Context) scenario.Do {
 				req.Header.Set("Content-Type", httpedge.FHIRJSON)
 			}
 		}
-		w := &inProcess{header: http.Header{}, status: http.StatusOK}
-		m.options.Serve(w, req)
-		return w.status, w.body.Bytes()
+		return m.serve(req)
 	}
+}
+
+// serve serves a request in process. A handler that wants to break off the connection
+// panics.
+func (m *Mock) serve(r *http.Request) (status int, body []byte) {
+	w := &inProcess{header: http.Header{}, status: http.StatusOK}
+	defer func() {
+		if why := recover(); why != nil {
+			status, body = http.StatusInternalServerError, fmt.Appendf(nil, "the response broke off: %v", why)
+		}
+	}()
+	m.options.Serve(w, r)
+	return w.status, w.body.Bytes()
 }
 
 // inProcess is the response to a request in process.

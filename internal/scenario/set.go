@@ -147,11 +147,21 @@ func (s *Set) runningLocked(name string) bool {
 	}
 }
 
-// Start starts a scenario and returns a channel that is closed when it has ended. do serves
-// its requests. It refuses one that runs.
-func (s *Set) Start(name string, given map[string]json.RawMessage, do Do) (ended <-chan struct{}, err error) {
+// Started is a scenario that was started.
+type Started struct {
+	Ended <-chan struct{} // closed when it has ended
+
+	run     *run
+	builtin bool
+}
+
+// Detail returns the scenario and how far it is, also after the room forgot it.
+func (s *Started) Detail() Detail { return Detail{s.run.of, s.builtin, s.run.snapshot()} }
+
+// Start starts a scenario. do serves its requests. It refuses one that runs.
+func (s *Set) Start(name string, given map[string]json.RawMessage, do Do) (*Started, error) {
 	s.mu.Lock()
-	d, _ := s.findLocked(name)
+	d, is := s.findLocked(name)
 	s.mu.Unlock()
 	if d == nil {
 		return nil, noScenario(name)
@@ -192,7 +202,7 @@ func (s *Set) Start(name string, given map[string]json.RawMessage, do Do) (ended
 		defer cancel(nil)
 		r.run(ctx)
 	}()
-	return r.ended, nil
+	return &Started{r.ended, r, is}, nil
 }
 
 // Stop stops a scenario that runs, and returns when it has ended. It removes one of the
