@@ -86,7 +86,7 @@ func (s *server) routes() []route {
 	const get, post, put, patch, del = http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete
 	f := s.fhir
 	m := httpmock.New(httpmock.Options{Releases: s.options.Releases(), Version: command.Version(), MaxBytes: s.options.MaxResponseBytes, Sockets: func(r *room.Room) []socket.State { return s.hub.sockets(r) },
-		Socket: func(r *room.Room, id string) *socket.Socket { return s.hub.find(r, id) }})
+		Socket: func(r *room.Room, id string) *socket.Socket { return s.hub.find(r, id) }, Serve: s.echo.ServeHTTP})
 	signIn := httpsignin.New(s.gate, s.clock())
 	p := httppage.New(echo.MustSubFS(web, "web"))
 	r := httprooms.New(httprooms.Options{Rooms: s.rooms, Root: s.edge.Root, Builtin: readBuiltin, Default: s.content, Open: s.openAnother, Ready: s.ready})
@@ -161,6 +161,12 @@ func (s *server) routes() []route {
 		{get, "/mock/clock", control, m.Clock},
 		{put, "/mock/clock", control, m.SetClock},
 		{post, "/mock/clock/advance", control, m.AdvanceClock},
+		{post, "/mock/restart", control, m.Restart},
+		{get, "/mock/scenarios", control, m.Scenarios},
+		{get, "/mock/scenarios/:name", control, m.Scenario},
+		{put, "/mock/scenarios/:name", control, m.PutScenario},
+		{post, "/mock/scenarios/:name", waiting, m.StartScenario},
+		{del, "/mock/scenarios/:name", control, m.StopScenario},
 		{get, "/mock/generators", control, m.Generators},
 		{post, "/mock/generators", control, m.AddGenerator},
 		{patch, "/mock/generators/:name", control, m.ChangeGenerator},

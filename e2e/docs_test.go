@@ -82,3 +82,27 @@ func TestReadme_CommandsWork(t *testing.T) {
 		t.Error("the README shows no command")
 	}
 }
+
+// TestMock_ScenariosWorkAsWritten runs the commands about scenarios of the document.
+func TestMock_ScenariosWorkAsWritten(t *testing.T) {
+	t.Parallel()
+	if _, err := exec.LookPath("curl"); err != nil {
+		t.Skip("curl is not installed")
+	}
+	s := testkit.Start(t)
+	listens(t, s, "admission-id-only")
+	ran := 0
+	for _, block := range blocks(t, "../docs/mock.md", "sh") {
+		if strings.Contains(block, "/mock/scenarios") {
+			shell(t, s, block)
+			ran++
+		}
+	}
+	if ran != 2 {
+		t.Errorf("%d blocks are about scenarios, want 2", ran)
+	}
+	s.AwaitScenario("duplicate-storm")
+	if run := s.Scenario("twice").Run; run.State != "done" {
+		t.Errorf("got %+v, want that it is done", run)
+	}
+}

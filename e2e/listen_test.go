@@ -7,6 +7,7 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"os/exec"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -61,18 +62,24 @@ func (l *listening) String() string {
 // says waits until the client has printed a text.
 func (l *listening) says(text string) {
 	l.t.Helper()
+	l.prints(strconv.Quote(text), func(printed string) bool { return strings.Contains(printed, text) })
+}
+
+// prints waits until what the client has printed is as wanted.
+func (l *listening) prints(what string, wanted func(printed string) bool) {
+	l.t.Helper()
 	timeout := time.After(20 * time.Second)
 	for {
 		l.mu.Lock()
-		said, changed := strings.Contains(l.text.String(), text), l.changed
+		printed, changed := l.text.String(), l.changed
 		l.mu.Unlock()
-		if said {
+		if wanted(printed) {
 			return
 		}
 		select {
 		case <-changed:
 		case <-timeout:
-			l.t.Fatalf("the client did not print %q; it printed\n%s", text, l)
+			l.t.Fatalf("the client did not print %s; it printed\n%s", what, l)
 		}
 	}
 }

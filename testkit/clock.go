@@ -28,12 +28,13 @@ type Clock struct {
 // concerns.
 type ClockCall struct {
 	At           time.Time `json:"at"`
-	Kind         string    `json:"kind"` // heartbeat, batch, binding, end, token, generator, activation, fault or trigger
+	Kind         string    `json:"kind"` // heartbeat, batch, binding, end, token, generator, activation, fault, scenario or trigger
 	Subscription string    `json:"subscription"`
 	Topic        string    `json:"topic"` // canonical URL
 	Generator    string    `json:"generator"`
-	Token        string    `json:"token"` // fingerprint
-	Fault        string    `json:"fault"` // name
+	Token        string    `json:"token"`    // fingerprint
+	Fault        string    `json:"fault"`    // name
+	Scenario     string    `json:"scenario"` // name
 }
 
 // ClockMove is what a move of the clock did.

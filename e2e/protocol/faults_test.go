@@ -153,7 +153,7 @@ func TestFaults_Refusals(t *testing.T) {
 		{`{"on":"socket","action":"cut","path":"ws"}`, "path", "a star stands for any characters"},
 		{`{"name":"..","on":"frame","action":"drop"}`, "name", "a letter or digit first"},
 		{`{"on":"` + strings.Repeat("x", 1000) + `","action":"drop"}`, "on", "x…"},
-		{`{"name":"a b","on":"frame","action":"drop"}`, "name", "expected 1 to 64 letters"},
+		{`{"name":"a b","on":"frame","action":"drop"}`, "name", "expected 1 to 160 letters"},
 		{`{"on":"frame","action":"drop","subscription":"` + strings.Repeat("x", 201) + `"}`, "subscription", "at most 200"},
 		{`{"on":"frame","action":"drop","chance":0.5}`, "chance", "unknown member"},
 	} {

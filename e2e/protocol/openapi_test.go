@@ -284,7 +284,7 @@ func TestOpenAPI_IsWhatTheServerDoes(t *testing.T) {
 	ws := s.Bind("abc")
 	admitted, finished := encounter("e", "in-progress"), encounter("e", "completed")
 	ward, none := map[string]string{"name": "ward2"}, map[string]string{"name": "none"}
-	abc := map[string]string{"id": "abc"}
+	abc, own := map[string]string{"id": "abc"}, map[string]string{"name": "own"}
 	demo, never := map[string]string{"name": "demo"}, map[string]string{"name": "never"}
 	change := s.Journal("?kind=change&limit=1")[0].Seq
 
@@ -413,6 +413,27 @@ func TestOpenAPI_IsWhatTheServerDoes(t *testing.T) {
 		{"expireToken", map[string]string{"token": "none"}, "", nil, 404},
 		{"revokeToken", map[string]string{"token": s.Token("abc")}, "", nil, 204},
 		{"revokeToken", map[string]string{"token": "none"}, "", nil, 404},
+		{"restart", nil, "", map[string]any{"numbers": "anew"}, 200},
+		{"restart", nil, "", map[string]any{}, 400},
+		{"putScenario", own, "", map[string]any{"keep": true, "parameters": []any{map[string]any{"name": "subscription"}, map[string]any{"name": "n", "default": 2, "description": "x"}}, "steps": []any{
+			map[string]any{"repeat": "{{n}}", "steps": []any{map[string]any{"method": "POST", "path": "/mock/trigger", "body": map[string]any{"subscription": "{{subscription}}"}, "note": "x"}}},
+			map[string]any{"advance": "0s"}, map[string]any{"await": map[string]any{"journal": map[string]any{"kind": "appended", "count": "{{n}}"}}}}}, 201},
+		{"putScenario", own, "", map[string]any{"steps": []any{map[string]any{"advance": "24h"}}}, 200},
+		{"putScenario", own, "", map[string]any{}, 400},
+		{"putScenario", map[string]string{"name": "flaky-wifi"}, "", map[string]any{"steps": []any{map[string]any{"advance": "24h"}}}, 409},
+		{"listScenarios", nil, "", nil, 200},
+		{"startScenario", own, "", nil, 202},
+		{"startScenario", own, "", nil, 409},
+		{"getScenario", own, "", nil, 200},
+		{"stopScenario", own, "", nil, 204},
+		{"startScenario", own, "", map[string]any{"parameters": map[string]any{}, "wait": true, "timeout": "1ms"}, 408},
+		{"getScenario", none, "", nil, 404},
+		{"startScenario", none, "", nil, 404},
+		{"startScenario", map[string]string{"name": "half-open"}, "", nil, 422},
+		{"startScenario", own, "", map[string]any{"parameters": map[string]any{"x": 1}}, 400},
+		{"startScenario", map[string]string{"name": "half-open"}, "", map[string]any{"parameters": map[string]any{"subscription": "abc"}, "wait": true}, 200},
+		{"stopScenario", none, "", nil, 404},
+		{"listScenarios", nil, "", nil, 200},
 		{"reset", nil, "", nil, 204},
 		{"reset", nil, "", map[string]any{"to": "seed"}, 400},
 		{"reset", nil, "", map[string]any{"seed": "none"}, 204},

@@ -51,12 +51,13 @@ const (
 	Generator  = "generator"  // the next write of a generator: its name
 	Activation = "activation" // of a subscription that is requested for a time
 	Fault      = "fault"      // what a fault does for a time, or delays, ends: the name of the fault
+	Scenario   = "scenario"   // a step of a scenario that lets time pass: the name of the scenario
 	Trigger    = "trigger"    // the next event of a subscription or, if it has a canonical URL, a topic
 )
 
 // Kinds lists every kind.
 func Kinds() []string {
-	return []string{Heartbeat, Batch, Binding, End, Token, Generator, Activation, Fault, Trigger}
+	return []string{Heartbeat, Batch, Binding, End, Token, Generator, Activation, Fault, Scenario, Trigger}
 }
 
 // Call is a call that is pending, or that has run.

@@ -192,13 +192,13 @@ func (c *checking) time(member, text string, least time.Duration) {
 	}
 }
 
-var named = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
+var named = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:-]{0,159}$`)
 
 // check returns what is wrong with a fault, and fills in what its action implies.
 func (f *Fault) check(at string) []fhir.Issue {
 	c := &checking{at: at}
 	if f.Name != "" && !named.MatchString(f.Name) {
-		c.wrong(fhir.CodeValue, "name", "got %q, expected 1 to 64 letters, digits, dots, hyphens or underscores, a letter or digit first", shorten(f.Name))
+		c.wrong(fhir.CodeValue, "name", "got %q, expected 1 to 160 letters, digits, dots, hyphens, underscores or colons, a letter or digit first", shorten(f.Name))
 	}
 	if !c.oneOf("on", f.On, Places()) {
 		return c.issues

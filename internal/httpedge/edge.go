@@ -196,12 +196,19 @@ func (e *Edge) Enter(next echo.HandlerFunc) echo.HandlerFunc {
 			v.needs = e.needs[path]
 		}
 		writeRelease(c.Request(), path)
-		v.locked = e.options.Gate.Admit(c.Request(), e.trustsPage)
+		own := insideOf(c.Request()).room
+		if own == nil {
+			v.locked = e.options.Gate.Admit(c.Request(), e.trustsPage)
+		}
 		if !v.needs.Room {
 			return next(c)
 		}
 		// Not by a parameter of the context: it has none if the method is not allowed.
 		v.name, v.named = segment(path, c.Request().URL.Path, ":room")
+		if own != nil { // perhaps another has its name by now
+			v.room = own
+			return next(c)
+		}
 		if v.named && v.name == "" || v.locked != nil {
 			return next(c)
 		}

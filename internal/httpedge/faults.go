@@ -17,11 +17,11 @@ import (
 
 // Misbehave does what the faults of a room want to its requests: it delays or refuses them,
 // or spoils the response. Control routes are left alone, or nobody could remove a fault, and
-// so are sockets, which have faults of their own.
+// so are sockets, which have faults of their own, and what the room itself requests.
 func (e *Edge) Misbehave(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		r, needs := Room(c), NeedsOf(c)
-		if r == nil || needs.Problems || needs.Socket {
+		if r == nil || needs.Problems || needs.Socket || insideOf(c.Request()).room != nil {
 			return next(c)
 		}
 		set := r.Faults()

@@ -77,7 +77,15 @@ func entry(c echo.Context, in *recordedBody, out *recordedWriter, method string,
 		x.ResponseBody = nil
 	}
 	// A part of the address would keep the memory of the whole.
-	return journal.Entry{Kind: journal.HTTP, Time: begun, Subscription: strings.Clone(cmp.Or(subscriptionOf(r.URL.Path, Path(c)), subscriptionOf(res.Header().Get("Location"), Root(c)))), Exchange: x}
+	return journal.Entry{Kind: journal.HTTP, Time: begun, Subscription: strings.Clone(cmp.Or(subscriptionOf(r.URL.Path, Path(c)), subscriptionOf(res.Header().Get("Location"), Root(c)))), Text: by(r), Exchange: x}
+}
+
+// by says who made a request, if that was no client.
+func by(r *http.Request) string {
+	if own := insideOf(r); own.room != nil {
+		return "by " + own.by
+	}
+	return ""
 }
 
 // subscriptionOf returns the id in an address below root that is of one Subscription, or

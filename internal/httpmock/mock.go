@@ -23,6 +23,7 @@ type Options struct {
 	MaxBytes int64          // of the resources in a response
 	Sockets  func(*room.Room) []socket.State
 	Socket   func(r *room.Room, id string) *socket.Socket // nil: there is no such open socket
+	Serve    func(http.ResponseWriter, *http.Request)     // serves a request of a scenario
 }
 
 // Mock serves the control routes of a server.
@@ -32,14 +33,16 @@ type Mock struct{ options Options }
 func New(o Options) *Mock { return &Mock{o} }
 
 // writeRedacted is writeJSON for what may quote a client, and with it a token.
-func writeRedacted(c echo.Context, body any) error {
+func writeRedacted(c echo.Context, body any) error { return writeRedactedAs(c, http.StatusOK, body) }
+
+func writeRedactedAs(c echo.Context, status int, body any) error {
 	var data bytes.Buffer
 	encoder := json.NewEncoder(&data)
 	encoder.SetEscapeHTML(false)
 	if err := encoder.Encode(body); err != nil {
 		return err
 	}
-	return writeJSON(c, json.RawMessage(httpedge.Room(c).Redact(data.Bytes())))
+	return httpedge.WriteJSON(c, status, "application/json", json.RawMessage(httpedge.Room(c).Redact(data.Bytes())))
 }
 
 func writeJSON(c echo.Context, body any) error {

@@ -31,6 +31,7 @@ const (
 	Fault    = "fault"     // a fault acted; Type is its action, Text says what it did
 	Control  = "control"   // the control API changed something of the room: Type, and Text says what
 	Clock    = "clock"     // the clock was moved: Type is its mode now, Text says how
+	Scenario = "scenario"  // a scenario began, did a step or ended: Type, and Text says what
 	Rooms    = "room"      // in the default room: another one was opened or closed: Type
 )
 
@@ -40,7 +41,7 @@ const Budget = "budget"
 
 // Kinds lists every kind.
 func Kinds() []string {
-	return []string{HTTP, Opened, Closed, Received, Sent, Overflow, Token, Bound, Unbound, Status, Change, Fired, NotFired, Appended, NotSent, Events, Refused, Lenient, Reset, Memory, Fault, Control, Clock, Rooms}
+	return []string{HTTP, Opened, Closed, Received, Sent, Overflow, Token, Bound, Unbound, Status, Change, Fired, NotFired, Appended, NotSent, Events, Refused, Lenient, Reset, Memory, Fault, Control, Clock, Scenario, Rooms}
 }
 
 // Entry is one thing that happened. Which fields are set depends on the kind. No

@@ -32,6 +32,9 @@ type listener struct {
 	track   tracker   // survives reconnects
 	seen    int       // events shown
 	at      time.Time // of the last notification, by the clock of the server
+
+	heartbeat time.Duration // of the subscription; 0: none
+	asked     bool          // the server was asked for heartbeat
 }
 
 // errDone ends a run that has shown the requested number of events.
@@ -106,20 +109,24 @@ func (l *listener) run(ctx context.Context) error {
 			return ctx.Err()
 		case errors.Is(err, errDone):
 			return err
-		case gone(err) && l.options.Topic != "":
+		case gone(err) && l.options.Topic == "":
+			return fmt.Errorf("the subscription is gone: %w", err)
+		case gone(err):
 			// The server forgot the subscription, as an in-memory server does when it
 			// restarts. The client created it, so create it again.
 			l.print.note("Subscription/%s is gone; creating it again", l.id)
 			l.id = ""
-		case refused(err) && !gone(err):
+		case refused(err):
 			return err
+		case wait(err) > 0:
+			l.print.note("%v; trying again in %s, as the server wants", err, wait(err))
 		default:
 			l.print.note("%v; trying again", err)
 		}
 		if time.Since(before) > lastPause {
 			pause = firstPause // the session worked for a while
 		}
-		if err := sleep(ctx, time.Duration(float64(pause)*(0.8+0.4*rand.Float64()))); err != nil {
+		if err := sleep(ctx, max(time.Duration(float64(pause)*(0.8+0.4*rand.Float64())), wait(err))); err != nil {
 			return err
 		}
 		pause = min(2*pause, lastPause)
@@ -144,6 +151,9 @@ func (l *listener) session(ctx context.Context) error {
 		if err := l.subscribe(ctx); err != nil {
 			return err
 		}
+	}
+	if err := l.askHeartbeat(ctx); err != nil {
+		return err
 	}
 	bound, err := l.server.bindingToken(ctx, l.id)
 	if err != nil {
@@ -225,7 +235,7 @@ func (l *listener) session(ctx context.Context) error {
 func (l *listener) subscribe(ctx context.Context) error {
 	resource, err := l.options.resource()
 	if err != nil {
-		return &statusError{http.StatusBadRequest, err.Error()}
+		return &statusError{status: http.StatusBadRequest, text: err.Error()}
 	}
 	id, err := l.server.subscribe(ctx, resource)
 	if err != nil {
@@ -236,6 +246,20 @@ func (l *listener) subscribe(ctx context.Context) error {
 	// events before the handshake are missed and can be recovered.
 	l.track = tracker{known: true}
 	l.print.note("created Subscription/%s on %s", id, l.options.Topic)
+	return nil
+}
+
+// askHeartbeat finds out once how often the server says that the connection is alive.
+func (l *listener) askHeartbeat(ctx context.Context) (err error) {
+	if l.asked {
+		return nil
+	}
+	if l.created { // as it was asked for
+		l.heartbeat = time.Duration(l.options.Heartbeat) * time.Second
+	} else if l.heartbeat, err = l.server.heartbeat(ctx, l.id); err != nil && (gone(err) || !refused(err)) {
+		return err // others may read no subscriptions, and bind all the same
+	}
+	l.asked = true
 	return nil
 }
 
@@ -282,10 +306,10 @@ func (l *lease) wait(at time.Time) (d time.Duration, known bool) {
 // patience returns how long the socket may be silent: two and a half heartbeats of a
 // subscription whose period is known.
 func (l *listener) patience() time.Duration {
-	if l.options.Topic == "" || l.options.Heartbeat <= 0 {
+	if l.heartbeat <= 0 {
 		return 1<<63 - 1
 	}
-	return time.Duration(l.options.Heartbeat) * time.Second * 5 / 2
+	return l.heartbeat * 5 / 2
 }
 
 // frame handles one message from the server.
@@ -309,7 +333,7 @@ func (l *listener) frame(ctx context.Context, data []byte) error {
 	if len(n.events) == 0 {
 		l.print.line(l.id, n, nil, "")
 		if n.status == "off" {
-			return &statusError{http.StatusUnprocessableEntity, "the subscription was turned off"}
+			return &statusError{status: http.StatusUnprocessableEntity, text: "the subscription was turned off"}
 		}
 		return nil
 	}

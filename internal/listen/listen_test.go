@@ -276,16 +276,37 @@ func TestPatience_IsTwoAndAHalfHeartbeats(t *testing.T) {
 	t.Parallel()
 	const forever = 1<<63 - 1
 	for _, row := range []struct {
+		name    string
 		options Options
+		status  int
+		body    string // of the subscription, as the server has it
 		want    time.Duration
 	}{
-		{Options{Topic: "http://example.org/topic", Heartbeat: 20}, 50 * time.Second},
-		{Options{Topic: "http://example.org/topic", Heartbeat: 1}, 2500 * time.Millisecond},
-		{Options{Topic: "http://example.org/topic"}, forever},
-		{Options{Subscription: "abc", Heartbeat: 20}, forever}, // its period is not known
+		{"one that it creates", Options{Topic: "http://example.org/topic", Heartbeat: 20}, 500, "", 50 * time.Second},
+		{"one that it creates, without heartbeats", Options{Topic: "http://example.org/topic"}, 500, "", forever},
+		{"another", Options{Subscription: "abc", Heartbeat: 20}, 200, `{"heartbeatPeriod":1}`, 2500 * time.Millisecond},
+		{"another, in R4", Options{Subscription: "abc"}, 200, `{"channel":{"extension":[{"url":"x"},{"url":"http://hl7.org/fhir/uv/subscriptions-backport/StructureDefinition/backport-heartbeat-period","valueUnsignedInt":2}]}}`, 5 * time.Second},
+		{"another, without heartbeats", Options{Subscription: "abc"}, 200, `{}`, forever},
+		{"one that it may not read", Options{Subscription: "abc"}, 403, ``, forever},
 	} {
-		if got := (&listener{options: row.options}).patience(); got != row.want {
-			t.Errorf("%+v: got %v, want %v", row.options, got, row.want)
+		requests := 0
+		l := &listener{options: row.options, created: row.options.Topic != "", id: "abc", server: fakeServer(func(r *http.Request) (int, string) {
+			requests++
+			return row.status, row.body
+		}).server()}
+		for range 2 {
+			if err := l.askHeartbeat(context.Background()); err != nil {
+				t.Errorf("%s: %v", row.name, err)
+			}
+		}
+		if got := l.patience(); got != row.want || requests > 1 {
+			t.Errorf("%s: got %v after %d requests, want %v", row.name, got, requests, row.want)
+		}
+	}
+	for _, status := range []int{404, 410, 429, 503} {
+		l := &listener{id: "abc", server: fakeServer(func(*http.Request) (int, string) { return status, "" }).server()}
+		if err := l.askHeartbeat(context.Background()); err == nil || l.asked {
+			t.Errorf("%d: got %v, want that it is asked again", status, err)
 		}
 	}
 }

@@ -27,6 +27,7 @@ type server struct {
 type statusError struct {
 	status int
 	text   string
+	after  time.Duration // that the server wants the client to wait (Retry-After); 0: it does not say
 }
 
 func (e *statusError) Error() string { return e.text }
@@ -43,11 +44,35 @@ func unreachable(what string, err error) error {
 	var untrusted *tls.CertificateVerificationError
 	switch {
 	case errors.As(err, &untrusted):
-		return &statusError{http.StatusBadRequest, fmt.Sprintf("%s: %v; --tls-ca FILE trusts the certificates of a file, and -k any", what, err)}
+		return &statusError{status: http.StatusBadRequest, text: fmt.Sprintf("%s: %v; --tls-ca FILE trusts the certificates of a file, and -k any", what, err)}
 	case errors.Is(err, http.ErrSchemeMismatch):
-		return &statusError{http.StatusBadRequest, what + ": the server speaks http; give --server an address with http"}
+		return &statusError{status: http.StatusBadRequest, text: what + ": the server speaks http; give --server an address with http"}
 	}
 	return fmt.Errorf("%s: %w", what, err)
+}
+
+// longestPause bounds what a client lets a server make it wait.
+const longestPause = 5 * time.Minute
+
+// retryAfter reads the header Retry-After: seconds, or a time. It returns 0 if there is none.
+func retryAfter(value string, now time.Time) time.Duration {
+	if seconds, err := strconv.ParseUint(value, 10, 31); err == nil {
+		return min(time.Duration(seconds)*time.Second, longestPause)
+	}
+	at, err := http.ParseTime(value)
+	if err != nil {
+		return 0
+	}
+	return min(max(at.Sub(now), 0), longestPause)
+}
+
+// wait returns how long the server wants the client to wait; 0: it does not say.
+func wait(err error) time.Duration {
+	var e *statusError
+	if errors.As(err, &e) {
+		return e.after
+	}
+	return 0
 }
 
 // refused reports whether the server refused and would refuse again.
@@ -94,7 +119,7 @@ func (s *server) call(ctx context.Context, method, path string, in, out any) err
 		case res.StatusCode == http.StatusBadRequest && bytes.Contains(data, []byte("HTTP request to an HTTPS server")):
 			text += "; the server speaks https: give --server an address with https"
 		}
-		return &statusError{res.StatusCode, text}
+		return &statusError{res.StatusCode, text, retryAfter(res.Header.Get("Retry-After"), time.Now())}
 	}
 	if out == nil {
 		return nil
@@ -190,6 +215,28 @@ func (s *server) upgrade(address string) (header http.Header, note string) {
 		return nil, fmt.Sprintf("the server names %s for its socket, which is not at %s, so the token is not sent there", address, s.base)
 	}
 	return http.Header{"Authorization": {"Bearer " + s.token}}, ""
+}
+
+// heartbeat returns how often a subscription sends heartbeats; 0: never.
+func (s *server) heartbeat(ctx context.Context, id string) (time.Duration, error) {
+	var sub struct {
+		Period  int `json:"heartbeatPeriod"` // seconds
+		Channel struct {
+			Extension []struct {
+				URL   string `json:"url"`
+				Value int    `json:"valueUnsignedInt"`
+			} `json:"extension"`
+		} `json:"channel"` // R4 and R4B
+	}
+	if err := s.call(ctx, http.MethodGet, "Subscription/"+url.PathEscape(id), nil, &sub); err != nil {
+		return 0, err
+	}
+	for _, e := range sub.Channel.Extension {
+		if strings.HasSuffix(e.URL, "/backport-heartbeat-period") {
+			sub.Period = e.Value
+		}
+	}
+	return time.Duration(sub.Period) * time.Second, nil
 }
 
 // events fetches past events, as the bundle that $events returns.

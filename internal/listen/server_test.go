@@ -31,6 +31,19 @@ func TestServer_ErrorsAreGoneRefusedOrNeither(t *testing.T) {
 	}
 }
 
+func TestRetryAfter(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 1, 1, 8, 0, 0, 0, time.UTC)
+	for value, want := range map[string]time.Duration{
+		"": 0, "soon": 0, "-1": 0, "1.5": 0, "0": 0, "2": 2 * time.Second, "86400": longestPause,
+		"Thu, 01 Jan 2026 08:00:03 GMT": 3 * time.Second, "Thu, 01 Jan 2026 07:00:00 GMT": 0, "Fri, 02 Jan 2026 08:00:00 GMT": longestPause,
+	} {
+		if got := retryAfter(value, now); got != want {
+			t.Errorf("%q: got %s, want %s", value, got, want)
+		}
+	}
+}
+
 func TestServer_ErrorsSayWhatTheOutcomeSays(t *testing.T) {
 	t.Parallel()
 	for body, want := range map[string]string{

@@ -78,6 +78,7 @@ type ClockCall struct {
 	Generator    string    `json:"generator,omitempty"`
 	Token        string    `json:"token,omitempty"` // fingerprint
 	Fault        string    `json:"fault,omitempty"`
+	Scenario     string    `json:"scenario,omitempty"`
 }
 
 func clockCall(c clock.Call) ClockCall {
@@ -89,6 +90,8 @@ func clockCall(c clock.Call) ClockCall {
 		call.Token = c.Of
 	case c.Kind == clock.Fault:
 		call.Fault = c.Of
+	case c.Kind == clock.Scenario:
+		call.Scenario = c.Of
 	case c.Kind == clock.Trigger && !fhir.IsID(c.Of):
 		call.Topic = c.Of
 	default:

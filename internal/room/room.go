@@ -25,6 +25,7 @@ import (
 	"signalfhir/internal/journal"
 	"signalfhir/internal/memory"
 	"signalfhir/internal/random"
+	"signalfhir/internal/scenario"
 	"signalfhir/internal/seed"
 	"signalfhir/internal/subscription"
 	"signalfhir/internal/synth"
@@ -61,13 +62,14 @@ type Options struct {
 
 // Room is one isolated world. It is safe for concurrent use.
 type Room struct {
-	options Options
-	clock   *clock.Adjustable
-	random  *random.Source
-	journal *journal.Journal
-	tokens  *token.Store
-	faults  *fault.Set
-	bases   []*Base // in the order of the releases offered
+	options   Options
+	clock     *clock.Adjustable
+	random    *random.Source
+	journal   *journal.Journal
+	tokens    *token.Store
+	faults    *fault.Set
+	bases     []*Base // in the order of the releases offered
+	scenarios *scenario.Set
 
 	// generations has the version that created each subscription, by id. It
 	// distinguishes a subscription from an earlier one with the same id. A token is for
@@ -133,6 +135,7 @@ func New(o Options) (*Room, error) {
 	r.tokens = token.New(o.Clock, o.Random, o.Issued, token.Limits{Tokens: o.MaxTokens, Bytes: o.MaxTokenBytes}, r.expired)
 	r.journal = journal.New(o.Clock, journal.Options{Size: o.JournalSize, Payload: journalPayload(o.Memory), Redact: o.Issued, Full: o.Memory.Over})
 	r.faults = fault.New(o.Clock, o.Random, r.journal.Record)
+	r.scenarios = r.newScenarios()
 	for _, release := range o.Releases {
 		r.bases = append(r.bases, r.newBase(release))
 	}
@@ -173,6 +176,7 @@ func orDefault[T int | time.Duration](v, fallback T) T {
 // Close stops the generators and timers of the room and ends its bindings.
 func (r *Room) Close() {
 	r.end()
+	r.scenarios.Close()
 	r.faults.Reset("the room was closed")
 	r.generators.Close()
 	r.write.Lock()

@@ -131,6 +131,7 @@ func (r *Room) reset(to *seed.Seed) error {
 			r.Close()
 		}
 	}()
+	r.scenarios.Reset("the room was reset")
 	defer r.endRound()()
 	r.generators.Close()
 	r.faults.Reset("the room was reset")
