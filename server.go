@@ -181,6 +181,8 @@ func (s *server) routes() []route {
 		{post, "/mock/tokens/:token/expire", control, m.ExpireToken},
 		{get, "/mock/settings", control, m.Settings},
 		{put, "/mock/settings", control, m.SetSettings},
+		{get, "/mock/manners", control, m.Manners},
+		{put, "/mock/manners", control, m.SetManners},
 		{get, "/mock/users", control, m.Users},
 		{put, "/mock/users", control, m.SetUsers},
 		{get, "/mock/explain", control, m.Explained},
@@ -285,7 +287,7 @@ func (s *server) openRoom(p httprooms.Plan) (*room.Room, error) {
 	r, refused := room.New(room.Options{
 		Clock: s.clock(), Random: source, Issued: o.Issued, TokenTTL: o.TokenTTL, BatchWindow: o.BatchWindow, Strict: o.Strict, SkipInvariants: o.SkipInvariants,
 		Memory: s.memory, MaxTokenBytes: o.TokenBytes, LogBytes: o.EventLogBytes, KeepExpired: o.KeepExpired, PreferQuery: o.PreferQuery, AnyFilter: o.AnyFilter, JournalSize: cmp.Or(o.JournalSize, -1),
-		Releases: o.Releases(), URL: s.root() + p.Path, Settings: p.Settings, Seed: p.Seed, GeneratorsOff: cmp.Or(p.Generators, o.Generators) == "off",
+		Releases: o.Releases(), URL: s.root() + p.Path, Settings: p.Settings, Manners: p.Manners, Seed: p.Seed, GeneratorsOff: cmp.Or(p.Generators, o.Generators) == "off",
 	})
 	if refused != nil {
 		return nil, refused

@@ -76,6 +76,9 @@ func EncodeToken(r *Request, issued token.Token, url string, spoil []*fault.Rule
 		}
 	}
 	body := r.Release.EncodeBindingToken(t)
+	if m := r.Room.Manners(); m != nil && m.DraftNames {
+		body = fhir.WithDraftNames(body)
+	}
 	for _, rule := range spoil {
 		switch rule.Action {
 		case fault.NoExpiration:
@@ -83,7 +86,7 @@ func EncodeToken(r *Request, issued token.Token, url string, spoil []*fault.Rule
 		case fault.TextExpiration:
 			body = fhir.WithTextExpiration(body)
 		case fault.OldNames:
-			body = fhir.WithDraftNames(body)
+			body = fhir.WithDraftNames(body) // which has them already, perhaps
 		}
 	}
 	return fhir.Whole(body)

@@ -11,6 +11,7 @@ import (
 
 	"signalfhir/internal/fhir"
 	"signalfhir/internal/httpedge"
+	"signalfhir/internal/manners"
 	"signalfhir/internal/room"
 	"signalfhir/internal/seed"
 )
@@ -29,11 +30,12 @@ type Options struct {
 
 // Plan is what a room is to be like.
 type Plan struct {
-	Path       string        // of its addresses
-	Seed       *seed.Seed    // what it holds; nil: nothing
-	Random     *uint64       // seeds its random source, unless it is nil
-	Generators string        // "on", "off" or, for those of the server, ""
-	Settings   room.Settings // with which it begins
+	Path       string         // of its addresses
+	Seed       *seed.Seed     // what it holds; nil: nothing
+	Random     *uint64        // seeds its random source, unless it is nil
+	Generators string         // "on", "off" or, for those of the server, ""
+	Settings   room.Settings  // with which it begins
+	Manners    manners.Choice // likewise
 }
 
 // Ready has the addresses that a client needs to use a room, or the default room.
@@ -57,8 +59,9 @@ type settings struct {
 	Seed   json.RawMessage `json:"seed,omitempty"`   // "builtin", "none" or a seed
 	Random *uint64         `json:"random,omitempty"` // seeds the random source
 
-	Generators string         `json:"generators,omitempty"` // "on" or "off": those of the seed start by themselves
-	Settings   *room.Settings `json:"settings,omitempty"`   // with which it begins
+	Generators string          `json:"generators,omitempty"` // "on" or "off": those of the seed start by themselves
+	Settings   *room.Settings  `json:"settings,omitempty"`   // with which it begins
+	Manners    *manners.Choice `json:"manners,omitempty"`    // likewise
 }
 
 // Put serves PUT /rooms/[name]: it opens a room.
@@ -89,6 +92,9 @@ func (r *Rooms) Put(c echo.Context) error {
 		plan := Plan{Path: room.Path(name), Seed: content, Random: in.Random, Generators: in.Generators}
 		if in.Settings != nil {
 			plan.Settings = *in.Settings
+		}
+		if in.Manners != nil {
+			plan.Manners = *in.Manners
 		}
 		return r.options.Open(plan)
 	})

@@ -21,6 +21,7 @@ import (
 	"signalfhir/internal/clock"
 	"signalfhir/internal/fault"
 	"signalfhir/internal/journal"
+	"signalfhir/internal/manners"
 	"signalfhir/internal/subscription"
 )
 
@@ -47,6 +48,7 @@ func (r *record) BindLegacy(subscription.Socket, string) error            { retu
 func (r *record) UnbindLegacy(subscription.Socket, string)                {}
 func (r *record) Clock() clock.Clock                                      { return clock.Real() }
 func (r *record) Faults() *fault.Set                                      { return r.faults }
+func (r *record) Manners() *manners.Manners                               { return nil }
 func (r *record) Bindings(subscription.Socket) []string                   { return nil }
 func (r *record) Gone(subscription.Socket)                                {}
 func (r *record) Record(e journal.Entry) {
