@@ -77,6 +77,14 @@ func (r *Rooms) Put(c echo.Context) error {
 	if in.Generators != "" && in.Generators != "on" && in.Generators != "off" {
 		return fhir.Refuse(http.StatusBadRequest, fhir.CodeCodeInvalid, "got %q, expected on or off; without it the room does as the server does (--generators)", in.Generators).At("generators")
 	}
+	if in.Manners != nil {
+		if _, err := in.Manners.Resolve(); err != nil {
+			for _, issue := range fhir.IssuesOf(err) {
+				issue.Expression[0] = "manners." + issue.Expression[0]
+			}
+			return err
+		}
+	}
 	if string(in.Seed) == "null" {
 		in.Seed = nil
 	}
