@@ -15,6 +15,7 @@ import (
 	"signalfhir/internal/fault"
 	"signalfhir/internal/fhir"
 	"signalfhir/internal/journal"
+	"signalfhir/internal/manners"
 	"signalfhir/internal/random"
 	"signalfhir/internal/subscription"
 )
@@ -83,6 +84,7 @@ func (benchRoom) BindLegacy(subscription.Socket, string) error { return nil }
 func (benchRoom) UnbindLegacy(subscription.Socket, string)     {}
 func (benchRoom) Clock() clock.Clock                           { return clock.Real() }
 func (benchRoom) Faults() *fault.Set                           { return noFaults }
+func (benchRoom) Manners() *manners.Manners                    { return nil }
 func (benchRoom) Bindings(subscription.Socket) []string        { return nil }
 func (benchRoom) Gone(subscription.Socket)                     {}
 func (benchRoom) Record(journal.Entry)                         {}

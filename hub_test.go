@@ -22,6 +22,7 @@ import (
 	"signalfhir/internal/fault"
 	"signalfhir/internal/fhir"
 	"signalfhir/internal/journal"
+	"signalfhir/internal/manners"
 	"signalfhir/internal/socket"
 	"signalfhir/internal/subscription"
 	"signalfhir/internal/wiretest"
@@ -302,6 +303,7 @@ func (*quietRoom) BindLegacy(subscription.Socket, string) error { return nil }
 func (*quietRoom) UnbindLegacy(subscription.Socket, string)     {}
 func (*quietRoom) Clock() clock.Clock                           { return clock.Real() }
 func (*quietRoom) Faults() *fault.Set                           { return nil }
+func (*quietRoom) Manners() *manners.Manners                    { return nil }
 func (*quietRoom) Bindings(subscription.Socket) []string        { return nil }
 func (*quietRoom) Gone(subscription.Socket)                     {}
 func (*quietRoom) Record(journal.Entry)                         {}

@@ -200,8 +200,7 @@ func TestManners_LegacyMessagesOnR5(t *testing.T) {
 func TestManners_OneBind(t *testing.T) {
 	eachRelease(t, func(t *testing.T, r fhir.Release) {
 		s := vectorServer(t, r)
-		_, other := inRelease(r, "Subscription/other", websocketSubscription("other", admissionURL))
-		s.Must(201, "PUT", "Subscription/other", other)
+		s.Must(201, "PUT", "Subscription/other", websocketSubscription("other", admissionURL))
 		s.manners(`{"oneBind":true}`)
 		ws := s.Dial()
 		ws.Send("bind-with-token nonsense")
@@ -277,8 +276,7 @@ func TestManners_NoTokenOperation(t *testing.T) {
 func TestManners_DraftNames(t *testing.T) {
 	eachRelease(t, func(t *testing.T, r fhir.Release) {
 		s := vectorServer(t, r)
-		_, other := inRelease(r, "Subscription/other", websocketSubscription("other", admissionURL))
-		s.Must(201, "PUT", "Subscription/other", other)
+		s.Must(201, "PUT", "Subscription/other", websocketSubscription("other", admissionURL))
 		s.manners(`{"draftNames":true}`)
 		a := s.Must(200, "POST", "Subscription/$get-ws-binding-token", `{"resourceType":"Parameters","parameter":[{"name":"ids","valueId":"other"},{"name":"ids","valueId":"abc"},{"name":"id","valueId":"nobody"}]}`)
 		if ids, url := a.Parameters("subscriptions"), string(a.Raw); len(ids) != 1 || ids[0] != "other,abc" || !strings.Contains(url, `"name":"websocket-url","valueString":"ws://`) || strings.Contains(url, `"subscription"`) {
