@@ -71,7 +71,7 @@ type entry struct {
 	Token         // without Subscriptions once it has ended
 	list    *list // of Subscriptions; nil once it has ended
 	revoked bool
-	used    bool // by UseOnce
+	used    bool   // by UseOnce
 	at      int    // index in live; -1 once it has ended
 	next    *entry // in ended
 }
