@@ -66,6 +66,9 @@ func TestManners_OfNotifications(t *testing.T) {
 				if sent.First != 2 || sent.Frame != string(frame.Raw) || sent.Text != c.says && (c.name != "several" || len(sent.Text) < len(c.says)) {
 					t.Errorf("the journal has %+v, want event 2 as it was sent and %q", sent, c.says)
 				}
+				if told := string(s.Must(200, "GET", "/mock/explain?resource=Encounter/b&format=text", nil).Raw); c.says != "" && !strings.Contains(told, "it got event 2, sent to s1; manners changed it on s1: "+strings.TrimPrefix(sent.Text, "by manners: ")) {
+					t.Errorf("explain says %s", told)
+				}
 				events := s.Must(200, "GET", "Subscription/abc/$events", nil).Notification()
 				if got := strings.Join(events.Numbers(), ","); got != "1,2" || events.Total() != "2" || !strings.Contains(string(events.Raw), "SubscriptionTopic") {
 					t.Errorf("$events is %s, want it as ever", events.Raw)
