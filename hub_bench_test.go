@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/gorilla/websocket"
 
@@ -82,11 +83,11 @@ func (r benchRoom) Bind(s subscription.Socket, _, _ string) (int, []error) {
 func (benchRoom) Unbind(subscription.Socket, string)           {}
 func (benchRoom) BindLegacy(subscription.Socket, string) error { return nil }
 func (benchRoom) UnbindLegacy(subscription.Socket, string)     {}
-func (benchRoom) Clock() clock.Clock                           { return clock.Real() }
 func (benchRoom) Faults() *fault.Set                           { return noFaults }
 func (benchRoom) Manners() *manners.Manners                    { return nil }
 func (benchRoom) Bindings(subscription.Socket) []string        { return nil }
 func (benchRoom) Gone(subscription.Socket)                     {}
+func (benchRoom) Now() time.Time                               { return time.Now() }
 func (benchRoom) Record(journal.Entry)                         {}
 
 // counter counts what clients received.

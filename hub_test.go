@@ -18,7 +18,6 @@ import (
 	gorilla "github.com/gorilla/websocket"
 	"pgregory.net/rapid"
 
-	"signalfhir/internal/clock"
 	"signalfhir/internal/fault"
 	"signalfhir/internal/fhir"
 	"signalfhir/internal/journal"
@@ -301,11 +300,11 @@ func (r *quietRoom) Bind(subscription.Socket, string, string) (int, []error) {
 func (*quietRoom) Unbind(subscription.Socket, string)           {}
 func (*quietRoom) BindLegacy(subscription.Socket, string) error { return nil }
 func (*quietRoom) UnbindLegacy(subscription.Socket, string)     {}
-func (*quietRoom) Clock() clock.Clock                           { return clock.Real() }
 func (*quietRoom) Faults() *fault.Set                           { return nil }
 func (*quietRoom) Manners() *manners.Manners                    { return nil }
 func (*quietRoom) Bindings(subscription.Socket) []string        { return nil }
 func (*quietRoom) Gone(subscription.Socket)                     {}
+func (*quietRoom) Now() time.Time                               { return time.Now() }
 func (*quietRoom) Record(journal.Entry)                         {}
 
 // unrecorded is the journal of a test that has none.

@@ -158,6 +158,9 @@ func (s *server) routes() []route {
 		{post, "/mock/trigger", control, m.Trigger},
 		{post, "/mock/await", waiting, m.Await},
 		{post, "/mock/reset", control, m.Reset},
+		{get, "/mock/clock", control, m.Clock},
+		{put, "/mock/clock", control, m.SetClock},
+		{post, "/mock/clock/advance", control, m.AdvanceClock},
 		{get, "/mock/generators", control, m.Generators},
 		{post, "/mock/generators", control, m.AddGenerator},
 		{patch, "/mock/generators/:name", control, m.ChangeGenerator},
@@ -235,7 +238,7 @@ func newServer(o *command.Serve, addr net.Addr, log *slog.Logger) (*server, erro
 	if s.content, err = s.readSeed(); err != nil {
 		return nil, err
 	}
-	main, err := s.openRoom(httprooms.Plan{Seed: s.content})
+	main, err := s.openRoom("", s.content, httprooms.Begin{})
 	if err != nil {
 		return nil, fmt.Errorf("the seed was refused: %w", err)
 	}
@@ -277,17 +280,21 @@ func (s *server) clock() clock.Clock {
 	return clock.Real()
 }
 
-// openRoom makes a room and lets sockets into it.
-func (s *server) openRoom(p httprooms.Plan) (*room.Room, error) {
+// openRoom makes a room whose addresses are below path, and lets sockets into it.
+func (s *server) openRoom(path string, content *seed.Seed, begin httprooms.Begin) (*room.Room, error) {
 	var source *random.Source
-	if p.Random != nil {
-		source = random.Seeded(*p.Random)
+	if begin.Random != nil {
+		source = random.Seeded(*begin.Random)
 	}
 	o := s.options
+	own := o.Clock
+	if !begin.Clock.IsZero() {
+		own = nil // not the one of the server
+	}
 	r, refused := room.New(room.Options{
-		Clock: s.clock(), Random: source, Issued: o.Issued, TokenTTL: o.TokenTTL, BatchWindow: o.BatchWindow, Strict: o.Strict, SkipInvariants: o.SkipInvariants,
+		Clock: own, ClockStart: begin.Clock, Random: source, Issued: o.Issued, TokenTTL: o.TokenTTL, BatchWindow: o.BatchWindow, Strict: o.Strict, SkipInvariants: o.SkipInvariants,
 		Memory: s.memory, MaxTokenBytes: o.TokenBytes, LogBytes: o.EventLogBytes, KeepExpired: o.KeepExpired, PreferQuery: o.PreferQuery, AnyFilter: o.AnyFilter, JournalSize: cmp.Or(o.JournalSize, -1),
-		Releases: o.Releases(), URL: s.root() + p.Path, Settings: p.Settings, Manners: p.Manners, Seed: p.Seed, GeneratorsOff: cmp.Or(p.Generators, o.Generators) == "off",
+		Releases: o.Releases(), URL: s.root() + path, Settings: begin.Settings, Manners: begin.Manners, Seed: content, GeneratorsOff: cmp.Or(begin.Generators, o.Generators) == "off",
 	})
 	if refused != nil {
 		return nil, refused
@@ -297,11 +304,11 @@ func (s *server) openRoom(p httprooms.Plan) (*room.Room, error) {
 }
 
 // openAnother is openRoom for a room that a client asks for.
-func (s *server) openAnother(p httprooms.Plan) (*room.Room, error) {
+func (s *server) openAnother(path string, content *seed.Seed, begin httprooms.Begin) (*room.Room, error) {
 	if err := s.memory.Check(); err != nil {
 		return nil, err
 	}
-	return s.openRoom(p)
+	return s.openRoom(path, content, begin)
 }
 
 // leaveRoom closes the sockets of a room that closes.

@@ -33,7 +33,7 @@ const admissionURL = wiretest.AdmissionURL
 // otherwise, on a clock that only the test moves.
 type testServer struct {
 	*wiretest.Server
-	clock  *clock.Manual
+	clock  *clock.Adjustable
 	server *server
 }
 

@@ -117,6 +117,27 @@ func TestListen_RenewsItsTokenBeforeItExpires(t *testing.T) {
 	}
 }
 
+// The token of a server whose clock shows another time is renewed by that time.
+func TestListen_RenewsByTheClockOfTheServer(t *testing.T) {
+	t.Parallel()
+	s := testkit.Start(t, testkit.WithClock(time.Date(2101, 1, 1, 8, 0, 0, 0, time.UTC)))
+	l := listens(t, s, "task-id-only")
+	s.Trigger(testkit.Trigger{Subscription: "task-id-only"})
+	l.says("#1")
+	s.Advance(25 * time.Minute) // a token has 30
+	s.Trigger(testkit.Trigger{Subscription: "task-id-only"})
+	s.AwaitSent("task-id-only", "handshake", 2)
+	s.Advance(10 * time.Minute)
+	s.Trigger(testkit.Trigger{Subscription: "task-id-only"})
+	l.says("#3")
+	if issued := s.Journal(testkit.Filter{Kinds: []string{"token"}, Text: "issued"}); len(issued) != 2 {
+		t.Errorf("the client took %d tokens, want 2", len(issued))
+	}
+	if text := l.String(); strings.Contains(text, "trying again") {
+		t.Errorf("the client had to reconnect:\n%s", text)
+	}
+}
+
 func TestListen_RecoversWhatItMissedWhileTheSocketWasCut(t *testing.T) {
 	t.Parallel()
 	s := testkit.Start(t)

@@ -430,7 +430,7 @@ func TestExpireToken_EndsBindingsAsByExpiry(t *testing.T) {
 	s := vectorServer(t, fhir.R5)
 	for _, name := range []func(string) string{
 		func(secret string) string { return secret },
-		func(string) string { return text(s.control("GET", "tokens", nil).Body, "tokens", 0, "fingerprint") },
+		func(string) string { return s.onlyToken() },
 	} {
 		secret := s.Token("abc")
 		ws := s.Dial()
@@ -459,6 +459,33 @@ func TestExpireToken_EndsBindingsAsByExpiry(t *testing.T) {
 	}
 }
 
+// The journal names the subscription of a control route, and a token by its fingerprint
+// however the request named it.
+func TestDirectControl_IsRecorded(t *testing.T) {
+	t.Parallel()
+	s := vectorServer(t, fhir.R5)
+	s.control("PATCH", "subscriptions/abc", `{"counter":1}`)
+	s.control("POST", "subscriptions/abc/notifications", `{"type":"heartbeat"}`)
+	var paths []string
+	for _, e := range s.Journal("?kind=http&subscription=abc") {
+		paths = append(paths, e.HTTP.Path)
+	}
+	if n := len(paths); n != 3 || !strings.HasSuffix(paths[1], "/mock/subscriptions/abc") || !strings.HasSuffix(paths[2], "/mock/subscriptions/abc/notifications") {
+		t.Errorf("got %v, want its creation and the routes", paths)
+	}
+	first := s.Token("abc")
+	s.control("POST", "tokens/"+first+"/expire", nil)
+	s.Token("abc")
+	other := s.onlyToken()
+	s.control("DELETE", "tokens/"+other, nil)
+	if len(s.Journal("?kind=http&text=/mock/tokens/"+other)) != 1 {
+		t.Errorf("the journal does not show the fingerprint %s", other)
+	}
+	if shown := s.Journal("?kind=http&text=/expire"); len(shown) != 1 || strings.Contains(shown[0].HTTP.Path, first) {
+		t.Errorf("got %+v, want the path with the fingerprint", shown)
+	}
+}
+
 // Another token keeps the binding.
 func TestExpireToken_KeepsWhatAnotherTokenHolds(t *testing.T) {
 	t.Parallel()
@@ -472,12 +499,12 @@ func TestExpireToken_KeepsWhatAnotherTokenHolds(t *testing.T) {
 	s.control("POST", "tokens/"+first+"/expire", nil)
 	s.control("POST", "trigger", map[string]any{"subscription": "abc"})
 	ws.WantEvent("1")
-	s.control("DELETE", "tokens/"+testkitFingerprint(s), nil) // by its fingerprint
+	s.control("DELETE", "tokens/"+s.onlyToken(), nil) // by its fingerprint
 	ws.Outcome("forbidden")
 }
 
-// testkitFingerprint returns the fingerprint of the only valid token.
-func testkitFingerprint(s *server) string {
+// onlyToken returns the fingerprint of the only valid token.
+func (s *server) onlyToken() string {
 	s.T.Helper()
 	return text(s.control("GET", "tokens", nil).Body, "tokens", 0, "fingerprint")
 }

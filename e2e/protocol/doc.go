@@ -6,5 +6,5 @@
 // process. It has a process of its own if it is about the default room, the registry of
 // rooms or an option of the program.
 //
-// Tests that move the clock of the server, or look into it, are in the root.
+// Tests that look into the server are in the root.
 package protocol

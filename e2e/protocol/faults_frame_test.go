@@ -144,8 +144,15 @@ func TestFaults_Delay(t *testing.T) {
 				t.Errorf("got %s, want %s", got, c.want)
 			}
 			s.wantTold("fault", "event 2 was delayed for 720h0m0s by fault fault-1")
+			s.Must(201, "PUT", "Encounter/e", encounter("e", "planned"))
+			s.faults(strings.Replace(c.fault, `"from":2,"to":2`, `"from":5`, 1))
+			s.Must(200, "PUT", "Encounter/e", encounter("e", "in-progress"))
+			told := s.Must(200, "GET", "/mock/explain?resource=Encounter/e&format=text", nil).Raw
+			if want := "it got event 5; event 5 was delayed for 720h0m0s by fault fault-1 on s1"; !strings.Contains(string(told), want) {
+				t.Errorf("explain says %s, want %s", told, want)
+			}
 			s.faults()
-			rest := map[string]string{"1": "2,3,4", "1,3,4": "2"}[c.want]
+			rest := map[string]string{"1": "2,3,4,5", "1,3,4": "2,5"}[c.want]
 			if got := numbers(ws, strings.Count(rest, ",")+1); got != rest {
 				t.Errorf("afterwards: got %s, want %s", got, rest)
 			}

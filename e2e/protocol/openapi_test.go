@@ -19,6 +19,7 @@ import (
 	"github.com/getkin/kin-openapi/openapi3filter"
 	"github.com/getkin/kin-openapi/routers"
 
+	"signalfhir/internal/clock"
 	"signalfhir/internal/fhir"
 	"signalfhir/internal/journal"
 	"signalfhir/internal/synth"
@@ -191,7 +192,7 @@ func bigger(t *testing.T, n json.Number, by int64) *big.Int {
 func TestOpenAPI_ListsWhatThereIs(t *testing.T) {
 	t.Parallel()
 	d := start(t).described("").doc
-	for name, want := range map[string][]string{"JournalEntry.kind": journal.Kinds(), "GeneratorSpec.scenario": synth.Scenarios()} {
+	for name, want := range map[string][]string{"JournalEntry.kind": journal.Kinds(), "GeneratorSpec.scenario": synth.Scenarios(), "ClockCall.kind": clock.Kinds()} {
 		schema, member, _ := strings.Cut(name, ".")
 		if got := d.Components.Schemas[schema].Value.Properties[member].Value.Enum; fmt.Sprint(got...) != fmt.Sprint(anys(want)...) {
 			t.Errorf("%s: got %v, want %v", name, got, want)
@@ -313,6 +314,16 @@ func TestOpenAPI_IsWhatTheServerDoes(t *testing.T) {
 		{"await", nil, "", map[string]any{}, 400},
 		{"await", nil, "", map[string]any{"bound": map[string]any{"subscription": "none"}}, 404},
 		{"await", nil, "", map[string]any{"sent": map[string]any{"subscription": "abc", "count": 1000}, "timeout": "1ms"}, 408},
+		{"getClock", nil, "", nil, 200},
+		{"advanceClock", nil, "", map[string]any{"by": "1s"}, 409},
+		{"setClock", nil, "", map[string]any{"mode": "manual"}, 200},
+		{"setClock", nil, "", map[string]any{"mode": "wrong"}, 400},
+		{"advanceClock", nil, "", map[string]any{"by": "2m", "timeout": "1m"}, 200},
+		{"advanceClock", nil, "", map[string]any{"by": "1s", "to": "2026-01-01T08:00:00Z"}, 400},
+		{"getClock", nil, "", nil, 200},
+		{"setClock", nil, "", map[string]any{"mode": "manual", "now": "2026-01-01T08:00:00Z"}, 200},
+		{"advanceClock", nil, "", map[string]any{"to": "2026-01-01T08:00:00Z"}, 200},
+		{"setClock", nil, "", map[string]any{"mode": "real"}, 200},
 		{"listGenerators", nil, "", nil, 200},
 		{"addGenerator", nil, "", map[string]any{"name": "ward2", "scenario": "lab-results", "rate": "2/s", "patients": 4, "seed": json.Number("18446744073709551615"), "releases": []string{"R5"}}, 201},
 		{"addGenerator", nil, "", map[string]any{"name": "ward3", "scenario": "tasks"}, 201},
@@ -416,7 +427,8 @@ func TestOpenAPI_IsWhatTheServerDoes(t *testing.T) {
 		{"openRoom", demo, "", map[string]any{"seed": "builtin", "random": 1, "settings": map[string]any{"replay": "all"}}, 409},
 		{"openRoom", map[string]string{"name": "bad"}, "", map[string]any{"settings": map[string]any{"replay": "some"}}, 400},
 		{"openRoom", map[string]string{"name": "bad"}, "", map[string]any{"manners": map[string]any{"name": "epic"}}, 400},
-		{"openRoom", map[string]string{"name": "empty"}, "", map[string]any{"seed": map[string]any{"resources": []any{}}}, 201},
+		{"openRoom", map[string]string{"name": "bad"}, "", map[string]any{"clock": "today"}, 400},
+		{"openRoom", map[string]string{"name": "empty"}, "", map[string]any{"seed": map[string]any{"resources": []any{}}, "clock": "2026-01-01T08:00:00Z"}, 201},
 		{"openRoom", map[string]string{"name": "more"}, "", nil, 409},
 		{"openRoom", map[string]string{"name": "a b"}, "", nil, 400},
 		{"listRooms", nil, "", nil, 200},

@@ -74,7 +74,8 @@ type Serve struct {
 	LogLevel         slog.Level    `name:"log-level" default:"info" env:"SIGNALFHIR_LOG_LEVEL" help:"debug, info, warn or error (${default})."`
 	ExitOnStdinClose bool          `name:"exit-on-stdin-close" env:"SIGNALFHIR_EXIT_ON_STDIN_CLOSE" help:"Stop when standard input closes, so that a test's server ends with the test."`
 
-	Clock      clock.Clock   `kong:"-"` // nil: the machine's; tests set their own
+	Clock *clock.Adjustable `kong:"-"` // of the server and its rooms; nil: real, and each room has its own. Tests set one
+
 	Issued     *token.Index  `kong:"-"` // learns of all tokens, for the log; nil: the server has its own
 	LogDropped func() uint64 `kong:"-"` // returns how many lines the log has lost; nil: none
 	Ignored    []string      `kong:"-"` // names of variables of Kubernetes, for the log

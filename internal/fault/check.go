@@ -45,7 +45,7 @@ type action struct {
 }
 
 var (
-	frameTypes   = []string{"handshake", "heartbeat", "event-notification", "outcome", "pong"}
+	frameTypes   = []string{"handshake", "heartbeat", "event-notification", "outcome", "pong", "custom"}
 	messageTypes = []string{"bind", "unbind", "ping", "unknown"}
 )
 
@@ -319,7 +319,7 @@ func (c *checking) parameters(f *Fault) {
 	if f.Action == Replace && (f.With == withText) != (f.Text != "") {
 		c.wrong(fhir.CodeInvariant, "text", `it is what is sent instead with "with": %q, and only then`, withText)
 	}
-	if f.Code != nil && !closable(*f.Code) {
+	if f.Code != nil && !MayClose(int(*f.Code)) {
 		c.wrong(fhir.CodeValue, "code", "got %d, expected a code that a close frame may have: 1000 to 1003, 1007 to 1014, or 3000 to 4999", *f.Code)
 	}
 	if u, err := url.Parse(f.URL); f.URL != "" && (err != nil || u.Scheme != "ws" && u.Scheme != "wss" || len(f.URL) > maxShort) {
@@ -331,8 +331,9 @@ func (c *checking) parameters(f *Fault) {
 	}
 }
 
-// closable reports whether a close frame may have a code (RFC 6455, 7.4).
-func closable(code int64) bool {
+// MayClose reports whether a close frame may have a code (RFC 6455, 7.4). 1005, 1006 and
+// 1015 only stand for what happened to a connection; 1004 and 1016 to 2999 are reserved.
+func MayClose(code int) bool {
 	return code >= 1000 && code <= 1003 || code >= 1007 && code <= 1014 || code >= 3000 && code <= 4999
 }
 

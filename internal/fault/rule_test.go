@@ -101,6 +101,31 @@ func TestNumbers(t *testing.T) {
 	}
 }
 
+// The journal asks, which otherwise holds up its readers for a request that goes on.
+func TestSet_DelayRequests(t *testing.T) {
+	t.Parallel()
+	s := New(clock.NewManual(time.Unix(0, 0)), random.Seeded(1), func(journal.Entry) {})
+	for _, c := range []struct {
+		fault Fault
+		want  bool
+	}{
+		{Fault{On: OnOperation, Action: Delay, By: "1s"}, true},
+		{Fault{On: OnRequest, Action: Delay, By: "1s"}, true},
+		{Fault{On: OnRequest, Action: Status}, false},
+		{Fault{On: OnFrame, Action: Delay, By: "1s"}, false},
+	} {
+		if err := s.Put([]Fault{{On: OnRequest, Action: Empty}, c.fault}, ""); err != nil {
+			t.Fatal(err)
+		}
+		if got := s.DelayRequests(); got != c.want {
+			t.Errorf("%s on %s: got %v", c.fault.Action, c.fault.On, got)
+		}
+	}
+	if s.Reset(""); s.DelayRequests() {
+		t.Error("without faults: got true")
+	}
+}
+
 // Every member of the tables is one that a fault has.
 func TestPlaces_NameMembers(t *testing.T) {
 	t.Parallel()

@@ -25,7 +25,6 @@ type Set struct {
 	clock  clock.Clock
 	random *random.Source
 	record func(journal.Entry)
-	start  time.Time
 	active atomic.Pointer[map[string][]*Rule] // by place; nil if there are none; never modified
 
 	mu    sync.Mutex // guards all below
@@ -46,7 +45,7 @@ type Socket interface {
 
 // New returns a set without faults. record writes to the journal.
 func New(c clock.Clock, r *random.Source, record func(journal.Entry)) *Set {
-	return &Set{clock: c, random: r, record: record, start: c.Now(), sockets: map[Socket]uint64{}}
+	return &Set{clock: c, random: r, record: record, sockets: map[Socket]uint64{}}
 }
 
 // Idle reports whether there are no faults.
@@ -73,14 +72,14 @@ func (s *Set) DelayRequests() bool {
 // Clock returns the clock of the room.
 func (s *Set) Clock() clock.Clock { return s.clock }
 
-// Elapsed returns how much time has passed in the room since the set was made.
-func (s *Set) Elapsed() time.Duration { return s.clock.Now().Sub(s.start) }
+// Elapsed returns how much time has passed in the room.
+func (s *Set) Elapsed() time.Duration { return s.clock.Elapsed() }
 
 // Wait waits for a time of the room's clock, as long as there is the fault that wants it. It
 // returns an error if the context ends first.
 func (s *Set) Wait(ctx context.Context, r *Rule, d time.Duration) error {
 	over := make(chan struct{})
-	timer := s.clock.AfterFunc(d, func() { close(over) })
+	timer := s.clock.AfterFunc(d, func() { close(over) }, clock.What{Kind: clock.Fault, Of: r.Name})
 	defer timer.Stop()
 	select {
 	case <-over:

@@ -29,7 +29,7 @@ func (e *Edge) Record(next echo.HandlerFunc) echo.HandlerFunc {
 		if !needs.Record || room == nil {
 			return next(c)
 		}
-		begun := room.Clock().Now()
+		begun, elapsed := room.Clock().Read() // a jump of the clock takes no time
 		r := c.Request()
 		method := r.Method
 		// Reserve the place in the journal when the whole request has arrived, so that a
@@ -51,7 +51,7 @@ func (e *Edge) Record(next echo.HandlerFunc) echo.HandlerFunc {
 		out := &recordedWriter{ResponseWriter: res.Writer}
 		res.Writer = out
 		defer func() { // also after a panic, which net/http may recover
-			room.Journal().Complete(place(), entry(c, in, out, method, begun, room.Clock().Now().Sub(begun)))
+			room.Journal().Complete(place(), entry(c, in, out, method, begun, room.Clock().Elapsed()-elapsed))
 		}()
 		return next(c)
 	}

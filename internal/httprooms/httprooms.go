@@ -22,20 +22,19 @@ type Options struct {
 	Root    func(echo.Context) string // URL of the server, no trailing slash
 	Builtin func() (*seed.Seed, error)
 	Default *seed.Seed // content of a room whose body names no seed; nil: none
-	// Open makes a room.
-	Open func(Plan) (*room.Room, error)
+	// Open makes a room. path is that of its addresses.
+	Open func(path string, content *seed.Seed, begin Begin) (*room.Room, error)
 	// Ready describes the addresses of a room whose URL is root.
 	Ready func(root string) Ready
 }
 
-// Plan is what a room is to be like.
-type Plan struct {
-	Path       string         // of its addresses
-	Seed       *seed.Seed     // what it holds; nil: nothing
+// Begin says how a room begins, besides its content.
+type Begin struct {
 	Random     *uint64        // seeds its random source, unless it is nil
-	Generators string         // "on", "off" or, for those of the server, ""
-	Settings   room.Settings  // with which it begins
-	Manners    manners.Choice // likewise
+	Clock      time.Time      // what its clock shows, which is manual; zero: it is real
+	Generators string         // "on" or "off": those of its seed start by themselves; "": as the server says
+	Settings   room.Settings  // how it treats its subscriptions
+	Manners    manners.Choice // of a real server
 }
 
 // Ready has the addresses that a client needs to use a room, or the default room.
@@ -58,6 +57,7 @@ func New(o Options) *Rooms { return &Rooms{o} }
 type settings struct {
 	Seed   json.RawMessage `json:"seed,omitempty"`   // "builtin", "none" or a seed
 	Random *uint64         `json:"random,omitempty"` // seeds the random source
+	Clock  string          `json:"clock,omitempty"`  // a time: a manual clock shows it
 
 	Generators string          `json:"generators,omitempty"` // "on" or "off": those of the seed start by themselves
 	Settings   *room.Settings  `json:"settings,omitempty"`   // with which it begins
@@ -88,6 +88,19 @@ func (r *Rooms) Put(c echo.Context) error {
 	if string(in.Seed) == "null" {
 		in.Seed = nil
 	}
+	begin := Begin{Random: in.Random, Generators: in.Generators}
+	if in.Settings != nil {
+		begin.Settings = *in.Settings
+	}
+	if in.Manners != nil {
+		begin.Manners = *in.Manners
+	}
+	if in.Clock != "" {
+		var err error
+		if begin.Clock, err = room.ParseTime(in.Clock); err != nil {
+			return fhir.At(err, "clock")
+		}
+	}
 	canonical, err := json.Marshal(in) // compact; the members of the seed keep their order
 	if err != nil {
 		return err
@@ -97,14 +110,7 @@ func (r *Rooms) Put(c echo.Context) error {
 		if err != nil {
 			return nil, err
 		}
-		plan := Plan{Path: room.Path(name), Seed: content, Random: in.Random, Generators: in.Generators}
-		if in.Settings != nil {
-			plan.Settings = *in.Settings
-		}
-		if in.Manners != nil {
-			plan.Manners = *in.Manners
-		}
-		return r.options.Open(plan)
+		return r.options.Open(room.Path(name), content, begin)
 	})
 	if err != nil {
 		return err

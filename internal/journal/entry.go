@@ -30,6 +30,7 @@ const (
 	Memory   = "memory"    // something was dropped because the server is at its ceiling of memory; Text says what
 	Fault    = "fault"     // a fault acted; Type is its action, Text says what it did
 	Control  = "control"   // the control API changed something of the room: Type, and Text says what
+	Clock    = "clock"     // the clock was moved: Type is its mode now, Text says how
 	Rooms    = "room"      // in the default room: another one was opened or closed: Type
 )
 
@@ -39,7 +40,7 @@ const Budget = "budget"
 
 // Kinds lists every kind.
 func Kinds() []string {
-	return []string{HTTP, Opened, Closed, Received, Sent, Overflow, Token, Bound, Unbound, Status, Change, Fired, NotFired, Appended, NotSent, Events, Refused, Lenient, Reset, Memory, Fault, Control, Rooms}
+	return []string{HTTP, Opened, Closed, Received, Sent, Overflow, Token, Bound, Unbound, Status, Change, Fired, NotFired, Appended, NotSent, Events, Refused, Lenient, Reset, Memory, Fault, Control, Clock, Rooms}
 }
 
 // Entry is one thing that happened. Which fields are set depends on the kind. No

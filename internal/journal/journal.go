@@ -275,5 +275,12 @@ func (j *Journal) Held() (entries, payload int) {
 	return len(j.ring), j.held
 }
 
+// Seq returns the number of the last entry, complete or not; 0 if there is none.
+func (j *Journal) Seq() uint64 {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.seq
+}
+
 // Now returns the time of the journal's clock.
 func (j *Journal) Now() time.Time { return j.clock.Now() }

@@ -21,7 +21,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var start = time.Date(2026, 1, 1, 10, 0, 0, 0, time.UTC)
 
-func newJournal(size int) (*journal.Journal, *clock.Manual) {
+func newJournal(size int) (*journal.Journal, *clock.Adjustable) {
 	c := clock.NewManual(start)
 	return journal.New(c, journal.Options{Size: size}), c
 }

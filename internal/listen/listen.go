@@ -27,10 +27,11 @@ type listener struct {
 	options Options
 	server  *server
 	print   *printer
-	id      string  // the subscription
-	created bool    // the client created it, so it may create it again, and deletes it
-	track   tracker // survives reconnects
-	seen    int     // events shown
+	id      string    // the subscription
+	created bool      // the client created it, so it may create it again, and deletes it
+	track   tracker   // survives reconnects
+	seen    int       // events shown
+	at      time.Time // of the last notification, by the clock of the server
 }
 
 // errDone ends a run that has shown the requested number of events.
@@ -183,7 +184,8 @@ func (l *listener) session(ctx context.Context) error {
 		}
 	}()
 
-	renew := time.NewTimer(renewal(bound.expiration))
+	held := lease{expires: bound.expiration}
+	renew := time.NewTimer(renewal(bound.expiration, time.Now()))
 	defer renew.Stop()
 	silence := time.NewTimer(l.patience())
 	defer silence.Stop()
@@ -194,6 +196,9 @@ func (l *listener) session(ctx context.Context) error {
 			if err := l.frame(ctx, data); err != nil {
 				farewell(socket)
 				return err
+			}
+			if wait, known := held.wait(l.at); known {
+				renew.Reset(wait)
 			}
 		case err := <-ended:
 			return fmt.Errorf("the socket closed: %w", err)
@@ -206,7 +211,8 @@ func (l *listener) session(ctx context.Context) error {
 			if err := bind(socket, bound.token); err != nil {
 				return err
 			}
-			renew.Reset(renewal(bound.expiration))
+			held = lease{expires: bound.expiration}
+			renew.Reset(renewal(bound.expiration, time.Now()))
 		case <-silence.C:
 			return fmt.Errorf("no heartbeat for %s, so the connection is dead", l.patience())
 		case <-ctx.Done():
@@ -247,11 +253,30 @@ func farewell(socket *websocket.Conn) {
 
 // renewal returns how long to wait before a token is renewed: four fifths of its
 // remaining lifetime. A token without an expiration is not renewed.
-func renewal(expiration time.Time) time.Duration {
+func renewal(expiration, now time.Time) time.Duration {
 	if expiration.IsZero() {
 		return 1<<63 - 1
 	}
-	return max(time.Until(expiration)*4/5, 100*time.Millisecond)
+	return max(expiration.Sub(now)/5*4, 100*time.Millisecond)
+}
+
+// lease is the life of a token by the clock of the server. That clock may show another time
+// than the one of this machine, and a test may have set it.
+type lease struct {
+	expires time.Time
+	renew   time.Time // zero until a notification says what time it is
+}
+
+// wait returns how long it is from the time of a notification until the token has to be
+// renewed. known is false if the notification has no time, or the token no expiration.
+func (l *lease) wait(at time.Time) (d time.Duration, known bool) {
+	if at.IsZero() || l.expires.IsZero() {
+		return 0, false
+	}
+	if l.renew.IsZero() {
+		l.renew = at.Add(renewal(l.expires, at))
+	}
+	return max(l.renew.Sub(at), 0), true
 }
 
 // patience returns how long the socket may be silent: two and a half heartbeats of a
@@ -272,6 +297,7 @@ func (l *listener) frame(ctx context.Context, data []byte) error {
 	if !ok {
 		return l.other(data)
 	}
+	l.at, _ = time.Parse(time.RFC3339, n.time)
 	if n.kind == "handshake" && n.untold {
 		l.print.line(l.id, n, nil, "")
 		return nil // whether events are missing, the next one says

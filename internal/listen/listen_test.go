@@ -252,13 +252,37 @@ func TestRenewal_IsFourFifthsOfWhatIsLeft(t *testing.T) {
 		expiration  time.Time
 		least, most time.Duration
 	}{
-		"far away":    {now.Add(time.Hour), 47 * time.Minute, 48 * time.Minute},
+		"far away":    {now.Add(time.Hour), 48 * time.Minute, 48 * time.Minute},
 		"in the past": {now.Add(-time.Hour), 100 * time.Millisecond, 100 * time.Millisecond},
 		"not given":   {time.Time{}, most, most},
 	} {
-		if got := renewal(row.expiration); got < row.least || got > row.most {
+		if got := renewal(row.expiration, now); got < row.least || got > row.most {
 			t.Errorf("%s: got %v, want %v to %v", name, got, row.least, row.most)
 		}
+	}
+}
+
+// A token is renewed by the time of the server, which has nothing to do with the one here.
+func TestLease_FollowsTheClockOfTheServer(t *testing.T) {
+	t.Parallel()
+	then := time.Date(2001, 1, 1, 8, 0, 0, 0, time.UTC)
+	held := lease{expires: then.Add(time.Hour)}
+	for _, row := range []struct{ at, want time.Duration }{
+		{0, 48 * time.Minute},
+		{8 * time.Minute, 40 * time.Minute},
+		{48*time.Minute - time.Second, time.Second}, // however often a frame comes, the time comes too
+		{50 * time.Minute, 0},
+		{-time.Hour, 108 * time.Minute}, // the clock was set back
+	} {
+		if got, known := held.wait(then.Add(row.at)); got != row.want || !known {
+			t.Errorf("after %s: got %s, want %s", row.at, got, row.want)
+		}
+	}
+	if _, known := held.wait(time.Time{}); known {
+		t.Error("a notification without a time changes when the token is renewed")
+	}
+	if _, known := (&lease{}).wait(then); known {
+		t.Error("a token without an expiration is renewed")
 	}
 }
 

@@ -11,7 +11,8 @@ type notification struct {
 	kind   string // type of the SubscriptionStatus
 	status string
 	total  int64
-	untold bool // it does not say the total
+	untold bool   // it does not say the total
+	time   string // by the clock of the server
 	events []event
 	errors []string
 }
@@ -117,6 +118,7 @@ func (s *status) read(parameters []parameter) {
 func parseNotification(data []byte) (notification, bool) {
 	var bundle struct {
 		ResourceType string `json:"resourceType"`
+		Timestamp    string `json:"timestamp"`
 		Entry        []struct {
 			FullURL string `json:"fullUrl"`
 			Request struct {
@@ -146,7 +148,7 @@ func parseNotification(data []byte) (notification, bool) {
 	for _, e := range bundle.Entry[1:] {
 		methods[relative(e.FullURL)] = e.Request.Method // some servers write relative references
 	}
-	n := notification{total: int64(first.Total.number), untold: !first.Total.told}
+	n := notification{total: int64(first.Total.number), untold: !first.Total.told, time: bundle.Timestamp}
 	n.kind, _ = first.Type.(string)
 	n.status, _ = first.Status.(string)
 	for _, e := range first.Event {

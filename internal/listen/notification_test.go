@@ -47,7 +47,7 @@ func TestParseNotification_ReadsWhatServersSend(t *testing.T) {
 		name, frame string
 		want        notification
 	}{
-		{"handshake", handshakeFrame, notification{kind: "handshake", status: "requested"}},
+		{"handshake", handshakeFrame, notification{kind: "handshake", status: "requested", time: "2026-11-23T09:00:00Z"}},
 		{"heartbeat", heartbeatFrame, notification{kind: "heartbeat", status: "active", total: 12}},
 		{"event at level empty", emptyFrame, notification{kind: "event-notification", status: "active", total: 1, events: []event{
 			{number: 1, time: "2026-11-23T09:00:01Z"}}}},
@@ -184,7 +184,7 @@ func short(t *testing.T, n notification) []byte {
 	}
 	status := map[string]any{"resourceType": "SubscriptionStatus", "type": n.kind, "status": n.status,
 		"eventsSinceSubscriptionStart": n.total, "notificationEvent": events, "error": errors}
-	data, err := json.Marshal(map[string]any{"resourceType": "Bundle", "entry": append([]any{map[string]any{"resource": status}}, entries...)})
+	data, err := json.Marshal(map[string]any{"resourceType": "Bundle", "timestamp": n.time, "entry": append([]any{map[string]any{"resource": status}}, entries...)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -20,7 +20,7 @@ const mib = 1 << 20
 // gauge is a process with 100 MiB as its ceiling.
 type gauge struct {
 	*memory.Ceiling
-	clock *clock.Manual
+	clock *clock.Adjustable
 
 	mu                sync.Mutex // guards all below
 	held, garbage     int64      // garbage is what a collection frees

@@ -17,7 +17,7 @@ import (
 // process is a process whose memory a test sets.
 type process struct {
 	*memory.Ceiling
-	clock       *clock.Manual
+	clock       *clock.Adjustable
 	live        atomic.Int64
 	collections atomic.Int64
 }

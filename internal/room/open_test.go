@@ -46,7 +46,7 @@ func open(t testing.TB, o room.Options) *room.Room {
 }
 
 // deterministic returns options under which every room is the same.
-func deterministic(s *seed.Seed) (room.Options, *clock.Manual) {
+func deterministic(s *seed.Seed) (room.Options, *clock.Adjustable) {
 	c := clock.NewManual(time.Date(2026, 5, 4, 8, 0, 0, 0, time.UTC))
 	return room.Options{Seed: s, Clock: c, Random: random.Seeded(1)}, c
 }

@@ -34,7 +34,9 @@ import (
 
 // Options are the settings of a room. A zero value means the default.
 type Options struct {
-	Clock            clock.Clock     // the machine's
+	Clock      *clock.Adjustable // a real one or, unless ClockStart is zero, a manual one
+	ClockStart time.Time         // what a manual clock shows when the room begins, and after a reset; zero: the clock is real
+
 	Random           *random.Source  // unpredictable
 	TokenTTL         time.Duration   // lifetime of a binding token; 30 min (OPW-5)
 	MaxTokens        int             // valid tokens; 2 million
@@ -62,7 +64,7 @@ type Options struct {
 // Room is one isolated world. It is safe for concurrent use.
 type Room struct {
 	options Options
-	clock   clock.Clock
+	clock   *clock.Adjustable
 	random  *random.Source
 	journal *journal.Journal
 	tokens  *token.Store
@@ -75,6 +77,7 @@ type Room struct {
 	generations sync.Map
 
 	orphans orphans
+	turns   turns // to move the clock
 
 	settings atomic.Pointer[Settings]
 
@@ -102,8 +105,10 @@ type Room struct {
 
 // New returns a room with its seed loaded. It fails if the seed cannot be loaded.
 func New(o Options) (*Room, error) {
-	if o.Clock == nil {
+	if o.Clock == nil && o.ClockStart.IsZero() {
 		o.Clock = clock.Real()
+	} else if o.Clock == nil {
+		o.Clock = clock.NewManual(o.ClockStart)
 	}
 	if o.Random == nil {
 		o.Random = random.Secure()
@@ -128,6 +133,8 @@ func New(o Options) (*Room, error) {
 	}
 	r.began.Store(o.Clock.Now().UnixNano())
 	r.open, r.end = context.WithCancel(context.Background())
+	r.turns.turn = make(chan struct{}, 1)
+	r.newRound()
 	r.tokens = token.New(o.Clock, o.Random, o.Issued, token.Limits{Tokens: o.MaxTokens, Bytes: o.MaxTokenBytes}, r.expired)
 	r.journal = journal.New(o.Clock, journal.Options{Size: o.JournalSize, Payload: journalPayload(o.Memory), Redact: o.Issued, Full: o.Memory.Over})
 	r.faults = fault.New(o.Clock, o.Random, r.journal.Record)
@@ -234,6 +241,9 @@ func (r *Room) Began() time.Time { return time.Unix(0, r.began.Load()) }
 
 // Journal returns the journal of the room.
 func (r *Room) Journal() *journal.Journal { return r.journal }
+
+// Now returns the time of the room.
+func (r *Room) Now() time.Time { return r.clock.Now() }
 
 // Clock returns the clock of the room.
 func (r *Room) Clock() clock.Clock { return r.clock }

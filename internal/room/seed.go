@@ -113,7 +113,8 @@ func (b *Base) loadTopicLocked(id string, o *fhir.Object, checked bool) error {
 	return nil
 }
 
-// Reset restores the seed. It removes tokens and everything that was written since.
+// Reset restores the seed. It removes tokens and everything that was written since, and
+// takes the clock back to how the room began.
 // Sockets stay open, but their bindings end. No write comes between: each finds the room as
 // it was before, or with its seed.
 func (r *Room) Reset() error { return r.reset(r.options.Seed) }
@@ -130,8 +131,10 @@ func (r *Room) reset(to *seed.Seed) error {
 			r.Close()
 		}
 	}()
+	defer r.endRound()()
 	r.generators.Close()
 	r.faults.Reset("the room was reset")
+	r.resetClock()
 	if r.heldMuch() {
 		defer r.options.Memory.Freed()
 	}

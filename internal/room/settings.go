@@ -207,11 +207,11 @@ func (b *Base) activate(how *Activation, before *subscription.State) (activation
 	case activeAtBind:
 		return activation{status: fhir.StatusRequested, waits: subscription.Activation{AtBind: true}}, nil
 	case activeAfter:
-		at := b.room.clock.Now().Add(how.after)
-		if before != nil && before.Status == fhir.StatusRequested && !before.Activation.At.IsZero() {
-			at = before.Activation.At // asking again does not make it longer
+		due := b.room.clock.Elapsed() + max(how.after, 1)
+		if before != nil && before.Status == fhir.StatusRequested && before.Activation.Due > 0 {
+			due = before.Activation.Due // asking again does not make it longer
 		}
-		return activation{status: fhir.StatusRequested, waits: subscription.Activation{At: at}}, nil
+		return activation{status: fhir.StatusRequested, waits: subscription.Activation{Due: due}}, nil
 	}
 	return activation{status: fhir.StatusActive}, nil
 }
@@ -245,7 +245,7 @@ func (r *Room) subscriptionActivated(id string) {
 	state, ok := r.subscriptions.State(id)
 	res, err := b.store.Read("Subscription", id)
 	// It may have been changed while the timer fired.
-	if !ok || err != nil || state.Status != fhir.StatusRequested || state.Activation.At.IsZero() || state.Activation.At.After(r.clock.Now()) {
+	if !ok || err != nil || state.Status != fhir.StatusRequested || state.Activation.Due == 0 || state.Activation.Due > r.clock.Elapsed() {
 		return
 	}
 	b.putStatusLocked(res, &state, fhir.StatusActive)

@@ -30,6 +30,7 @@ type TypeCount struct {
 // State is a snapshot of the room for the page.
 type State struct {
 	Now           time.Time           `json:"now"`
+	Clock         ClockState          `json:"clock"`
 	Subscriptions []SubscriptionState `json:"subscriptions"`
 	Tokens        []TokenState        `json:"tokens"`
 	Topics        []TopicState        `json:"topics"`
@@ -46,6 +47,7 @@ type State struct {
 func (r *Room) State() *State {
 	s := &State{
 		Now:           r.clock.Now(),
+		Clock:         r.ClockState(),
 		Subscriptions: r.Subscriptions(),
 		Tokens:        r.fingerprints(),
 		Topics:        []TopicState{},

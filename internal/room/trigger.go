@@ -404,7 +404,7 @@ func (r *Room) scheduleLocked(t Trigger, method string, left int) {
 			return
 		}
 		timer.Reset(t.Interval)
-	})
+	}, clock.What{Kind: clock.Trigger, Of: cmp.Or(t.Subscription, t.Topic)})
 }
 
 func (r *Room) stopTriggersLocked(why error) {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/gorilla/websocket"
 
+	"signalfhir/internal/fault"
 	"signalfhir/internal/fhir"
 	"signalfhir/internal/journal"
 	"signalfhir/internal/subscription"
@@ -14,22 +15,12 @@ import (
 
 // What the control API does to a socket.
 
-// MayClose reports whether a close frame may have a code (RFC 6455, 7.4). 1005, 1006 and
-// 1015 only stand for what happened to a connection; 1004 and 1016 to 2999 are reserved.
-func MayClose(code int) bool {
-	switch {
-	case code >= 1000 && code <= 1003, code >= 1007 && code <= 1014, code >= 3000 && code <= 4999:
-		return true
-	}
-	return false
-}
-
 // CloseWith closes the socket with a code and a reason of the control API, as
 // [Socket.Close] does. It refuses a code that no close frame may have, a reason of more
 // than 123 bytes, and a socket that closes already.
 func (s *Socket) CloseWith(code int, reason string) error {
 	switch {
-	case !MayClose(code):
+	case !fault.MayClose(code):
 		return fhir.Refuse(http.StatusBadRequest, fhir.CodeValue, "got %d, expected a code that a close frame may have: 1000 to 1003, 1007 to 1014, or 3000 to 4999; cut=true ends the connection without a close frame, which is 1006 to the client", code).At("code")
 	case len(reason) > maxReason:
 		return fhir.Refuse(http.StatusBadRequest, fhir.CodeValue, "got %d bytes, a close frame has room for %d", len(reason), maxReason).At("reason")
@@ -67,11 +58,21 @@ func (s *Socket) SendText(texts ...string) error {
 	defer s.mu.Unlock()
 	for i, text := range texts {
 		f := subscription.Frame{Bytes: []byte(text), Type: subscription.Custom}
+		if s.faulty() {
+			if !s.sendFaultyLocked(f, s.recordText) {
+				return s.alreadyClosing(fmt.Sprintf("%d of %d frames were queued", i, len(texts)))
+			}
+			continue
+		}
 		if !s.takesLocked(f) {
 			return s.alreadyClosing(fmt.Sprintf("%d of %d frames were queued", i, len(texts)))
 		}
-		s.room.Record(journal.Entry{Kind: journal.Sent, Socket: s.id, Type: string(subscription.Custom), Frame: f.Bytes})
+		s.recordText(s.id, f)
 		s.pushLocked(f)
 	}
 	return nil
+}
+
+func (s *Socket) recordText(id string, f subscription.Frame) {
+	s.room.Record(journal.Entry{Kind: journal.Sent, Socket: id, Type: string(subscription.Custom), Frame: f.Bytes})
 }

@@ -122,7 +122,7 @@ func (in *inbox) next(s *Socket) (message, bool) {
 	m := in.queue[0]
 	if m.by != nil && !m.by.Gone() {
 		if left := m.due - s.faults.Elapsed(); left > 0 {
-			in.timer = s.faults.Clock().AfterFunc(left, func() { in.carryOut(s) })
+			in.timer = s.faults.Clock().AfterFunc(left, func() { in.carryOut(s) }, clock.What{Kind: clock.Fault, Of: m.by.Name})
 			return message{}, false
 		}
 	}

@@ -203,7 +203,7 @@ func (s *Socket) noteLost(a fault.About, what string) {
 // shift returns by how much the numbers of a subscription are shifted.
 func (l *line) shift(subscription string) (by int64) {
 	for _, one := range l.shifts {
-		if one.subscription == subscription && !one.rule.Gone() {
+		if one.subscription == subscription {
 			by += one.by
 		}
 	}
@@ -262,17 +262,17 @@ func (s *Socket) moveLocked() {
 		l.timer = nil
 	}
 	tooMuch := false
-	var due time.Duration
+	var next *held // the one whose time comes first
 	for _, h := range l.held {
 		if !h.counted {
 			tooMuch = s.countLocked(h) || tooMuch
 		}
-		if h.due > now && (due == 0 || h.due < due) {
-			due = h.due
+		if h.due > now && (next == nil || h.due < next.due) {
+			next = h
 		}
 	}
-	if due > 0 {
-		l.timer = s.faults.Clock().AfterFunc(due-now, s.moveLine)
+	if next != nil {
+		l.timer = s.faults.Clock().AfterFunc(next.due-now, s.moveLine, clock.What{Kind: clock.Fault, Of: next.by.Name})
 	}
 	switch {
 	case len(l.held) > 1 && l.bytes+s.out.bytes.Load() > s.options.QueueBytes:

@@ -1,11 +1,16 @@
 package socket
 
 import (
+	"errors"
 	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
 	"runtime"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -19,9 +24,14 @@ import (
 )
 
 // withFaults are peers whose sockets have faults, on a clock that the test moves.
-func withFaults(t *testing.T, change func(*Options)) (*peers, *clock.Manual) {
+func withFaults(t *testing.T, change func(*Options)) (*peers, *clock.Adjustable) {
 	t.Helper()
-	p := newPeers(t, change)
+	return withFaultsOn(t, httptest.NewServer, change)
+}
+
+func withFaultsOn(t *testing.T, listen func(http.Handler) *httptest.Server, change func(*Options)) (*peers, *clock.Adjustable) {
+	t.Helper()
+	p := newPeersOn(t, listen, change)
 	moved := clock.NewManual(time.Date(2026, 1, 1, 8, 0, 0, 0, time.UTC))
 	p.faults = fault.New(moved, random.Seeded(1), func(journal.Entry) {})
 	return p, moved
@@ -261,6 +271,44 @@ func TestTrouble_StillSocketsAreNotPinged(t *testing.T) {
 	}
 }
 
+// What a half-open connection has read is held back, and nothing is lost.
+func TestTrouble_HalfOpenConnectionsAreNotRead(t *testing.T) {
+	t.Parallel()
+	for _, closed := range []bool{true, false} {
+		in := source{read: make(chan struct{})}
+		c := &conn{Conn: in, socket: &Socket{}}
+		c.gate.Store(&gate{opened: make(chan struct{}), closed: closed})
+		var opened atomic.Bool
+		go func() {
+			<-in.read
+			for range 1000 {
+				runtime.Gosched()
+			}
+			opened.Store(true)
+			c.open()
+		}()
+		p := make([]byte, 10)
+		n, err := c.Read(p)
+		if was := opened.Load(); closed && !was || string(p[:n]) != "data" || err != nil {
+			t.Errorf("closed %v: got %q, %v; open: %v", closed, p[:n], err, was)
+		}
+		for !opened.Load() {
+			runtime.Gosched()
+		}
+	}
+}
+
+// source is a connection that has something to read.
+type source struct {
+	read     chan struct{}
+	net.Conn // nil
+}
+
+func (s source) Read(p []byte) (int, error) {
+	s.read <- struct{}{}
+	return copy(p, "data"), nil
+}
+
 // deadlines is a recorder whose deadlines mean nothing.
 type deadlines struct{ *recorder }
 
@@ -367,6 +415,46 @@ func TestLine_NoFrameIsLeftBehind(t *testing.T) {
 	}
 }
 
+// TLS writes messages of its own when a connection ends.
+func TestTrouble_OverTLS(t *testing.T) {
+	t.Parallel()
+	p, moved := withFaultsOn(t, httptest.NewTLSServer, func(*Options) {})
+	s, conn := p.dial()
+	q := &sent{}
+	p.put(fault.Fault{On: fault.OnSocket, Action: fault.HalfOpen, Frames: number(2), For: "1m"}, fault.Fault{On: fault.OnSocket, Action: fault.Cut, Frames: number(4)})
+	q.send(t, s, 1, 2, 3, 4)
+	q.want(t, "half-open", "1,2")
+	if last, err := readEvents(t, conn, 1, 2); last != 2 {
+		t.Fatalf("got %v after event %d", err, last)
+	}
+	moved.Advance(time.Minute)
+	if last, err := readEvents(t, conn, 3, 4); last != 4 {
+		t.Fatalf("got %v after event %d", err, last)
+	}
+	if _, data, err := conn.ReadMessage(); !websocket.IsCloseError(err, 1006) {
+		t.Errorf("got %q, %v; want the end of the connection without a close frame", data, err)
+	}
+}
+
+// The close frame of a socket that is kept still waits.
+func TestTrouble_CloseFrameWaits(t *testing.T) {
+	t.Parallel()
+	p, _ := withFaults(t, func(*Options) {})
+	s, conn := p.dial()
+	p.put(fault.Fault{On: fault.OnSocket, Action: fault.Stall, After: "0s"})
+	s.Close(TooManyErrors.With(3))
+	s.out.mu.Lock()
+	sent := s.out.last != nil
+	s.out.mu.Unlock()
+	if sent {
+		t.Error("the close frame was sent at once")
+	}
+	p.put()
+	if _, _, err := conn.ReadMessage(); !websocket.IsCloseError(err, 1008) {
+		t.Errorf("got %v, want 1008", err)
+	}
+}
+
 // A close frame that waits for a fault does not hold up the end of the server.
 func TestTrouble_ServerEndsWhatIsKeptStill(t *testing.T) {
 	t.Parallel()
@@ -411,4 +499,49 @@ func TestInbox_IsBounded(t *testing.T) {
 			t.Fatalf("got %q, %v; want a pong", data, err)
 		}
 	}
+}
+
+// Messages stay in order while those that a fault has released are carried out.
+func TestInbox_ReleasedMessagesAreNotOvertaken(t *testing.T) {
+	t.Parallel()
+	p, _ := withFaults(t, func(o *Options) { o.MaxErrors = 10 })
+	s, conn := p.dial()
+	room := s.room.(*record)
+	begun, goOn := make(chan struct{}), make(chan struct{})
+	room.bind = func() error {
+		close(begun)
+		<-goOn
+		return errors.New("refused late")
+	}
+	p.put(fault.Fault{On: fault.OnMessage, Action: fault.Delay, By: "1h"})
+	write := func(text string, received int) {
+		t.Helper()
+		if err := conn.WriteMessage(websocket.TextMessage, []byte(text)); err != nil {
+			t.Fatal(err)
+		}
+		for len(room.of(journal.Received)) < received {
+			runtime.Gosched()
+		}
+	}
+	write("bind a", 1)
+	for !s.in.holds(1) {
+		runtime.Gosched()
+	}
+	released := make(chan struct{})
+	go func() {
+		defer close(released)
+		p.put()
+	}()
+	<-begun
+	write("ping", 2)
+	for range 1000 {
+		runtime.Gosched()
+	}
+	close(goOn)
+	for _, want := range []string{"refused late", "pong"} {
+		if _, data, err := conn.ReadMessage(); !strings.Contains(string(data), want) {
+			t.Errorf("got %q, %v; want %s", data, err, want)
+		}
+	}
+	<-released
 }

@@ -2,6 +2,7 @@ package socket
 
 import (
 	"bytes"
+	"crypto/tls"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -18,7 +19,6 @@ import (
 	"github.com/gorilla/websocket"
 	"github.com/olahol/melody"
 
-	"signalfhir/internal/clock"
 	"signalfhir/internal/fault"
 	"signalfhir/internal/journal"
 	"signalfhir/internal/manners"
@@ -40,17 +40,23 @@ type record struct {
 	entries []journal.Entry
 	ended   chan struct{}
 	faults  *fault.Set
+	bind    func() error // nil: it succeeds
 }
 
 func (r *record) Bind(subscription.Socket, string, string) (int, []error) { return 0, nil }
 func (r *record) Unbind(subscription.Socket, string)                      {}
-func (r *record) BindLegacy(subscription.Socket, string) error            { return nil }
-func (r *record) UnbindLegacy(subscription.Socket, string)                {}
-func (r *record) Clock() clock.Clock                                      { return clock.Real() }
-func (r *record) Faults() *fault.Set                                      { return r.faults }
-func (r *record) Manners() *manners.Manners                               { return nil }
-func (r *record) Bindings(subscription.Socket) []string                   { return nil }
-func (r *record) Gone(subscription.Socket)                                {}
+func (r *record) BindLegacy(subscription.Socket, string) error {
+	if r.bind != nil {
+		return r.bind()
+	}
+	return nil
+}
+func (r *record) UnbindLegacy(subscription.Socket, string) {}
+func (r *record) Faults() *fault.Set                       { return r.faults }
+func (r *record) Bindings(subscription.Socket) []string    { return nil }
+func (r *record) Gone(subscription.Socket)                 {}
+func (r *record) Now() time.Time                           { return time.Now() }
+func (r *record) Manners() *manners.Manners                { return nil }
 func (r *record) Record(e journal.Entry) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -81,6 +87,12 @@ func (unobserved) FrameOut()        {}
 
 func newPeers(t *testing.T, change func(*Options)) *peers {
 	t.Helper()
+	return newPeersOn(t, httptest.NewServer, change)
+}
+
+// newPeersOn is newPeers for a server that listen starts.
+func newPeersOn(t *testing.T, listen func(http.Handler) *httptest.Server, change func(*Options)) *peers {
+	t.Helper()
 	p := &peers{t: t, opened: make(chan *Socket, 1), options: &Options{
 		SlowAfter: time.Hour, QueueBytes: 1 << 30, Pool: NewPool(1 << 40), MaxMessage: 1 << 10,
 		PongWait: time.Hour, WriteWait: time.Hour, MaxErrors: 1, Logger: slog.New(slog.DiscardHandler), Observer: unobserved{},
@@ -98,7 +110,7 @@ func newPeers(t *testing.T, change func(*Options)) *peers {
 	m.HandleError(func(session *melody.Session, err error) { Of(session).Fail(err) })
 	m.Config.WriteWait = p.options.WriteWait
 	var ids atomic.Int64
-	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	srv := listen(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s := New("s"+strconv.FormatInt(ids.Add(1), 10), &record{ended: make(chan struct{}), faults: p.faults}, r, p.options)
 		_ = m.HandleRequestWithKeys(s.Writer(w), r, s.Keys())
 	}))
@@ -113,7 +125,8 @@ func newPeers(t *testing.T, change func(*Options)) *peers {
 // dial opens a socket and returns both of its ends.
 func (p *peers) dial() (*Socket, *websocket.Conn) {
 	p.t.Helper()
-	conn, _, err := websocket.DefaultDialer.Dial(p.url, nil)
+	dialer := websocket.Dialer{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
+	conn, _, err := dialer.Dial(p.url, nil)
 	if err != nil {
 		p.t.Fatal(err)
 	}

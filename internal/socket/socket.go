@@ -24,7 +24,6 @@ import (
 
 	"github.com/olahol/melody"
 
-	"signalfhir/internal/clock"
 	"signalfhir/internal/dialect"
 	"signalfhir/internal/fault"
 	"signalfhir/internal/journal"
@@ -49,10 +48,10 @@ type Room interface {
 	Bindings(of subscription.Socket) []string
 	// Gone ends every binding of a socket that closed.
 	Gone(s subscription.Socket)
+	// Now returns the time of the room.
+	Now() time.Time
 	// Record writes to the journal of the room.
 	Record(e journal.Entry)
-	// Clock returns the clock of the room.
-	Clock() clock.Clock
 	// Faults returns the faults of the room; nil if it never has any.
 	Faults() *fault.Set
 	// Manners returns the manners of the room; nil if there are none.
@@ -127,7 +126,7 @@ func New(id string, room Room, r *http.Request, o *Options) *Socket {
 		path:    shownPath(r.URL),
 		route:   r.URL.Path,
 		token:   r.URL.Query().Get("token"),
-		opened:  room.Clock().Now(),
+		opened:  room.Now(),
 		faults:  room.Faults(),
 	}
 	s.out.socket = s

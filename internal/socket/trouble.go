@@ -89,7 +89,7 @@ func (s *Socket) awaitLocked(l *line, r *fault.Rule, opening bool) {
 				s.mu.Lock()
 				defer s.mu.Unlock()
 				s.actLocked(t, s.itself())
-			})
+			}, clock.What{Kind: clock.Fault, Of: r.Name})
 			return
 		}
 		s.actLocked(t, s.itself())
@@ -145,7 +145,7 @@ func (s *Socket) actLocked(t *trouble, about fault.About) {
 			c.gate.Store(&gate{opened: make(chan struct{}), closed: r.Action == fault.HalfOpen})
 		}
 		if lasts := r.Lasts(); lasts > 0 {
-			t.timer = s.faults.Clock().AfterFunc(lasts, func() { s.wake(t) })
+			t.timer = s.faults.Clock().AfterFunc(lasts, func() { s.wake(t) }, clock.What{Kind: clock.Fault, Of: r.Name})
 		}
 	}
 }

@@ -20,7 +20,7 @@ import (
 
 var start = time.Date(2026, 1, 1, 10, 0, 0, 123456789, time.UTC)
 
-func newStore(o store.Options) (*store.Store, *clock.Manual) {
+func newStore(o store.Options) (*store.Store, *clock.Adjustable) {
 	c := clock.NewManual(start)
 	return store.New(fhir.R5, c, random.Seeded(1), o), c
 }

@@ -19,7 +19,7 @@ type binding struct {
 	used   string               // key of the token it was bound or renewed with last
 	until  time.Time            // when its last token expires; zero if it outlives its tokens
 	expiry clock.Timer          // ends the binding then; nil if it outlives its tokens
-	due    time.Time            // when its next heartbeat is due, if heartbeats are on
+	due    time.Duration        // how much time has elapsed when its next heartbeat is due, if heartbeats are on
 	sent   int64                // number of the last event that was queued
 	replay *replay              // nil: it gets events as they occur
 }
@@ -104,7 +104,7 @@ func (s *subscription) armExpiryLocked(b *binding) {
 		}
 	}
 	b.until = last
-	b.expiry = s.options.Clock.AfterFunc(last.Sub(s.options.Clock.Now()), func() { s.expire(b) })
+	b.expiry = s.options.Clock.At(last, func() { s.expire(b) }, clock.What{Kind: clock.Binding, Of: s.id})
 }
 
 // expire ends a binding if none of its tokens is valid any more.
@@ -234,14 +234,14 @@ func (s *subscription) dropLocked(b *binding, why Reason) bool {
 func (s *subscription) armHeartbeatLocked() {
 	period := s.spec.Subscription.HeartbeatPeriod
 	if s.beat == nil && period > 0 && len(s.bindings) > 0 {
-		s.beat = s.options.Clock.AfterFunc(period, s.sendHeartbeats)
+		s.beat = s.options.Clock.AfterFunc(period, s.sendHeartbeats, clock.What{Kind: clock.Heartbeat, Of: s.id})
 	}
 }
 
 // restartHeartbeatsLocked applies a changed period, starting now.
 func (s *subscription) restartHeartbeatsLocked() {
 	stopTimer(&s.beat)
-	due := s.options.Clock.Now().Add(s.spec.Subscription.HeartbeatPeriod)
+	due := s.options.Clock.Elapsed() + s.spec.Subscription.HeartbeatPeriod
 	for _, b := range s.bindings {
 		b.due = due
 	}
@@ -259,13 +259,13 @@ func (s *subscription) sendHeartbeats() {
 	if s.expireBindingsLocked(); s.beat == nil {
 		return // no binding is left
 	}
-	now := s.options.Clock.Now()
+	elapsed := s.options.Clock.Elapsed()
 	var silent []*binding
 	for _, b := range s.bindings {
 		switch {
-		case now.Before(b.due):
+		case elapsed < b.due:
 		case b.replay != nil: // it would hear of events that it is still to get
-			b.due = now.Add(s.spec.Subscription.HeartbeatPeriod)
+			b.due = elapsed + s.spec.Subscription.HeartbeatPeriod
 		default:
 			silent = append(silent, b)
 		}
@@ -284,9 +284,7 @@ func (s *subscription) sendHeartbeats() {
 	}
 	next := s.bindings[0].due
 	for _, b := range s.bindings {
-		if b.due.Before(next) {
-			next = b.due
-		}
+		next = min(next, b.due)
 	}
-	s.beat.Reset(next.Sub(now))
+	s.beat.Reset(next - elapsed)
 }

@@ -246,10 +246,10 @@ func TestPut_IsOneStepToAConcurrentEvent(t *testing.T) { // LC-12
 }
 
 // lateClock is a clock whose timers never fire: a busy machine, taken to the extreme.
-type lateClock struct{ *clock.Manual }
+type lateClock struct{ *clock.Adjustable }
 
-func (c lateClock) AfterFunc(d time.Duration, _ func()) clock.Timer {
-	return c.Manual.AfterFunc(d, func() {})
+func (c lateClock) At(when time.Time, _ func(), what ...clock.What) clock.Timer {
+	return c.Adjustable.At(when, func() {}, what...)
 }
 
 // Nothing is delivered after the expiry, even if the timer of the binding is late (WS-33).

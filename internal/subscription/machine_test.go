@@ -18,7 +18,7 @@ import (
 type machine struct {
 	t     *rapid.T
 	reg   *subscription.Registry
-	clock *clock.Manual
+	clock *clock.Adjustable
 	ends  int
 
 	subs    map[string]*modelled

@@ -117,6 +117,6 @@ type Spec struct {
 // Activation says what makes a requested subscription active, besides another Put. The
 // zero value: nothing.
 type Activation struct {
-	AtBind bool      // the first bind that is done with [Registry.BindFirst]
-	At     time.Time // this time; zero: no time
+	AtBind bool          // the first bind that is done with [Registry.BindFirst]
+	Due    time.Duration // that much time has elapsed on the clock; 0: no time
 }

@@ -317,19 +317,30 @@ func (r *Registry) AwaitReaders(ctx context.Context, ids []string) bool {
 		if s == nil {
 			continue
 		}
-		for _, socket := range s.boundSockets() {
-			ready := socket.Ready()
-			if ready == nil {
-				continue
-			}
-			select {
-			case <-ready:
-			case <-ctx.Done():
-				return false
-			}
+		if !await(ctx, s.boundSockets()) {
+			return false
 		}
 	}
 	return ctx.Err() == nil
+}
+
+// AwaitSockets is [Registry.AwaitReaders] for every socket that is bound. It reports true if
+// all have room, even if ctx has ended.
+func (r *Registry) AwaitSockets(ctx context.Context) bool { return await(ctx, r.sockets.all()) }
+
+func await(ctx context.Context, sockets []Socket) bool {
+	for _, socket := range sockets {
+		ready := socket.Ready()
+		if ready == nil {
+			continue
+		}
+		select {
+		case <-ready:
+		case <-ctx.Done():
+			return false
+		}
+	}
+	return true
 }
 
 // Revoke ends every binding that only this token keeps (WS-35).

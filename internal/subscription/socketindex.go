@@ -49,3 +49,10 @@ func (x *socketIndex) of(socket Socket) []*subscription {
 	defer x.mu.Unlock()
 	return slices.SortedFunc(maps.Keys(x.bySocket[socket]), func(a, b *subscription) int { return strings.Compare(a.id, b.id) })
 }
+
+// all returns the sockets that are bound to a subscription.
+func (x *socketIndex) all() []Socket {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return slices.Collect(maps.Keys(x.bySocket))
+}

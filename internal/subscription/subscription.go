@@ -122,11 +122,11 @@ func (s *subscription) armEndLocked() {
 	if end.IsZero() || dormant(s.status) || s.options.OnEnd == nil {
 		return
 	}
-	s.end = s.options.Clock.AfterFunc(end.Sub(s.options.Clock.Now()), func() {
+	s.end = s.options.Clock.At(end, func() {
 		if s.hasEnded() {
 			s.options.OnEnd(s.id)
 		}
-	})
+	}, clock.What{Kind: clock.End, Of: s.id})
 }
 
 // hasEnded reports, once, that the end has come.
@@ -136,27 +136,26 @@ func (s *subscription) hasEnded() bool {
 	if s.end == nil {
 		return false
 	}
-	if left := s.spec.Subscription.End.Sub(s.options.Clock.Now()); left > 0 {
-		s.end.Reset(left)
+	if s.spec.Subscription.End.After(s.options.Clock.Now()) { // it was moved while the timer fired, or the clock was set back
+		s.armEndLocked()
 		return false
 	}
 	s.end = nil
 	return true
 }
 
-// armActivationLocked schedules OnActivate for a subscription that is requested until a
-// time.
+// armActivationLocked schedules OnActivate for a subscription that is requested for a time.
 func (s *subscription) armActivationLocked() {
 	stopTimer(&s.activate)
-	at := s.spec.Activation.At
-	if at.IsZero() || s.status != fhir.StatusRequested || s.options.OnActivate == nil {
+	due := s.spec.Activation.Due
+	if due == 0 || s.status != fhir.StatusRequested || s.options.OnActivate == nil {
 		return
 	}
-	s.activate = s.options.Clock.AfterFunc(at.Sub(s.options.Clock.Now()), func() {
+	s.activate = s.options.Clock.AfterFunc(due-s.options.Clock.Elapsed(), func() {
 		if s.isDue() {
 			s.options.OnActivate(s.id)
 		}
-	})
+	}, clock.What{Kind: clock.Activation, Of: s.id})
 }
 
 // isDue reports, once, that the time of a requested subscription has come.
@@ -166,7 +165,7 @@ func (s *subscription) isDue() bool {
 	if s.activate == nil || s.status != fhir.StatusRequested {
 		return false
 	}
-	if left := s.spec.Activation.At.Sub(s.options.Clock.Now()); left > 0 {
+	if left := s.spec.Activation.Due - s.options.Clock.Elapsed(); left > 0 {
 		s.activate.Reset(left)
 		return false
 	}
@@ -245,7 +244,7 @@ func (s *subscription) deliverLocked(event fhir.Event) {
 			s.mu.Lock()
 			defer s.mu.Unlock()
 			s.flushLocked()
-		})
+		}, clock.What{Kind: clock.Batch, Of: s.id})
 	}
 }
 
@@ -345,7 +344,7 @@ func (s *subscription) outgoingLocked(kind fhir.NotificationType, events []fhir.
 // sendLocked queues a notification on bindings and drops those whose socket
 // cannot take it.
 func (s *subscription) sendLocked(to []*binding, w *outgoing) {
-	now := s.options.Clock.Now()
+	now, elapsed := s.options.Clock.Read()
 	w.frame.At = now
 	w.shared = len(to) > 1
 	sent := s.options.Observer.Sent
@@ -363,7 +362,7 @@ func (s *subscription) sendLocked(to []*binding, w *outgoing) {
 			s.options.Observer.NotSent(s.id, f.First, f.Last, "socket "+b.socket.ID()+" is closing or reads too slowly; $events has what it misses")
 			continue
 		}
-		b.due = now.Add(s.spec.Subscription.HeartbeatPeriod) // NB-21
+		b.due = elapsed + s.spec.Subscription.HeartbeatPeriod // NB-21
 		b.sent = max(b.sent, f.Last)
 		if !f.Silent {
 			s.sent = now

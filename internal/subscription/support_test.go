@@ -148,7 +148,7 @@ func (s *socket) wantEnded(t testing.TB, ended ...string) {
 // rig is a registry with a manual clock and a record of the observer's calls.
 type rig struct {
 	*subscription.Registry
-	clock *clock.Manual
+	clock *clock.Adjustable
 	ends  []string
 
 	mu       sync.Mutex // guards observed

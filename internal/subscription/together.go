@@ -74,5 +74,5 @@ func (s *subscription) beatOneLocked(b *binding, all []*subscription, m *manners
 
 // postponeLocked makes the next heartbeat of a binding due after a period.
 func (s *subscription) postponeLocked(b *binding) {
-	b.due = s.options.Clock.Now().Add(s.spec.Subscription.HeartbeatPeriod)
+	b.due = s.options.Clock.Elapsed() + s.spec.Subscription.HeartbeatPeriod
 }

@@ -48,7 +48,7 @@ type generator struct {
 // most one of which is pending or under way.
 type run struct {
 	timer clock.Timer
-	due   time.Time     // when the next write is due
+	due   time.Duration // how much time has elapsed on the clock when the next write is due
 	done  chan struct{} // closed when the chain has ended
 }
 
@@ -85,9 +85,9 @@ func (g *generator) start() bool {
 	if g.run != nil {
 		return true
 	}
-	r := &run{due: g.clock.Now().Add(g.every), done: make(chan struct{})}
+	r := &run{due: g.clock.Elapsed() + g.every, done: make(chan struct{})}
 	g.run, g.state.Running = r, true
-	r.timer = g.clock.AfterFunc(g.every, func() { g.tick(r) })
+	r.timer = g.clock.AfterFunc(g.every, func() { g.tick(r) }, clock.What{Kind: clock.Generator, Of: g.name})
 	return true
 }
 
@@ -134,12 +134,12 @@ func (g *generator) tick(r *run) {
 	// Due times are counted from the start and not from the end of each write, so
 	// that the rate holds. A generator that falls more than a second behind starts
 	// counting again: a slow writer gets a lower rate, not a burst.
-	now := g.clock.Now()
-	r.due = r.due.Add(g.every)
-	if behind := now.Sub(r.due); behind > time.Second {
+	now := g.clock.Elapsed()
+	r.due += g.every
+	if now-r.due > time.Second {
 		r.due = now
 	}
-	r.timer.Reset(max(0, r.due.Sub(now)))
+	r.timer.Reset(r.due - now)
 }
 
 func (g *generator) current(r *run) bool {
@@ -184,9 +184,9 @@ func (g *generator) setRate(rate string, every time.Duration) {
 	if r == nil {
 		return
 	}
-	r.due = g.clock.Now()
+	r.due = g.clock.Elapsed()
 	if r.timer.Stop() {
-		r.due = r.due.Add(every)
+		r.due += every
 		r.timer.Reset(every)
 	} // otherwise a tick is under way, which continues from due
 }

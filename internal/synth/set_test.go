@@ -54,7 +54,7 @@ func (r *recorder) all() []string {
 }
 
 // world is a set on a manual clock.
-func world(t *testing.T) (*clock.Manual, *recorder, *synth.Set) {
+func world(t *testing.T) (*clock.Adjustable, *recorder, *synth.Set) {
 	t.Helper()
 	c := clock.NewManual(noon)
 	w := &recorder{clock: c}

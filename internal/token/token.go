@@ -4,7 +4,7 @@
 // Only the room's clock decides whether a token is valid, so with a
 // manual clock a token is valid until the clock is moved. go-cache is
 // the container. Its own expiry runs on the wall clock and only frees memory: it
-// forgets ended tokens after a while. Until then a late client gets "expired"
+// forgets ended tokens after a while, and keeps the others however long that takes. Until then a late client gets "expired"
 // and not "unknown".
 //
 // The package knows no sockets and no bindings: the room ends the bindings of a
@@ -154,7 +154,7 @@ func (s *Store) armLocked() {
 		s.timer.Stop()
 	}
 	if len(s.live) > 0 {
-		s.timer = s.clock.AfterFunc(s.live[0].Expires.Sub(s.clock.Now()), s.tick)
+		s.timer = s.clock.At(s.live[0].Expires, s.tick, clock.What{Kind: clock.Token, Of: Fingerprint(s.live[0].Secret)})
 	}
 }
 
@@ -207,7 +207,7 @@ func (s *Store) lookupLocked(secret string) (Token, error) {
 // validLocked reports whether e is valid, and ends it if it has expired.
 func (s *Store) validLocked(e *entry, now time.Time) bool {
 	if e.at < 0 {
-		return false // even if the wall clock was set back since
+		return false // even if the clock was set back since
 	}
 	if now.Before(e.Expires) {
 		return true

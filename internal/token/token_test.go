@@ -21,7 +21,7 @@ import (
 
 var start = time.Date(2026, 1, 1, 10, 0, 0, 0, time.UTC)
 
-func newStore(limit int) (*token.Store, *clock.Manual) {
+func newStore(limit int) (*token.Store, *clock.Adjustable) {
 	c := clock.NewManual(start)
 	return token.New(c, random.Seeded(1), token.NewIndex(10), token.Limits{Tokens: limit}, nil), c
 }

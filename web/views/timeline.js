@@ -23,7 +23,7 @@ const groups = {
 };
 const kinds = {
   requests: "http", frames: "sent,received,opened,closed", heartbeats: "sent,received", bindings: "token,bound,unbound",
-  decisions: "change,fired,not-fired,appended,not-sent,events,status,lenient,reset,memory,fault,control,room", refusals: "refused,overflow,http,not-sent",
+  decisions: "change,fired,not-fired,appended,not-sent,events,status,lenient,reset,memory,fault,control,clock,room", refusals: "refused,overflow,http,not-sent",
 };
 
 function groupOf(e) {
