@@ -9,8 +9,8 @@ import (
 	"signalfhir/internal/wiretest"
 )
 
-// beating returns a server with manners, whose subscriptions a and b have a heartbeat each 20 s, and
-// one of each socket that is bound to them: the first to both.
+// beating returns a server with manners, whose subscriptions a and b have a heartbeat each
+// 20 s, a socket that is bound to both, and one that is bound to a 5 s later.
 func beating(t *testing.T, r fhir.Release, manners string) (s *testServer, both, one *wiretest.Socket) {
 	t.Helper()
 	s = vectorServer(t, r)

@@ -86,9 +86,12 @@ func (c Choice) Resolve() (Manners, error) {
 		}
 		m = servers[i].Switches
 	}
-	for at, text := range map[string]*string{"eventNumber": c.EventNumber, "heartbeat": c.Heartbeat} {
-		if values := valuesOf(at); text != nil && !slices.Contains(values, *text) {
-			return m, fhir.Refuse(http.StatusBadRequest, fhir.CodeCodeInvalid, "got %.100q, expected one of %s", *text, strings.Join(values, ", ")).At(at)
+	for _, given := range []struct {
+		at   string
+		text *string
+	}{{"eventNumber", c.EventNumber}, {"heartbeat", c.Heartbeat}} {
+		if values := valuesOf(given.at); given.text != nil && !slices.Contains(values, *given.text) {
+			return m, fhir.Refuse(http.StatusBadRequest, fhir.CodeCodeInvalid, "got %.100q, expected one of %s", *given.text, strings.Join(values, ", ")).At(given.at)
 		}
 	}
 	from, to := reflect.ValueOf(c), reflect.ValueOf(&m).Elem()
