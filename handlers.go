@@ -21,11 +21,17 @@ func (s *server) bindingToken(r *httpfhir.Request) (*httpfhir.Response, error) {
 		r.Out.Set("Allow", "POST")
 		return nil, fhir.Refuse(http.StatusMethodNotAllowed, fhir.CodeNotSupported, "the operation affects state, so with --strict it takes POST only (OP-3)")
 	}
+	drafts, refused := httpfhir.TokenManners(r)
+	if refused != nil {
+		return nil, refused
+	}
 	params, err := r.Params("id", "ids")
 	if err != nil {
 		return nil, err
 	}
-	if old := params["ids"]; len(old) > 0 { // of drafts before 1.0, and of Argonaut's client
+	if drafts {
+		params["id"] = params["ids"] // it reads no other
+	} else if old := params["ids"]; len(old) > 0 { // of drafts before 1.0, and of Argonaut's client
 		if r.Strict {
 			return nil, fhir.Refuse(http.StatusBadRequest, fhir.CodeNotSupported, "the operation has no parameter \"ids\", which drafts had; it is called id (OPW-2)").At(old[0].Expression)
 		}

@@ -16,6 +16,7 @@ import (
 	"signalfhir/internal/fault"
 	"signalfhir/internal/fhir"
 	"signalfhir/internal/journal"
+	"signalfhir/internal/manners"
 	"signalfhir/internal/random"
 	"signalfhir/internal/subscription"
 )
@@ -83,6 +84,7 @@ func (benchRoom) Unbind(subscription.Socket, string)           {}
 func (benchRoom) BindLegacy(subscription.Socket, string) error { return nil }
 func (benchRoom) UnbindLegacy(subscription.Socket, string)     {}
 func (benchRoom) Faults() *fault.Set                           { return noFaults }
+func (benchRoom) Manners() *manners.Manners                    { return nil }
 func (benchRoom) Bindings(subscription.Socket) []string        { return nil }
 func (benchRoom) Gone(subscription.Socket)                     {}
 func (benchRoom) Now() time.Time                               { return time.Now() }

@@ -21,6 +21,7 @@ import (
 	"signalfhir/internal/fault"
 	"signalfhir/internal/fhir"
 	"signalfhir/internal/journal"
+	"signalfhir/internal/manners"
 	"signalfhir/internal/socket"
 	"signalfhir/internal/subscription"
 	"signalfhir/internal/wiretest"
@@ -300,6 +301,7 @@ func (*quietRoom) Unbind(subscription.Socket, string)           {}
 func (*quietRoom) BindLegacy(subscription.Socket, string) error { return nil }
 func (*quietRoom) UnbindLegacy(subscription.Socket, string)     {}
 func (*quietRoom) Faults() *fault.Set                           { return nil }
+func (*quietRoom) Manners() *manners.Manners                    { return nil }
 func (*quietRoom) Bindings(subscription.Socket) []string        { return nil }
 func (*quietRoom) Gone(subscription.Socket)                     {}
 func (*quietRoom) Now() time.Time                               { return time.Now() }

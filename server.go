@@ -190,6 +190,8 @@ func (s *server) routes() []route {
 		{post, "/mock/tokens/:token/expire", control, m.ExpireToken},
 		{get, "/mock/settings", control, m.Settings},
 		{put, "/mock/settings", control, m.SetSettings},
+		{get, "/mock/manners", control, m.Manners},
+		{put, "/mock/manners", control, m.SetManners},
 		{get, "/mock/users", control, m.Users},
 		{put, "/mock/users", control, m.SetUsers},
 		{get, "/mock/explain", control, m.Explained},
@@ -298,7 +300,7 @@ func (s *server) openRoom(path string, content *seed.Seed, begin httprooms.Begin
 	r, refused := room.New(room.Options{
 		Clock: own, ClockStart: begin.Clock, Random: source, Issued: o.Issued, TokenTTL: o.TokenTTL, BatchWindow: o.BatchWindow, Strict: o.Strict, SkipInvariants: o.SkipInvariants,
 		Memory: s.memory, MaxTokenBytes: o.TokenBytes, LogBytes: o.EventLogBytes, KeepExpired: o.KeepExpired, PreferQuery: o.PreferQuery, AnyFilter: o.AnyFilter, JournalSize: cmp.Or(o.JournalSize, -1),
-		Releases: o.Releases(), URL: s.root() + path, Settings: begin.Settings, Seed: content, GeneratorsOff: cmp.Or(begin.Generators, o.Generators) == "off",
+		Releases: o.Releases(), URL: s.root() + path, Settings: begin.Settings, Manners: begin.Manners, Seed: content, GeneratorsOff: cmp.Or(begin.Generators, o.Generators) == "off",
 	})
 	if refused != nil {
 		return nil, refused

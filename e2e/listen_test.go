@@ -84,6 +84,25 @@ func (l *listening) prints(what string, wanted func(printed string) bool) {
 	}
 }
 
+// shows waits until the client has printed a text so often.
+func (l *listening) shows(text string, times int) {
+	l.t.Helper()
+	timeout := time.After(20 * time.Second)
+	for {
+		l.mu.Lock()
+		shown, changed := strings.Count(l.text.String(), text), l.changed
+		l.mu.Unlock()
+		if shown >= times {
+			return
+		}
+		select {
+		case <-changed:
+		case <-timeout:
+			l.t.Fatalf("the client did not print %q %d times; it printed\n%s", text, times, l)
+		}
+	}
+}
+
 // listens starts the client for a subscription and returns when it is bound.
 func listens(t *testing.T, s *testkit.Server, subscription string) *listening {
 	t.Helper()
@@ -261,4 +280,59 @@ func TestListen_SpeaksEveryRelease(t *testing.T) {
 		s.Trigger(testkit.Trigger{Topic: "http://example.org/FHIR/R5/SubscriptionTopic/admission"})
 		client.says("#1  Encounter/")
 	}
+}
+
+// The client lives with what real servers do differently. With one that has no binding tokens
+// it cannot, and says why.
+func TestListen_LivesWithTheMannersOfServers(t *testing.T) {
+	t.Parallel()
+	event := func(l *listening, s *testkit.Server, text string) {
+		s.Trigger(testkit.Trigger{Subscription: "task-id-only"})
+		l.says(text)
+	}
+	t.Run("medplum", func(t *testing.T) {
+		t.Parallel()
+		const topic = "http://example.org/FHIR/R5/SubscriptionTopic/admission"
+		s := testkit.Start(t, testkit.WithManners(testkit.Manners{Name: testkit.Medplum, JSONMessages: testkit.Switch(false)}))
+		for _, release := range []string{"R5", "R4B", "R4"} {
+			l := listen(t, s.URL+"/fhir/"+release, "--topic", topic)
+			l.says("handshake")
+			s.Trigger(testkit.Trigger{Topic: topic, Count: 2})
+			l.shows("#0  Encounter/", 2) // none has another number
+		}
+	})
+	t.Run("helios", func(t *testing.T) {
+		t.Parallel()
+		s := testkit.Start(t, testkit.WithManners(testkit.Manners{Name: testkit.Helios}))
+		l := listens(t, s, "task-id-only")
+		event(l, s, "#1")
+		// Neither its old token works again nor its socket: it takes another of both.
+		s.CloseSocket(s.Sockets()[0].ID, 1001, "a test")
+		l.shows("handshake", 2)
+		event(l, s, "#2")
+	})
+	t.Run("argonaut", func(t *testing.T) {
+		t.Parallel()
+		s := testkit.Start(t, testkit.WithManners(testkit.Manners{Name: testkit.Argonaut}))
+		l := listen(t, s.URL, "--subscription", "task-id-only")
+		s.AwaitBound("task-id-only", 1)
+		event(l, s, "#1")
+		s.CloseSocket(s.Sockets()[0].ID, 1001, "a test")
+		s.AwaitBound("task-id-only", 0)
+		s.Trigger(testkit.Trigger{Subscription: "task-id-only"})
+		s.AwaitBound("task-id-only", 1)
+		event(l, s, "#3") // which tells that one is missing
+		if text := l.String(); strings.Count(text, "#2  ") != 1 || !strings.Contains(text, "recovered") {
+			t.Errorf("event 2 was not recovered:\n%s", text)
+		}
+	})
+	t.Run("hapi", func(t *testing.T) {
+		t.Parallel()
+		s := testkit.Start(t, testkit.WithManners(testkit.Manners{Name: testkit.HAPI}))
+		l := listen(t, s.URL, "--subscription", "task-id-only")
+		l.says("returned 400 Bad Request: this server does not know how to handle POST Subscription/task-id-only/$get-ws-binding-token")
+		if text := l.String(); strings.Contains(text, "trying again") {
+			t.Errorf("it tries again:\n%s", text)
+		}
+	})
 }

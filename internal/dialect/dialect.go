@@ -44,7 +44,8 @@ type Command struct {
 	Token   string // of Bind and Unbind
 	ID      string // of LegacyBind and LegacyUnbind
 	Dialect string
-	Problem error // why it cannot be done; nil if it can
+	Problem error  // why it cannot be done; nil if it can
+	Message string // the frame that it was in, if whoever parsed it says so
 }
 
 // Pong returns the reply to a ping, in the dialect of the ping (WS-16, WS-20).

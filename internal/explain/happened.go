@@ -253,6 +253,9 @@ func (h *Happening) settle(v *Verdict, statuses statuses) {
 			v.Numbered, number = true, step.First
 		case step.Kind == journal.Sent && !slices.Contains(v.Sockets, step.Socket): // unless it was sent again
 			v.Sent, v.Sockets = true, append(v.Sockets, step.Socket)
+			if _, what, is := strings.Cut(step.Text, "by manners: "); is {
+				faults = append(faults, "manners changed it on "+step.Socket+": "+what)
+			}
 		case step.Kind == journal.NotSent:
 			reason = step.Text
 		case step.Kind == journal.Fault:

@@ -76,6 +76,8 @@ func EncodeToken(r *Request, issued token.Token, url string, spoil []*fault.Rule
 		}
 	}
 	body := r.Release.EncodeBindingToken(t)
+	m := r.Room.Manners()
+	drafts := m != nil && m.DraftNames
 	for _, rule := range spoil {
 		switch rule.Action {
 		case fault.NoExpiration:
@@ -83,8 +85,11 @@ func EncodeToken(r *Request, issued token.Token, url string, spoil []*fault.Rule
 		case fault.TextExpiration:
 			body = fhir.WithTextExpiration(body)
 		case fault.OldNames:
-			body = fhir.WithDraftNames(body)
+			drafts = true
 		}
+	}
+	if drafts {
+		body = fhir.WithDraftNames(body)
 	}
 	return fhir.Whole(body)
 }

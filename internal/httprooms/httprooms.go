@@ -11,6 +11,7 @@ import (
 
 	"signalfhir/internal/fhir"
 	"signalfhir/internal/httpedge"
+	"signalfhir/internal/manners"
 	"signalfhir/internal/room"
 	"signalfhir/internal/seed"
 )
@@ -29,10 +30,11 @@ type Options struct {
 
 // Begin says how a room begins, besides its content.
 type Begin struct {
-	Random     *uint64       // seeds its random source, unless it is nil
-	Clock      time.Time     // what its clock shows, which is manual; zero: it is real
-	Generators string        // "on" or "off": those of its seed start by themselves; "": as the server says
-	Settings   room.Settings // how it treats its subscriptions
+	Random     *uint64        // seeds its random source, unless it is nil
+	Clock      time.Time      // what its clock shows, which is manual; zero: it is real
+	Generators string         // "on" or "off": those of its seed start by themselves; "": as the server says
+	Settings   room.Settings  // how it treats its subscriptions
+	Manners    manners.Choice // of a real server
 }
 
 // Ready has the addresses that a client needs to use a room, or the default room.
@@ -57,8 +59,9 @@ type settings struct {
 	Random *uint64         `json:"random,omitempty"` // seeds the random source
 	Clock  string          `json:"clock,omitempty"`  // a time: a manual clock shows it
 
-	Generators string         `json:"generators,omitempty"` // "on" or "off": those of the seed start by themselves
-	Settings   *room.Settings `json:"settings,omitempty"`   // with which it begins
+	Generators string          `json:"generators,omitempty"` // "on" or "off": those of the seed start by themselves
+	Settings   *room.Settings  `json:"settings,omitempty"`   // with which it begins
+	Manners    *manners.Choice `json:"manners,omitempty"`    // likewise
 }
 
 // Put serves PUT /rooms/[name]: it opens a room.
@@ -74,12 +77,23 @@ func (r *Rooms) Put(c echo.Context) error {
 	if in.Generators != "" && in.Generators != "on" && in.Generators != "off" {
 		return fhir.Refuse(http.StatusBadRequest, fhir.CodeCodeInvalid, "got %q, expected on or off; without it the room does as the server does (--generators)", in.Generators).At("generators")
 	}
+	if in.Manners != nil {
+		if _, err := in.Manners.Resolve(); err != nil {
+			for _, issue := range fhir.IssuesOf(err) {
+				issue.Expression[0] = "manners." + issue.Expression[0]
+			}
+			return err
+		}
+	}
 	if string(in.Seed) == "null" {
 		in.Seed = nil
 	}
 	begin := Begin{Random: in.Random, Generators: in.Generators}
 	if in.Settings != nil {
 		begin.Settings = *in.Settings
+	}
+	if in.Manners != nil {
+		begin.Manners = *in.Manners
 	}
 	if in.Clock != "" {
 		var err error

@@ -322,6 +322,10 @@ func (l *listener) frame(ctx context.Context, data []byte) error {
 		return l.other(data)
 	}
 	l.at, _ = time.Parse(time.RFC3339, n.time)
+	if n.kind == "handshake" && n.untold {
+		l.print.line(l.id, n, nil, "")
+		return nil // whether events are missing, the next one says
+	}
 	if n.kind == "handshake" {
 		missed, restarted := l.track.handshake(n.total)
 		l.print.line(l.id, n, nil, "")
@@ -338,6 +342,12 @@ func (l *listener) frame(ctx context.Context, data []byte) error {
 		return nil
 	}
 	for _, e := range n.events {
+		if e.number == 0 { // the server does not count
+			if err := l.show(n, e, ""); err != nil {
+				return err
+			}
+			continue
+		}
 		missed, isNew := l.track.event(e.number)
 		if !isNew {
 			l.print.note("event #%d came again", e.number)

@@ -29,6 +29,9 @@ func TestListener_Transcripts(t *testing.T) {
 	notified := func(numbers ...int64) string {
 		return string(bundle("event-notification", numbers[len(numbers)-1], numbers...))
 	}
+	uncounted := func(members string) string {
+		return `{"resourceType":"Bundle","entry":[{"resource":{"resourceType":"SubscriptionStatus","status":"active",` + members + `}},{"fullUrl":"http://test/Encounter/e1","request":{"method":"PUT"}}]}`
+	}
 	greeted := func(total int64) string { return string(bundle("handshake", total)) }
 	scenarios := []struct {
 		name    string
@@ -62,6 +65,17 @@ func TestListener_Transcripts(t *testing.T) {
 			{says: "another resource", frame: `{"resourceType":"Encounter"}`},
 			{says: "a refusal", frame: `{"resourceType":"OperationOutcome","issue":[{"code":"expired","diagnostics":"the token expired"},{"code":"throttled"}]}`},
 			{says: "an outcome of no issues", frame: `{"resourceType":"OperationOutcome"}`},
+		}},
+		{"a-server-that-does-not-count", Options{}, []step{
+			{says: "a handshake without a total", frame: uncounted(`"type":"handshake"`)},
+			{says: "an event", frame: uncounted(`"type":"event-notification","notificationEvent":[{"eventNumber":"0","focus":{"reference":"Encounter/e1"}}]`)},
+			{says: "another, which has no other number", frame: uncounted(`"type":"event-notification","notificationEvent":[{"eventNumber":"0","focus":{"reference":"Encounter/e1"}}]`)},
+			{says: "a heartbeat", frame: uncounted(`"type":"heartbeat"`)},
+		}},
+		{"a-server-that-counts-events-but-tells-no-total", Options{}, []step{
+			{says: "an event", frame: uncounted(`"type":"event-notification","notificationEvent":[{"eventNumber":3}]`)},
+			{says: "a handshake without a total", frame: uncounted(`"type":"handshake"`)},
+			{says: "an event too far", frame: uncounted(`"type":"event-notification","notificationEvent":[{"eventNumber":5}]`), log: eventLog{total: 5}},
 		}},
 		{"turned-off", Options{}, []step{
 			{says: "a handshake", frame: handshakeFrame},

@@ -11,6 +11,7 @@ type notification struct {
 	kind   string // type of the SubscriptionStatus
 	status string
 	total  int64
+	untold bool   // it does not say the total
 	time   string // by the clock of the server
 	events []event
 	errors []string
@@ -34,13 +35,24 @@ func (n *number) UnmarshalJSON(data []byte) error {
 	return err
 }
 
+// total is a number that may be missing.
+type total struct {
+	number
+	told bool
+}
+
+func (t *total) UnmarshalJSON(data []byte) error {
+	t.told = true
+	return t.number.UnmarshalJSON(data)
+}
+
 // status is the first resource of a notification: a SubscriptionStatus, or in R4 the
 // Parameters that takes its place.
 type status struct {
 	ResourceType string              `json:"resourceType"`
 	Type         any                 `json:"type"` // a code in the status, anything in other resources
 	Status       any                 `json:"status"`
-	Total        number              `json:"eventsSinceSubscriptionStart"`
+	Total        total               `json:"eventsSinceSubscriptionStart"`
 	Event        []notificationEvent `json:"notificationEvent"`
 	Error        []concept           `json:"error"`
 	Parameter    []parameter         `json:"parameter"`
@@ -80,7 +92,7 @@ func (s *status) read(parameters []parameter) {
 		case "status":
 			s.Status = p.Code
 		case "events-since-subscription-start":
-			s.Total = p.String
+			s.Total = total{p.String, true}
 		case "error":
 			s.Error = append(s.Error, p.Concept)
 		case "notification-event":
@@ -134,9 +146,9 @@ func parseNotification(data []byte) (notification, bool) {
 	}
 	methods := map[string]string{}
 	for _, e := range bundle.Entry[1:] {
-		methods[e.FullURL] = e.Request.Method
+		methods[relative(e.FullURL)] = e.Request.Method // some servers write relative references
 	}
-	n := notification{total: int64(first.Total), time: bundle.Timestamp}
+	n := notification{total: int64(first.Total.number), untold: !first.Total.told, time: bundle.Timestamp}
 	n.kind, _ = first.Type.(string)
 	n.status, _ = first.Status.(string)
 	for _, e := range first.Event {
@@ -144,7 +156,7 @@ func parseNotification(data []byte) (notification, bool) {
 			number:  int64(e.Number),
 			time:    e.Timestamp,
 			focus:   relative(e.Focus.Reference),
-			method:  methods[e.Focus.Reference],
+			method:  methods[relative(e.Focus.Reference)],
 			context: len(e.Context),
 		})
 	}

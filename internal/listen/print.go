@@ -42,7 +42,10 @@ func (p *printer) line(id string, n notification, events []event, how string) {
 		text += "  status " + n.status
 	}
 	if len(events) == 0 {
-		fmt.Fprintf(p.out, "%s  total %d%s\n", text, n.total, suffix(n.errors))
+		if !n.untold {
+			text += fmt.Sprintf("  total %d", n.total)
+		}
+		fmt.Fprintf(p.out, "%s%s\n", text, suffix(n.errors))
 		return
 	}
 	for _, e := range events {

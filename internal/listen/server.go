@@ -194,7 +194,7 @@ func (s *server) bindingToken(ctx context.Context, id string) (binding, error) {
 		case "expiration":
 			b.expiration, _ = time.Parse(time.RFC3339, p.ValueDateTime)
 		case "websocket-url":
-			b.url = p.ValueURL
+			b.url = cmp.Or(p.ValueURL, p.ValueString) // a string in drafts
 		}
 	}
 	if b.token == "" || b.url == "" {

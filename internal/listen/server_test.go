@@ -77,6 +77,7 @@ func TestServer_BindingToken(t *testing.T) {
 		{"all", `{"parameter":[` + strings.Join([]string{other, url, expiration, token}, ",") + `]}`, full, ""},
 		{"no expiration", `{"parameter":[` + token + `,` + url + `]}`, binding{token: "secret", url: "ws://test/ws"}, ""},
 		{"an invalid expiration", `{"parameter":[` + token + `,{"name":"expiration","valueDateTime":"soon"},` + url + `]}`, binding{token: "secret", url: "ws://test/ws"}, ""},
+		{"the address as a string, as in drafts", `{"parameter":[` + token + `,` + expiration + `,{"name":"websocket-url","valueString":"ws://test/ws"}]}`, full, ""},
 		{"no token", `{"parameter":[` + expiration + `,` + url + `]}`, binding{}, "no token or no websocket-url"},
 		{"no url", `{"parameter":[` + token + `,` + expiration + `]}`, binding{}, "no token or no websocket-url"},
 		{"nothing", `{}`, binding{}, "no token or no websocket-url"},

@@ -107,7 +107,11 @@ func (b *Base) bindable(id string) error {
 // the refusals. dialectName is the dialect of the bind message; it decides the frame
 // format of the notifications.
 func (r *Room) Bind(s subscription.Socket, secret, dialectName string) (int, []error) {
-	t, err := r.tokens.Lookup(secret)
+	lookup := r.tokens.Lookup
+	if m := r.manners.Get(); m != nil && m.SingleUseToken {
+		lookup = r.tokens.UseOnce
+	}
+	t, err := lookup(secret)
 	if err != nil {
 		return 0, []error{err}
 	}

@@ -20,16 +20,19 @@ func (r *Room) observer() subscription.Observer {
 		Replayed: func(socket string, f subscription.Frame) {
 			e := sent(socket, &f)
 			e.Text = "replayed"
+			if f.Note != "" {
+				e.Text += "; " + f.Note
+			}
 			j.Record(e)
 		},
 		NotSent: func(id string, first, last int64, why string) {
 			j.Record(journal.Entry{Kind: journal.NotSent, Subscription: id, First: first, Last: last, Text: why})
 		},
 		Bound: func(id, socket, secret string) {
-			j.Record(journal.Entry{Kind: journal.Bound, Subscription: id, Socket: socket, Token: token.Fingerprint(secret)})
+			j.Record(journal.Entry{Kind: journal.Bound, Subscription: id, Socket: socket, Token: token.Fingerprint(secret), Text: r.withoutHandshake()})
 		},
 		Renewed: func(id, socket, secret string) {
-			j.Record(journal.Entry{Kind: journal.Token, Type: "renewed", Subscription: id, Socket: socket, Token: token.Fingerprint(secret)})
+			j.Record(journal.Entry{Kind: journal.Token, Type: "renewed", Subscription: id, Socket: socket, Token: token.Fingerprint(secret), Text: r.withoutHandshake()})
 		},
 		Unbound: func(id, socket, secret, why string) {
 			j.Record(journal.Entry{Kind: journal.Unbound, Subscription: id, Socket: socket, Token: token.Fingerprint(secret), Text: why})
@@ -42,7 +45,7 @@ func (r *Room) observer() subscription.Observer {
 
 // sent is the entry of a frame that is queued for a socket.
 func sent(socket string, f *subscription.Frame) journal.Entry {
-	return journal.Entry{Kind: journal.Sent, Time: f.At, Subscription: f.Subscription, Socket: socket, Type: string(f.Type), First: f.First, Last: f.Last, Frame: f.Bytes}
+	return journal.Entry{Kind: journal.Sent, Time: f.At, Subscription: f.Subscription, Socket: socket, Type: string(f.Type), First: f.First, Last: f.Last, Frame: f.Bytes, Text: f.Note}
 }
 
 // Record adds an entry to the journal of the room.

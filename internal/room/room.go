@@ -23,6 +23,7 @@ import (
 	"signalfhir/internal/fault"
 	"signalfhir/internal/fhir"
 	"signalfhir/internal/journal"
+	"signalfhir/internal/manners"
 	"signalfhir/internal/memory"
 	"signalfhir/internal/random"
 	"signalfhir/internal/scenario"
@@ -55,6 +56,7 @@ type Options struct {
 	AnyFilter        bool            // subscriptions may filter by every search parameter (FLT-4)
 	Releases         []fhir.Release  // offered; all
 	URL              string          // root of the server without a trailing slash, for writes that no request asks for
+	Manners          manners.Choice  // with which the room begins, also after a reset
 	Settings         Settings        // with which the room begins, also after a reset; the seed does not depend on them
 	Seed             *seed.Seed      // content of a new or reset room; nil: nothing
 	GeneratorsOff    bool            // the generators of a seed do not start by themselves
@@ -80,6 +82,9 @@ type Room struct {
 	turns   turns // to move the clock
 
 	settings atomic.Pointer[Settings]
+
+	manners     manners.Current
+	mannersName atomic.Pointer[string] // that was chosen
 
 	users atomic.Pointer[[]User] // replaced, never modified; nil: everybody is the same
 
@@ -147,11 +152,15 @@ func New(o Options) (*Room, error) {
 		LogBytes:    o.LogBytes,
 		KeepExpired: o.KeepExpired,
 		Observer:    r.observer(),
+		Manners:     &r.manners,
 		OnEnd:       r.subscriptionEnded,
 		OnActivate:  r.subscriptionActivated,
 	})
 	r.generators = synth.NewSet(o.Clock, generatorWrites{r})
 	err := r.useSettings(o.Settings)
+	if err == nil {
+		err = r.useManners(o.Manners)
+	}
 	if err == nil {
 		err = r.load(o.Seed)
 	}

@@ -151,6 +151,7 @@ func (r *Room) reset(to *seed.Seed) error {
 	r.tokens.Reset()
 	r.users.Store(nil)
 	_ = r.useSettings(r.options.Settings) // New has used them
+	_ = r.useManners(r.options.Manners)   // likewise
 	r.began.Store(r.clock.Now().UnixNano())
 	err := r.fillLocked(to)
 	r.write.Unlock()

@@ -26,9 +26,11 @@ func (s *Socket) Receive(data []byte, binary bool) {
 		s.Close(InvalidText.With())
 		return
 	}
-	commands := dialect.Parse(string(data))
-	shown := s.recordReceived(string(data), commands)
+	text := string(data)
+	commands := dialect.Parse(text)
+	shown, shownText := s.recordReceived(text, commands)
 	for i, command := range commands {
+		command.Message, shown[i].Message = text, shownText
 		if !s.take(command, shown[i]) {
 			return
 		}
@@ -36,8 +38,8 @@ func (s *Socket) Receive(data []byte, binary bool) {
 }
 
 // recordReceived writes a frame to the journal before the frame has any effect.
-// It returns the commands as they may be shown: without a secret.
-func (s *Socket) recordReceived(frame string, commands []dialect.Command) (shown []dialect.Command) {
+// It returns the commands and the frame as they may be shown: without a secret.
+func (s *Socket) recordReceived(frame string, commands []dialect.Command) (shown []dialect.Command, shownFrame string) {
 	frame = token.RedactLong(dialect.Redact(frame, token.Fingerprint))
 	shown = dialect.Parse(frame)
 	for i, command := range commands {
@@ -61,12 +63,17 @@ func (s *Socket) recordReceived(frame string, commands []dialect.Command) (shown
 	const most = 200
 	e.Text = strings.Clone(strings.ToValidUTF8(frame[:min(len(frame), most)], "")) // not the memory of the frame
 	s.room.Record(e)
-	return shown
+	return shown, frame
 }
 
 // execute executes one command; journal and log show it as shown. If a fault refuses it, no
 // more is done. execute reports whether the socket stays open.
 func (s *Socket) execute(command, shown dialect.Command, refusal error) bool {
+	if m := s.room.Manners(); m != nil && refusal == nil {
+		if known, open := s.behave(m, command, shown); !known {
+			return open
+		}
+	}
 	if command.Problem == nil {
 		s.noteDialect(command)
 	}
@@ -95,6 +102,9 @@ func (s *Socket) execute(command, shown dialect.Command, refusal error) bool {
 	switch {
 	case done:
 		s.refused = 0
+		if command.Verb == dialect.Bind || command.Verb == dialect.LegacyBind {
+			s.binds++
+		}
 		return true
 	case command.Dialect == dialect.URL: // there is nobody to try again
 		s.Close(URLToken.With())

@@ -309,6 +309,9 @@ func (s *Socket) Ready() <-chan struct{} {
 func (s *Socket) Send(f subscription.Frame, sent func(socket string, f subscription.Frame)) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if f.Silent {
+		return s.takesLocked(f)
+	}
 	if s.faulty() {
 		return s.sendFaultyLocked(f, sent)
 	}

@@ -21,6 +21,7 @@ import (
 
 	"signalfhir/internal/fault"
 	"signalfhir/internal/journal"
+	"signalfhir/internal/manners"
 	"signalfhir/internal/subscription"
 )
 
@@ -56,6 +57,7 @@ func (r *record) Faults() *fault.Set                       { return r.faults }
 func (r *record) Bindings(subscription.Socket) []string    { return nil }
 func (r *record) Gone(subscription.Socket)                 { r.gone++ }
 func (r *record) Now() time.Time                           { return time.Now() }
+func (r *record) Manners() *manners.Manners                { return nil }
 func (r *record) Record(e journal.Entry) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

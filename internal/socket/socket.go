@@ -29,6 +29,7 @@ import (
 	"signalfhir/internal/dialect"
 	"signalfhir/internal/fault"
 	"signalfhir/internal/journal"
+	"signalfhir/internal/manners"
 	"signalfhir/internal/subscription"
 	"signalfhir/internal/token"
 )
@@ -55,6 +56,8 @@ type Room interface {
 	Record(e journal.Entry)
 	// Faults returns the faults of the room; nil if it never has any.
 	Faults() *fault.Set
+	// Manners returns the manners of the room; nil if there are none.
+	Manners() *manners.Manners
 }
 
 // Observer counts sockets and frames.
@@ -100,6 +103,7 @@ type Socket struct {
 	cutting atomic.Bool          // the connection ends without a close frame
 	end     atomic.Pointer[Ending]
 	refused int // messages refused in a row; only who carries out messages touches it
+	binds   int // that succeeded; likewise
 	out     outbox
 
 	faults  *fault.Set

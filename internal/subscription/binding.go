@@ -66,7 +66,9 @@ func (s *subscription) bind(to Socket, format fhir.FrameFormat, tokenKey string,
 	// first. The first one is due a period after the handshake (NB-22); sendLocked
 	// records that.
 	s.armHeartbeatLocked()
-	if s.sendLocked([]*binding{b}, s.outgoingLocked(fhir.Handshake, nil)); s.bound[to] != b {
+	handshake := s.outgoingLocked(fhir.Handshake, nil)
+	handshake.frame.Silent = handshake.manners != nil && handshake.manners.NoHandshake
+	if s.sendLocked([]*binding{b}, handshake); s.bound[to] != b {
 		return false, nil // it is closing
 	}
 	if activated = activates && s.status == fhir.StatusRequested && s.spec.Activation.AtBind; activated {
@@ -268,8 +270,14 @@ func (s *subscription) sendHeartbeats() {
 			silent = append(silent, b)
 		}
 	}
-	if len(silent) > 0 {
+	switch m := s.options.Manners.Get(); {
+	case len(silent) == 0:
+	case m == nil || m.Heartbeat == "" && !m.SharedHeartbeat:
 		s.sendLocked(silent, s.outgoingLocked(fhir.Heartbeat, nil))
+	default:
+		s.mu.Unlock() // it locks several subscriptions
+		s.beatTogether(silent, m)
+		s.mu.Lock()
 	}
 	if s.beat == nil {
 		return // no binding is left

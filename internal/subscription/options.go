@@ -5,6 +5,7 @@ import (
 
 	"signalfhir/internal/clock"
 	"signalfhir/internal/fhir"
+	"signalfhir/internal/manners"
 	"signalfhir/internal/random"
 )
 
@@ -17,6 +18,7 @@ type Options struct {
 	LogBytes    int64         // bytes up to which the room keeps more than that; 0 means 64 MiB
 	KeepExpired bool          // a binding outlives its tokens (WS-33); otherwise it ends with its last one
 	Observer    Observer
+	Manners     *manners.Current // of the room; nil: none
 	// OnEnd is called when the end of a subscription has come (LC-11). It is
 	// called without locks, on a goroutine of the clock, and should put the
 	// subscription again with status off. nil: ends are ignored.

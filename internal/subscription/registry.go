@@ -18,7 +18,8 @@
 // not kept for delivery (WS-29); $events has it. A bind replays what its [Replay] says.
 //
 // Locks are taken in the order registry, subscription, socketIndex, socket; that of the
-// event logs is a leaf. The
+// event logs is a leaf. Only [subscription.beatTogether] holds those of several
+// subscriptions, in the order of their ids. The
 // lock of a subscription guards its counter, log, bindings and timers together. So
 // events see the registering of a binding and the sending of its handshake as one
 // step (WS-22), numbers are contiguous, and the order on a socket is that of the

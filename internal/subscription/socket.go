@@ -18,6 +18,8 @@ type Frame struct {
 	At           time.Time     // when it was queued
 	Timeout      time.Duration // longest the write may take; 0: the socket's default (NB-25)
 	Waiting      *atomic.Int32 // for sockets that share Bytes to count how many of them hold it; nil if only one gets it
+	Note         string        // how manners have changed it; "": not
+	Silent       bool          // it is not sent: it only asks whether the socket takes frames
 }
 
 // Socket is a connected client. The hub implements it with a pointer type,

@@ -9,6 +9,7 @@ import (
 
 	"signalfhir/internal/clock"
 	"signalfhir/internal/fhir"
+	"signalfhir/internal/manners"
 )
 
 // subscription is one subscription at work.
@@ -276,6 +277,7 @@ type outgoing struct {
 	notification *fhir.Notification
 	text         []byte // in the place of the notification, in every frame format
 	release      fhir.Release
+	manners      *manners.Manners           // nil: none
 	shared       bool                       // by several bindings
 	replayed     bool                       // it has events from before the bind
 	frame        Frame                      // in the standard format, once it has bytes
@@ -289,6 +291,9 @@ func (w *outgoing) in(format fhir.FrameFormat) Frame {
 		if w.frame.Bytes == nil {
 			w.frame = w.with(w.text)
 		}
+	}
+	if w.manners != nil && w.manners.NativeStatus && format == fhir.StandardFormat {
+		format = fhir.MedplumFormat
 	}
 	if format == fhir.StandardFormat {
 		if w.frame.Bytes == nil {
@@ -311,6 +316,9 @@ func (w *outgoing) in(format fhir.FrameFormat) Frame {
 func (w *outgoing) with(bytes []byte) Frame {
 	f := w.frame
 	f.Bytes = bytes
+	if w.manners != nil && bytes != nil {
+		f.Bytes, f.Note = w.manners.Change(bytes)
+	}
 	if w.shared {
 		f.Waiting = new(atomic.Int32)
 	}
@@ -324,6 +332,7 @@ func (s *subscription) outgoingLocked(kind fhir.NotificationType, events []fhir.
 	w := &outgoing{
 		notification: s.notificationLocked(kind, events),
 		release:      sub.Release,
+		manners:      s.options.Manners.Get(),
 		frame:        Frame{Subscription: s.id, Type: kind, Release: sub.Release, Timeout: sub.Timeout},
 	}
 	if len(events) > 0 {
@@ -355,7 +364,9 @@ func (s *subscription) sendLocked(to []*binding, w *outgoing) {
 		}
 		b.due = elapsed + s.spec.Subscription.HeartbeatPeriod // NB-21
 		b.sent = max(b.sent, f.Last)
-		s.sent = now
+		if !f.Silent {
+			s.sent = now
+		}
 	}
 	for _, b := range lost {
 		s.dropLocked(b, frameRefused)

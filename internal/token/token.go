@@ -71,6 +71,7 @@ type entry struct {
 	Token         // without Subscriptions once it has ended
 	list    *list // of Subscriptions; nil once it has ended
 	revoked bool
+	used    bool   // by UseOnce
 	at      int    // index in live; -1 once it has ended
 	next    *entry // in ended
 }
@@ -170,6 +171,27 @@ func (s *Store) tick() {
 func (s *Store) Lookup(secret string) (Token, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.lookupLocked(secret)
+}
+
+// UseOnce is [Store.Lookup] for a token that works once: it finds a token only if it has not
+// found it before.
+func (s *Store) UseOnce(secret string) (Token, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t, err := s.lookupLocked(secret)
+	if err != nil {
+		return t, err
+	}
+	e := s.getLocked(secret)
+	if e.used {
+		return Token{}, fhir.Refuse(http.StatusUnauthorized, fhir.CodeUnknownToken, "the token was used before, and a token of this server works once (manners: singleUseToken); get a new one with Subscription/[id]/$get-ws-binding-token")
+	}
+	e.used = true
+	return t, nil
+}
+
+func (s *Store) lookupLocked(secret string) (Token, error) {
 	e := s.getLocked(secret)
 	switch {
 	case e == nil:
