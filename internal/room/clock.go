@@ -321,12 +321,13 @@ func (r *Room) moveClock(ctx context.Context, timeout time.Duration, move func(*
 // Next implements [clock.Follower].
 func (m *clockMove) Next() bool {
 	read := m.result.Calls%paceCalls != 0 || m.room.subscriptions.AwaitSockets(m.limit)
+	over := m.limit.Err() != nil // before the next question: whatever halts the move ends this context too
 	switch err := m.halted(); {
 	case err != nil:
 		m.why = err.Error()
 	case !read:
 		m.why = fmt.Sprintf("it waited for a socket that does not read (GET /mock/sockets shows how many frames are queued), and stopped after %s, its timeout", m.after)
-	case m.limit.Err() != nil:
+	case over:
 		m.why = fmt.Sprintf("it stopped after %s, its timeout", m.after)
 	case m.result.Calls == maxCalls:
 		m.why = fmt.Sprintf("it stopped after %d calls, the most of one move", maxCalls)
