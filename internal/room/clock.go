@@ -178,7 +178,7 @@ func (r *Room) takeTurn(ctx context.Context, patience time.Duration) (turn conte
 	round := r.turns.round
 	r.turns.mu.Unlock()
 	turn, cancel := context.WithCancelCause(ctx)
-	halted = func() error {
+	why := func() error { // not the result, which a refusal sets to nil
 		switch {
 		case r.open.Err() != nil:
 			return r.checkOpen()
@@ -189,7 +189,7 @@ func (r *Room) takeTurn(ctx context.Context, patience time.Duration) (turn conte
 		}
 		return nil
 	}
-	unlink := context.AfterFunc(round, func() { cancel(halted()) })
+	unlink := context.AfterFunc(round, func() { cancel(why()) })
 	end := func() {
 		unlink()
 		cancel(nil)
@@ -199,12 +199,12 @@ func (r *Room) takeTurn(ctx context.Context, patience time.Duration) (turn conte
 	err = fhir.Refuse(http.StatusConflict, fhir.CodeConflict, "another request has been moving the clock for %s, the timeout of this one; wait for that, or try again with a longer timeout", patience)
 	select {
 	case r.turns.turn <- struct{}{}:
-		if err = halted(); err == nil {
-			return turn, halted, func() { <-r.turns.turn; end() }, nil
+		if err = why(); err == nil {
+			return turn, why, func() { <-r.turns.turn; end() }, nil
 		}
 		<-r.turns.turn
 	case <-turn.Done():
-		err = halted()
+		err = why()
 	case <-over.C:
 	}
 	end()
@@ -324,12 +324,13 @@ func (r *Room) moveClock(ctx context.Context, timeout time.Duration, move func(*
 // Next implements [clock.Follower].
 func (m *clockMove) Next() bool {
 	read := m.result.Calls%paceCalls != 0 || m.room.subscriptions.AwaitSockets(m.limit)
+	over := m.limit.Err() != nil // before the next question: whatever halts the move ends this context too
 	switch err := m.halted(); {
 	case err != nil:
 		m.why = err.Error()
 	case !read:
 		m.why = fmt.Sprintf("it waited for a socket that does not read (GET /mock/sockets shows how many frames are queued), and stopped after %s, its timeout", m.after)
-	case m.limit.Err() != nil:
+	case over:
 		m.why = fmt.Sprintf("it stopped after %s, its timeout", m.after)
 	case m.result.Calls == maxCalls:
 		m.why = fmt.Sprintf("it stopped after %d calls, the most of one move", maxCalls)
