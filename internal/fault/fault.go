@@ -110,7 +110,8 @@ type State struct {
 type About struct {
 	Subscription, Socket, Dialect, Release, Method, Path, Operation, Type string
 
-	First, Last int64 // numbers of the events of a frame
+	First, Last int64  // numbers of the events of a frame
+	Token       string // of a message: its fingerprint, for the journal only
 }
 
 // Implied values, which are shown as if they had been set.

@@ -90,17 +90,19 @@ func TestSocket_KnowsWhatItLost(t *testing.T) {
 	t.Parallel()
 	p := newPeers(t, func(*Options) {})
 	s, conn := p.dial()
-	for n := 1; s.out.bytes.Load() < 33<<20; n++ { // beyond what the system keeps
-		s.Send(event(n, 64<<10), unrecorded)
+	last := int64(0)
+	for s.out.bytes.Load() < 33<<20 { // beyond what the system keeps
+		last++
+		s.Send(event(int(last), 64<<10), unrecorded)
 	}
-	if lost := s.Lost("a"); lost != 0 {
+	if lost := s.Lost("a", last); lost != 0 {
 		t.Errorf("event %d is lost while it waits", lost)
 	}
 	conn.Close()
 	r := s.room.(*record)
 	<-r.ended
 	unsent := r.of(journal.NotSent)
-	if len(unsent) != 1 || s.Lost("a") != unsent[0].First || s.Lost("a") == 0 || s.Lost("b") != 0 {
-		t.Errorf("got %d, the journal has %+v", s.Lost("a"), unsent)
+	if lost := s.Lost("a", last); len(unsent) != 1 || lost != unsent[0].First || lost == 0 || s.Lost("b", last) != 0 {
+		t.Errorf("got %d, the journal has %+v", lost, unsent)
 	}
 }

@@ -104,11 +104,11 @@ type Socket struct {
 	in      inbox        // messages that a fault delays
 	waiting atomic.Int64 // frames that a fault holds; changed under mu
 
-	mu      sync.Mutex       // guards all below
-	line    *line            // what faults hold and remember; nil if there never was anything
-	session *melody.Session  // nil before Open; the outbox, which is used after, reads it without mu
-	closing bool             // nothing more is queued
-	lost    map[string]int64 // number of the first event that is not written, by subscription; nil: none
+	mu      sync.Mutex        // guards all below
+	line    *line             // what faults hold and remember; nil if there never was anything
+	session *melody.Session   // nil before Open; the outbox, which is used after, reads it without mu
+	closing bool              // nothing more is queued
+	lost    map[string][]span // numbers of the events that are not written, by subscription; nil: none
 	dialect string
 }
 

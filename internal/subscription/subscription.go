@@ -350,7 +350,7 @@ func (s *subscription) sendLocked(to []*binding, w *outgoing) {
 		}
 		if !b.socket.Send(f, sent) {
 			lost = append(lost, b)
-			s.options.Observer.NotSent(s.id, f.First, f.Last, "socket "+b.socket.ID()+" is closing or reads too slowly; $events has what it misses")
+			s.options.Observer.NotSent(s.id, f.First, f.Last, whyRefused(b.socket)+"; $events has what it misses")
 			continue
 		}
 		b.due = elapsed + s.spec.Subscription.HeartbeatPeriod // NB-21
@@ -360,4 +360,12 @@ func (s *subscription) sendLocked(to []*binding, w *outgoing) {
 	for _, b := range lost {
 		s.dropLocked(b, frameRefused)
 	}
+}
+
+// whyRefused says why a socket took no frame.
+func whyRefused(by Socket) string {
+	if why := by.WhyClosing(); why != "" {
+		return "socket " + by.ID() + " closes: " + why
+	}
+	return "socket " + by.ID() + " is closing or reads too slowly"
 }
