@@ -93,10 +93,11 @@ type Fault struct {
 	URL         string `json:"url,omitempty"`
 }
 
-// Numbers are the numbers of events from From to To, both included. A To of 0 means no end.
+// Numbers are the numbers of events from From to To, both included. Without To there is no
+// end.
 type Numbers struct {
-	From int64 `json:"from,omitempty"`
-	To   int64 `json:"to,omitempty"`
+	From int64  `json:"from,omitempty"`
+	To   *int64 `json:"to,omitempty"`
 }
 
 // State is a fault with its counts.

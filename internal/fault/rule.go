@@ -66,7 +66,7 @@ func (r *Rule) isAbout(a *About) bool {
 
 // has reports whether one of the numbers from first to last is among n.
 func (n *Numbers) has(first, last int64) bool {
-	return n == nil || first > 0 && last >= n.From && (n.To == 0 || first <= n.To)
+	return n == nil || first > 0 && last >= n.From && (n.To == nil || first <= *n.To)
 }
 
 // inRoom returns a path without that of its room.

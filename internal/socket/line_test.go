@@ -52,7 +52,7 @@ func (p *peers) put(faults ...fault.Fault) {
 
 func number(n int64) *int64 { return &n }
 
-func events(from, to int64) *fault.Numbers { return &fault.Numbers{From: from, To: to} }
+func events(from, to int64) *fault.Numbers { return &fault.Numbers{From: from, To: &to} }
 
 // sent returns what was queued for the client of a socket, in order, and forgets it.
 type sent struct{ numbers []string }

@@ -202,7 +202,7 @@ func (s *subscription) replayRoundLocked(b *binding) (more bool) {
 		if b.replay != r {
 			return false // the socket took no more
 		}
-		bytes += len(w.in(b.format).Bytes)
+		bytes += len(w.in(b.Format).Bytes)
 	}
 	return true
 }

@@ -14,6 +14,7 @@ type Frame struct {
 	Subscription string
 	Type         fhir.NotificationType
 	Release      fhir.Release  // of the subscription
+	Dialect      string        // of the binding
 	First, Last  int64         // event numbers it carries; 0 if it carries none
 	At           time.Time     // when it was queued
 	Timeout      time.Duration // longest the write may take; 0: the socket's default (NB-25)

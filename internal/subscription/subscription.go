@@ -344,10 +344,11 @@ func (s *subscription) sendLocked(to []*binding, w *outgoing) {
 	}
 	var lost []*binding
 	for _, b := range to {
-		f := w.in(b.format)
+		f := w.in(b.Format)
 		if f.Bytes == nil {
 			continue
 		}
+		f.Dialect = b.Dialect
 		if !b.socket.Send(f, sent) {
 			lost = append(lost, b)
 			s.options.Observer.NotSent(s.id, f.First, f.Last, whyRefused(b.socket)+"; $events has what it misses")
