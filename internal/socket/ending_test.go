@@ -71,10 +71,10 @@ func TestEndingOf(t *testing.T) {
 		err  error
 		want Ending
 	}{
-		{&websocket.CloseError{Code: 1000, Text: "bye"}, Ending{1000, "bye", "client"}},
-		{websocket.ErrReadLimit, Ending{1009, "a frame has more than 1000 bytes", "server"}},
-		{errors.New("websocket: RSV1 set"), Ending{1002, "RSV1 set", "server"}},
-		{timeout{errors.New("read tcp: i/o timeout")}, Ending{1006, "no pong for 1m0s: the client is gone or does not read", "server"}},
+		{&websocket.CloseError{Code: 1000, Text: "bye"}, Ending{Code: 1000, Reason: "bye", By: "client"}},
+		{websocket.ErrReadLimit, Ending{Code: 1009, Reason: "a frame has more than 1000 bytes", By: "server"}},
+		{errors.New("websocket: RSV1 set"), Ending{Code: 1002, Reason: "RSV1 set", By: "server"}},
+		{timeout{errors.New("read tcp: i/o timeout")}, Ending{Code: 1006, Reason: "no pong for 1m0s: the client is gone or does not read", By: "server"}},
 		{timeout{errors.New("write tcp: i/o timeout")}, WriteTimeout.With(time.Second)},
 		{websocket.ErrCloseSent, Ending{}},
 		{io.EOF, Ending{}},

@@ -434,7 +434,7 @@ func (s *Socket) closeLocked(e Ending) {
 	}
 	s.closing = true
 	s.end.CompareAndSwap(nil, &e)
-	s.dropHeldLocked(e.Reason)
+	s.dropHeldLocked(e.whole())
 	if s.session != nil && s.closesNowLocked(e) {
 		s.out.close(s.end.Load().payload())
 	}
@@ -529,7 +529,7 @@ func (s *Socket) Lost(subscription string, last int64) (first int64) {
 // WhyClosing implements [subscription.Socket].
 func (s *Socket) WhyClosing() string {
 	if end := s.end.Load(); end != nil {
-		return end.Reason
+		return end.whole()
 	}
 	return ""
 }
