@@ -67,6 +67,21 @@ func TestFaults_CombinedOnFrames(t *testing.T) {
 	}
 }
 
+// The heartbeat that a fault makes is not the next frame of a subscription.
+func TestFaults_SwapWithAHandshake(t *testing.T) {
+	t.Parallel()
+	s := vectorServer(t, fhir.R5)
+	ws := s.Bind("abc")
+	s.faults(`{"on":"frame","action":"swap","type":"event-notification"}`, `{"on":"frame","action":"heartbeat-first"}`)
+	s.events("abc", 1)
+	ws.Send("bind-with-token " + s.Token("abc"))
+	for _, want := range []string{"heartbeat", "handshake", "event-notification"} {
+		if f := ws.Next(); f.Kind() != want {
+			t.Errorf("got %s, want a %s", f.Raw, want)
+		}
+	}
+}
+
 func TestFaults_CombinedOnMessages(t *testing.T) {
 	t.Parallel()
 	s := vectorServer(t, fhir.R5)
@@ -213,11 +228,24 @@ func TestFaults_KeptBindsAreExplained(t *testing.T) {
 			t.Errorf("%s: got %s, want no fault", action, got)
 		}
 		s.faults()
-		s.Bind("abc")
+		again := s.Bind("abc")
+		_ = again.Conn.Close(1000, "")
+		s.AwaitEntry("?kind=unbound")
 		if got := explained("abc"); strings.Count(got, "deaf") != 1 { // of the first event
 			t.Errorf("%s: got %s, want no fault for the second event", action, got)
 		}
 	}
+}
+
+// A socket that closes says why it takes no event.
+func TestFaults_ClosingSocketsSayWhy(t *testing.T) {
+	t.Parallel()
+	s := vectorServer(t, fhir.R5)
+	s.Bind("abc")
+	s.faults(`{"on":"socket","action":"stall","after":"0s"}`) // its close waits
+	s.Must(204, "DELETE", "/mock/sockets/s1?code=4000&reason=enough", nil)
+	s.events("abc", 1)
+	s.wantTold("not-sent", "socket s1 closes: enough; $events has what it misses")
 }
 
 // Events that overtook a held one were got, so they do not come again.

@@ -179,6 +179,37 @@ func TestSocket_LostOfWhatWasOvertaken(t *testing.T) {
 	}
 }
 
+// What a fault closes names it to the journal, whatever the client is told.
+func TestTrouble_CloseNamesTheFault(t *testing.T) {
+	t.Parallel()
+	p, _ := withFaults(t, func(*Options) {})
+	s, conn := p.dial()
+	q := &sent{}
+	p.put(fault.Fault{Name: "slow", Action: fault.Delay, By: "1h", Number: events(2, 3)}, fault.Fault{Name: "bye", On: fault.OnSocket, Action: fault.Close, Code: number(4000), Reason: "so long", Frames: number(2)},
+		fault.Fault{Name: "over", Action: fault.Delay, By: "1h", Overtake: true, Number: events(2, 2)})
+	q.send(t, s, 1, 2, 3)
+	q.want(t, "at first", "1")
+	if err := p.faults.Remove("slow"); err != nil { // event 3 passes, and the socket closes
+		t.Fatal(err)
+	}
+	q.want(t, "then", "3")
+	if _, _, err := conn.ReadMessage(); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := conn.ReadMessage(); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := conn.ReadMessage(); !websocket.IsCloseError(err, 4000) || !strings.Contains(err.Error(), "so long") {
+		t.Errorf("got %v, want 4000", err)
+	}
+	if got := s.WhyClosing(); got != "the socket was closed with 4000 by fault bye" {
+		t.Errorf("got %q, want the fault", got)
+	}
+	if lost := s.room.(*record).of(journal.NotSent); len(lost) != 1 || lost[0].Text != "event 2 was held by fault over and then dropped: the socket was closed with 4000 by fault bye; $events has it" {
+		t.Errorf("got %+v", lost)
+	}
+}
+
 func TestInbox_EachHoldCounts(t *testing.T) {
 	t.Parallel()
 	slow := fault.Fault{Name: "slow", On: fault.OnMessage, Action: fault.Delay, By: "1h"}

@@ -126,7 +126,7 @@ func (s *Socket) actLocked(t *trouble, about fault.About) {
 	switch r.Action {
 	case fault.Close:
 		note("the socket was closed with " + strconv.Itoa(r.CloseCode()))
-		s.closeLocked(Ending{Code: r.CloseCode(), Reason: r.CloseReason(), By: byServer, why: "it was closed with " + strconv.Itoa(r.CloseCode()) + " by fault " + r.Name})
+		s.closeLocked(Ending{Code: r.CloseCode(), Reason: r.CloseReason(), By: byServer, why: "the socket was closed with " + strconv.Itoa(r.CloseCode()) + " by fault " + r.Name})
 	case fault.Cut:
 		note("the connection was cut")
 		s.hangUpLocked("the connection was cut by fault " + r.Name)
