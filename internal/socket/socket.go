@@ -14,6 +14,8 @@
 package socket
 
 import (
+	"cmp"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
@@ -108,6 +110,7 @@ type Socket struct {
 	line    *line             // what faults hold and remember; nil if there never was anything
 	session *melody.Session   // nil before Open; the outbox, which is used after, reads it without mu
 	closing bool              // nothing more is queued
+	gone    bool              // nothing more is written, and the bindings end
 	lost    map[string][]span // numbers of the events that are not written, by subscription; nil: none
 	dialect string
 }
@@ -201,21 +204,34 @@ func (s *Socket) Fail(err error) {
 	}
 }
 
-// Ended ends the bindings of the socket, whose connection has ended.
-func (s *Socket) Ended() {
+// letGo ends the bindings of the socket, once: nothing more is written to its connection. The
+// connection may linger, and the client may have another one by now, which is to get what this
+// one was not sent.
+func (s *Socket) letGo() {
+	s.mu.Lock()
+	if s.gone || s.session == nil {
+		s.mu.Unlock()
+		return
+	}
+	s.gone, s.closing = true, true
 	broke := ConnectionBroke.With()
 	s.end.CompareAndSwap(nil, &broke)
 	end := s.end.Load()
-	s.faults.Leave(s)
-	s.mu.Lock()
-	s.closing = true
-	s.endLineLocked(end.whole())
+	why := cmp.Or(end.whole(), fmt.Sprintf("closed by %s with %d", end.By, end.Code))
+	s.endLineLocked(why)
 	unwritten := s.out.end()
 	s.loseFramesLocked(unwritten)
 	s.mu.Unlock()
-	s.in.end(s, end.whole())
+	s.faults.Leave(s)
+	s.in.end(s, why)
 	s.room.Gone(s)
-	s.notSent(unwritten, end.whole())
+	s.notSent(unwritten, why)
+}
+
+// Ended notes that the connection of the socket has ended.
+func (s *Socket) Ended() {
+	s.letGo()
+	end := s.end.Load()
 	s.options.Observer.SocketClosed(end.Code)
 	s.room.Record(journal.Entry{Kind: journal.Closed, Socket: s.id, Code: end.Code, Text: end.Reason + " (by " + end.By + ")"})
 	s.options.Logger.Info("socket closed", "socket", s.id, "code", end.Code, "reason", end.Reason, "by", end.By)
