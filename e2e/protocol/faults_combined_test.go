@@ -30,6 +30,8 @@ func TestFaults_CombinedOnFrames(t *testing.T) {
 			"heartbeat 1 handshake 2 3", "1/1 1/1", "the handshake was held until the next frame of its subscription was sent by fault fault-1; the handshake came after a heartbeat by fault fault-2"},
 		{"swapped copies", []string{frame(`"action":"swap","type":"event-notification"`), frame(`"action":"duplicate","number":{"to":2}`)},
 			"handshake 2 2 1 1", "3/2 2/2", "event 1 was held until the next frame of its subscription was sent by fault fault-1; event 1 was sent 2 times by fault fault-2; event 2 was sent 2 times by fault fault-2; event 3 was held until the next frame of its subscription was sent by fault fault-1"},
+		{"copied twice", []string{frame(`"action":"duplicate","number":{"to":1}`), frame(`"action":"duplicate","count":2,"number":{"to":1}`)},
+			"handshake 1 1 1 1 2 3", "1/1 1/1", "event 1 was sent 2 times by fault fault-1; event 1 was sent 4 times by fault fault-2"},
 		{"dropped in the end", []string{frame(`"action":"delay","by":"1h","number":{"from":2,"to":2}`), frame(`"action":"duplicate","number":{"from":2,"to":2},"times":1`), frame(`"action":"drop","number":{"from":2,"to":2}`)},
 			"handshake 1 3", "1/0 1/0 1/1", "event 2 was dropped by fault fault-3"},
 		{"a dropped frame shifts what follows", []string{frame(`"action":"skip-number","number":{"from":2,"to":2}`), frame(`"action":"drop","number":{"from":2,"to":2}`)},
