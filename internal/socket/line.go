@@ -64,15 +64,15 @@ type held struct {
 	counted bool // in line.bytes, and in what waits for all sockets
 }
 
-func (h *held) before(other *held) bool { return h.place < other.place }
+func (h *held) Before(other *held) bool { return h.place < other.place }
 
-func (h *hold) before(other *hold) bool { return h.due < other.due }
+func (h *hold) Before(other *hold) bool { return h.due < other.due }
 
 // queue is a priority queue, for package heap.
-type queue[T interface{ before(T) bool }] []T
+type queue[T interface{ Before(T) bool }] []T
 
 func (q queue[T]) Len() int           { return len(q) }
-func (q queue[T]) Less(i, j int) bool { return q[i].before(q[j]) }
+func (q queue[T]) Less(i, j int) bool { return q[i].Before(q[j]) }
 func (q queue[T]) Swap(i, j int)      { q[i], q[j] = q[j], q[i] }
 func (q *queue[T]) Push(one any)      { *q = append(*q, one.(T)) }
 func (q *queue[T]) Pop() any {
