@@ -64,8 +64,10 @@ type held struct {
 	counted bool // in line.bytes, and in what waits for all sockets
 }
 
+// Before implements the order of a queue.
 func (h *held) Before(other *held) bool { return h.place < other.place }
 
+// Before implements the order of a queue.
 func (h *hold) Before(other *hold) bool { return h.due < other.due }
 
 // queue is a priority queue, for package heap.
