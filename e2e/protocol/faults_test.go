@@ -138,6 +138,8 @@ func TestFaults_Refusals(t *testing.T) {
 		{`{"on":"frame","action":"drop","dialect":"latin"}`, "dialect", "expected one of ig, ig-colon, medplum, legacy, url"},
 		{`{"on":"frame","action":"drop","release":"R3"}`, "release", "expected one of R5, R4B, R4"},
 		{`{"on":"frame","action":"drop","number":{"from":3,"to":2}}`, "number", "expected from not above to"},
+		{`{"on":"frame","action":"drop","number":{"to":0}}`, "number.to", "expected a whole number from 1"},
+		{`{"on":"request","action":"status","method":"OPTIONS"}`, "method", "expected one of GET, HEAD, POST, PUT, PATCH, DELETE"},
 		{`{"on":"frame","action":"drop","number":{"from":-1}}`, "number.from", "expected a whole number"},
 		{`{"on":"frame","action":"drop","number":{"from":1},"type":"heartbeat"}`, "number", "a heartbeat carries no events"},
 		{`{"on":"frame","action":"drop","nth":0}`, "nth", "expected a whole number from 1"},

@@ -245,7 +245,7 @@ func (h *Happening) settle(v *Verdict, statuses statuses) {
 			}
 		}
 	}
-	number, reason, faults := int64(0), "", []string(nil)
+	number, reason, faults, absent := int64(0), "", []string(nil), []string(nil)
 	for _, step := range h.Steps {
 		switch {
 		case step.Subscription != v.Subscription:
@@ -258,6 +258,8 @@ func (h *Happening) settle(v *Verdict, statuses statuses) {
 			}
 		case step.Kind == journal.NotSent:
 			reason = step.Text
+		case step.Kind == journal.Fault && step.First == 0:
+			absent = append(absent, step.Text+" on "+step.Socket)
 		case step.Kind == journal.Fault:
 			faults = append(faults, step.Text+" on "+step.Socket)
 		}
@@ -267,7 +269,8 @@ func (h *Happening) settle(v *Verdict, statuses statuses) {
 	case v.Sent:
 		last.Text = strings.Join(append([]string{fmt.Sprintf("it got event %d, sent to %s", number, strings.Join(v.Sockets, ", "))}, faults...), "; ")
 	case v.Numbered:
-		last.Text = fmt.Sprintf("it got event %d; %s", number, cmp.Or(reason, strings.Join(faults, "; "), "it waits to share a notification with others"))
+		why := cmp.Or(reason, strings.Join(faults, "; "), "it waits to share a notification with others")
+		last.Text = strings.Join(append([]string{fmt.Sprintf("it got event %d", number), why}, absent...), "; ")
 	case reason != "":
 		last.Text = "it got no event: " + reason
 	case would:
@@ -306,15 +309,16 @@ func happenings(r *room.Room, subscription string, wanted func(*Happening) bool)
 	}
 	led := map[event]*Happening{}          // the change of an event
 	histories := map[string][]*Happening{} // the changes of a resource, by release and reference
-	had := statuses{}
-	for _, e := range r.Journal().Entries(journal.Filter{Kinds: []string{journal.Change, journal.Fired, journal.NotFired, journal.Appended, journal.NotSent, journal.Sent, journal.Fault, journal.Status}}) {
+	had, absent := statuses{}, newAbsent()
+	for _, e := range r.Journal().Entries(journal.Filter{Kinds: []string{journal.Change, journal.Fired, journal.NotFired, journal.Appended, journal.NotSent, journal.Sent, journal.Fault, journal.Status, journal.Token, journal.Bound, journal.Unbound, journal.Reset}}) {
+		absent.read(&e)
 		if e.Kind == journal.Status {
 			had[e.Subscription] = append(had[e.Subscription], gained{e.Seq, e.Text})
 			continue
 		}
 		mine := subscription == "" || e.Subscription == "" || e.Subscription == subscription
 		step := Consequence{e.Seq, e.Kind, e.Topic, e.Subscription, e.Socket, e.First, e.Last, e.Text, e.Type == journal.Budget}
-		if e.Kind == journal.Fault && e.First == 0 {
+		if slices.Contains([]string{journal.Token, journal.Bound, journal.Unbound, journal.Reset}, e.Kind) || e.Kind == journal.Fault && e.First == 0 {
 			continue // it is about no event
 		}
 		if e.Kind == journal.Sent || e.Kind == journal.Fault || e.Kind == journal.NotSent && e.First > 0 {
@@ -322,6 +326,9 @@ func happenings(r *room.Room, subscription string, wanted func(*Happening) bool)
 			for n := max(e.First, 1); mine && n <= e.Last; n++ {
 				if change := led[event{e.Subscription, n}]; change != nil {
 					change.Steps = append(change.Steps, step)
+					if e.Kind == journal.NotSent {
+						change.Steps = append(change.Steps, absent.of(&e)...)
+					}
 				}
 			}
 			continue

@@ -274,7 +274,7 @@ func (c *checking) narrowing(f *Fault, p place) {
 		c.oneOf("operation", f.Operation, []string{TokenOperation})
 	}
 	if f.Method != "" {
-		c.oneOf("method", f.Method, []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+		c.oneOf("method", f.Method, []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"})
 	}
 	if f.Type != "" && len(p.types) > 0 {
 		c.oneOf("type", f.Type, p.types)
@@ -284,9 +284,9 @@ func (c *checking) narrowing(f *Fault, p place) {
 	}
 	if n := f.Number; n != nil {
 		c.whole("number.from", &n.From, 0, maxNumber)
-		c.whole("number.to", &n.To, 0, maxNumber)
-		if n.To > 0 && n.To < n.From {
-			c.wrong(fhir.CodeInvariant, "number", "from is %d and to is %d; expected from not above to", n.From, n.To)
+		c.whole("number.to", n.To, 1, maxNumber)
+		if n.To != nil && *n.To > 0 && *n.To < n.From {
+			c.wrong(fhir.CodeInvariant, "number", "from is %d and to is %d; expected from not above to", n.From, *n.To)
 		}
 		if f.Type != "" && f.Type != event {
 			c.wrong(fhir.CodeInvariant, "number", "a %s carries no events; leave out type, or use %s", f.Type, event)

@@ -93,10 +93,11 @@ type Fault struct {
 	URL         string `json:"url,omitempty"`
 }
 
-// Numbers are the numbers of events from From to To, both included. A To of 0 means no end.
+// Numbers are the numbers of events from From to To, both included. Without To there is no
+// end.
 type Numbers struct {
-	From int64 `json:"from,omitempty"`
-	To   int64 `json:"to,omitempty"`
+	From int64  `json:"from,omitempty"`
+	To   *int64 `json:"to,omitempty"`
 }
 
 // State is a fault with its counts.
@@ -110,7 +111,8 @@ type State struct {
 type About struct {
 	Subscription, Socket, Dialect, Release, Method, Path, Operation, Type string
 
-	First, Last int64 // numbers of the events of a frame
+	First, Last int64  // numbers of the events of a frame
+	Token       string // of a message: its fingerprint, for the journal only
 }
 
 // Implied values, which are shown as if they had been set.

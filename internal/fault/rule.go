@@ -29,7 +29,7 @@ func (r *Rule) Gone() bool { return r.gone.Load() }
 
 // Applies reports whether the fault acts on something, and counts.
 func (r *Rule) Applies(to About) bool {
-	if r.Gone() || !r.isAbout(to) {
+	if r.Gone() || !r.isAbout(&to) {
 		return false
 	}
 	r.mu.Lock()
@@ -55,9 +55,9 @@ func (r *Rule) Undo() {
 }
 
 // Counts reports whether a frame is one of those after which a fault on a socket acts.
-func (r *Rule) Counts(frame About) bool { return r.isAbout(frame) }
+func (r *Rule) Counts(frame About) bool { return r.isAbout(&frame) }
 
-func (r *Rule) isAbout(a About) bool {
+func (r *Rule) isAbout(a *About) bool {
 	is := func(wanted, is string) bool { return wanted == "" || wanted == is }
 	return is(r.Subscription, a.Subscription) && is(r.Socket, a.Socket) && is(r.Dialect, a.Dialect) &&
 		is(r.Release, a.Release) && is(r.Method, a.Method) && is(r.Operation, a.Operation) && is(r.Type, a.Type) &&
@@ -66,7 +66,7 @@ func (r *Rule) isAbout(a About) bool {
 
 // has reports whether one of the numbers from first to last is among n.
 func (n *Numbers) has(first, last int64) bool {
-	return n == nil || first > 0 && last >= n.From && (n.To == 0 || first <= n.To)
+	return n == nil || first > 0 && last >= n.From && (n.To == nil || first <= *n.To)
 }
 
 // inRoom returns a path without that of its room.
@@ -204,24 +204,24 @@ const (
 	withWrongType = "wrong-type"
 )
 
-// Change returns what is sent instead of a frame, with what was done in words. It returns an
-// error that says why if it cannot be done with such a frame.
-func (r *Rule) Change(frame []byte) (changed []byte, did string, err error) {
+// Change changes a frame and says in words what was done. It returns an error that says why
+// if it cannot be done with such a frame.
+func (r *Rule) Change(frame *fhir.Tampered) (did string, err error) {
 	switch r.Action {
 	case SetNumber:
-		changed, err = Renumber(frame, func(int64) int64 { return *r.Value })
-		return changed, "got the number " + asJSON(*r.Value), err
+		return "got the number " + asJSON(*r.Value), Renumber(frame, func(int64) int64 { return *r.Value })
 	case Truncate:
-		if int64(len(frame)) <= *r.Bytes {
-			return nil, "", errors.New("it has only " + asJSON(len(frame)) + " bytes")
+		data := frame.Bytes()
+		if int64(len(data)) <= *r.Bytes {
+			return "", errors.New("it has only " + asJSON(len(data)) + " bytes")
 		}
 		// A text frame has whole characters; the client would refuse the frame itself.
-		return []byte(strings.ToValidUTF8(string(frame[:*r.Bytes]), "")), "was cut after " + asJSON(*r.Bytes) + " bytes", nil
+		frame.Replace([]byte(strings.ToValidUTF8(string(data[:*r.Bytes]), "")))
+		return "was cut after " + asJSON(*r.Bytes) + " bytes", nil
 	case Replace:
-		changed, err = r.replacement(frame)
-		return changed, "was replaced by " + inWords[r.With], err
+		return "was replaced by " + inWords[r.With], r.replace(frame)
 	}
-	return nil, "", errors.New("it has no action that changes frames")
+	return "", errors.New("it has no action that changes frames")
 }
 
 var inWords = map[string]string{
@@ -229,27 +229,33 @@ var inWords = map[string]string{
 	withNoStatus: "a bundle without status", withWrongType: "a bundle of another type",
 }
 
-func (r *Rule) replacement(frame []byte) ([]byte, error) {
+func (r *Rule) replace(frame *fhir.Tampered) error {
 	switch r.With {
 	case withText:
-		return []byte(r.Text), nil
+		frame.Replace([]byte(r.Text))
 	case withNoJSON:
-		return []byte(`{"resourceType":"Bundle","type":`), nil
+		frame.Replace([]byte(`{"resourceType":"Bundle","type":`))
 	case withNoBundle:
-		return []byte(`{"resourceType":"Patient","id":"no-bundle"}`), nil
+		frame.Replace([]byte(`{"resourceType":"Patient","id":"no-bundle"}`))
 	case withNoStatus:
-		return fhir.WithoutStatus(frame)
+		return frame.DropStatus()
+	default:
+		return frame.SetBundleType("collection")
 	}
-	return fhir.WithBundleType(frame, "collection")
+	return nil
 }
 
-// Renumber returns a frame with other numbers: of its events, and of the events since the
-// start of its subscription. A number never gets below zero.
-func Renumber(frame []byte, number func(int64) int64) ([]byte, error) {
-	return fhir.Renumber(frame, func(n int64) int64 { return max(number(n), 0) })
+// Renumber gives a frame other numbers: of its events, and of the events since the start of
+// its subscription. They stay whole numbers that JSON can have exactly.
+func Renumber(frame *fhir.Tampered, number func(int64) int64) error {
+	return frame.Renumber(func(n int64) int64 { return min(max(number(n), 0), maxNumber) })
 }
 
 // Heartbeat returns the heartbeat that comes before a handshake.
 func (r *Rule) Heartbeat(handshake []byte) ([]byte, error) {
-	return fhir.AsHeartbeat(handshake, r.random.UUID(), r.random.UUID())
+	beat := fhir.Tamper(handshake)
+	if err := beat.AsHeartbeat(r.random.UUID(), r.random.UUID()); err != nil {
+		return nil, err
+	}
+	return beat.Bytes(), nil
 }

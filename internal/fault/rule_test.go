@@ -87,13 +87,13 @@ func TestNumbers(t *testing.T) {
 		{nil, 0, 0, true},
 		{&Numbers{}, 0, 0, false},
 		{&Numbers{}, 1, 1, true},
-		{&Numbers{From: 3, To: 4}, 1, 2, false},
-		{&Numbers{From: 3, To: 4}, 1, 3, true},
-		{&Numbers{From: 3, To: 4}, 4, 9, true},
-		{&Numbers{From: 3, To: 4}, 1, 9, true},
-		{&Numbers{From: 3, To: 4}, 5, 5, false},
+		{&Numbers{From: 3, To: to(4)}, 1, 2, false},
+		{&Numbers{From: 3, To: to(4)}, 1, 3, true},
+		{&Numbers{From: 3, To: to(4)}, 4, 9, true},
+		{&Numbers{From: 3, To: to(4)}, 1, 9, true},
+		{&Numbers{From: 3, To: to(4)}, 5, 5, false},
 		{&Numbers{From: 3}, 9, 9, true},
-		{&Numbers{To: 3}, 4, 4, false},
+		{&Numbers{To: to(3)}, 4, 4, false},
 	} {
 		if got := c.n.has(c.first, c.last); got != c.want {
 			t.Errorf("%+v and %d to %d: got %v", c.n, c.first, c.last, got)
@@ -159,3 +159,5 @@ func TestSet_Idle(t *testing.T) {
 		t.Error("want no faults after a reset")
 	}
 }
+
+func to(n int64) *int64 { return &n }

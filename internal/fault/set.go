@@ -93,7 +93,7 @@ func (s *Set) Wait(ctx context.Context, r *Rule, d time.Duration) error {
 // Record writes to the journal what a fault did. about says what it did it to.
 func (s *Set) Record(r *Rule, about About, text string) {
 	s.record(journal.Entry{Kind: journal.Fault, Type: r.Action, Subscription: about.Subscription, Socket: about.Socket,
-		Release: about.Release, Dialect: about.Dialect, First: about.First, Last: about.Last, Text: text})
+		Release: about.Release, Dialect: about.Dialect, Token: about.Token, First: about.First, Last: about.Last, Text: text})
 }
 
 // Join makes a socket follow the changes of the list until it leaves.

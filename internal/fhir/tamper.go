@@ -11,27 +11,64 @@ import (
 // This file changes notifications that are encoded already, for servers that misbehave on
 // purpose. It reads every form that a notification has on the wire.
 
-// status finds the parts of a notification that say what it is.
+// Tampered is a frame that is changed. Its bytes are parsed and encoded once, however many
+// changes there are. Its methods return an error, and change nothing, if the frame is not a
+// notification bundle.
+type Tampered struct {
+	data    []byte
+	parts   *statusParts // nil: not parsed yet
+	changed bool         // parts are no longer what data is
+}
+
+// Tamper begins to change a frame, whose bytes are left as they are.
+func Tamper(frame []byte) *Tampered { return &Tampered{data: frame} }
+
+// Bytes returns the frame with the changes.
+func (t *Tampered) Bytes() []byte {
+	if t.changed {
+		t.data, t.changed = t.parts.bundle.AppendJSON(nil), false
+	}
+	return t.data
+}
+
+// Replace puts other bytes in the place of the frame.
+func (t *Tampered) Replace(frame []byte) { *t = Tampered{data: frame} }
+
+// read returns the parts of the frame.
+func (t *Tampered) read() (*statusParts, error) {
+	if t.parts == nil {
+		bundle, err := Parse(t.data)
+		if err != nil {
+			bundle = nil
+		}
+		t.parts = partsOf(bundle)
+	}
+	if t.parts.status == nil {
+		return nil, errNoNotification
+	}
+	return t.parts, nil
+}
+
+// statusParts finds the parts of a notification that say what it is.
 type statusParts struct {
-	bundle, entry, status *Object
+	bundle, entry *Object
+	status        *Object // nil: it is not a notification
 }
 
 var errNoNotification = errors.New("it is not a notification bundle, so it has no such part")
 
-func partsOf(frame []byte) (statusParts, error) {
-	bundle, err := Parse(frame)
-	if err != nil || bundle.Text("resourceType") != "Bundle" {
-		return statusParts{}, errNoNotification
-	}
+func partsOf(bundle *Object) *statusParts {
+	p := &statusParts{bundle: bundle}
 	entries := objects(bundle, "entry")
-	if len(entries) == 0 {
-		return statusParts{}, errNoNotification
+	if bundle.Text("resourceType") != "Bundle" || len(entries) == 0 {
+		return p
 	}
-	p := statusParts{bundle, entries[0], entries[0].Object("resource")}
-	if kind := p.status.Text("resourceType"); kind != "SubscriptionStatus" && kind != "Parameters" {
-		return statusParts{}, errNoNotification
+	p.entry = entries[0]
+	status := p.entry.Object("resource")
+	if kind := status.Text("resourceType"); kind == "SubscriptionStatus" || kind == "Parameters" {
+		p.status = status
 	}
-	return p, nil
+	return p
 }
 
 // parameter returns the parameter, or part, of a name.
@@ -44,13 +81,14 @@ func parameter(list []*Object, name string) *Object {
 	return nil
 }
 
-// Renumber returns a notification with other numbers: of its events, and of the events since
-// the start of the subscription.
-func Renumber(frame []byte, number func(int64) int64) ([]byte, error) {
-	p, err := partsOf(frame)
+// Renumber changes the numbers: of its events, and of the events since the start of the
+// subscription.
+func (t *Tampered) Renumber(number func(int64) int64) error {
+	p, err := t.read()
 	if err != nil {
-		return nil, err
+		return err
 	}
+	t.changed = true
 	change := func(o *Object, member string) {
 		text, isText := o.Get(member).(string)
 		if n, isNumber := o.Get(member).(json.Number); isNumber {
@@ -70,7 +108,7 @@ func Renumber(frame []byte, number func(int64) int64) ([]byte, error) {
 		for _, e := range objects(p.status, "notificationEvent") {
 			change(e, "eventNumber")
 		}
-		return p.bundle.AppendJSON(nil), nil
+		return nil
 	}
 	for _, parameter := range objects(p.status, "parameter") {
 		switch parameter.Text("name") {
@@ -84,15 +122,16 @@ func Renumber(frame []byte, number func(int64) int64) ([]byte, error) {
 			}
 		}
 	}
-	return p.bundle.AppendJSON(nil), nil
+	return nil
 }
 
-// AsHeartbeat returns a handshake as a heartbeat, with other ids.
-func AsHeartbeat(handshake []byte, id, statusID string) ([]byte, error) {
-	p, err := partsOf(handshake)
+// AsHeartbeat makes a heartbeat of a handshake, with other ids.
+func (t *Tampered) AsHeartbeat(id, statusID string) error {
+	p, err := t.read()
 	if err != nil {
-		return nil, err
+		return err
 	}
+	t.changed = true
 	p.bundle.Set("id", id)
 	p.entry.Set("fullUrl", "urn:uuid:"+statusID)
 	p.status.Set("id", statusID)
@@ -101,31 +140,33 @@ func AsHeartbeat(handshake []byte, id, statusID string) ([]byte, error) {
 	} else if kind := parameter(objects(p.status, "parameter"), "type"); kind != nil {
 		kind.Set("valueCode", string(Heartbeat))
 	}
-	return p.bundle.AppendJSON(nil), nil
+	return nil
 }
 
-// WithoutStatus returns a notification without the entry that has its status.
-func WithoutStatus(frame []byte) ([]byte, error) {
-	p, err := partsOf(frame)
+// DropStatus removes the entry that has the status.
+func (t *Tampered) DropStatus() error {
+	p, err := t.read()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if rest := p.bundle.Array("entry")[1:]; len(rest) > 0 {
 		p.bundle.Set("entry", rest)
 	} else {
 		p.bundle.Delete("entry") // an array is not empty
 	}
-	return p.bundle.AppendJSON(nil), nil
+	t.parts, t.changed = partsOf(p.bundle), true
+	return nil
 }
 
-// WithBundleType returns a notification with another Bundle.type.
-func WithBundleType(frame []byte, kind string) ([]byte, error) {
-	p, err := partsOf(frame)
+// SetBundleType sets Bundle.type.
+func (t *Tampered) SetBundleType(kind string) error {
+	p, err := t.read()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	p.bundle.Set("type", kind)
-	return p.bundle.AppendJSON(nil), nil
+	t.changed = true
+	return nil
 }
 
 // The functions below change what EncodeBindingToken has written.
@@ -178,14 +219,14 @@ func WithDraftNames(encoded []byte) []byte {
 				if len(ids) == 1 {
 					drafted = append(drafted, NewObject("name", "subscriptions"))
 				}
-			case isNamed(v, "websocket-url"):
+			case isNamed(v, "websocket-url") && o.Text("valueUrl") != "":
 				drafted = append(drafted, NewObject("name", "websocket-url", "valueString", o.Text("valueUrl")))
 			default:
 				drafted = append(drafted, v)
 			}
 		}
 		for _, v := range drafted {
-			if isNamed(v, "subscriptions") {
+			if isNamed(v, "subscriptions") && len(ids) > 0 {
 				v.(*Object).Set("valueString", strings.Join(ids, ","))
 			}
 		}

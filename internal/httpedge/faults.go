@@ -45,7 +45,7 @@ func (e *Edge) Misbehave(next echo.HandlerFunc) echo.HandlerFunc {
 				wait := rule.Wait()
 				s.record(rule, "was delayed for "+wait.String())
 				if err := s.wait(c, rule, wait); err != nil {
-					return err
+					return s.serve(c, refuse(err))
 				}
 			case fault.Status:
 				refusal := rule.Refusal()
@@ -53,17 +53,18 @@ func (e *Edge) Misbehave(next echo.HandlerFunc) echo.HandlerFunc {
 				if seconds, says := rule.RetryIn(); says {
 					c.Response().Header().Set("Retry-After", strconv.FormatInt(seconds, 10))
 				}
-				return refusal
+				return s.serve(c, refuse(refusal))
 			default:
 				s.rules = append(s.rules, rule)
 			}
 		}
-		if len(s.rules) == 0 {
-			return next(c)
-		}
 		return s.serve(c, next)
 	}
 }
+
+// refuse returns a handler that refuses the request. The faults before the one that refuses it
+// spoil the refusal.
+func refuse(why error) echo.HandlerFunc { return func(echo.Context) error { return why } }
 
 // spoiled holds the response to a request until it is whole, and then writes what faults make
 // of it.
@@ -113,6 +114,9 @@ func (s *spoiled) hold(c echo.Context, next echo.HandlerFunc) error {
 
 // serve serves the request and writes what is left of the response.
 func (s *spoiled) serve(c echo.Context, next echo.HandlerFunc) error {
+	if len(s.rules) == 0 {
+		return next(c)
+	}
 	res := c.Response()
 	err := s.hold(c, next)
 	body := s.body.Bytes()

@@ -126,7 +126,7 @@ func (r *Room) Bind(s subscription.Socket, secret, dialectName string) (int, []e
 			problems = append(problems, fhir.Refuse(http.StatusGone, fhir.CodeDeleted, "the token is for an earlier Subscription/%s, which was deleted; take a new token for the current one", id))
 			continue
 		}
-		if err := r.bindIn(frameFormat(dialectName), id, s, t.Secret, t.Expires); err != nil {
+		if err := r.bindIn(subscription.Speech{Format: frameFormat(dialectName), Dialect: dialectName}, id, s, t.Secret, t.Expires); err != nil {
 			problems = append(problems, err)
 			continue
 		}

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"signalfhir/internal/dialect"
 	"signalfhir/internal/fhir"
 	"signalfhir/internal/journal"
 	"signalfhir/internal/search"
@@ -160,7 +161,7 @@ func (r *Room) BindLegacy(s subscription.Socket, id string) error {
 		return fhir.Refuse(http.StatusUnprocessableEntity, fhir.CodeBusinessRule,
 			"Subscription/%s is on a topic; take a token with Subscription/%[1]s/$get-ws-binding-token and send bind-with-token TOKEN", id)
 	}
-	return r.bindIn(fhir.LegacyFormat, id, s, legacyKey, r.clock.Now().Add(forever))
+	return r.bindIn(subscription.Speech{Format: fhir.LegacyFormat, Dialect: dialect.Legacy}, id, s, legacyKey, r.clock.Now().Add(forever))
 }
 
 // UnbindLegacy ends a binding that BindLegacy made, if there is one.

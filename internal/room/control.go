@@ -58,8 +58,10 @@ type SubscriptionChange struct {
 	Replay  **subscription.Replay   // policy of replays, or nil for that of the room; nil: as it is
 }
 
-// MaxCounter is the largest number that the control API gives to an event.
-const MaxCounter = 1<<53 - 2
+// MaxCounter is the largest number that the control API gives to an event. The numbers that
+// follow have to stay below 2 to the power of 53, from where JSON numbers are not exact: they
+// last for more than 7e12 events.
+const MaxCounter = 9_000_000_000_000_000
 
 // errorCode is the form of a FHIR code.
 var errorCode = regexp.MustCompile(`^[^\s]+( [^\s]+)*$`)
@@ -88,7 +90,7 @@ func (c *SubscriptionChange) check() error {
 		}
 	}
 	if c.Counter != nil && (*c.Counter < 0 || *c.Counter > MaxCounter) {
-		return fhir.Refuse(http.StatusBadRequest, fhir.CodeValue, "got %d, expected a whole number from 0 to %d", *c.Counter, int64(MaxCounter)).At("counter")
+		return fhir.Refuse(http.StatusBadRequest, fhir.CodeValue, "got %d, expected a whole number from 0 to %d, so that the numbers of later events stay exact in JSON", *c.Counter, int64(MaxCounter)).At("counter")
 	}
 	return nil
 }
@@ -187,7 +189,7 @@ func (r *Room) ExpireToken(name string) error {
 	if err != nil {
 		return err
 	}
-	ended, ok := r.tokens.Expire(secret)
+	ended, ok := r.tokens.Expire(secret, 0)
 	if !ok {
 		return noToken()
 	}

@@ -267,13 +267,13 @@ func (b *Base) putStatusLocked(res *fhir.Resource, state *subscription.State, st
 
 // bindIn binds a socket to a subscription. A bind that makes it active is one step for
 // writes, so that no event comes between its handshake and that.
-func (r *Room) bindIn(format fhir.FrameFormat, id string, s subscription.Socket, tokenKey string, expires time.Time) error {
+func (r *Room) bindIn(speech subscription.Speech, id string, s subscription.Socket, tokenKey string, expires time.Time) error {
 	if state, _ := r.subscriptions.State(id); !state.Activation.AtBind || state.Status != fhir.StatusRequested {
-		return r.subscriptions.BindIn(format, id, s, tokenKey, expires)
+		return r.subscriptions.BindIn(speech, id, s, tokenKey, expires)
 	}
 	r.write.Lock()
 	defer r.write.Unlock()
-	activated, err := r.subscriptions.BindFirst(format, id, s, tokenKey, expires)
+	activated, err := r.subscriptions.BindFirst(speech, id, s, tokenKey, expires)
 	if err != nil || !activated {
 		return err
 	}

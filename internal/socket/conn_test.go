@@ -138,8 +138,8 @@ func TestConn_BindingsEndBeforeItLingers(t *testing.T) {
 	lingered := false
 	c := &conn{socket: s, Conn: &lingering{lingers: func() {
 		lingered = true
-		if r.gone != 1 || s.Lost("abc") != 3 {
-			t.Errorf("it lingers, and %d bindings have ended; lost from event %d on", r.gone, s.Lost("abc"))
+		if r.gone != 1 || s.Lost("abc", 4) != 3 {
+			t.Errorf("it lingers, and %d bindings have ended; lost from event %d on", r.gone, s.Lost("abc", 4))
 		}
 	}}}
 	for range 2 {

@@ -1,6 +1,7 @@
 package socket
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -84,7 +85,12 @@ type Ending struct {
 	Code   int
 	Reason string
 	By     string
+
+	why string // for the journal, if the reason that the client gets does not say it
 }
+
+// whole returns why the socket ended.
+func (e *Ending) whole() string { return cmp.Or(e.why, e.Reason) }
 
 // maxReason is the longest reason in bytes: a control frame has at most 125
 // bytes, and two are the code (RFC 6455, 5.5).
@@ -103,7 +109,7 @@ func (o *Options) endingOf(err error) (Ending, bool) {
 	var network net.Error
 	switch {
 	case errors.As(err, &closed):
-		return Ending{closed.Code, closed.Text, byClient}, true
+		return Ending{Code: closed.Code, Reason: closed.Text, By: byClient}, true
 	case errors.Is(err, websocket.ErrReadLimit):
 		return FrameTooBig.With(o.MaxMessage), true
 	case errors.As(err, &network):

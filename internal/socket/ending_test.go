@@ -71,10 +71,10 @@ func TestEndingOf(t *testing.T) {
 		err  error
 		want Ending
 	}{
-		{&websocket.CloseError{Code: 1000, Text: "bye"}, Ending{1000, "bye", "client"}},
-		{websocket.ErrReadLimit, Ending{1009, "a frame has more than 1000 bytes", "server"}},
-		{errors.New("websocket: RSV1 set"), Ending{1002, "RSV1 set", "server"}},
-		{timeout{errors.New("read tcp: i/o timeout")}, Ending{1006, "no pong for 1m0s: the client is gone or does not read", "server"}},
+		{&websocket.CloseError{Code: 1000, Text: "bye"}, Ending{Code: 1000, Reason: "bye", By: "client"}},
+		{websocket.ErrReadLimit, Ending{Code: 1009, Reason: "a frame has more than 1000 bytes", By: "server"}},
+		{errors.New("websocket: RSV1 set"), Ending{Code: 1002, Reason: "RSV1 set", By: "server"}},
+		{timeout{errors.New("read tcp: i/o timeout")}, Ending{Code: 1006, Reason: "no pong for 1m0s: the client is gone or does not read", By: "server"}},
 		{timeout{errors.New("write tcp: i/o timeout")}, WriteTimeout.With(time.Second)},
 		{websocket.ErrCloseSent, Ending{}},
 		{io.EOF, Ending{}},
@@ -90,17 +90,19 @@ func TestSocket_KnowsWhatItLost(t *testing.T) {
 	t.Parallel()
 	p := newPeers(t, func(*Options) {})
 	s, conn := p.dial()
-	for n := 1; s.out.bytes.Load() < 33<<20; n++ { // beyond what the system keeps
-		s.Send(event(n, 64<<10), unrecorded)
+	last := int64(0)
+	for s.out.bytes.Load() < 33<<20 { // beyond what the system keeps
+		last++
+		s.Send(event(int(last), 64<<10), unrecorded)
 	}
-	if lost := s.Lost("a"); lost != 0 {
+	if lost := s.Lost("a", last); lost != 0 {
 		t.Errorf("event %d is lost while it waits", lost)
 	}
 	conn.Close()
 	r := s.room.(*record)
 	<-r.ended
 	unsent := r.of(journal.NotSent)
-	if len(unsent) != 1 || s.Lost("a") != unsent[0].First || s.Lost("a") == 0 || s.Lost("b") != 0 {
-		t.Errorf("got %d, the journal has %+v", s.Lost("a"), unsent)
+	if lost := s.Lost("a", last); len(unsent) != 1 || lost != unsent[0].First || lost == 0 || s.Lost("b", last) != 0 {
+		t.Errorf("got %d, the journal has %+v", lost, unsent)
 	}
 }

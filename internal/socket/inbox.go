@@ -3,12 +3,12 @@ package socket
 import (
 	"fmt"
 	"sync"
-	"time"
 
 	"signalfhir/internal/clock"
 	"signalfhir/internal/dialect"
 	"signalfhir/internal/fault"
 	"signalfhir/internal/fhir"
+	"signalfhir/internal/token"
 )
 
 // inbox holds the messages of a client that a fault delays, and those behind them. Its lock
@@ -30,9 +30,18 @@ const maxDelayed = 100
 type message struct {
 	command, shown dialect.Command
 	about          fault.About
-	by             *fault.Rule   // that delays it; nil if none does
-	due            time.Duration // of what has passed in the room
-	refusal        error         // by a fault
+	holds          []hold // delays
+	refusal        error  // by a fault
+}
+
+// last returns the hold that ends last, or nil if none is left.
+func (m *message) last() (last *hold) {
+	for i := range m.holds {
+		if one := &m.holds[i]; !one.by.Gone() && (last == nil || one.due > last.due) {
+			last = one
+		}
+	}
+	return last
 }
 
 // messageTypes are the names of verbs that faults are narrowed by.
@@ -49,42 +58,74 @@ func (s *Socket) take(command, shown dialect.Command) bool {
 		return s.execute(command, shown, nil)
 	}
 	s.in.used = true
-	m := message{command: command, shown: shown, about: fault.About{Socket: s.id, Dialect: command.Dialect, Path: s.route, Type: messageTypes[command.Verb]}}
+	m := message{command: command, shown: shown, about: s.aboutMessage(command, shown)}
+	var acts []act
+	undo := func() {
+		for _, one := range acts {
+			one.rule.Undo()
+		}
+		acts = nil
+	}
 	for _, r := range rules {
 		if !r.Applies(m.about) {
 			continue
 		}
 		done := func(format string, args ...any) {
-			s.faults.Record(r, m.about, fmt.Sprintf("the message "+m.about.Type+" "+format+" by fault "+r.Name, args...))
+			acts = append(acts, act{rule: r, text: fmt.Sprintf("the message "+m.about.Type+" "+format+" by fault "+r.Name, args...)})
 		}
 		switch r.Action {
 		case fault.Ignore:
+			undo() // what was done to it before comes to nothing
 			done("was ignored")
+			s.faults.Record(r, m.about, acts[0].text)
 			return true
 		case fault.Refuse:
+			if m.refusal != nil {
+				r.Undo() // one refusal is enough
+				continue
+			}
 			done("was refused")
 			m.refusal = r.Refusal()
 		case fault.Delay:
 			wait := r.Wait()
 			done("was delayed for %s", wait)
-			m.by, m.due = r, max(m.due, s.faults.Elapsed()+wait)
+			m.holds = append(m.holds, hold{by: r, due: s.faults.Elapsed() + wait})
 		}
 	}
-	if !s.in.add(m) {
+	if s.in.isFull() {
+		undo()
 		s.refuse(fhir.Refuse(0, fhir.CodeThrottled, "%d messages wait behind one that a fault delays; this one was dropped", maxDelayed))
 		return true
 	}
+	for _, one := range acts {
+		s.faults.Record(one.rule, m.about, one.text)
+	}
+	s.in.add(m)
 	return s.in.carryOut(s)
 }
 
-func (in *inbox) add(m message) bool {
+// aboutMessage returns what a fault may want to know of a command. The journal finds by it
+// which subscription the command was about.
+func (s *Socket) aboutMessage(command, shown dialect.Command) fault.About {
+	about := fault.About{Socket: s.id, Dialect: command.Dialect, Path: s.route, Type: messageTypes[command.Verb], Subscription: token.RedactLong(shown.ID)}
+	if command.Token != "" {
+		about.Token = token.Fingerprint(command.Token)
+	}
+	return about
+}
+
+// isFull reports whether no more messages may wait. Only the reader adds some, so there is
+// room until it does.
+func (in *inbox) isFull() bool {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	if len(in.queue) >= maxDelayed {
-		return false
-	}
+	return len(in.queue) >= maxDelayed
+}
+
+func (in *inbox) add(m message) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
 	in.queue = append(in.queue, m)
-	return true
 }
 
 // carryOut carries out the messages that are due, unless somebody does so already. It
@@ -120,9 +161,9 @@ func (in *inbox) next(s *Socket) (message, bool) {
 		return message{}, false
 	}
 	m := in.queue[0]
-	if m.by != nil && !m.by.Gone() {
-		if left := m.due - s.faults.Elapsed(); left > 0 {
-			in.timer = s.faults.Clock().AfterFunc(left, func() { in.carryOut(s) }, clock.What{Kind: clock.Fault, Of: m.by.Name})
+	if last := m.last(); last != nil {
+		if left := last.due - s.faults.Elapsed(); left > 0 {
+			in.timer = s.faults.Clock().AfterFunc(left, func() { in.carryOut(s) }, clock.What{Kind: clock.Fault, Of: last.by.Name})
 			return message{}, false
 		}
 	}
@@ -141,13 +182,14 @@ func (in *inbox) drop(s *Socket, why string) {
 		in.timer = nil
 	}
 	in.mu.Unlock()
-	for _, m := range dropped {
-		by := m.by
-		if by == nil {
-			by = dropped[0].by
+	for i := range dropped {
+		m := &dropped[i]
+		by, behind := m.last(), ""
+		if by == nil && i > 0 {
+			by, behind = dropped[0].last(), " behind another"
 		}
 		if by != nil {
-			s.faults.Record(by, m.about, "the message "+m.about.Type+" was delayed by fault "+by.Name+" and then dropped: "+why)
+			s.faults.Record(by.by, m.about, "the message "+m.about.Type+" was delayed"+behind+" by fault "+by.by.Name+" and then dropped: "+why)
 		}
 	}
 }

@@ -52,7 +52,7 @@ func (p *peers) put(faults ...fault.Fault) {
 
 func number(n int64) *int64 { return &n }
 
-func events(from, to int64) *fault.Numbers { return &fault.Numbers{From: from, To: to} }
+func events(from, to int64) *fault.Numbers { return &fault.Numbers{From: from, To: &to} }
 
 // sent returns what was queued for the client of a socket, in order, and forgets it.
 type sent struct{ numbers []string }
@@ -471,10 +471,10 @@ func TestTrouble_ServerEndsWhatIsKeptStill(t *testing.T) {
 // Shifts of one fault add up in one place.
 func TestLine_ShiftsAreBounded(t *testing.T) {
 	t.Parallel()
-	l, r := &line{}, &fault.Rule{}
+	l, r := &line{shifts: map[string]map[*fault.Rule]int64{}}, &fault.Rule{}
 	for range 1000 {
-		l.addShift(shift{r, "a", 1})
-		l.addShift(shift{r, "b", -1})
+		l.addShift("a", r, 1)
+		l.addShift("b", r, -1)
 	}
 	if len(l.shifts) != 2 || l.shift("a") != 1000 || l.shift("b") != -1000 || l.shift("c") != 0 {
 		t.Errorf("got %d shifts of %d and %d", len(l.shifts), l.shift("a"), l.shift("b"))

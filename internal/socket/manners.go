@@ -47,7 +47,7 @@ func (s *Socket) behaveLegacy(command, shown dialect.Command) (open bool) {
 	default:
 		s.noteDialect(command)
 		if err := s.room.BindLegacy(s, command.ID); err != nil {
-			s.Close(Ending{websocket.CloseProtocolError, err.Error(), byServer})
+			s.Close(Ending{Code: websocket.CloseProtocolError, Reason: err.Error(), By: byServer})
 			return false
 		}
 		s.binds++

@@ -2,10 +2,13 @@ package socket
 
 import (
 	"bytes"
+	"cmp"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"signalfhir/internal/fault"
 	"signalfhir/internal/fhir"
 	"signalfhir/internal/journal"
 	"signalfhir/internal/subscription"
@@ -434,7 +437,7 @@ func (s *Socket) closeLocked(e Ending) {
 	}
 	s.closing = true
 	s.end.CompareAndSwap(nil, &e)
-	s.dropHeldLocked(e.Reason)
+	s.dropHeldLocked(e.whole())
 	if s.session != nil && s.closesNowLocked(e) {
 		s.out.close(s.end.Load().payload())
 	}
@@ -485,30 +488,53 @@ func (s *Socket) notSent(frames []waiting, why string) {
 	}
 }
 
-// loseLocked notes that an event is not written.
-func (s *Socket) loseLocked(subscription string, number int64) {
+// loseLocked notes that the events of a frame are not written.
+func (s *Socket) loseLocked(a fault.About) {
+	if a.First == 0 {
+		return
+	}
 	if s.lost == nil {
-		s.lost = map[string]int64{}
+		s.lost = map[string][]span{}
 	}
-	if first, has := s.lost[subscription]; !has || number < first {
-		s.lost[subscription] = number
+	all := s.lost[a.Subscription]
+	if n := len(all); n > 0 && all[n-1].last+1 == a.First {
+		all[n-1].last = a.Last
+		return
 	}
+	s.lost[a.Subscription] = append(all, span{a.First, a.Last})
 }
 
 // loseFramesLocked notes that frames are not written.
 func (s *Socket) loseFramesLocked(frames []waiting) {
 	for _, w := range frames {
-		if w.first > 0 {
-			s.loseLocked(w.subscription, w.first)
-		}
+		s.loseLocked(fault.About{Subscription: w.subscription, First: w.first, Last: w.last})
 	}
 }
 
+// span is the numbers of events in a row.
+type span struct{ first, last int64 }
+
 // Lost implements [subscription.Socket].
-func (s *Socket) Lost(subscription string) int64 {
+func (s *Socket) Lost(subscription string, last int64) (first int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.lost[subscription]
+	all := slices.Clone(s.lost[subscription]) // in the order in which they were lost
+	slices.SortFunc(all, func(a, b span) int { return cmp.Compare(b.last, a.last) })
+	for _, one := range all {
+		if one.first <= last && last <= one.last {
+			first = one.first
+			last = first - 1
+		}
+	}
+	return first
+}
+
+// WhyClosing implements [subscription.Socket].
+func (s *Socket) WhyClosing() string {
+	if end := s.end.Load(); end != nil {
+		return end.whole()
+	}
+	return ""
 }
 
 // Cut ends the connection without a close frame.

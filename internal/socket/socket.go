@@ -110,12 +110,12 @@ type Socket struct {
 	in      inbox        // messages that a fault delays
 	waiting atomic.Int64 // frames that a fault holds; changed under mu
 
-	mu      sync.Mutex       // guards all below
-	line    *line            // what faults hold and remember; nil if there never was anything
-	session *melody.Session  // nil before Open; the outbox, which is used after, reads it without mu
-	closing bool             // nothing more is queued
-	gone    bool             // nothing more is written, and the bindings end
-	lost    map[string]int64 // number of the first event that is not written, by subscription; nil: none
+	mu      sync.Mutex        // guards all below
+	line    *line             // what faults hold and remember; nil if there never was anything
+	session *melody.Session   // nil before Open; the outbox, which is used after, reads it without mu
+	closing bool              // nothing more is queued
+	gone    bool              // nothing more is written, and the bindings end
+	lost    map[string][]span // numbers of the events that are not written, by subscription; nil: none
 	dialect string
 }
 
@@ -221,7 +221,7 @@ func (s *Socket) letGo() {
 	broke := ConnectionBroke.With()
 	s.end.CompareAndSwap(nil, &broke)
 	end := s.end.Load()
-	why := cmp.Or(end.Reason, fmt.Sprintf("closed by %s with %d", end.By, end.Code))
+	why := cmp.Or(end.whole(), fmt.Sprintf("closed by %s with %d", end.By, end.Code))
 	s.endLineLocked(why)
 	unwritten := s.out.end()
 	s.loseFramesLocked(unwritten)

@@ -126,7 +126,7 @@ func (s *Socket) actLocked(t *trouble, about fault.About) {
 	switch r.Action {
 	case fault.Close:
 		note("the socket was closed with " + strconv.Itoa(r.CloseCode()))
-		s.closeLocked(Ending{r.CloseCode(), r.CloseReason(), byServer})
+		s.closeLocked(Ending{Code: r.CloseCode(), Reason: r.CloseReason(), By: byServer, why: "the socket was closed with " + strconv.Itoa(r.CloseCode()) + " by fault " + r.Name})
 	case fault.Cut:
 		note("the connection was cut")
 		s.hangUpLocked("the connection was cut by fault " + r.Name)
@@ -194,7 +194,7 @@ func (s *Socket) hangUpLocked(why string) {
 		return
 	}
 	s.closing = true
-	s.end.CompareAndSwap(nil, &Ending{websocket.CloseAbnormalClosure, why, byServer})
+	s.end.CompareAndSwap(nil, &Ending{Code: websocket.CloseAbnormalClosure, Reason: why, By: byServer})
 	s.dropHeldLocked(why)
 	if s.line.still != nil {
 		s.wakeLocked() // the reader has to see the end

@@ -14,7 +14,7 @@ import (
 // guards it.
 type binding struct {
 	socket Socket
-	format fhir.FrameFormat
+	Speech
 	tokens map[string]time.Time // expiry of each token that keeps the binding, by token key
 	used   string               // key of the token it was bound or renewed with last
 	until  time.Time            // when its last token expires; zero if it outlives its tokens
@@ -37,7 +37,7 @@ func (s *subscription) boundSockets() []Socket {
 
 // bind registers a binding and sends its handshake in one step (WS-22). If activates is
 // true, it makes a subscription active that waits for its first bind.
-func (s *subscription) bind(to Socket, format fhir.FrameFormat, tokenKey string, expires time.Time, activates bool) (activated bool, err error) {
+func (s *subscription) bind(to Socket, speech Speech, tokenKey string, expires time.Time, activates bool) (activated bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.stopped {
@@ -60,7 +60,7 @@ func (s *subscription) bind(to Socket, format fhir.FrameFormat, tokenKey string,
 	} else {
 		s.options.Observer.Renewed(s.id, to.ID(), tokenKey)
 	}
-	b.format, b.used = format, tokenKey
+	b.Speech, b.used = speech, tokenKey
 	s.holdLocked(b, tokenKey, expires)
 	// A client that sees the handshake may move the clock, so start the heartbeats
 	// first. The first one is due a period after the handshake (NB-22); sendLocked

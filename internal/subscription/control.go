@@ -54,10 +54,10 @@ func (r *Registry) notify(id, socket string, notification func(*subscription) *o
 	sockets, reasons := []string{}, []string(nil)
 	for _, b := range to {
 		switch {
-		case w.in(b.format).Bytes == nil:
+		case w.in(b.Format).Bytes == nil:
 			reasons = append(reasons, "socket "+b.socket.ID()+" speaks the protocol of R4 without topics, which has no "+string(w.frame.Type))
 		case s.bound[b.socket] != b:
-			reasons = append(reasons, "socket "+b.socket.ID()+" is closing or reads too slowly")
+			reasons = append(reasons, whyRefused(b.socket))
 		default:
 			sockets = append(sockets, b.socket.ID())
 		}

@@ -259,29 +259,34 @@ func (r *Registry) SetError(id, code, text string) {
 // business-rule. A socket that cannot take the handshake is closing: it is not
 // bound, and Bind returns nil.
 func (r *Registry) Bind(id string, to Socket, tokenKey string, expires time.Time) error {
-	return r.BindIn(fhir.StandardFormat, id, to, tokenKey, expires)
+	return r.BindIn(Speech{}, id, to, tokenKey, expires)
 }
 
-// BindIn is [Registry.Bind] for a socket that wants its notifications in a given
-// frame format.
-func (r *Registry) BindIn(format fhir.FrameFormat, id string, to Socket, tokenKey string, expires time.Time) error {
+// Speech is how a socket wants its notifications.
+type Speech struct {
+	Format  fhir.FrameFormat
+	Dialect string // of the bind message; the frames of the binding have it
+}
+
+// BindIn is [Registry.Bind] for a socket that says how it wants its notifications.
+func (r *Registry) BindIn(speech Speech, id string, to Socket, tokenKey string, expires time.Time) error {
 	s := r.get(id)
 	if s == nil {
 		return unknown(id)
 	}
-	_, err := s.bind(to, format, tokenKey, expires, false)
+	_, err := s.bind(to, speech, tokenKey, expires, false)
 	return err
 }
 
 // BindFirst is [Registry.BindIn] for a subscription that its first bind makes active. It
 // reports whether it did. The handshake still has the status requested (WS-27), and no
 // event comes between the two; what is replayed follows.
-func (r *Registry) BindFirst(format fhir.FrameFormat, id string, to Socket, tokenKey string, expires time.Time) (activated bool, err error) {
+func (r *Registry) BindFirst(speech Speech, id string, to Socket, tokenKey string, expires time.Time) (activated bool, err error) {
 	s := r.get(id)
 	if s == nil {
 		return false, unknown(id)
 	}
-	return s.bind(to, format, tokenKey, expires, true)
+	return s.bind(to, speech, tokenKey, expires, true)
 }
 
 // Unbind removes a token from a binding, and ends the binding if no other token

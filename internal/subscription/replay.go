@@ -137,8 +137,8 @@ func (s *subscription) reachedLocked() int64 {
 // reached returns the number of the last event that the socket of a binding got, or still
 // gets.
 func (b *binding) reached(subscription string) int64 {
-	if lost := b.socket.Lost(subscription); lost > 0 {
-		return min(b.sent, lost-1)
+	if lost := b.socket.Lost(subscription, b.sent); lost > 0 {
+		return lost - 1
 	}
 	return b.sent
 }
@@ -202,7 +202,7 @@ func (s *subscription) replayRoundLocked(b *binding) (more bool) {
 		if b.replay != r {
 			return false // the socket took no more
 		}
-		bytes += len(w.in(b.format).Bytes)
+		bytes += len(w.in(b.Format).Bytes)
 	}
 	return true
 }

@@ -14,6 +14,7 @@ type Frame struct {
 	Subscription string
 	Type         fhir.NotificationType
 	Release      fhir.Release  // of the subscription
+	Dialect      string        // of the binding
 	First, Last  int64         // event numbers it carries; 0 if it carries none
 	At           time.Time     // when it was queued
 	Timeout      time.Duration // longest the write may take; 0: the socket's default (NB-25)
@@ -38,9 +39,12 @@ type Socket interface {
 	// Ready returns nil if the socket has room for many more frames, and otherwise a
 	// channel that is closed once that is so, or once the socket takes no more.
 	Ready() <-chan struct{}
-	// Lost returns the number of the first event of a subscription that was queued and
-	// will not be written, because the socket closes or has closed; 0 if there is none.
-	Lost(subscription string) int64
+	// Lost returns the number of the first of the events of a subscription, up to the one
+	// with the number last and in a row, that were queued and will not be written because
+	// the socket closes or has closed. It returns 0 if last is not lost.
+	Lost(subscription string, last int64) int64
+	// WhyClosing says why the socket takes no more frames, or returns "" if nobody knows.
+	WhyClosing() string
 	// Unbound reports that the server ended the binding to a subscription, and how
 	// many bindings the socket has left.
 	Unbound(subscription string, why Reason, left int)

@@ -353,13 +353,14 @@ func (s *subscription) sendLocked(to []*binding, w *outgoing) {
 	}
 	var lost []*binding
 	for _, b := range to {
-		f := w.in(b.format)
+		f := w.in(b.Format)
 		if f.Bytes == nil {
 			continue
 		}
+		f.Dialect = b.Dialect
 		if !b.socket.Send(f, sent) {
 			lost = append(lost, b)
-			s.options.Observer.NotSent(s.id, f.First, f.Last, "socket "+b.socket.ID()+" is closing or reads too slowly; $events has what it misses")
+			s.options.Observer.NotSent(s.id, f.First, f.Last, whyRefused(b.socket)+"; $events has what it misses")
 			continue
 		}
 		b.due = elapsed + s.spec.Subscription.HeartbeatPeriod // NB-21
@@ -371,4 +372,12 @@ func (s *subscription) sendLocked(to []*binding, w *outgoing) {
 	for _, b := range lost {
 		s.dropLocked(b, frameRefused)
 	}
+}
+
+// whyRefused says why a socket took no frame.
+func whyRefused(by Socket) string {
+	if why := by.WhyClosing(); why != "" {
+		return "socket " + by.ID() + " closes: " + why
+	}
+	return "socket " + by.ID() + " is closing or reads too slowly"
 }

@@ -39,7 +39,8 @@ func (s *subscription) beatOneLocked(b *binding, all []*subscription, m *manners
 	}
 	own := s.outgoingLocked(fhir.Heartbeat, nil)
 	own.frame.At = s.options.Clock.Now()
-	f := own.in(b.format)
+	f := own.in(b.Format)
+	f.Dialect = b.Dialect
 	bundles := [][]byte{}
 	for _, one := range all {
 		other := one.bound[b.socket]
@@ -47,12 +48,12 @@ func (s *subscription) beatOneLocked(b *binding, all []*subscription, m *manners
 		case other == nil || other.replay != nil: // it would hear of events that it is still to get
 			continue
 		case m.Heartbeat != "": // for whatever the socket is bound to
-		case other.format != b.format || one.spec.Subscription.Release != s.spec.Subscription.Release:
+		case other.Format != b.Format || one.spec.Subscription.Release != s.spec.Subscription.Release:
 			continue // one bundle cannot have both
 		case one == s:
 			bundles = append(bundles, f.Bytes)
 		default:
-			bundles = append(bundles, one.outgoingLocked(fhir.Heartbeat, nil).in(b.format).Bytes)
+			bundles = append(bundles, one.outgoingLocked(fhir.Heartbeat, nil).in(b.Format).Bytes)
 		}
 		one.postponeLocked(other)
 	}
@@ -68,7 +69,7 @@ func (s *subscription) beatOneLocked(b *binding, all []*subscription, m *manners
 		s.sent = f.At
 		return
 	}
-	s.options.Observer.NotSent(s.id, 0, 0, "socket "+b.socket.ID()+" is closing or reads too slowly; $events has what it misses")
+	s.options.Observer.NotSent(s.id, 0, 0, whyRefused(b.socket)+"; $events has what it misses")
 	s.dropLocked(b, frameRefused)
 }
 

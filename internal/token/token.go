@@ -244,9 +244,9 @@ func (s *Store) Revoke(secret string) bool {
 	return true
 }
 
-// Expire ends a valid token as if it expired now, and returns it as it was, with the new
-// time. It reports whether there was one. It does not call the function that New got.
-func (s *Store) Expire(secret string) (Token, bool) {
+// Expire ends a valid token as if it expired so long ago, and returns it as it was, with the
+// new time. It reports whether there was one. It does not call the function that New got.
+func (s *Store) Expire(secret string, ago time.Duration) (Token, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.clock.Now()
@@ -255,9 +255,9 @@ func (s *Store) Expire(secret string) (Token, bool) {
 		return Token{}, false
 	}
 	ended := e.Token
-	ended.Expires = now
+	ended.Expires = now.Add(-ago)
 	s.endLocked(e) // takes it out of the order by Expires, before that changes
-	e.Expires = now
+	e.Expires = ended.Expires
 	return ended, true
 }
 
