@@ -276,14 +276,15 @@ func (r *Room) AdvanceClock(ctx context.Context, by time.Duration, to time.Time,
 
 // clockMove follows a move.
 type clockMove struct {
-	room   *Room
-	halted func() error    // why the move is to stop; nil: it goes on
-	limit  context.Context // ends then, and after the timeout
-	after  time.Duration   // the timeout
-	seq    uint64          // of the journal, when a call began
-	result ClockMove
-	why    string // the follower stopped the move
-	goOn   string // what to do then
+	room    *Room
+	halted  func() error    // why the move is to stop; nil: it goes on
+	limit   context.Context // ends then, and after the timeout
+	after   time.Duration   // the timeout
+	seq     uint64          // of the journal, when a call began
+	settled bool            // nothing that a call began goes on
+	result  ClockMove
+	why     string // the follower stopped the move
+	goOn    string // what to do then
 }
 
 // moveClock moves the clock when it is its turn. move returns what it has done.
@@ -296,6 +297,8 @@ func (r *Room) moveClock(ctx context.Context, timeout time.Duration, move func(*
 	limit, cancel := context.WithTimeout(turn, timeout)
 	defer cancel()
 	m := &clockMove{room: r, halted: halted, limit: limit, after: timeout, goOn: `POST /mock/clock/advance {"by":"0s"} goes on`}
+	expired := r.clock.Expired()
+	m.settled = r.clock.Settle(limit) // what earlier requests began is not part of the move
 	m.seq = r.journal.Seq()
 	m.result.Since, m.result.Happened = m.seq, []ClockCall{}
 	text, err := move(m)
@@ -304,8 +307,14 @@ func (r *Room) moveClock(ctx context.Context, timeout time.Duration, move func(*
 	}
 	r.turns.moved = r.clock.IsManual() || !r.options.ClockStart.IsZero()
 	text += fmt.Sprintf("; calls that ran: %d", m.result.Calls)
+	if m.why == "" && !m.settled && r.clock.IsManual() {
+		m.result.Done, m.why = false, m.stop(true)
+	}
 	if m.why != "" {
 		text += "; " + m.why
+	}
+	if n := r.clock.Expired() - expired; n > 0 {
+		text += fmt.Sprintf("; sockets and requests that took too long to end: %d", n)
 	}
 	r.journal.Record(journal.Entry{Kind: journal.Clock, Type: r.ClockState().Mode, Text: text})
 	if err := halted(); err != nil && !m.result.Done {
@@ -321,22 +330,30 @@ func (r *Room) moveClock(ctx context.Context, timeout time.Duration, move func(*
 // Next implements [clock.Follower].
 func (m *clockMove) Next() bool {
 	read := m.result.Calls%paceCalls != 0 || m.room.subscriptions.AwaitSockets(m.limit)
+	m.why = m.stop(read)
+	return m.why == ""
+}
+
+// stop returns why the move is to stop; "" if it goes on. read is false if it waited in vain
+// for a socket.
+func (m *clockMove) stop(read bool) string {
 	switch err := m.halted(); {
 	case err != nil:
-		m.why = err.Error()
+		return err.Error()
 	case !read:
-		m.why = fmt.Sprintf("it waited for a socket that does not read (GET /mock/sockets shows how many frames are queued), and stopped after %s, its timeout", m.after)
+		return fmt.Sprintf("it waited for a socket that does not read (GET /mock/sockets shows how many frames are queued), and stopped after %s, its timeout", m.after)
 	case m.limit.Err() != nil:
-		m.why = fmt.Sprintf("it stopped after %s, its timeout", m.after)
+		return fmt.Sprintf("it stopped after %s, its timeout", m.after)
 	case m.result.Calls == maxCalls:
-		m.why = fmt.Sprintf("it stopped after %d calls, the most of one move", maxCalls)
+		return fmt.Sprintf("it stopped after %d calls, the most of one move", maxCalls)
 	}
-	return m.why == ""
+	return ""
 }
 
 // Ran implements [clock.Follower].
 func (m *clockMove) Ran(c clock.Call) {
 	m.result.Calls++
+	m.settled = m.room.clock.Settle(m.limit)
 	before := m.seq
 	if m.seq = m.room.journal.Seq(); m.seq == before {
 		return // a timer that was too early: a heartbeat is not due after all

@@ -433,6 +433,7 @@ func (s *Socket) closeLocked(e Ending) {
 	s.end.CompareAndSwap(nil, &e)
 	s.dropHeldLocked(e.Reason)
 	if s.session != nil && s.closesNowLocked(e) {
+		s.endsLocked()
 		s.out.close(s.end.Load().payload())
 	}
 }
@@ -455,6 +456,7 @@ func (s *Socket) tooSlowLocked(e Ending) {
 	s.notSent(dropped, e.Reason)
 	s.loseFramesLocked(dropped)
 	if s.closing {
+		s.endsLocked()
 		s.out.close(s.end.Load().payload())
 		return
 	}

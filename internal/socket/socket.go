@@ -9,8 +9,8 @@
 //	Send ─▶ outbox ─▶ melody's buffer ─▶ connection that coalesces ─▶ client
 //
 // LOCKS. Socket.mu is taken under the lock of a subscription (Send, Unbound). Under it
-// nothing is called but the outbox, which has a lock of its own, and the journal of the
-// room. melody calls HandleError inside its queueing, so Fail touches atomics only.
+// nothing is called but the outbox, which has a lock of its own, and the journal and the
+// clock of the room. melody calls HandleError inside its queueing, so Fail touches atomics only.
 package socket
 
 import (
@@ -24,6 +24,7 @@ import (
 
 	"github.com/olahol/melody"
 
+	"signalfhir/internal/clock"
 	"signalfhir/internal/dialect"
 	"signalfhir/internal/fault"
 	"signalfhir/internal/journal"
@@ -53,6 +54,8 @@ type Room interface {
 	Record(e journal.Entry)
 	// Faults returns the faults of the room; nil if it never has any.
 	Faults() *fault.Set
+	// Hold keeps a move of the clock from going on until what the server began is over.
+	Hold() *clock.Hold
 }
 
 // Observer counts sockets and frames.
@@ -108,6 +111,8 @@ type Socket struct {
 	line    *line            // what faults hold and remember; nil if there never was anything
 	session *melody.Session  // nil before Open; the outbox, which is used after, reads it without mu
 	closing bool             // nothing more is queued
+	gone    bool             // the connection has ended
+	ending  *clock.Hold      // while the server ends the connection; nil if it does not
 	lost    map[string]int64 // number of the first event that is not written, by subscription; nil: none
 	dialect string
 }
@@ -188,6 +193,7 @@ func (s *Socket) attach(session *melody.Session) (closing bool) {
 	defer s.mu.Unlock()
 	s.session = session
 	if s.closing {
+		s.endsLocked()
 		s.out.close(s.end.Load().payload())
 	}
 	return s.closing
@@ -201,14 +207,32 @@ func (s *Socket) Fail(err error) {
 	}
 }
 
+// endsLocked makes a move of the clock wait until the socket has ended: the server is about
+// to end the connection.
+func (s *Socket) endsLocked() {
+	if s.ending == nil && s.session != nil && !s.gone {
+		s.ending = s.room.Hold()
+	}
+}
+
+// connectionEnded notes that nothing can be sent any more.
+func (s *Socket) connectionEnded() (ending *clock.Hold) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closing, s.gone = true, true
+	return s.ending
+}
+
 // Ended ends the bindings of the socket, whose connection has ended.
 func (s *Socket) Ended() {
+	ending := s.connectionEnded()
+	defer ending.Release()
+	ending.Turn()
 	broke := ConnectionBroke.With()
 	s.end.CompareAndSwap(nil, &broke)
 	end := s.end.Load()
 	s.faults.Leave(s)
 	s.mu.Lock()
-	s.closing = true
 	s.endLineLocked(end.Reason)
 	unwritten := s.out.end()
 	s.loseFramesLocked(unwritten)
