@@ -26,6 +26,7 @@ type Set struct {
 	random *random.Source
 	record func(journal.Entry)
 	active atomic.Pointer[map[string][]*Rule] // by place; nil if there are none; never modified
+	held   atomic.Uint64                      // frames that were held, ever
 
 	mu    sync.Mutex // guards all below
 	rules []*Rule
@@ -63,6 +64,13 @@ func (s *Set) On(place string) []*Rule {
 	}
 	return (*active)[place]
 }
+
+// NoteHeld notes that a frame is held.
+func (s *Set) NoteHeld() { s.held.Add(1) }
+
+// Held returns how many frames were held, ever. The journal says that they were sent only
+// when they are.
+func (s *Set) Held() uint64 { return s.held.Load() }
 
 // DelayRequests reports whether a fault may delay requests.
 func (s *Set) DelayRequests() bool {

@@ -130,7 +130,7 @@ type ClockMove struct {
 	Done     bool        `json:"done"`              // the clock shows what was asked for, and all that was due has happened
 	Note     string      `json:"note,omitempty"`    // why it is not done, and how to go on
 	Calls    int         `json:"calls"`             // that ran
-	Happened []ClockCall `json:"happened"`          // those that left a trace in the journal
+	Happened []ClockCall `json:"happened"`          // those that had an effect: an entry in the journal, or a frame that a fault holds
 	Omitted  int         `json:"omitted,omitempty"` // that Happened leaves out
 	Since    uint64      `json:"since"`             // the entries of the journal after this one say what exactly happened
 }
@@ -280,7 +280,7 @@ type clockMove struct {
 	halted  func() error    // why the move is to stop; nil: it goes on
 	limit   context.Context // ends then, and after the timeout
 	after   time.Duration   // the timeout
-	seq     uint64          // of the journal, when a call began
+	traces  uint64          // that there were when a call began
 	settled bool            // nothing that a call began goes on
 	result  ClockMove
 	why     string // the follower stopped the move
@@ -299,8 +299,8 @@ func (r *Room) moveClock(ctx context.Context, timeout time.Duration, move func(*
 	m := &clockMove{room: r, halted: halted, limit: limit, after: timeout, goOn: `POST /mock/clock/advance {"by":"0s"} goes on`}
 	expired := r.clock.Expired()
 	m.settled = r.clock.Settle(limit) // what earlier requests began is not part of the move
-	m.seq = r.journal.Seq()
-	m.result.Since, m.result.Happened = m.seq, []ClockCall{}
+	m.traces = m.countTraces()
+	m.result.Since, m.result.Happened = r.journal.Seq(), []ClockCall{}
 	text, err := move(m)
 	if err != nil {
 		return nil, err
@@ -354,8 +354,8 @@ func (m *clockMove) stop(read bool) string {
 func (m *clockMove) Ran(c clock.Call) {
 	m.result.Calls++
 	m.settled = m.room.clock.Settle(m.limit)
-	before := m.seq
-	if m.seq = m.room.journal.Seq(); m.seq == before {
+	before := m.traces
+	if m.traces = m.countTraces(); m.traces == before {
 		return // a timer that was too early: a heartbeat is not due after all
 	}
 	if len(m.result.Happened) == maxHappened {
@@ -364,3 +364,6 @@ func (m *clockMove) Ran(c clock.Call) {
 	}
 	m.result.Happened = append(m.result.Happened, clockCall(c))
 }
+
+// countTraces counts what calls leave: entries of the journal, and frames that a fault holds.
+func (m *clockMove) countTraces() uint64 { return m.room.journal.Seq() + m.room.faults.Held() }

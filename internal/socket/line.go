@@ -21,6 +21,8 @@ import (
 // Frames leave it in the order in which they came. Only a loose frame lets others pass.
 type line struct {
 	held   []*held
+	fresh  []*held     // that have joined and are not counted yet; they may have left
+	loose  int         // how many of those in held are loose
 	bytes  int64       // of the frames that are counted as held
 	timer  clock.Timer // looks for what is due; nil if nothing will be
 	shifts []shift     // of the numbers
@@ -48,6 +50,7 @@ type held struct {
 	swap  bool          // it waits for the next frame of its subscription, which passes
 
 	counted bool // in line.bytes, and in what waits for all sockets
+	left    bool // the line
 }
 
 func (h *held) waiting() *waiting { return &waiting{bytes: h.frame.Bytes, shared: h.frame.Waiting} }
@@ -223,15 +226,22 @@ func (l *line) addShift(another shift) {
 // swapping returns the index of the frame that waits for the next one of its subscription,
 // or -1.
 func (l *line) swapping(subscription string) int {
+	if l.loose == 0 {
+		return -1
+	}
 	return slices.IndexFunc(l.held, func(h *held) bool { return h.swap && h.frame.Subscription == subscription })
 }
 
 // join adds a frame. It is the next one for a frame that waits for that, which then follows.
 func (l *line) join(h *held) {
-	l.held = append(l.held, h)
+	l.held, l.fresh = append(l.held, h), append(l.fresh, h)
+	if h.loose {
+		l.loose++
+	}
 	if at := l.swapping(h.frame.Subscription); at >= 0 && !h.swap {
 		first := l.held[at]
 		first.swap, first.loose = false, false
+		l.loose--
 		l.held = append(slices.Delete(l.held, at, at+1), first)
 	}
 }
@@ -245,12 +255,7 @@ func (s *Socket) moveLocked() {
 	}
 	now := s.faults.Elapsed()
 	for at := l.next(now); at >= 0; at = l.next(now) {
-		h := l.held[at]
-		if at == 0 {
-			l.held = l.held[1:]
-		} else {
-			l.held = slices.Delete(l.held, at, at+1)
-		}
+		h := l.take(at)
 		if h.counted {
 			s.uncountLocked(h)
 			h.frame.At = s.faults.Clock().Now()
@@ -262,15 +267,13 @@ func (s *Socket) moveLocked() {
 		l.timer = nil
 	}
 	tooMuch := false
-	var next *held // the one whose time comes first
-	for _, h := range l.held {
-		if !h.counted {
+	for _, h := range l.fresh {
+		if !h.left {
 			tooMuch = s.countLocked(h) || tooMuch
 		}
-		if h.due > now && (next == nil || h.due < next.due) {
-			next = h
-		}
 	}
+	l.fresh = nil
+	next := l.dueNext(now)
 	if next != nil {
 		l.timer = s.faults.Clock().AfterFunc(next.due-now, s.moveLine, clock.What{Kind: clock.Fault, Of: next.by.Name})
 	}
@@ -294,13 +297,47 @@ func (s *Socket) moveLine() {
 // isIdle reports whether the line remembers nothing that is still of use.
 func (l *line) isIdle() bool { return len(l.troubles) == 0 && l.still == nil && !l.closes }
 
+// take takes a frame out.
+func (l *line) take(at int) *held {
+	h := l.held[at]
+	if h.left = true; h.loose {
+		l.loose--
+	}
+	if at == 0 {
+		l.held = l.held[1:]
+	} else {
+		l.held = slices.Delete(l.held, at, at+1)
+	}
+	return h
+}
+
+// candidates returns the frames of which one may be the next to leave: the first if there is no
+// loose one, so that many held frames cost no more than a few.
+func (l *line) candidates() []*held {
+	if l.loose == 0 {
+		return l.held[:min(1, len(l.held))]
+	}
+	return l.held
+}
+
+// dueNext returns the frame whose time comes first, of those that wait for it; nil if there
+// is none.
+func (l *line) dueNext(now time.Duration) (next *held) {
+	for _, h := range l.candidates() {
+		if h.due > now && (next == nil || h.due < next.due) {
+			next = h
+		}
+	}
+	return next
+}
+
 // next returns the index of the first frame that may leave, or -1.
 func (l *line) next(now time.Duration) int {
 	if l.still != nil {
 		return -1
 	}
 	blocked := false
-	for i, h := range l.held {
+	for i, h := range l.candidates() {
 		waits := h.swap || h.due > now
 		switch {
 		case !waits && (h.loose || !blocked):
@@ -327,6 +364,7 @@ func (s *Socket) passLocked(h *held) {
 // together then hold too much.
 func (s *Socket) countLocked(h *held) bool {
 	h.counted = true
+	s.faults.NoteHeld()
 	w := h.waiting()
 	s.line.bytes += w.weight()
 	s.waiting.Add(1)
@@ -352,7 +390,7 @@ func (s *Socket) dropHeldLocked(why string) {
 	}
 	why = cmp.Or(why, "the socket closed")
 	dropped := l.held
-	l.held = nil
+	l.held, l.fresh, l.loose = nil, nil, 0
 	for _, h := range dropped {
 		if h.counted {
 			s.uncountLocked(h)
@@ -402,6 +440,9 @@ func (s *Socket) DropHeld(why string) {
 func (l *line) releaseLocked() {
 	for _, h := range l.held {
 		if h.by != nil && h.by.Gone() {
+			if h.loose {
+				l.loose--
+			}
 			h.due, h.swap, h.loose, h.by = 0, false, false, nil
 		}
 	}
