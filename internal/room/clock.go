@@ -3,6 +3,7 @@ package room
 import (
 	"context"
 	"fmt"
+	"math"
 	"net/http"
 	"sort"
 	"sync"
@@ -258,7 +259,7 @@ func (r *Room) AdvanceClock(ctx context.Context, by time.Duration, to time.Time,
 		case !r.clock.IsManual():
 			return "", fhir.Refuse(http.StatusConflict, fhir.CodeConflict, `the clock is real, and time passes by itself; PUT /mock/clock {"mode":"manual"} makes it stand still, then it can be advanced`)
 		case to.IsZero() && (by < 0 || by > lastTime.Sub(now)):
-			return "", fhir.Refuse(http.StatusBadRequest, fhir.CodeValue, "got %s, expected 0s to %s: the clock shows %s, and ends at %s", by, lastTime.Sub(now), stamp(now), stamp(lastTime)).At("by")
+			return "", fhir.Refuse(http.StatusBadRequest, fhir.CodeValue, "got %s, expected 0s to %s: the clock shows %s, and ends at %s", inWords(by), lastTime.Sub(now), stamp(now), stamp(lastTime)).At("by")
 		case to.IsZero():
 			to = now.Add(by)
 		case to.Before(now):
@@ -272,6 +273,14 @@ func (r *Room) AdvanceClock(ctx context.Context, by time.Duration, to time.Time,
 		}
 		return text, nil
 	})
+}
+
+// inWords returns a duration. The longest stands for all that are longer.
+func inWords(d time.Duration) string {
+	if d == math.MaxInt64 {
+		return "more than 292 years"
+	}
+	return d.String()
 }
 
 // clockMove follows a move.
