@@ -9,7 +9,7 @@ import (
 )
 
 // patience is how long a hold lasts at most, in real time.
-const patience = 3 * time.Second
+const patience = 5 * time.Second
 
 // Hold is something that a call has begun and another goroutine ends, such as a connection
 // that closes. A nil hold is over.
@@ -46,7 +46,7 @@ func (c *Adjustable) Hold() *Hold {
 	return h
 }
 
-// Release says that it is over. A hold that lasts for 3 s of real time is released by
+// Release says that it is over. A hold that lasts for 5 s of real time is released by
 // itself.
 func (h *Hold) Release() {
 	if h != nil {
