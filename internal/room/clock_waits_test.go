@@ -38,21 +38,24 @@ func TestClock_AMoveThatDoesNotSettle(t *testing.T) {
 // What a call begins belongs to the call.
 func TestClock_WhatACallBegins(t *testing.T) {
 	t.Parallel()
+	const calls = 200
 	r := open(t, room.Options{ClockStart: newYear})
-	r.Clock().AfterFunc(time.Second, func() {
-		hold := r.Hold()
-		go func() {
-			defer hold.Release()
-			r.Record(journal.Entry{Kind: journal.Lenient, Text: "goes on"})
-		}()
-	}, clock.What{Kind: clock.Heartbeat, Of: "beat"})
-	m, err := r.AdvanceClock(context.Background(), time.Hour, time.Time{}, time.Minute)
-	if err != nil || !m.Done || len(m.Happened) != 1 {
-		t.Errorf("got %+v %v, want the call that had an effect", m, err)
+	for i := range calls {
+		r.Clock().AfterFunc(time.Duration(i)*time.Second, func() {
+			hold := r.Hold()
+			go func() {
+				defer hold.Release()
+				r.Record(journal.Entry{Kind: journal.Lenient, Text: "goes on"})
+			}()
+		}, clock.What{Kind: clock.Heartbeat, Of: "beat"})
 	}
-	for _, e := range r.Journal().Entries(journal.Filter{Kinds: []string{journal.Lenient}}) {
-		if want := newYear.Add(time.Second); !e.Time.Equal(want) {
-			t.Errorf("got %s, want %s", e.Time, want)
+	m, err := r.AdvanceClock(context.Background(), time.Hour, time.Time{}, time.Minute)
+	if err != nil || !m.Done || len(m.Happened) != calls {
+		t.Fatalf("got %+v %v, want calls that had an effect", m, err)
+	}
+	for i, e := range r.Journal().Entries(journal.Filter{Kinds: []string{journal.Lenient}}) {
+		if want := newYear.Add(time.Duration(i) * time.Second); !e.Time.Equal(want) {
+			t.Fatalf("got %s, want %s", e.Time, want)
 		}
 	}
 }
