@@ -101,10 +101,11 @@ const (
 	lingerBytes = 1 << 20
 )
 
-// Close implements [net.Conn]. Closing a connection that has unread bytes resets
+// Close implements [net.Conn]. melody calls it once nothing more is written. Closing a connection that has unread bytes resets
 // it, and the reset can overtake the close frame with its reason. So Close first
 // closes the writing side and reads what still comes.
 func (c *conn) Close() error {
+	c.socket.letGo()
 	c.open()
 	c.endWrites()
 	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok && !c.socket.cutting.Load() && half.CloseWrite() == nil {

@@ -3,6 +3,7 @@ package socket
 import (
 	"bufio"
 	"bytes"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -11,7 +12,11 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
+	"github.com/olahol/melody"
 	"go.uber.org/goleak"
+
+	"signalfhir/internal/journal"
+	"signalfhir/internal/subscription"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -105,6 +110,45 @@ func TestConn_ReplyToACloseDoesNotWait(t *testing.T) {
 		t.Errorf("got %v, want a close with 1000", err)
 	}
 	<-ended
+}
+
+// lingering is a connection whose client is slow to close it.
+type lingering struct {
+	net.Conn // nil
+	lingers  func()
+}
+
+func (l *lingering) CloseWrite() error               { return nil }
+func (l *lingering) SetReadDeadline(time.Time) error { return nil }
+func (l *lingering) Close() error                    { return nil }
+func (l *lingering) Read([]byte) (int, error) {
+	l.lingers()
+	return 0, io.EOF
+}
+
+// The bindings of a socket end before its connection lingers: a client that comes back at once
+// gets what this connection was not sent.
+func TestConn_BindingsEndBeforeItLingers(t *testing.T) {
+	t.Parallel()
+	r := &record{}
+	s := New("s1", r, httptest.NewRequest("GET", "/ws", nil), &Options{Pool: NewPool(1 << 30)})
+	s.session = &melody.Session{}
+	s.out.push(subscription.Frame{Subscription: "abc", First: 3, Last: 4, Bytes: []byte("x")})
+	s.Fail(&websocket.CloseError{Code: 1000})
+	lingered := false
+	c := &conn{socket: s, Conn: &lingering{lingers: func() {
+		lingered = true
+		if r.gone != 1 || s.Lost("abc") != 3 {
+			t.Errorf("it lingers, and %d bindings have ended; lost from event %d on", r.gone, s.Lost("abc"))
+		}
+	}}}
+	for range 2 {
+		_ = c.Close()
+	}
+	notSent := r.of(journal.NotSent)
+	if !lingered || r.gone != 1 || len(notSent) != 1 || !strings.Contains(notSent[0].Text, "ended before they were written: closed by client with 1000; $events has them") {
+		t.Errorf("lingered %v, %d bindings ended, %v", lingered, r.gone, notSent)
+	}
 }
 
 // hijackable is a response whose connection can be taken over.

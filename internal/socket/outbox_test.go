@@ -41,6 +41,7 @@ type record struct {
 	ended   chan struct{}
 	faults  *fault.Set
 	bind    func() error // nil: it succeeds
+	gone    int          // calls of Gone
 }
 
 func (r *record) Bind(subscription.Socket, string, string) (int, []error) { return 0, nil }
@@ -55,7 +56,7 @@ func (r *record) UnbindLegacy(subscription.Socket, string) {}
 func (r *record) Faults() *fault.Set                       { return r.faults }
 func (r *record) Hold() *clock.Hold                        { return nil }
 func (r *record) Bindings(subscription.Socket) []string    { return nil }
-func (r *record) Gone(subscription.Socket)                 {}
+func (r *record) Gone(subscription.Socket)                 { r.gone++ }
 func (r *record) Now() time.Time                           { return time.Now() }
 func (r *record) Record(e journal.Entry) {
 	r.mu.Lock()

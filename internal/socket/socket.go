@@ -14,6 +14,8 @@
 package socket
 
 import (
+	"cmp"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
@@ -100,7 +102,8 @@ type Socket struct {
 	queued  atomic.Int64         // frames that are queued and not yet written
 	cutting atomic.Bool          // the connection ends without a close frame
 	end     atomic.Pointer[Ending]
-	refused int // messages refused in a row; only who carries out messages touches it
+	left    sync.Once // ends its bindings
+	refused int       // messages refused in a row; only who carries out messages touches it
 	out     outbox
 
 	faults  *fault.Set
@@ -111,7 +114,7 @@ type Socket struct {
 	line    *line            // what faults hold and remember; nil if there never was anything
 	session *melody.Session  // nil before Open; the outbox, which is used after, reads it without mu
 	closing bool             // nothing more is queued
-	gone    bool             // the connection has ended
+	gone    bool             // nothing more is written, and the bindings end
 	ending  *clock.Hold      // while the server ends the connection; nil if it does not
 	lost    map[string]int64 // number of the first event that is not written, by subscription; nil: none
 	dialect string
@@ -215,31 +218,51 @@ func (s *Socket) endsLocked() {
 	}
 }
 
-// connectionEnded notes that nothing can be sent any more.
-func (s *Socket) connectionEnded() (ending *clock.Hold) {
+// leave notes that nothing more is written to the connection. It reports false if the socket
+// has not opened.
+func (s *Socket) leave() (ending *clock.Hold, opened bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.closing, s.gone = true, true
-	return s.ending
+	if s.session == nil {
+		return nil, false
+	}
+	s.gone, s.closing = true, true
+	return s.ending, true
 }
 
-// Ended ends the bindings of the socket, whose connection has ended.
+// letGo ends the bindings of the socket, once: nothing more is written to its connection. The
+// connection may linger, and the client may have another one by now, which is to get what this
+// one was not sent. When it returns, they have ended.
+func (s *Socket) letGo() (ending *clock.Hold) {
+	ending, opened := s.leave()
+	if !opened {
+		return nil
+	}
+	s.left.Do(func() {
+		ending.Turn()
+		broke := ConnectionBroke.With()
+		s.end.CompareAndSwap(nil, &broke)
+		end := s.end.Load()
+		why := cmp.Or(end.Reason, fmt.Sprintf("closed by %s with %d", end.By, end.Code))
+		s.mu.Lock()
+		s.endLineLocked(why)
+		unwritten := s.out.end()
+		s.loseFramesLocked(unwritten)
+		s.mu.Unlock()
+		s.faults.Leave(s)
+		s.in.end(s, why)
+		s.room.Gone(s)
+		s.notSent(unwritten, why)
+	})
+	return ending
+}
+
+// Ended notes that the connection of the socket has ended.
 func (s *Socket) Ended() {
-	ending := s.connectionEnded()
+	ending := s.letGo()
 	defer ending.Release()
 	ending.Turn()
-	broke := ConnectionBroke.With()
-	s.end.CompareAndSwap(nil, &broke)
 	end := s.end.Load()
-	s.faults.Leave(s)
-	s.mu.Lock()
-	s.endLineLocked(end.Reason)
-	unwritten := s.out.end()
-	s.loseFramesLocked(unwritten)
-	s.mu.Unlock()
-	s.in.end(s, end.Reason)
-	s.room.Gone(s)
-	s.notSent(unwritten, end.Reason)
 	s.options.Observer.SocketClosed(end.Code)
 	s.room.Record(journal.Entry{Kind: journal.Closed, Socket: s.id, Code: end.Code, Text: end.Reason + " (by " + end.By + ")"})
 	s.options.Logger.Info("socket closed", "socket", s.id, "code", end.Code, "reason", end.Reason, "by", end.By)
