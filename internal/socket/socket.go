@@ -261,7 +261,6 @@ func (s *Socket) letGo() (ending *clock.Hold) {
 func (s *Socket) Ended() {
 	ending := s.letGo()
 	defer ending.Release()
-	ending.Turn()
 	end := s.end.Load()
 	s.options.Observer.SocketClosed(end.Code)
 	s.room.Record(journal.Entry{Kind: journal.Closed, Socket: s.id, Code: end.Code, Text: end.Reason + " (by " + end.By + ")"})
