@@ -150,6 +150,11 @@ func TestClock_DelayedRequestsHappenAtTheirTime(t *testing.T) {
 	if a := <-token; a.Status != 200 || !strings.Contains(string(a.Raw), `"valueDateTime":"2026-01-01T08:40:30Z"`) {
 		t.Errorf("got %s, want a token of 08:10:30, for half an hour", a.Raw)
 	}
+	for _, e := range s.Journal("?kind=clock") {
+		if strings.Contains(e.Text, "too long") {
+			t.Errorf("got %q, want that it does not wait for what waits for it", e.Text)
+		}
+	}
 }
 
 // heartbeats returns so many, a minute apart, as a move names them.

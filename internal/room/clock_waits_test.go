@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"signalfhir/internal/clock"
@@ -58,4 +59,21 @@ func TestClock_WhatACallBegins(t *testing.T) {
 			t.Fatalf("got %s, want %s", e.Time, want)
 		}
 	}
+}
+
+// What never ends holds up a move for a while, and the journal says so.
+func TestClock_WhatTakesTooLong(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := open(t, room.Options{ClockStart: newYear})
+		r.Clock().AfterFunc(time.Second, func() { r.Hold() })
+		m, err := r.AdvanceClock(context.Background(), time.Hour, time.Time{}, time.Minute)
+		if err != nil || !m.Done {
+			t.Fatalf("got %+v %v, want it done", m, err)
+		}
+		entries := r.Journal().Entries(journal.Filter{Kinds: []string{journal.Clock}})
+		if text := entries[len(entries)-1].Text; !strings.HasSuffix(text, "calls that ran: 1; sockets and requests that took too long to end: 1") {
+			t.Errorf("got %q, want that it did not wait for ever", text)
+		}
+	})
 }
