@@ -176,7 +176,7 @@ func (r *Room) takeTurn(ctx context.Context, patience time.Duration) (turn conte
 	round := r.turns.round
 	r.turns.mu.Unlock()
 	turn, cancel := context.WithCancelCause(ctx)
-	halted = func() error {
+	why := func() error { // not the result, which a refusal sets to nil
 		switch {
 		case r.open.Err() != nil:
 			return r.checkOpen()
@@ -187,7 +187,7 @@ func (r *Room) takeTurn(ctx context.Context, patience time.Duration) (turn conte
 		}
 		return nil
 	}
-	unlink := context.AfterFunc(round, func() { cancel(halted()) })
+	unlink := context.AfterFunc(round, func() { cancel(why()) })
 	end := func() {
 		unlink()
 		cancel(nil)
@@ -197,12 +197,12 @@ func (r *Room) takeTurn(ctx context.Context, patience time.Duration) (turn conte
 	err = fhir.Refuse(http.StatusConflict, fhir.CodeConflict, "another request has been moving the clock for %s, the timeout of this one; wait for that, or try again with a longer timeout", patience)
 	select {
 	case r.turns.turn <- struct{}{}:
-		if err = halted(); err == nil {
-			return turn, halted, func() { <-r.turns.turn; end() }, nil
+		if err = why(); err == nil {
+			return turn, why, func() { <-r.turns.turn; end() }, nil
 		}
 		<-r.turns.turn
 	case <-turn.Done():
-		err = halted()
+		err = why()
 	case <-over.C:
 	}
 	end()
