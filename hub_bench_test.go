@@ -85,6 +85,7 @@ func (benchRoom) BindLegacy(subscription.Socket, string) error { return nil }
 func (benchRoom) UnbindLegacy(subscription.Socket, string)     {}
 func (benchRoom) Faults() *fault.Set                           { return noFaults }
 func (benchRoom) Manners() *manners.Manners                    { return nil }
+func (benchRoom) Hold() *clock.Hold                            { return nil }
 func (benchRoom) Bindings(subscription.Socket) []string        { return nil }
 func (benchRoom) Gone(subscription.Socket)                     {}
 func (benchRoom) Now() time.Time                               { return time.Now() }

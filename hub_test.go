@@ -18,6 +18,7 @@ import (
 	gorilla "github.com/gorilla/websocket"
 	"pgregory.net/rapid"
 
+	"signalfhir/internal/clock"
 	"signalfhir/internal/fault"
 	"signalfhir/internal/fhir"
 	"signalfhir/internal/journal"
@@ -302,6 +303,7 @@ func (*quietRoom) BindLegacy(subscription.Socket, string) error { return nil }
 func (*quietRoom) UnbindLegacy(subscription.Socket, string)     {}
 func (*quietRoom) Faults() *fault.Set                           { return nil }
 func (*quietRoom) Manners() *manners.Manners                    { return nil }
+func (*quietRoom) Hold() *clock.Hold                            { return nil }
 func (*quietRoom) Bindings(subscription.Socket) []string        { return nil }
 func (*quietRoom) Gone(subscription.Socket)                     {}
 func (*quietRoom) Now() time.Time                               { return time.Now() }

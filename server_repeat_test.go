@@ -75,6 +75,12 @@ func (p *player) note(what string, data []byte) {
 func (p *player) do(method, path string, body any, headers ...string) wiretest.Response {
 	p.T.Helper()
 	a := p.Do(method, path, body, headers...)
+	p.noteResponse(method+" "+path, a)
+	p.frames()
+	return a
+}
+
+func (p *player) noteResponse(to string, a wiretest.Response) {
 	a.Header.Del("Date")
 	if changing.Match(a.Raw) { // so its length may change, too
 		a.Header.Del("Content-Length")
@@ -84,9 +90,7 @@ func (p *player) do(method, path string, body any, headers ...string) wiretest.R
 		names = append(names, name+"="+strings.Join(values, ","))
 	}
 	slices.Sort(names)
-	p.note(fmt.Sprintf("%s %s %d %s", method, path, a.Status, strings.Join(names, " ")), a.Raw)
-	p.frames()
-	return a
+	p.note(fmt.Sprintf("%s %d %s", to, a.Status, strings.Join(names, " ")), a.Raw)
 }
 
 // frames notes the frames that have come to each socket.
@@ -221,6 +225,7 @@ func play(t *testing.T) []byte {
 	}
 	p.sockets = nil
 	p.do("GET", "/mock/tokens", nil)
+	p.advance()
 	for _, e := range asList(p.Must(200, "GET", "/mock/journal?bodies=true", nil).Body["entries"]) {
 		data, err := json.Marshal(e)
 		if err != nil {
@@ -229,4 +234,41 @@ func play(t *testing.T) []byte {
 		p.note("journal", data)
 	}
 	return p.out.Bytes()
+}
+
+// advance lets the clock of the room pass over all that ends by itself: tokens of several
+// sockets, sockets that faults close and cut, and requests that faults delay.
+func (p *player) advance() {
+	shared := p.token("admission-full", "lab-full")
+	for _, token := range []string{p.token("admission-full"), p.token("lab-full", "task-id-only"), shared, shared, shared, p.token("lab-full"), p.token("lab-full"), p.token("task-id-only")} {
+		p.dial("bind-with-token " + token)
+	}
+	p.do("PUT", "/mock/faults", `{"faults":[
+		{"name":"closes","on":"socket","action":"close","after":"3m","socket":"s9"},
+		{"name":"cuts","on":"socket","action":"cut","after":"3m","socket":"s10"},
+		{"name":"stalls","on":"socket","action":"stall","after":"4m","for":"1m","socket":"s11"},
+		{"name":"late","on":"request","action":"delay","by":"2m","jitter":"2m","path":"/fhir/*/Encounter*"},
+		{"name":"later","on":"operation","action":"delay","by":"6m"}]}`)
+	p.do("PATCH", "/mock/generators/ward", `{"rate":"4/min"}`)
+	p.do("POST", "/mock/generators/ward/start", nil)
+	var came []<-chan wiretest.Response
+	for i := range 4 {
+		path, body := fmt.Sprintf("Encounter/late-%d", i), any(encounter(fmt.Sprintf("late-%d", i), "in-progress"))
+		if i == 3 {
+			path, body = "Subscription/$get-ws-binding-token?id=lab-full", nil
+		}
+		method := []string{"PUT", "PUT", "PUT", "POST"}[i]
+		came = append(came, p.Begin(method, path, body))
+		p.do("POST", "/mock/await", fmt.Sprintf(`{"journal":{"kind":"fault","type":"delay","count":%d}}`, i+1))
+	}
+	p.noteResponse("advance", p.Do("POST", "/mock/clock/advance", `{"by":"45m","timeout":"1m"}`))
+	p.noteResponse("sockets", p.Do("GET", "/mock/sockets", nil))
+	for _, c := range came {
+		p.noteResponse("late", <-c)
+	}
+	for i, ws := range p.sockets {
+		code, reason := ws.Closed()
+		p.note(fmt.Sprintf("socket %d", i), fmt.Appendf(nil, "%d %s", code, reason))
+	}
+	p.sockets = nil
 }

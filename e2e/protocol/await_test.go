@@ -143,19 +143,19 @@ func TestAwait_SaysWhatWasSeenInstead(t *testing.T) {
 		want      []string
 	}{
 		{-1, `"eventsCalled":{"subscription":"abc","eventsSinceNumber":1}`, []string{
-			"waited 1ms for 1 call(s) of $events with eventsSinceNumber=1 of Subscription/abc; seen instead: 0 of 1; ",
+			"waited 1ms for 1 call of $events with eventsSinceNumber=1 of Subscription/abc; seen instead: 0 of 1; ",
 			" events Subscription/abc (asked for from 2 on, got 1)", " events Subscription/other (asked for all, got 0)",
-			"; Subscription/abc has 1 bound socket(s) and was sent map[event-notification:2 handshake:1]; ",
+			"; Subscription/abc has 1 bound socket and was sent 2 event-notifications, 1 handshake; ",
 			"; open sockets: s1 bound to abc; last frames: entry ", fmt.Sprintf("entry %d sent event-notification event 2 Subscription/abc s1", second)}},
 		{second, `"sent":{"subscription":"abc","number":2}`, []string{
-			fmt.Sprintf("for 1 notification(s) of type event-notification on Subscription/abc with event 2 after entry %d; ", second),
+			fmt.Sprintf("for 1 notification of type event-notification on Subscription/abc with event 2 after entry %d; ", second),
 			fmt.Sprintf("; 1 up to since %d, which do not count, the last is entry %d sent ", second, second), "; similar entries: none; "}},
 		{-1, `"sent":{"subscription":"abc","number":3}`, []string{"; similar entries: entry ", " handshake Subscription/abc s1"}},
-		{-1, `"connected":{"count":2}`, []string{"for 2 open socket(s); seen instead: open sockets: s1 bound to abc; "}},
-		{bound, `"bound":{"subscription":"abc","count":1}`, []string{" 0 of 1; 1 up to since ", "has 1 bound socket(s)"}},
+		{-1, `"connected":{"count":2}`, []string{"for 2 open sockets; seen instead: open sockets: s1 bound to abc; "}},
+		{bound, `"bound":{"subscription":"abc","count":1}`, []string{" 0 of 1; 1 up to since ", "has 1 bound socket"}},
 		{-1, `"tokenTaken":{"subscription":"other"}`, []string{" token issued (for abc until "}},
-		{-1, `"journal":{"kind":"http","text":"nowhere"}`, []string{`journal entries with kind "http", text "nowhere"; `, "GET /", "/$events 200 Subscription/other", ", and "}},
-		{-1, `"sent":{"subscription":"abc","count":3}`, []string{"was sent map[event-notification:2 handshake:1]"}},
+		{-1, `"journal":{"kind":"http","text":"nowhere"}`, []string{`for 1 journal entry with kind "http", text "nowhere"; `, "GET /", "/$events 200 Subscription/other", ", and "}},
+		{-1, `"sent":{"subscription":"abc","count":3}`, []string{"was sent 2 event-notifications, 1 handshake"}},
 	} {
 		got := s.inVain(c.since, c.condition)
 		for _, want := range c.want {
@@ -216,9 +216,34 @@ func TestAwait_KnowsDeletedSubscriptions(t *testing.T) {
 	s.Bind("abc")
 	s.Must(204, "DELETE", "Subscription/abc", nil)
 	s.awaits(-1, `"unbound":{"subscription":"abc"}`)
-	if got := s.Must(404, "POST", "/mock/await", `{"unbound":{"subscription":"abd"}}`).Body["detail"]; got != "there is no Subscription/abd" {
+	if got := s.Must(404, "POST", "/mock/await", `{"unbound":{"subscription":"abd"}}`).Body["detail"]; got != "unbound.subscription: there is no Subscription/abd; the room has none" {
 		t.Errorf("got %q", got)
 	}
+}
+
+// An id that was never known is a mistake, also where waiting for nothing would be met.
+func TestAwait_SuggestsIDs(t *testing.T) {
+	t.Parallel()
+	s := vectorServer(t, fhir.R5)
+	s.Bind("abc")
+	for condition, want := range map[string]string{
+		`"renewed":{"subscription":"abd"}`:                    "renewed.subscription: there is no Subscription/abd; did you mean abc?",
+		`"quiet":{"for":"1ms","subscription":"other"}`:        "quiet.subscription: there is no Subscription/other; the room has abc",
+		`"quiet":{"for":"1ms","socket":"t1"}`:                 "quiet.socket: there is no socket t1; did you mean s1?",
+		`"quiet":{"for":"1ms","socket":"another-of-my-kind"}`: "quiet.socket: there is no socket another-of-my-kind; the room has s1",
+	} {
+		if got := s.Must(404, "POST", "/mock/await", "{"+condition+"}").Body["detail"]; got != want {
+			t.Errorf("%s: got %q, want %q", condition, got, want)
+		}
+	}
+	for i := range 11 {
+		id := fmt.Sprintf("many-%d", i)
+		s.Must(201, "PUT", "Subscription/"+id, websocketSubscription(id, admissionURL))
+	}
+	if got := fmt.Sprint(s.Must(404, "POST", "/mock/await", `{"renewed":{"subscription":"x"}}`).Body["detail"]); !strings.HasSuffix(got, " and 2 more") {
+		t.Errorf("got %q, want ten ids and that there are two more", got)
+	}
+	s.awaits(-1, `"quiet":{"for":"1ms","socket":"s1"}`)
 }
 
 // A journal that keeps nothing still counts.

@@ -392,6 +392,7 @@ func TestClock_Refusals(t *testing.T) {
 		{"POST", "/advance", `{"by":"soon"}`, 400, `by: got "soon", expected a time such as`},
 		{"POST", "/advance", `{"by":"-1s"}`, 400, "by: got -1s, expected 0s to "},
 		{"POST", "/advance", `{"by":"2000000h"}`, 400, "by: got 2000000h0m0s, expected 0s to "},
+		{"POST", "/advance", `{"by":"9999999h"}`, 400, "by: got more than 292 years, expected 0s to "},
 		{"POST", "/advance", `{"to":"2026-01-01T07:59:59Z"}`, 409, `to: got 2026-01-01T07:59:59Z, but the clock shows 2026-01-01T08:00:00Z already; PUT /mock/clock {"mode":"manual","now":"2026-01-01T07:59:59Z"} sets it back`},
 		{"POST", "/advance", `{"to":"2200-01-01T00:00:01Z"}`, 400, "to: got 2200-01-01T00:00:01Z, expected a time from "},
 		{"POST", "/advance", `{"by":"1s","timeout":"0s"}`, 400, `timeout: got "0s"`},

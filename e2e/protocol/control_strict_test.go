@@ -104,13 +104,10 @@ func TestControl_BoundsTheTimeoutOfAwait(t *testing.T) {
 	await := func(status int, timeout string) response {
 		return s.Must(status, "POST", "/mock/await", fmt.Sprintf(`{"bound":{"subscription":"abc","count":0},"timeout":%q}`, timeout))
 	}
-	for _, timeout := range []string{"-5s", "-1ns", "0s", "999us", "5m0.001s", "300h", "2562047h47m16.854775807s"} {
+	for _, timeout := range []string{"-5s", "-1ns", "0s", "999us", "5m0.001s", "300h", "2562047h47m16.854775807s", "3000000h"} {
 		if got, want := await(400, timeout).Body["detail"], fmt.Sprintf("timeout: got %q, expected a time from 1ms to 5m", timeout); got != want {
 			t.Errorf("%s: got %q, want %q", timeout, got, want)
 		}
-	}
-	if got, want := await(400, "3000000h").Body["detail"], `timeout: got "3000000h", expected a time such as 250ms or 5s`; got != want {
-		t.Errorf("got %q, want %q", got, want)
 	}
 	for _, timeout := range []string{"1ms", "5m", ""} {
 		await(http.StatusOK, timeout)

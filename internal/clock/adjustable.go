@@ -23,6 +23,7 @@ type Adjustable struct {
 	// moving is held while the clock moves, so that two movers do not interleave calls;
 	// it guards nothing else.
 	moving sync.Mutex
+	holds  holds
 
 	mu        sync.Mutex // guards all below and the timers; calls nothing
 	armed     timer      // ring of the pending timers of a real clock

@@ -24,6 +24,9 @@ type Clock interface {
 	AfterFunc(d time.Duration, f func(), what ...What) Timer
 	// At calls f once the clock shows t or later, as AfterFunc does.
 	At(t time.Time, f func(), what ...What) Timer
+	// Hold says that something goes on at this time. Whoever moves the clock, and asks
+	// [Adjustable.Settle], waits until it is over.
+	Hold() *Hold
 }
 
 // Timer is a pending call.

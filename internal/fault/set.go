@@ -20,16 +20,18 @@ import (
 
 // Set holds the faults of a room. It is safe for concurrent use. A nil Set has none.
 //
-// LOCKS. mu is a leaf: sockets are called without it.
+// LOCKS. Under mu only that of a stay is taken: sockets are called without it.
 type Set struct {
 	clock  clock.Clock
 	random *random.Source
 	record func(journal.Entry)
 	active atomic.Pointer[map[string][]*Rule] // by place; nil if there are none; never modified
+	held   atomic.Uint64                      // frames that were held, ever
 
 	mu    sync.Mutex // guards all below
 	rules []*Rule
 
+	delayed []*stay           // requests, in the order in which they came
 	sockets map[Socket]uint64 // when each joined
 	joined  uint64            // sockets, ever
 }
@@ -63,6 +65,13 @@ func (s *Set) On(place string) []*Rule {
 	return (*active)[place]
 }
 
+// NoteHeld notes that a frame is held.
+func (s *Set) NoteHeld() { s.held.Add(1) }
+
+// Held returns how many frames were held, ever. The journal says that they were sent only
+// when they are.
+func (s *Set) Held() uint64 { return s.held.Load() }
+
 // DelayRequests reports whether a fault may delay requests.
 func (s *Set) DelayRequests() bool {
 	delays := func(r *Rule) bool { return r.Action == Delay }
@@ -76,10 +85,21 @@ func (s *Set) Clock() clock.Clock { return s.clock }
 func (s *Set) Elapsed() time.Duration { return s.clock.Elapsed() }
 
 // Wait waits for a time of the room's clock, as long as there is the fault that wants it. It
-// returns an error if the context ends first.
+// returns an error if the context ends first. A request with a context of [WithStay] holds
+// the clock afterwards. Requests that may go on at the same time do so one after the other.
 func (s *Set) Wait(ctx context.Context, r *Rule, d time.Duration) error {
+	in, _ := ctx.Value(stayKey{}).(*stay)
+	if in == nil {
+		in = &stay{ended: true}
+	}
+	in.begin(r)
+	leave := s.await(in, r)
+	defer leave()
 	over := make(chan struct{})
-	timer := s.clock.AfterFunc(d, func() { close(over) }, clock.What{Kind: clock.Fault, Of: r.Name})
+	timer := s.clock.AfterFunc(d, func() {
+		in.end(s.clock, r)
+		close(over)
+	}, clock.What{Kind: clock.Fault, Of: r.Name})
 	defer timer.Stop()
 	select {
 	case <-over:
@@ -87,7 +107,24 @@ func (s *Set) Wait(ctx context.Context, r *Rule, d time.Duration) error {
 	case <-ctx.Done():
 		return fhir.Refuse(http.StatusServiceUnavailable, fhir.CodeTransient, "the request ended while fault %s delayed it", r.Name)
 	}
+	in.turn()
 	return nil
+}
+
+// await lists a request that r delays, until leave is called.
+func (s *Set) await(in *stay, r *Rule) (leave func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.delayed = append(s.delayed, in)
+	if r.Gone() {
+		in.end(s.clock, r)
+	}
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		at := slices.Index(s.delayed, in)
+		s.delayed = slices.Delete(s.delayed, at, at+1)
+	}
 }
 
 // Record writes to the journal what a fault did. about says what it did it to.
@@ -177,6 +214,9 @@ func (s *Set) useLocked(rules []*Rule) {
 	for _, r := range s.rules {
 		if !slices.Contains(rules, r) {
 			r.gone.Store(true)
+			for _, in := range s.delayed {
+				in.end(s.clock, r)
+			}
 			close(r.left)
 		}
 	}

@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"signalfhir/internal/access"
+	"signalfhir/internal/fault"
 	"signalfhir/internal/fhir"
 	"signalfhir/internal/room"
 )
@@ -218,6 +219,11 @@ func (e *Edge) Enter(next echo.HandlerFunc) echo.HandlerFunc {
 		}
 		defer leave()
 		v.room = r
+		if !v.needs.Problems && !v.needs.Socket && r.Faults().DelayRequests() {
+			ctx, over := fault.WithStay(c.Request().Context())
+			defer over() // when the journal has the exchange
+			c.SetRequest(c.Request().WithContext(ctx))
+		}
 		return next(c)
 	}
 }

@@ -58,13 +58,9 @@ func Misbehave(r *Request, operation string, ids []string) ([]Spoiler, error) {
 // awaitFault waits while a fault delays a request. The wait ends with the request and with
 // its room.
 func awaitFault(r *Request, rule *fault.Rule, wait time.Duration) error {
-	ctx := r.Room.Context()
-	if r.http != nil {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithCancel(r.http.Context())
-		defer cancel()
-		defer context.AfterFunc(r.Room.Context(), cancel)()
-	}
+	ctx, cancel := context.WithCancel(r.ctx)
+	defer cancel()
+	defer context.AfterFunc(r.Room.Context(), cancel)()
 	return r.Room.Faults().Wait(ctx, rule, wait)
 }
 

@@ -4,7 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -14,6 +16,7 @@ import (
 	"signalfhir/internal/httpedge"
 	"signalfhir/internal/journal"
 	"signalfhir/internal/room"
+	"signalfhir/internal/suggest"
 )
 
 // How long an await waits by default, and the bounds of its timeout.
@@ -69,6 +72,9 @@ func (m *Mock) Await(c echo.Context) error {
 	}
 	w := &wait{condition: wanted, room: httpedge.Room(c), given: in.Since != nil}
 	if err := w.begin(in.Since); err != nil {
+		return err
+	}
+	if err := m.knowsSocket(w); err != nil {
 		return err
 	}
 	open, leave := whileOpen(c)
@@ -127,10 +133,56 @@ func (w *wait) begin(since *uint64) error {
 	}
 	// One that was deleted is known by what the journal says of it.
 	_, err := w.room.Subscription(w.subscription)
-	if err != nil && len(j.Entries(journal.Filter{Subscription: w.subscription, Limit: 1})) == 0 {
-		return err
+	if err == nil || len(j.Entries(journal.Filter{Subscription: w.subscription, Limit: 1})) > 0 {
+		return nil
 	}
-	return nil
+	if fhir.StatusOf(err) == http.StatusNotFound {
+		var ids []string
+		for _, s := range w.room.Subscriptions() {
+			ids = append(ids, s.ID)
+		}
+		return noSuch("Subscription/", w.subscription, ids).At(w.member + ".subscription")
+	}
+	return err
+}
+
+// noSuch refuses an id of something that the room does not have, and never had.
+func noSuch(kind, id string, ids []string) *fhir.Error {
+	const most = 10 // ids that are listed
+	hint := "the room has none"
+	switch nearest := suggest.Nearest(id, ids); {
+	case nearest != "":
+		hint = "did you mean " + nearest + "?"
+	case len(ids) > most:
+		hint = fmt.Sprintf("the room has %s and %d more", strings.Join(ids[:most], ", "), len(ids)-most)
+	case len(ids) > 0:
+		hint = "the room has " + strings.Join(ids, ", ")
+	}
+	return fhir.Refuse(http.StatusNotFound, fhir.CodeNotFound, "there is no %s%s; %s", kind, id, hint)
+}
+
+// knowsSocket refuses a condition that names a socket of which nothing is known.
+func (m *Mock) knowsSocket(w *wait) error {
+	if w.socket == "" || m.options.Socket(w.room, w.socket) != nil || len(w.room.Journal().Entries(journal.Filter{Socket: w.socket, Limit: 1})) > 0 {
+		return nil
+	}
+	var ids []string
+	for _, s := range m.options.Sockets(w.room) {
+		ids = append(ids, s.ID)
+	}
+	return noSuch("socket ", w.socket, ids).At(w.member + ".socket")
+}
+
+// inWords returns what a subscription was sent, by type: "1 handshake, 2 heartbeats".
+func inWords(sent map[string]int) string {
+	var words []string
+	for _, kind := range slices.Sorted(maps.Keys(sent)) {
+		words = append(words, quantity(sent[kind], kind))
+	}
+	if len(words) == 0 {
+		return "nothing"
+	}
+	return strings.Join(words, ", ")
 }
 
 // run returns once the condition is met, with true, or ctx ends.
@@ -284,7 +336,7 @@ func (m *Mock) instead(w *wait) string {
 	}
 	var parts []string
 	if w.quiet > 0 {
-		parts = append(parts, fmt.Sprintf("%d entries came meanwhile", w.counted))
+		parts = append(parts, quantity(w.counted, "entry")+" came meanwhile")
 		if w.last != nil {
 			parts = append(parts, "the last was "+line(w.last))
 		}
@@ -300,7 +352,7 @@ func (m *Mock) instead(w *wait) string {
 	}
 	if w.subscription != "" {
 		tally := w.room.Journal().Tally(w.subscription)
-		parts = append(parts, fmt.Sprintf("Subscription/%s has %d bound socket(s) and was sent %v", w.subscription, tally.Bound, tally.Sent))
+		parts = append(parts, fmt.Sprintf("Subscription/%s has %s and was sent %s", w.subscription, quantity(tally.Bound, "bound socket"), inWords(tally.Sent)))
 	}
 	var sockets []string
 	for _, s := range m.options.Sockets(w.room) {

@@ -72,8 +72,10 @@ type onSubscription struct {
 // room, or quiet. If the request says since when to count, a state is an entry that brings it
 // about.
 type condition struct {
+	member       string // that names it
 	what         string // in words
 	subscription string // that it is about; "" for none
+	socket       string // that has to be known; "" for none
 	tallied      bool   // the response has the tally
 
 	want int // how many entries
@@ -100,6 +102,17 @@ func each(f func(*journal.Entry) bool) func() func(*journal.Entry) bool {
 // ofKind returns a near for entries of a kind.
 func ofKind(kinds ...string) func(*journal.Entry) bool {
 	return func(e *journal.Entry) bool { return slices.Contains(kinds, e.Kind) }
+}
+
+// quantity returns a number of things in words, such as "2 journal entries".
+func quantity(n int, one string) string {
+	switch stem, ends := strings.CutSuffix(one, "y"); {
+	case n == 1:
+		return "1 " + one
+	case ends:
+		return fmt.Sprintf("%d %sies", n, stem)
+	}
+	return fmt.Sprintf("%d %ss", n, one)
 }
 
 // member is a member of an await that is a condition.
@@ -149,6 +162,7 @@ func (in *awaitBody) condition(timeout time.Duration) (*condition, error) {
 	if err != nil {
 		return nil, err
 	}
+	made.member = given[0]
 	if made.want == 0 {
 		made.want = 1
 	}
@@ -176,7 +190,7 @@ func (in *awaitBody) bound() (*condition, error) {
 		return e.Subscription == id && (want > 0 && e.Kind == journal.Bound || want == 0 && e.Kind == journal.Unbound)
 	}
 	return &condition{
-		what:         fmt.Sprintf("%d bound socket(s) on Subscription/%s", want, id),
+		what:         fmt.Sprintf("%s on Subscription/%s", quantity(want, "bound socket"), id),
 		subscription: id,
 		tallied:      true,
 		state:        func(t journal.Tally) bool { return reached(t.Bound, want) },
@@ -193,7 +207,7 @@ func (in *awaitBody) connected() (*condition, error) {
 		return want > 0 && e.Kind == journal.Opened || want == 0 && e.Kind == journal.Closed
 	}
 	return &condition{
-		what:    fmt.Sprintf("%d open socket(s)", want),
+		what:    quantity(want, "open socket"),
 		state:   func(t journal.Tally) bool { return reached(t.Open, want) },
 		begins:  func(e *journal.Entry) bool { return more(e) && int(e.Count) == want },
 		latest:  true,
@@ -225,7 +239,7 @@ func (in *awaitBody) sent() (*condition, error) {
 		return e.Kind == journal.Sent && e.Subscription == id && e.Type == kind && (number == 0 || e.First <= number && number <= e.Last)
 	}
 	made := &condition{
-		what:         fmt.Sprintf("%d notification(s) of type %s on Subscription/%s", want, kind, id),
+		what:         fmt.Sprintf("%s of type %s on Subscription/%s", quantity(want, "notification"), kind, id),
 		subscription: id,
 		tallied:      true,
 		want:         want,
@@ -250,11 +264,11 @@ func requireSubscription(member, id string, err error) error {
 	return err
 }
 
-// about returns a condition of so many entries about a subscription. what is what they are,
-// in words that end before it.
-func (on *onSubscription) about(member, what string, kinds []string, f func(*journal.Entry) bool) (*condition, error) {
+// about returns a condition of so many entries about a subscription. one is what one of them
+// is, and then the words that follow and end before the subscription.
+func (on *onSubscription) about(member, one, then string, kinds []string, f func(*journal.Entry) bool) (*condition, error) {
 	return &condition{
-		what:         fmt.Sprintf("%d %s Subscription/%s", max(1, on.Count), what, on.Subscription),
+		what:         fmt.Sprintf("%s %s Subscription/%s", quantity(max(1, on.Count), one), then, on.Subscription),
 		subscription: on.Subscription,
 		want:         on.Count,
 		selects:      each(f),
@@ -264,14 +278,14 @@ func (on *onSubscription) about(member, what string, kinds []string, f func(*jou
 
 func (in *awaitBody) unbound() (*condition, error) {
 	id := in.Unbound.Subscription
-	return in.Unbound.about("unbound", "end(s) of a binding to", []string{journal.Bound, journal.Unbound}, func(e *journal.Entry) bool {
+	return in.Unbound.about("unbound", "end", "of a binding to", []string{journal.Bound, journal.Unbound}, func(e *journal.Entry) bool {
 		return e.Kind == journal.Unbound && e.Subscription == id
 	})
 }
 
 func (in *awaitBody) renewed() (*condition, error) {
 	id := in.Renewed.Subscription
-	return in.Renewed.about("renewed", "new token(s) for a binding to", []string{journal.Token, journal.Bound}, func(e *journal.Entry) bool {
+	return in.Renewed.about("renewed", "new token", "for a binding to", []string{journal.Token, journal.Bound}, func(e *journal.Entry) bool {
 		return e.Kind == journal.Token && e.Type == "renewed" && e.Subscription == id
 	})
 }
@@ -280,7 +294,7 @@ func (in *awaitBody) renewed() (*condition, error) {
 // known by its binding, or by the end of it, which the journal keeps longer.
 func (in *awaitBody) boundAgain() (*condition, error) {
 	id := in.BoundAgain.Subscription
-	made, err := in.BoundAgain.about("boundAgain", "binding(s), after a bound socket closed, to", []string{journal.Bound, journal.Closed}, nil)
+	made, err := in.BoundAgain.about("boundAgain", "binding", "after a bound socket closed, to", []string{journal.Bound, journal.Closed}, nil)
 	made.remembers = true
 	made.selects = func() func(*journal.Entry) bool {
 		had, lost := map[string]bool{}, 0
@@ -308,11 +322,11 @@ func (in *awaitBody) boundAgain() (*condition, error) {
 // tokenTaken counts tokens that were issued, for a subscription or for any.
 func (in *awaitBody) tokenTaken() (*condition, error) {
 	id := in.TokenTaken.Subscription
-	made, err := in.TokenTaken.about("tokenTaken", "binding token(s) for", []string{journal.Token}, func(e *journal.Entry) bool {
+	made, err := in.TokenTaken.about("tokenTaken", "binding token", "for", []string{journal.Token}, func(e *journal.Entry) bool {
 		return e.Kind == journal.Token && e.Type == "issued" && (id == "" || covers(e.Text, id))
 	})
 	if id == "" {
-		made.what = fmt.Sprintf("%d binding token(s)", max(1, in.TokenTaken.Count))
+		made.what = quantity(max(1, in.TokenTaken.Count), "binding token")
 		err = checkCount("tokenTaken.count", in.TokenTaken.Count)
 	}
 	return made, err
@@ -335,7 +349,7 @@ func (in *awaitBody) eventsCalled() (*condition, error) {
 			return nil, fhir.Refuse(http.StatusBadRequest, fhir.CodeValue, "got %d, expected the number of an event, from 0 to %d", *v, maxSeq).At(bound.member)
 		}
 	}
-	what, id := "call(s) of $events", q.Subscription
+	what, id := "of $events", q.Subscription
 	if q.Since != nil {
 		what += fmt.Sprintf(" with eventsSinceNumber=%d", *q.Since)
 	}
@@ -344,7 +358,7 @@ func (in *awaitBody) eventsCalled() (*condition, error) {
 	}
 	what += " of"
 	on := onSubscription{id, q.Count}
-	return on.about("eventsCalled", what, []string{journal.Events}, func(e *journal.Entry) bool {
+	return on.about("eventsCalled", "call", what, []string{journal.Events}, func(e *journal.Entry) bool {
 		return e.Kind == journal.Events && e.Subscription == id && (q.Since == nil || e.First == *q.Since) && (q.Until == nil || e.Last == *q.Until)
 	})
 }
@@ -359,7 +373,7 @@ func (in *awaitBody) closedByClient() (*condition, error) {
 		what = fmt.Sprintf("code %d", code)
 	}
 	return &condition{
-		what: fmt.Sprintf("%d socket(s) closed by the client with %s", max(1, in.ClosedByClient.Count), what),
+		what: fmt.Sprintf("%s closed by the client with %s", quantity(max(1, in.ClosedByClient.Count), "socket"), what),
 		want: in.ClosedByClient.Count,
 		selects: each(func(e *journal.Entry) bool {
 			return e.Kind == journal.Closed && strings.HasSuffix(e.Text, " (by client)") && (code == 0 || e.Code == code)
@@ -411,7 +425,7 @@ func (in *awaitBody) entries() (*condition, error) {
 		return f.Selects(e) && (q.Type == "" || e.Type == q.Type) && (q.Resource == "" || e.Resource == q.Resource) && (q.Code == 0 || e.Code == q.Code)
 	}
 	made := &condition{
-		what:         fmt.Sprintf("%d journal entries with %s", max(1, q.Count), strings.Join(words, ", ")),
+		what:         fmt.Sprintf("%s with %s", quantity(max(1, q.Count), "journal entry"), strings.Join(words, ", ")),
 		subscription: q.Subscription,
 		want:         q.Count,
 		selects:      each(of),
@@ -446,6 +460,7 @@ func (in *awaitBody) stillness(timeout time.Duration) (*condition, error) {
 	return &condition{
 		what:         what,
 		subscription: q.Subscription,
+		socket:       q.Socket,
 		quiet:        d,
 		selects:      each(f.Selects),
 		near:         ofKind(),

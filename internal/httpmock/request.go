@@ -3,6 +3,7 @@ package httpmock
 import (
 	"math"
 	"net/http"
+	"regexp"
 	"strconv"
 	"time"
 
@@ -11,17 +12,24 @@ import (
 	"signalfhir/internal/fhir"
 )
 
-// duration parses the value of a member, a time such as "250ms" or "5s". It returns 0 for "".
+// duration parses the value of a member, a time such as "250ms" or "5s". It returns 0 for "",
+// and the longest duration for one that is longer: whoever asks knows how long it may be.
 func duration(member, text string) (time.Duration, error) {
 	if text == "" {
 		return 0, nil
 	}
 	d, err := time.ParseDuration(text)
+	if err != nil && aDuration.MatchString(text) {
+		return math.MaxInt64, nil
+	}
 	if err != nil {
 		return 0, fhir.Refuse(http.StatusBadRequest, fhir.CodeValue, "got %q, expected a time such as 250ms or 5s", text).At(member)
 	}
 	return d, nil
 }
+
+// aDuration matches what package time reads, or would if it were not so long.
+var aDuration = regexp.MustCompile(`^\+?([0-9]+(\.[0-9]*)?(ns|us|µs|ms|s|m|h))+$`)
 
 func isSet(c echo.Context, name string) (bool, error) {
 	switch v := c.QueryParam(name); v {

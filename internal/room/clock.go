@@ -3,6 +3,7 @@ package room
 import (
 	"context"
 	"fmt"
+	"math"
 	"net/http"
 	"sort"
 	"sync"
@@ -133,7 +134,7 @@ type ClockMove struct {
 	Done     bool        `json:"done"`              // the clock shows what was asked for, and all that was due has happened
 	Note     string      `json:"note,omitempty"`    // why it is not done, and how to go on
 	Calls    int         `json:"calls"`             // that ran
-	Happened []ClockCall `json:"happened"`          // those that left a trace in the journal
+	Happened []ClockCall `json:"happened"`          // those that had an effect: an entry in the journal, or a frame that a fault holds
 	Omitted  int         `json:"omitted,omitempty"` // that Happened leaves out
 	Since    uint64      `json:"since"`             // the entries of the journal after this one say what exactly happened
 }
@@ -261,7 +262,7 @@ func (r *Room) AdvanceClock(ctx context.Context, by time.Duration, to time.Time,
 		case !r.clock.IsManual():
 			return "", fhir.Refuse(http.StatusConflict, fhir.CodeConflict, `the clock is real, and time passes by itself; PUT /mock/clock {"mode":"manual"} makes it stand still, then it can be advanced`)
 		case to.IsZero() && (by < 0 || by > lastTime.Sub(now)):
-			return "", fhir.Refuse(http.StatusBadRequest, fhir.CodeValue, "got %s, expected 0s to %s: the clock shows %s, and ends at %s", by, lastTime.Sub(now), stamp(now), stamp(lastTime)).At("by")
+			return "", fhir.Refuse(http.StatusBadRequest, fhir.CodeValue, "got %s, expected 0s to %s: the clock shows %s, and ends at %s", inWords(by), lastTime.Sub(now), stamp(now), stamp(lastTime)).At("by")
 		case to.IsZero():
 			to = now.Add(by)
 		case to.Before(now):
@@ -277,16 +278,25 @@ func (r *Room) AdvanceClock(ctx context.Context, by time.Duration, to time.Time,
 	})
 }
 
+// inWords returns a duration. The longest stands for all that are longer.
+func inWords(d time.Duration) string {
+	if d == math.MaxInt64 {
+		return "more than 292 years"
+	}
+	return d.String()
+}
+
 // clockMove follows a move.
 type clockMove struct {
-	room   *Room
-	halted func() error    // why the move is to stop; nil: it goes on
-	limit  context.Context // ends then, and after the timeout
-	after  time.Duration   // the timeout
-	seq    uint64          // of the journal, when a call began
-	result ClockMove
-	why    string // the follower stopped the move
-	goOn   string // what to do then
+	room    *Room
+	halted  func() error    // why the move is to stop; nil: it goes on
+	limit   context.Context // ends then, and after the timeout
+	after   time.Duration   // the timeout
+	traces  uint64          // that there were when a call began
+	settled bool            // nothing that a call began goes on
+	result  ClockMove
+	why     string // the follower stopped the move
+	goOn    string // what to do then
 }
 
 // moveClock moves the clock when it is its turn. move returns what it has done.
@@ -299,16 +309,24 @@ func (r *Room) moveClock(ctx context.Context, timeout time.Duration, move func(*
 	limit, cancel := context.WithTimeout(turn, timeout)
 	defer cancel()
 	m := &clockMove{room: r, halted: halted, limit: limit, after: timeout, goOn: `POST /mock/clock/advance {"by":"0s"} goes on`}
-	m.seq = r.journal.Seq()
-	m.result.Since, m.result.Happened = m.seq, []ClockCall{}
+	expired := r.clock.Expired()
+	m.settled = r.clock.Settle(limit) // what earlier requests began is not part of the move
+	m.traces = m.countTraces()
+	m.result.Since, m.result.Happened = r.journal.Seq(), []ClockCall{}
 	text, err := move(m)
 	if err != nil {
 		return nil, err
 	}
 	r.turns.moved = r.clock.IsManual() || !r.options.ClockStart.IsZero()
 	text += fmt.Sprintf("; calls that ran: %d", m.result.Calls)
+	if m.why == "" && !m.settled && r.clock.IsManual() {
+		m.result.Done, m.why = false, m.stop(true)
+	}
 	if m.why != "" {
 		text += "; " + m.why
+	}
+	if n := r.clock.Expired() - expired; n > 0 {
+		text += fmt.Sprintf("; sockets and requests that took too long to end: %d", n)
 	}
 	r.journal.Record(journal.Entry{Kind: journal.Clock, Type: r.ClockState().Mode, Text: text})
 	if err := halted(); err != nil && !m.result.Done {
@@ -324,25 +342,33 @@ func (r *Room) moveClock(ctx context.Context, timeout time.Duration, move func(*
 // Next implements [clock.Follower].
 func (m *clockMove) Next() bool {
 	read := m.result.Calls%paceCalls != 0 || m.room.subscriptions.AwaitSockets(m.limit)
+	m.why = m.stop(read)
+	return m.why == ""
+}
+
+// stop returns why the move is to stop; "" if it goes on. read is false if it waited in vain
+// for a socket.
+func (m *clockMove) stop(read bool) string {
 	over := m.limit.Err() != nil // before the next question: whatever halts the move ends this context too
 	switch err := m.halted(); {
 	case err != nil:
-		m.why = err.Error()
+		return err.Error()
 	case !read:
-		m.why = fmt.Sprintf("it waited for a socket that does not read (GET /mock/sockets shows how many frames are queued), and stopped after %s, its timeout", m.after)
+		return fmt.Sprintf("it waited for a socket that does not read (GET /mock/sockets shows how many frames are queued), and stopped after %s, its timeout", m.after)
 	case over:
-		m.why = fmt.Sprintf("it stopped after %s, its timeout", m.after)
+		return fmt.Sprintf("it stopped after %s, its timeout", m.after)
 	case m.result.Calls == maxCalls:
-		m.why = fmt.Sprintf("it stopped after %d calls, the most of one move", maxCalls)
+		return fmt.Sprintf("it stopped after %d calls, the most of one move", maxCalls)
 	}
-	return m.why == ""
+	return ""
 }
 
 // Ran implements [clock.Follower].
 func (m *clockMove) Ran(c clock.Call) {
 	m.result.Calls++
-	before := m.seq
-	if m.seq = m.room.journal.Seq(); m.seq == before {
+	m.settled = m.room.clock.Settle(m.limit)
+	before := m.traces
+	if m.traces = m.countTraces(); m.traces == before {
 		return // a timer that was too early: a heartbeat is not due after all
 	}
 	if len(m.result.Happened) == maxHappened {
@@ -351,3 +377,6 @@ func (m *clockMove) Ran(c clock.Call) {
 	}
 	m.result.Happened = append(m.result.Happened, clockCall(c))
 }
+
+// countTraces counts what calls leave: entries of the journal, and frames that a fault holds.
+func (m *clockMove) countTraces() uint64 { return m.room.journal.Seq() + m.room.faults.Held() }

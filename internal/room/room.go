@@ -252,5 +252,9 @@ func (r *Room) Now() time.Time { return r.clock.Now() }
 // Clock returns the clock of the room.
 func (r *Room) Clock() clock.Clock { return r.clock }
 
+// Hold keeps a move of the clock from going on until the hold is released, for a while at
+// most.
+func (r *Room) Hold() *clock.Hold { return r.clock.Hold() }
+
 // Generators returns the generators of the room.
 func (r *Room) Generators() *synth.Set { return r.generators }

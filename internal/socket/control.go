@@ -48,6 +48,9 @@ func (s *Socket) alreadyClosing(remedy string) error {
 // not written yet are not sent.
 func (s *Socket) CutOff() {
 	s.end.CompareAndSwap(nil, &Ending{Code: websocket.CloseAbnormalClosure, Reason: "the connection was cut", By: byControl})
+	s.mu.Lock()
+	s.endsLocked()
+	s.mu.Unlock()
 	s.Cut()
 }
 

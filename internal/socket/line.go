@@ -335,6 +335,7 @@ func (l *line) why(h, first *held) string {
 // together then hold too much.
 func (s *Socket) countLocked(h *held) (tooMuch bool) {
 	h.counted = true
+	s.faults.NoteHeld()
 	w := h.waiting()
 	s.line.bytes += w.weight() * int64(h.copies)
 	s.waiting.Add(int64(h.copies))

@@ -439,6 +439,7 @@ func (s *Socket) closeLocked(e Ending) {
 	s.end.CompareAndSwap(nil, &e)
 	s.dropHeldLocked(e.whole())
 	if s.session != nil && s.closesNowLocked(e) {
+		s.endsLocked()
 		s.out.close(s.end.Load().payload())
 	}
 }
@@ -461,6 +462,7 @@ func (s *Socket) tooSlowLocked(e Ending) {
 	s.notSent(dropped, e.Reason)
 	s.loseFramesLocked(dropped)
 	if s.closing {
+		s.endsLocked()
 		s.out.close(s.end.Load().payload())
 		return
 	}

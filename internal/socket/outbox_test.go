@@ -19,6 +19,7 @@ import (
 	"github.com/gorilla/websocket"
 	"github.com/olahol/melody"
 
+	"signalfhir/internal/clock"
 	"signalfhir/internal/fault"
 	"signalfhir/internal/journal"
 	"signalfhir/internal/manners"
@@ -54,6 +55,7 @@ func (r *record) BindLegacy(subscription.Socket, string) error {
 }
 func (r *record) UnbindLegacy(subscription.Socket, string) {}
 func (r *record) Faults() *fault.Set                       { return r.faults }
+func (r *record) Hold() *clock.Hold                        { return nil }
 func (r *record) Bindings(subscription.Socket) []string    { return nil }
 func (r *record) Gone(subscription.Socket)                 { r.gone++ }
 func (r *record) Now() time.Time                           { return time.Now() }

@@ -9,8 +9,8 @@
 //	Send ─▶ outbox ─▶ melody's buffer ─▶ connection that coalesces ─▶ client
 //
 // LOCKS. Socket.mu is taken under the lock of a subscription (Send, Unbound). Under it
-// nothing is called but the outbox, which has a lock of its own, and the journal of the
-// room. melody calls HandleError inside its queueing, so Fail touches atomics only.
+// nothing is called but the outbox, which has a lock of its own, and the journal and the
+// clock of the room. melody calls HandleError inside its queueing, so Fail touches atomics only.
 package socket
 
 import (
@@ -26,6 +26,7 @@ import (
 
 	"github.com/olahol/melody"
 
+	"signalfhir/internal/clock"
 	"signalfhir/internal/dialect"
 	"signalfhir/internal/fault"
 	"signalfhir/internal/journal"
@@ -58,6 +59,8 @@ type Room interface {
 	Faults() *fault.Set
 	// Manners returns the manners of the room; nil if there are none.
 	Manners() *manners.Manners
+	// Hold keeps a move of the clock from going on until what the server began is over.
+	Hold() *clock.Hold
 }
 
 // Observer counts sockets and frames.
@@ -102,8 +105,9 @@ type Socket struct {
 	queued  atomic.Int64         // frames that are queued and not yet written
 	cutting atomic.Bool          // the connection ends without a close frame
 	end     atomic.Pointer[Ending]
-	refused int // messages refused in a row; only who carries out messages touches it
-	binds   int // that succeeded; likewise
+	left    sync.Once // ends its bindings
+	refused int       // messages refused in a row; only who carries out messages touches it
+	binds   int       // that succeeded; likewise
 	out     outbox
 
 	faults  *fault.Set
@@ -115,6 +119,7 @@ type Socket struct {
 	session *melody.Session   // nil before Open; the outbox, which is used after, reads it without mu
 	closing bool              // nothing more is queued
 	gone    bool              // nothing more is written, and the bindings end
+	ending  *clock.Hold       // while the server ends the connection; nil if it does not
 	lost    map[string][]span // numbers of the events that are not written, by subscription; nil: none
 	dialect string
 }
@@ -195,6 +200,7 @@ func (s *Socket) attach(session *melody.Session) (closing bool) {
 	defer s.mu.Unlock()
 	s.session = session
 	if s.closing {
+		s.endsLocked()
 		s.out.close(s.end.Load().payload())
 	}
 	return s.closing
@@ -208,33 +214,57 @@ func (s *Socket) Fail(err error) {
 	}
 }
 
-// letGo ends the bindings of the socket, once: nothing more is written to its connection. The
-// connection may linger, and the client may have another one by now, which is to get what this
-// one was not sent.
-func (s *Socket) letGo() {
+// endsLocked makes a move of the clock wait until the socket has ended: the server is about
+// to end the connection.
+func (s *Socket) endsLocked() {
+	if s.ending == nil && s.session != nil && !s.gone {
+		s.ending = s.room.Hold()
+	}
+}
+
+// leave notes that nothing more is written to the connection. It reports false if the socket
+// has not opened.
+func (s *Socket) leave() (ending *clock.Hold, opened bool) {
 	s.mu.Lock()
-	if s.gone || s.session == nil {
-		s.mu.Unlock()
-		return
+	defer s.mu.Unlock()
+	if s.session == nil {
+		return nil, false
 	}
 	s.gone, s.closing = true, true
-	broke := ConnectionBroke.With()
-	s.end.CompareAndSwap(nil, &broke)
-	end := s.end.Load()
-	why := cmp.Or(end.whole(), fmt.Sprintf("closed by %s with %d", end.By, end.Code))
-	s.endLineLocked(why)
-	unwritten := s.out.end()
-	s.loseFramesLocked(unwritten)
-	s.mu.Unlock()
-	s.faults.Leave(s)
-	s.in.end(s, why)
-	s.room.Gone(s)
-	s.notSent(unwritten, why)
+	return s.ending, true
+}
+
+// letGo ends the bindings of the socket, once: nothing more is written to its connection. The
+// connection may linger, and the client may have another one by now, which is to get what this
+// one was not sent. When it returns, they have ended.
+func (s *Socket) letGo() (ending *clock.Hold) {
+	ending, opened := s.leave()
+	if !opened {
+		return nil
+	}
+	s.left.Do(func() {
+		ending.Turn()
+		broke := ConnectionBroke.With()
+		s.end.CompareAndSwap(nil, &broke)
+		end := s.end.Load()
+		why := cmp.Or(end.whole(), fmt.Sprintf("closed by %s with %d", end.By, end.Code))
+		s.mu.Lock()
+		s.endLineLocked(why)
+		unwritten := s.out.end()
+		s.loseFramesLocked(unwritten)
+		s.mu.Unlock()
+		s.faults.Leave(s)
+		s.in.end(s, why)
+		s.room.Gone(s)
+		s.notSent(unwritten, why)
+	})
+	return ending
 }
 
 // Ended notes that the connection of the socket has ended.
 func (s *Socket) Ended() {
-	s.letGo()
+	ending := s.letGo()
+	defer ending.Release()
 	end := s.end.Load()
 	s.options.Observer.SocketClosed(end.Code)
 	s.room.Record(journal.Entry{Kind: journal.Closed, Socket: s.id, Code: end.Code, Text: end.Reason + " (by " + end.By + ")"})

@@ -170,6 +170,7 @@ func (s *Socket) wakeLocked() {
 	}
 	if l.closes {
 		l.closes = false
+		s.endsLocked()
 		s.out.close(s.end.Load().payload())
 	}
 }
@@ -199,6 +200,7 @@ func (s *Socket) hangUpLocked(why string) {
 	if s.line.still != nil {
 		s.wakeLocked() // the reader has to see the end
 	}
+	s.endsLocked()
 	s.out.cutAfter()
 }
 
