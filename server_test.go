@@ -116,13 +116,16 @@ func TestRooms_NoAddressLeavesTheRoom(t *testing.T) {
 		"/frames":               `{"text":"x"}`,
 		"/mock/users":           `{"users":[]}`,
 
+		"PUT /mock/scenarios/:name":     `{"steps":[{"method":"GET","path":"/mock/clock"}]}`,
+		"POST /mock/scenarios/:name":    `{"wait":true}`,
 		"PATCH /mock/subscriptions/:id": `{"counter":3}`,
 	}
+	r.Must(201, "PUT", r.URL+"/mock/scenarios/mine", map[string]any{"steps": []any{map[string]any{"method": "GET", "path": "/mock/clock"}}})
 	var checked int
 	table := slices.Clone(s.server.table)
 	slices.SortStableFunc(table, func(a, b route) int { return strings.Compare(lastIfDelete(a), lastIfDelete(b)) })
 	for _, row := range table {
-		if row.handle == nil || !row.needs.Room || row.needs.Socket || strings.HasSuffix(row.path, "/stream") || row.path == "/mock/reset" {
+		if row.handle == nil || !row.needs.Room || row.needs.Socket || strings.HasSuffix(row.path, "/stream") || row.path == "/mock/reset" || row.path == "/mock/restart" {
 			continue
 		}
 		for _, release := range []string{"R5", "R4B", "R4"} {

@@ -23,7 +23,7 @@ func (r *revoker) Send(f subscription.Frame, _ func(string, subscription.Frame))
 	return true
 }
 
-func (*revoker) Ready() <-chan struct{}   { return nil }
+func (*revoker) Ready(int64) <-chan struct{}   { return nil }
 func (*revoker) Lost(string, int64) int64 { return 0 }
 func (*revoker) WhyClosing() string       { return "" }
 

@@ -32,7 +32,7 @@ func (r *reader) Send(f subscription.Frame, sent func(string, subscription.Frame
 	return true
 }
 
-func (r *reader) Ready() <-chan struct{} {
+func (r *reader) Ready(int64) <-chan struct{} {
 	if r.full != nil {
 		r.asked <- struct{}{}
 	}
@@ -246,7 +246,7 @@ func (*taker) Send(f subscription.Frame, sent func(string, subscription.Frame)) 
 	return true
 }
 
-func (*taker) Ready() <-chan struct{} { return nil }
+func (*taker) Ready(int64) <-chan struct{} { return nil }
 
 func (*taker) Lost(string, int64) int64 { return 0 }
 func (*taker) WhyClosing() string       { return "" }

@@ -49,16 +49,16 @@ type outbox struct {
 
 	mu      sync.Mutex // guards all below
 	frames  []waiting
-	head    int           // where the oldest frame that is not settled is in frames
-	settled uint64        // frames taken out, ever
-	passed  uint64        // frames given to melody, ever
-	passing int           // bytes of those that are not settled
-	seen    uint64        // written at the last check
-	check   *time.Timer   // looks for progress; nil while melody has all frames
-	cut     bool          // the connection ends after the frames, without a close frame
-	last    []byte        // payload of the close frame that follows the frames; nil before the close
-	ended   bool          // melody has the close frame, or the connection ended
-	ready   chan struct{} // closed when few frames wait; nil if nobody waits for that
+	head    int                     // where the oldest frame that is not settled is in frames
+	settled uint64                  // frames taken out, ever
+	passed  uint64                  // frames given to melody, ever
+	passing int                     // bytes of those that are not settled
+	seen    uint64                  // written at the last check
+	check   *time.Timer             // looks for progress; nil while melody has all frames
+	cut     bool                    // the connection ends after the frames, without a close frame
+	last    []byte                  // payload of the close frame that follows the frames; nil before the close
+	ended   bool                    // melody has the close frame, or the connection ended
+	readies map[int64]chan struct{} // closed when at most so many bytes wait; those that somebody waits for
 }
 
 // waiting is what an outbox keeps of a frame.
@@ -167,9 +167,11 @@ func (o *outbox) lookAfter() {
 	o.settleLocked()
 	o.passLocked()
 	o.cutLocked()
-	if o.ready != nil && o.isReadyLocked() {
-		close(o.ready)
-		o.ready = nil
+	for bytes, ready := range o.readies {
+		if o.isReadyLocked(bytes) {
+			close(ready)
+			delete(o.readies, bytes)
+		}
 	}
 }
 
@@ -232,9 +234,9 @@ func (o *outbox) dropLocked() []waiting {
 		o.check.Stop()
 		o.restLocked()
 	}
-	if o.ready != nil {
-		close(o.ready)
-		o.ready = nil
+	for bytes, ready := range o.readies {
+		close(ready)
+		delete(o.readies, bytes)
 	}
 	return dropped
 }
@@ -286,26 +288,28 @@ func (o *outbox) lookForProgress() {
 	}
 }
 
-// readyBytes is what an outbox holds at most when it is ready for more. It is enough for a
-// reader to stay busy, and little enough that many sockets can be filled at a time.
-const readyBytes = 1 << 20
-
-// isReadyLocked reports whether the outbox holds little, and at most a quarter of what it
-// may.
-func (o *outbox) isReadyLocked() bool {
-	return o.ended || o.bytes.Load() <= min(o.socket.options.QueueBytes/4, readyBytes)
+// isReadyLocked reports whether the outbox holds at most so many bytes, and at most a
+// quarter of what it may.
+func (o *outbox) isReadyLocked(bytes int64) bool {
+	return o.ended || o.bytes.Load() <= min(o.socket.options.QueueBytes/4, bytes)
 }
 
 // Ready implements [subscription.Socket].
-func (s *Socket) Ready() <-chan struct{} {
+func (s *Socket) Ready(bytes int64) <-chan struct{} {
 	o := &s.out
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.settleLocked()
-	if o.ready == nil && !o.isReadyLocked() {
-		o.ready = make(chan struct{})
+	ready := o.readies[bytes]
+	if ready != nil || o.isReadyLocked(bytes) {
+		return ready
 	}
-	return o.ready
+	if o.readies == nil {
+		o.readies = map[int64]chan struct{}{}
+	}
+	ready = make(chan struct{})
+	o.readies[bytes] = ready
+	return ready
 }
 
 // Send implements [subscription.Socket].

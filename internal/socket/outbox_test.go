@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"log/slog"
+	"math"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
@@ -184,13 +185,25 @@ func TestOutbox_BurstArrivesWholeWithoutBeingRead(t *testing.T) {
 	p := newPeers(t, func(o *Options) { o.QueueBytes = 128 << 20 })
 	s, conn := p.dial()
 	events := 0
-	for s.out.bytes.Load() < 33<<20 { // beyond what the system keeps
-		events++
-		if !s.Send(event(events, 1000), unrecorded) {
-			t.Fatalf("event %d was not taken", events)
+	fill := func(bytes int64) {
+		t.Helper()
+		for s.out.bytes.Load() < bytes { // beyond what the system keeps
+			events++
+			if !s.Send(event(events, 1000), unrecorded) {
+				t.Fatalf("event %d was not taken", events)
+			}
 		}
 	}
-	ready := s.Ready()
+	fill(20 << 20)
+	if s.Ready(math.MaxInt64) != nil {
+		t.Error("the socket claims to have no room for many more frames")
+	}
+	few := s.Ready(1 << 20)
+	if few == nil {
+		t.Error("the socket claims that at most 1 MiB waits")
+	}
+	fill(33 << 20)
+	ready := s.Ready(math.MaxInt64)
 	if ready == nil {
 		t.Error("the socket claims to have room for many more frames")
 	}
@@ -198,6 +211,7 @@ func TestOutbox_BurstArrivesWholeWithoutBeingRead(t *testing.T) {
 		t.Fatalf("after event %d: %v", last, err)
 	}
 	<-ready
+	<-few
 }
 
 func TestOutbox_StalledSocketIsClosedAndTheJournalNamesWhatItMissed(t *testing.T) {

@@ -29,6 +29,7 @@ package subscription
 import (
 	"context"
 	"maps"
+	"math"
 	"net/http"
 	"slices"
 	"sync"
@@ -335,7 +336,7 @@ func (r *Registry) AwaitSockets(ctx context.Context) bool { return await(ctx, r.
 
 func await(ctx context.Context, sockets []Socket) bool {
 	for _, socket := range sockets {
-		ready := socket.Ready()
+		ready := socket.Ready(math.MaxInt64)
 		if ready == nil {
 			continue
 		}

@@ -143,12 +143,16 @@ func (b *binding) reached(subscription string) int64 {
 	return b.sent
 }
 
+// replayAhead is how many bytes wait in a socket at most when a replay goes on. It is enough
+// for a reader to stay busy, and little enough that many sockets can get one at a time.
+const replayAhead = 1 << 20
+
 // replayRest sends the rest of a replay as fast as the socket takes it, so that a long one
 // neither fills the queue of a client that keeps up nor holds the lock for long. A socket
 // that stays behind is closed by itself, so waiting has an end.
 func (s *subscription) replayRest(b *binding, r *replay) {
 	for {
-		if ready := b.socket.Ready(); ready != nil {
+		if ready := b.socket.Ready(replayAhead); ready != nil {
 			select {
 			case <-ready:
 			case <-r.over:

@@ -173,10 +173,10 @@ func newGatedSocket(id string) *gatedSocket {
 	return s
 }
 
-func (s *gatedSocket) Lost(string, int64) int64 { return s.lost }
-func (s *gatedSocket) WhyClosing() string       { return "" }
-func (s *gatedSocket) Ready() <-chan struct{}   { return s.gate }
-func (s *gatedSocket) open()                    { close(s.gate) }
+func (s *gatedSocket) Lost(string, int64) int64    { return s.lost }
+func (s *gatedSocket) WhyClosing() string          { return "" }
+func (s *gatedSocket) Ready(int64) <-chan struct{} { return s.gate }
+func (s *gatedSocket) open()                       { close(s.gate) }
 
 func (s *gatedSocket) Send(f subscription.Frame, sent func(string, subscription.Frame)) bool {
 	took := s.socket.Send(f, sent)

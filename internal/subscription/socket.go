@@ -36,9 +36,10 @@ type Socket interface {
 	// [Registry.Gone] is called, Send always returns false, so a concurrent bind
 	// cannot outlive its socket.
 	Send(f Frame, sent func(socket string, f Frame)) bool
-	// Ready returns nil if the socket has room for many more frames, and otherwise a
-	// channel that is closed once that is so, or once the socket takes no more.
-	Ready() <-chan struct{}
+	// Ready returns nil if the socket has room for many more frames and at most so many
+	// bytes wait in it, and otherwise a channel that is closed once that is so, or once the
+	// socket takes no more.
+	Ready(bytes int64) <-chan struct{}
 	// Lost returns the number of the first of the events of a subscription, up to the one
 	// with the number last and in a row, that were queued and will not be written because
 	// the socket closes or has closed. It returns 0 if last is not lost.
