@@ -17,7 +17,7 @@ type client struct{}
 
 func (client) ID() string                                                     { return "s1" }
 func (client) Send(subscription.Frame, func(string, subscription.Frame)) bool { return true }
-func (client) Ready(int64) <-chan struct{}                                         { return nil }
+func (client) Ready(int64) <-chan struct{}                                    { return nil }
 func (client) Lost(string, int64) int64                                       { return 0 }
 func (client) WhyClosing() string                                             { return "" }
 
