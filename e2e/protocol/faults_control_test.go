@@ -42,13 +42,13 @@ func TestFaults_FollowTheClock(t *testing.T) {
 	)
 	s.events("abc", 2)
 	ws.Send(`{"type":"ping"}`)
+	s.AwaitEntry("?kind=fault&text=ping") // the server has it
 	s.wantTold("fault", "event 1 was delayed for 10m0s by fault slow")
 	s.setClock("2026-01-01T06:00:00Z") // which is no time that passes
 	s.advance("9m")
 	s.advance("1m", "06:10:00 fault")
 	ws.WantEvent("1")
 	ws.WantEvent("2")
-	s.AwaitEntry("?kind=fault&text=ping")
 	s.advance("1m", "06:11:00 fault")
 	if f := ws.Next(); string(f.Raw) != `{"type":"pong"}` {
 		t.Errorf("got %s, want a pong", f.Raw)

@@ -97,10 +97,7 @@ func (s *Socket) take(command, shown dialect.Command) bool {
 		s.refuse(fhir.Refuse(0, fhir.CodeThrottled, "%d messages wait behind one that a fault delays; this one was dropped", maxDelayed))
 		return true
 	}
-	for _, one := range acts {
-		s.faults.Record(one.rule, m.about, one.text)
-	}
-	s.in.add(m)
+	s.in.add(s, m, acts)
 	return s.in.carryOut(s)
 }
 
@@ -122,10 +119,16 @@ func (in *inbox) isFull() bool {
 	return len(in.queue) >= maxDelayed
 }
 
-func (in *inbox) add(m message) {
+// add adds a message, and then records what faults did to it: who reads that may move the
+// clock.
+func (in *inbox) add(s *Socket, m message, acts []act) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	in.queue = append(in.queue, m)
+	in.setTimerLocked(s)
+	for _, one := range acts {
+		s.faults.Record(one.rule, m.about, one.text)
+	}
 }
 
 // carryOut carries out the messages that are due, unless somebody does so already. It
@@ -153,23 +156,35 @@ func (in *inbox) carryOut(s *Socket) bool {
 func (in *inbox) next(s *Socket) (message, bool) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
+	if in.setTimerLocked(s) || in.busy || in.ended || len(in.queue) == 0 {
+		return message{}, false
+	}
+	m := in.queue[0]
+	in.queue = in.queue[1:]
+	in.busy = true
+	return m, true
+}
+
+// setTimerLocked sets the timer for the first message. It reports whether there is one that
+// is not due.
+func (in *inbox) setTimerLocked(s *Socket) bool {
 	if in.timer != nil {
 		in.timer.Stop()
 		in.timer = nil
 	}
 	if in.busy || in.ended || len(in.queue) == 0 {
-		return message{}, false
+		return false
 	}
-	m := in.queue[0]
-	if last := m.last(); last != nil {
-		if left := last.due - s.faults.Elapsed(); left > 0 {
-			in.timer = s.faults.Clock().AfterFunc(left, func() { in.carryOut(s) }, clock.What{Kind: clock.Fault, Of: last.by.Name})
-			return message{}, false
-		}
+	last := in.queue[0].last()
+	if last == nil {
+		return false
 	}
-	in.queue = in.queue[1:]
-	in.busy = true
-	return m, true
+	left := last.due - s.faults.Elapsed()
+	if left <= 0 {
+		return false
+	}
+	in.timer = s.faults.Clock().AfterFunc(left, func() { in.carryOut(s) }, clock.What{Kind: clock.Fault, Of: last.by.Name})
+	return true
 }
 
 // drop gives up the messages that wait.
