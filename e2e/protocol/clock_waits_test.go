@@ -212,3 +212,30 @@ func TestClock_NamesWhatIsHeld(t *testing.T) {
 		}
 	}
 }
+
+// A replay that takes several rounds belongs to the time at which it began, and several come
+// one after the other.
+func TestClock_ReplaysBelongToTheirTime(t *testing.T) {
+	t.Parallel()
+	s := clocked(t)
+	s.Must(200, "PUT", "/mock/settings", `{"replay":"all"}`)
+	s.subscribe("heartbeatPeriod", 10)
+	const events = 130
+	s.events("abc", events)
+	s.faults(`{"name":"slow","on":"message","type":"bind","action":"delay","by":"5s"}`)
+	var want []string
+	for _, id := range []string{"s1", "s2"} {
+		ws := s.Dial()
+		ws.Send("bind-with-token " + s.Token("abc"))
+		s.AwaitEntry("?kind=fault&socket=" + id)
+		read(ws)
+		for range 1 + events {
+			want = append(want, "08:00:05 sent "+id)
+		}
+	}
+	m := s.advance("21s", "08:00:05 fault", "08:00:05 fault", "08:00:15 heartbeat abc")
+	for _, id := range []string{"s1", "s2"} {
+		want = append(want, "08:00:15 sent "+id)
+	}
+	wantStory(t, "sent", s.story(m.Since, "sent"), want...)
+}

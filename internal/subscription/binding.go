@@ -38,6 +38,8 @@ func (s *subscription) boundSockets() []Socket {
 // bind registers a binding and sends its handshake in one step (WS-22). If activates is
 // true, it makes a subscription active that waits for its first bind.
 func (s *subscription) bind(to Socket, speech Speech, tokenKey string, expires time.Time, activates bool) (activated bool, err error) {
+	// Who sees the handshake may move the clock, and what is replayed belongs to this time.
+	defer s.options.Clock.Hold().Release()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.stopped {

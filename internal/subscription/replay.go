@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"signalfhir/internal/clock"
 	"signalfhir/internal/fhir"
 )
 
@@ -121,7 +122,8 @@ func (s *subscription) beginReplayLocked(b *binding) {
 	b.replay = r
 	s.replaying++
 	if s.replayRoundLocked(b) {
-		s.registry.replays.Go(func() { s.replayRest(b, r) })
+		hold := s.options.Clock.Hold()
+		s.registry.replays.Go(func() { s.replayRest(b, r, hold) })
 	}
 }
 
@@ -149,8 +151,11 @@ const replayAhead = 1 << 20
 
 // replayRest sends the rest of a replay as fast as the socket takes it, so that a long one
 // neither fills the queue of a client that keeps up nor holds the lock for long. A socket
-// that stays behind is closed by itself, so waiting has an end.
-func (s *subscription) replayRest(b *binding, r *replay) {
+// that stays behind is closed by itself, so waiting has an end. The clock is held meanwhile,
+// and what others began earlier comes first, so that a room can repeat itself.
+func (s *subscription) replayRest(b *binding, r *replay, hold *clock.Hold) {
+	defer hold.Release()
+	hold.Turn()
 	for {
 		if ready := b.socket.Ready(replayAhead); ready != nil {
 			select {
