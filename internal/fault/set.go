@@ -85,14 +85,15 @@ func (s *Set) Clock() clock.Clock { return s.clock }
 func (s *Set) Elapsed() time.Duration { return s.clock.Elapsed() }
 
 // Wait waits for a time of the room's clock, as long as there is the fault that wants it. It
+// calls record when it waits, so that who reads the entry can move the clock, and
 // returns an error if the context ends first. A request with a context of [WithStay] holds
 // the clock afterwards. Requests that may go on at the same time do so one after the other.
-func (s *Set) Wait(ctx context.Context, r *Rule, d time.Duration) error {
+func (s *Set) Wait(ctx context.Context, r *Rule, d time.Duration, record func()) error {
 	in, _ := ctx.Value(stayKey{}).(*stay)
 	if in == nil {
 		in = &stay{ended: true}
 	}
-	in.begin(r)
+	before := in.begin(r)
 	leave := s.await(in, r)
 	defer leave()
 	over := make(chan struct{})
@@ -101,6 +102,8 @@ func (s *Set) Wait(ctx context.Context, r *Rule, d time.Duration) error {
 		close(over)
 	}, clock.What{Kind: clock.Fault, Of: r.Name})
 	defer timer.Stop()
+	record()
+	before.Release()
 	select {
 	case <-over:
 	case <-r.left:

@@ -33,12 +33,14 @@ func (s *stay) over() {
 	s.hold.Release()
 }
 
-// begin notes that a rule delays the request.
-func (s *stay) begin(r *Rule) {
+// begin notes that a rule delays the request. It returns the hold since the last delay,
+// which is to be released when the delay has a timer.
+func (s *stay) begin(r *Rule) (before *clock.Hold) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.hold.Release()
+	before = s.hold
 	s.rule, s.hold = r, nil
+	return before
 }
 
 // end makes the request hold the clock, unless something else has ended its delay by r.

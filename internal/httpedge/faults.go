@@ -43,7 +43,6 @@ func (e *Edge) Misbehave(next echo.HandlerFunc) echo.HandlerFunc {
 			switch rule.Action {
 			case fault.Delay:
 				wait := rule.Wait()
-				s.record(rule, "was delayed for "+wait.String())
 				if err := s.wait(c, rule, wait); err != nil {
 					return s.serve(c, refuse(err))
 				}
@@ -87,7 +86,7 @@ func (s *spoiled) wait(c echo.Context, r *fault.Rule, d time.Duration) error {
 	ctx, cancel := context.WithCancel(c.Request().Context())
 	defer cancel()
 	defer context.AfterFunc(Room(c).Context(), cancel)()
-	return s.set.Wait(ctx, r, d)
+	return s.set.Wait(ctx, r, d, func() { s.record(r, "was delayed for "+d.String()) })
 }
 
 // WriteHeader implements [http.ResponseWriter].

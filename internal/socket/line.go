@@ -107,6 +107,7 @@ func (s *Socket) sendFaultyLocked(f subscription.Frame, sent func(string, subscr
 	if s.closing || s.session.IsClosed() {
 		return false
 	}
+	defer s.room.Hold().Release() // who reads that it is delayed may move the clock
 	l := s.lineLocked()
 	for _, h := range s.tamperLocked(l, &held{frame: f, sent: sent, about: s.aboutLocked(f), copies: 1}) {
 		l.join(h)
