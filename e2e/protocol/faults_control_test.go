@@ -1,6 +1,7 @@
 package protocol
 
 import (
+	"fmt"
 	"testing"
 
 	"signalfhir/internal/fhir"
@@ -78,4 +79,32 @@ func TestActivation_FollowsTheClock(t *testing.T) {
 	status("requested")
 	s.advance("1ms", "08:00:05 activation abc")
 	status("active")
+}
+
+// The journal says how a connection really ended, if a fault held the close frame until then.
+func TestControl_CloseThatWaitsIsOvertaken(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct {
+		name string
+		end  func(s *server, ws *socket)
+		want string
+	}{
+		{"cut", func(s *server, _ *socket) { s.Must(204, "DELETE", "/mock/sockets/s1?cut=true", nil) }, "1006 the connection was cut (by control API)"},
+		{"closed by the client", func(_ *server, ws *socket) { go ws.Conn.Close(1000, "bye") }, "1000 bye (by client)"},
+		{"let go", func(s *server, _ *socket) { s.faults() }, "4000 late (by control API)"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			s := start(t)
+			s.subscribe()
+			ws := s.Bind("abc")
+			s.faults(`{"on":"socket","action":"stall","after":"0s"}`)
+			s.Must(204, "DELETE", "/mock/sockets/s1?code=4000&reason=late", nil)
+			row.end(s, ws)
+			s.AwaitEntry("?kind=closed")
+			if e := s.Journal("?kind=closed")[0]; fmt.Sprint(e.Code, " ", e.Text) != row.want {
+				t.Errorf("got %d %s, want %s", e.Code, e.Text, row.want)
+			}
+		})
+	}
 }

@@ -47,8 +47,8 @@ func (s *Socket) alreadyClosing(remedy string) error {
 // CutOff ends the connection without a close frame, for the control API. Frames that are
 // not written yet are not sent.
 func (s *Socket) CutOff() {
-	s.end.CompareAndSwap(nil, &Ending{Code: websocket.CloseAbnormalClosure, Reason: "the connection was cut", By: byControl})
 	s.mu.Lock()
+	s.endAs(&Ending{Code: websocket.CloseAbnormalClosure, Reason: "the connection was cut", By: byControl})
 	s.endsLocked()
 	s.mu.Unlock()
 	s.Cut()

@@ -35,7 +35,6 @@ type line struct {
 
 	troubles []*trouble
 	still    *trouble // nothing leaves, or not even the connection is read; nil if that is not so
-	closes   bool     // the close frame waits until the connection is no longer still
 }
 
 // hold is one reason why a frame waits. A frame leaves when all of its holds are over.
@@ -224,7 +223,7 @@ func (s *Socket) moveLine() {
 }
 
 // isIdle reports whether the line remembers nothing that is still of use.
-func (l *line) isIdle() bool { return len(l.troubles) == 0 && l.still == nil && !l.closes }
+func (l *line) isIdle() bool { return len(l.troubles) == 0 && l.still == nil }
 
 // next returns the frame that may leave, or nil.
 func (l *line) next() *held {

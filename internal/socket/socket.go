@@ -105,9 +105,10 @@ type Socket struct {
 	queued  atomic.Int64         // frames that are queued and not yet written
 	cutting atomic.Bool          // the connection ends without a close frame
 	end     atomic.Pointer[Ending]
-	left    sync.Once // ends its bindings
-	refused int       // messages refused in a row; only who carries out messages touches it
-	binds   int       // that succeeded; likewise
+	unsent  atomic.Bool // the close frame of end waits for a fault; changed under mu
+	left    sync.Once   // ends its bindings
+	refused int         // messages refused in a row; only who carries out messages touches it
+	binds   int         // that succeeded; likewise
 	out     outbox
 
 	faults  *fault.Set
@@ -210,8 +211,18 @@ func (s *Socket) attach(session *melody.Session) (closing bool) {
 // a normal close, and may do so while s.mu is held.
 func (s *Socket) Fail(err error) {
 	if end, says := s.options.endingOf(err); says {
-		s.end.CompareAndSwap(nil, &end)
+		s.endAs(&end)
 	}
+}
+
+// endAs notes how the connection ends, unless that is known. A close frame that waits for a
+// fault is not how it ended, if something else ends it before. It touches atomics only.
+func (s *Socket) endAs(e *Ending) {
+	if s.unsent.Load() {
+		s.end.Store(e)
+		return
+	}
+	s.end.CompareAndSwap(nil, e)
 }
 
 // endsLocked makes a move of the clock wait until the socket has ended: the server is about

@@ -168,8 +168,8 @@ func (s *Socket) wakeLocked() {
 	if c := s.conn.Load(); c != nil {
 		c.open()
 	}
-	if l.closes {
-		l.closes = false
+	if s.unsent.Load() {
+		s.unsent.Store(false)
 		s.endsLocked()
 		s.out.close(s.end.Load().payload())
 	}
@@ -182,7 +182,7 @@ func (s *Socket) closesNowLocked(e Ending) bool {
 		return true
 	}
 	if e.Code != websocket.CloseGoingAway {
-		s.line.closes = true
+		s.unsent.Store(true)
 		return false
 	}
 	s.wakeLocked()
