@@ -152,8 +152,8 @@ curl() {
 			}
 		}
 	}
-	if failed != nil {
-		t.Errorf("%v in block %d of %d: %s\n%s", failed, len(printed), len(shown), &complaints, printed[len(printed)-1])
+	if failed != nil || len(printed) != len(shown) {
+		t.Errorf("%v in block %d of %d: %s\n%s", failed, len(printed), len(shown), &complaints, said.String()[strings.LastIndex(said.String(), "\036")+1:])
 		logs, _ := filepath.Glob(filepath.Join(folder, "*.log"))
 		for _, name := range logs {
 			data, _ := os.ReadFile(name)
