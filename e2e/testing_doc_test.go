@@ -107,20 +107,26 @@ curl() {
   command curl --silent --show-error $fail "$@"
 }
 `
-	var shown []*block // what follows the n-th command, or nil
+	type command struct {
+		run   block
+		shows *block // what follows it in the document; nil: nothing
+	}
+	var commands []command
 	for _, e := range testingBlocks(t) {
 		switch {
 		case e.section == bugs:
 		case e.language == "sh":
-			script += fmt.Sprintf("fail=--fail-with-body\nprintf '\\n\\036'\n# line %d\n%s", e.line, e.text)
-			shown = append(shown, nil)
-		case e.language == "json", e.language == "text":
-			if refusal.MatchString(e.text) {
-				at := strings.LastIndex(script, "fail=--fail-with-body")
-				script = script[:at] + "fail=" + script[at+len("fail=--fail-with-body"):]
-			}
-			shown[len(shown)-1] = &e
+			commands = append(commands, command{run: e})
+		case len(commands) > 0 && (e.language == "json" || e.language == "text"):
+			commands[len(commands)-1].shows = &e
 		}
+	}
+	for _, c := range commands {
+		fail := "--fail-with-body"
+		if c.shows != nil && refusal.MatchString(c.shows.text) {
+			fail = ""
+		}
+		script += fmt.Sprintf("fail=%s\nprintf '\\n\\036'\n# line %d\n%s", fail, c.run.line, c.run.text)
 	}
 	folder, bin := t.TempDir(), t.TempDir()
 	if err := os.Symlink(program(t), filepath.Join(bin, "signalfhir")); err != nil {
@@ -138,22 +144,21 @@ curl() {
 	c.Stdout, c.Stderr = &said, &complaints
 	failed := c.Run()
 	printed := strings.Split(said.String(), "\036")[1:] // by each of the commands
-	for i, e := range shown {
-		switch {
-		case i >= len(printed):
+	for i, said := range printed {
+		switch e := commands[i].shows; {
 		case e == nil:
 		case e.language == "text":
-			if got := strings.TrimSpace(printed[i]); !strings.HasSuffix(got, strings.TrimSpace(e.text)) {
+			if got := strings.TrimSpace(said); !strings.HasSuffix(got, strings.TrimSpace(e.text)) {
 				t.Errorf("line %d: the document shows\n%s\nbut the server says\n%s", e.line, e.text, got)
 			}
 		default:
-			if why := shows(e.text, lastLine(printed[i])); why != "" {
-				t.Errorf("line %d: %s\nthe server says\n%s", e.line, why, lastLine(printed[i]))
+			if why := shows(e.text, lastLine(said)); why != "" {
+				t.Errorf("line %d: %s\nthe server says\n%s", e.line, why, lastLine(said))
 			}
 		}
 	}
-	if failed != nil || len(printed) != len(shown) {
-		t.Errorf("%v in block %d of %d: %s\n%s", failed, len(printed), len(shown), &complaints, said.String()[strings.LastIndex(said.String(), "\036")+1:])
+	if failed != nil || len(printed) != len(commands) {
+		t.Errorf("%v in command %d of %d: %s\n%s", failed, len(printed), len(commands), &complaints, said.String()[strings.LastIndex(said.String(), "\036")+1:])
 		logs, _ := filepath.Glob(filepath.Join(folder, "*.log"))
 		for _, name := range logs {
 			data, _ := os.ReadFile(name)
