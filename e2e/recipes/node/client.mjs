@@ -10,6 +10,7 @@ export function connect(base, subscription) {
   let closed = false;
 
   async function open() {
+    if (closed) return;
     const response = await fetch(`${base}/Subscription/${subscription}/$get-ws-binding-token`, { method: "POST" });
     const { parameter } = await response.json();
     const value = (name) => parameter.find((p) => p.name === name);
@@ -26,9 +27,13 @@ export function connect(base, subscription) {
         else shown.push(number);
       }
     });
-    socket.on("close", () => closed || open());
+    socket.on("error", () => {}); // "close" follows
+    socket.on("close", start);
   }
-  open();
+  function start() {
+    open().catch(() => setTimeout(start, 100)); // the server may be away
+  }
+  start();
   return {
     next: () => (shown.length ? Promise.resolve(shown.shift()) : new Promise((resolve) => waiting.push(resolve))),
     close() {
