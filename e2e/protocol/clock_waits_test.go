@@ -33,6 +33,13 @@ func (s *server) story(since uint64, kinds string) []string {
 	return list
 }
 
+// lastEntry returns the number of the last entry of the journal.
+func (s *server) lastEntry() uint64 {
+	s.T.Helper()
+	all := s.Journal("")
+	return all[len(all)-1].Seq
+}
+
 func wantStory(t *testing.T, what string, got []string, want ...string) {
 	t.Helper()
 	if !slices.Equal(got, want) {
@@ -238,4 +245,30 @@ func TestClock_ReplaysBelongToTheirTime(t *testing.T) {
 		want = append(want, "08:00:15 sent "+id)
 	}
 	wantStory(t, "sent", s.story(m.Since, "sent"), want...)
+}
+
+// A request comes after what those before it began, and an event after what the one before it
+// began.
+func TestClock_RequestsWaitForSocketsThatClose(t *testing.T) {
+	t.Parallel()
+	s := clocked(t)
+	s.subscribe()
+	var want []string
+	for i := range 20 {
+		before := s.lastEntry()
+		socket := fmt.Sprintf("s%d", 1+2*i)
+		s.bindAll(s.Token("abc"))
+		s.Must(204, "DELETE", "/mock/sockets/"+socket+"?code=4000", nil)
+		s.events("abc", 1)
+		want = []string{"08:00:00 unbound " + socket, "08:00:00 closed " + socket, "08:00:00 appended "}
+		wantStory(t, "a socket that was closed", s.story(before, "unbound,closed,appended"), want...)
+
+		before, socket = s.lastEntry(), fmt.Sprintf("s%d", 2+2*i)
+		s.bindAll(s.Token("abc"))
+		s.faults(`{"on":"socket","action":"close","frames":2}`)
+		s.events("abc", 3)
+		s.faults()
+		want = []string{"08:00:00 appended ", "08:00:00 appended ", "08:00:00 unbound " + socket, "08:00:00 closed " + socket, "08:00:00 appended "}
+		wantStory(t, "a socket that a fault closed", s.story(before, "unbound,closed,appended"), want...)
+	}
 }

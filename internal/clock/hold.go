@@ -120,5 +120,26 @@ func (c *Adjustable) Settle(ctx context.Context) bool {
 	return true
 }
 
+// Held reports whether something holds the clock.
+func (c *Adjustable) Held() bool { return c.holds.count.Load() > 0 }
+
+// AwaitHeld waits until what holds the clock now is over, or ctx ends. Unlike
+// [Adjustable.Settle], it does not wait for what begins meanwhile.
+func (c *Adjustable) AwaitHeld(ctx context.Context) {
+	if !c.Held() {
+		return
+	}
+	c.holds.mu.Lock()
+	list := slices.Clone(c.holds.list)
+	c.holds.mu.Unlock()
+	for _, h := range list {
+		select {
+		case <-h.over:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
 // Expired returns how many holds lasted too long, ever.
 func (c *Adjustable) Expired() uint64 { return c.holds.expired.Load() }

@@ -228,11 +228,14 @@ func (e *Edge) Enter(next echo.HandlerFunc) echo.HandlerFunc {
 	}
 }
 
-// NeedRoom refuses a request in a room that does not exist.
+// NeedRoom refuses a request in a room that does not exist. In a room on a manual clock, a
+// request comes after what those before it began.
 func (e *Edge) NeedRoom(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		if v := visitOf(c); v.needs.Room && v.room == nil && v.locked == nil {
 			return room.NoRoom(v.name)
+		} else if v.room != nil && v.needs.Room && !v.needs.Open {
+			v.room.AwaitHeld(c.Request().Context())
 		}
 		return next(c)
 	}

@@ -23,9 +23,9 @@ func (r *revoker) Send(f subscription.Frame, _ func(string, subscription.Frame))
 	return true
 }
 
-func (*revoker) Ready(int64) <-chan struct{} { return nil }
-func (*revoker) Lost(string, int64) int64    { return 0 }
-func (*revoker) WhyClosing() string          { return "" }
+func (*revoker) Ready(int64) <-chan struct{}      { return nil }
+func (*revoker) Lost(string, int64) (int64, bool) { return 0, true }
+func (*revoker) WhyClosing() string               { return "" }
 
 func (r *revoker) Unbound(id string, why subscription.Reason, _ int) {
 	r.ended = append(r.ended, id+": "+string(why))

@@ -248,7 +248,7 @@ func (*taker) Send(f subscription.Frame, sent func(string, subscription.Frame)) 
 
 func (*taker) Ready(int64) <-chan struct{} { return nil }
 
-func (*taker) Lost(string, int64) int64 { return 0 }
-func (*taker) WhyClosing() string       { return "" }
+func (*taker) Lost(string, int64) (int64, bool) { return 0, true }
+func (*taker) WhyClosing() string               { return "" }
 
 func (*taker) Unbound(string, subscription.Reason, int) {}

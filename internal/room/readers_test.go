@@ -18,7 +18,7 @@ type client struct{}
 func (client) ID() string                                                     { return "s1" }
 func (client) Send(subscription.Frame, func(string, subscription.Frame)) bool { return true }
 func (client) Ready(int64) <-chan struct{}                                    { return nil }
-func (client) Lost(string, int64) int64                                       { return 0 }
+func (client) Lost(string, int64) (int64, bool)                               { return 0, true }
 func (client) WhyClosing() string                                             { return "" }
 
 func (client) Unbound(string, subscription.Reason, int) {}

@@ -256,5 +256,10 @@ func (r *Room) Clock() clock.Clock { return r.clock }
 // most.
 func (r *Room) Hold() *clock.Hold { return r.clock.Hold() }
 
+// AwaitHeld waits until what holds the clock now is over, or ctx ends: sockets that close, for
+// example. So a room on a manual clock repeats itself, although others end what a request
+// begins. On a real clock it returns at once.
+func (r *Room) AwaitHeld(ctx context.Context) { r.clock.AwaitHeld(ctx) }
+
 // Generators returns the generators of the room.
 func (r *Room) Generators() *synth.Set { return r.generators }

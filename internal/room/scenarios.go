@@ -122,6 +122,7 @@ func (r *Room) Restart(anew bool, closeSockets func() []string) (Restarted, erro
 		r.tokens.Revoke(t.Secret) // nobody binds with it any more
 	}
 	done := Restarted{Sockets: closeSockets(), Tokens: len(valid), Subscriptions: []string{}}
+	r.AwaitHeld(r.open) // their bindings end with them, not with the tokens
 	for _, t := range valid {
 		r.journal.Record(journal.Entry{Kind: journal.Token, Type: "revoked", Token: token.Fingerprint(t.Secret)})
 		r.subscriptions.Revoke(t.Secret)

@@ -148,6 +148,7 @@ func (r *Room) fireAll(ctx context.Context, t Trigger, method string) (*Triggere
 		if err != nil {
 			return &f.result, err
 		}
+		r.AwaitHeld(ctx) // a fault may have closed a socket after an event
 	}
 }
 
@@ -190,7 +191,7 @@ func (f *firing) round(ctx context.Context) (fired []Fired, err error) {
 		on[i].states = f.states
 	}
 	begin, bytes := f.done, int64(0)
-	for f.done < f.trigger.Count && f.done-begin < roundEvents && len(fired) < roundEvents && bytes < roundBytes {
+	for f.done < f.trigger.Count && f.done-begin < roundEvents && len(fired) < roundEvents && bytes < roundBytes && !(f.done > begin && r.clock.Held()) {
 		if ctx.Err() != nil {
 			return fired, stopped(ctx)
 		}

@@ -135,11 +135,14 @@ func TestConn_BindingsEndBeforeItLingers(t *testing.T) {
 	s.session = &melody.Session{}
 	s.out.push(subscription.Frame{Subscription: "abc", First: 3, Last: 4, Bytes: []byte("x")})
 	s.Fail(&websocket.CloseError{Code: 1000})
+	if lost, all := s.Lost("abc", 4); lost != 3 || all { // its connection has ended
+		t.Errorf("lost from event %d on (all: %v), want 3 and maybe more", lost, all)
+	}
 	lingered := false
 	c := &conn{socket: s, Conn: &lingering{lingers: func() {
 		lingered = true
-		if r.gone != 1 || s.Lost("abc", 4) != 3 {
-			t.Errorf("it lingers, and %d bindings have ended; lost from event %d on", r.gone, s.Lost("abc", 4))
+		if lost, all := s.Lost("abc", 4); r.gone != 1 || lost != 3 || !all {
+			t.Errorf("it lingers, and %d bindings have ended; lost from event %d on (all: %v)", r.gone, lost, all)
 		}
 	}}}
 	for range 2 {

@@ -95,14 +95,17 @@ func TestSocket_KnowsWhatItLost(t *testing.T) {
 		last++
 		s.Send(event(int(last), 64<<10), unrecorded)
 	}
-	if lost := s.Lost("a", last); lost != 0 {
-		t.Errorf("event %d is lost while it waits", lost)
+	if lost, all := s.Lost("a", last); lost != 0 || all {
+		t.Errorf("got %d and %v while it waits", lost, all)
 	}
 	conn.Close()
 	r := s.room.(*record)
 	<-r.ended
 	unsent := r.of(journal.NotSent)
-	if lost := s.Lost("a", last); len(unsent) != 1 || lost != unsent[0].First || lost == 0 || s.Lost("b", last) != 0 {
-		t.Errorf("got %d, the journal has %+v", lost, unsent)
+	if lost, all := s.Lost("a", last); len(unsent) != 1 || lost != unsent[0].First || lost == 0 || !all {
+		t.Errorf("got %d and %v, the journal has %+v", lost, all, unsent)
+	}
+	if lost, _ := s.Lost("b", last); lost != 0 {
+		t.Errorf("got %d of another subscription, want none", lost)
 	}
 }

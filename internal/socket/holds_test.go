@@ -173,7 +173,7 @@ func TestSocket_LostOfWhatWasOvertaken(t *testing.T) {
 	conn.Close()
 	<-s.room.(*record).ended
 	for last, want := range map[int64]int64{8: 7, 7: 7, 6: 0, 4: 0, 3: 3, 2: 0} {
-		if got := s.Lost("a", last); got != want {
+		if got, _ := s.Lost("a", last); got != want {
 			t.Errorf("up to %d: got %d, want %d", last, got, want)
 		}
 	}

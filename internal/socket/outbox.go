@@ -521,18 +521,46 @@ func (s *Socket) loseFramesLocked(frames []waiting) {
 type span struct{ first, last int64 }
 
 // Lost implements [subscription.Socket].
-func (s *Socket) Lost(subscription string, last int64) (first int64) {
+func (s *Socket) Lost(subscription string, last int64) (first int64, all bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	all := slices.Clone(s.lost[subscription]) // in the order in which they were lost
-	slices.SortFunc(all, func(a, b span) int { return cmp.Compare(b.last, a.last) })
-	for _, one := range all {
+	lost := slices.Clone(s.lost[subscription]) // in the order in which they were lost
+	if !s.ended && s.session != nil && (s.cutting.Load() || s.session.IsClosed()) {
+		lost = append(lost, s.unsentLocked(subscription)...) // the connection has ended, and the socket is about to
+	}
+	slices.SortFunc(lost, func(a, b span) int { return cmp.Compare(b.last, a.last) })
+	for _, one := range lost {
 		if one.first <= last && last <= one.last {
 			first = one.first
 			last = first - 1
 		}
 	}
-	return first
+	return first, s.ended
+}
+
+// unsentLocked returns the numbers of the events of a subscription that wait in the socket.
+func (s *Socket) unsentLocked(subscription string) (all []span) {
+	for _, w := range s.out.waiting() {
+		if w.subscription == subscription && w.first > 0 {
+			all = append(all, span{w.first, w.last})
+		}
+	}
+	if s.line != nil {
+		for _, h := range s.line.frames() {
+			if h.about.Subscription == subscription && h.about.First > 0 {
+				all = append(all, span{h.about.First, h.about.Last})
+			}
+		}
+	}
+	return all
+}
+
+// waiting returns the frames that are not written.
+func (o *outbox) waiting() []waiting {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.settleLocked()
+	return slices.Clone(o.frames[o.head:])
 }
 
 // WhyClosing implements [subscription.Socket].

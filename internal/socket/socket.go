@@ -19,6 +19,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
 	"net/url"
 	"sync"
 	"sync/atomic"
@@ -120,6 +121,7 @@ type Socket struct {
 	session *melody.Session   // nil before Open; the outbox, which is used after, reads it without mu
 	closing bool              // nothing more is queued
 	gone    bool              // nothing more is written, and the bindings end
+	ended   bool              // what it lost is known
 	ending  *clock.Hold       // while the server ends the connection; nil if it does not
 	lost    map[string][]span // numbers of the events that are not written, by subscription; nil: none
 	dialect string
@@ -263,6 +265,7 @@ func (s *Socket) letGo() (ending *clock.Hold) {
 		s.endLineLocked(why)
 		unwritten := s.out.end()
 		s.loseFramesLocked(unwritten)
+		s.ended = true
 		s.mu.Unlock()
 		s.faults.Leave(s)
 		s.in.end(s, why)
@@ -278,7 +281,7 @@ func (s *Socket) Ended() {
 	defer ending.Release()
 	end := s.end.Load()
 	s.options.Observer.SocketClosed(end.Code)
-	s.room.Record(journal.Entry{Kind: journal.Closed, Socket: s.id, Code: end.Code, Text: end.Reason + " (by " + end.By + ")"})
+	s.room.Record(journal.Entry{Kind: journal.Closed, Socket: s.id, Code: end.Code, Text: strings.TrimSpace(end.Reason + " (by " + end.By + ")")})
 	s.options.Logger.Info("socket closed", "socket", s.id, "code", end.Code, "reason", end.Reason, "by", end.By)
 }
 

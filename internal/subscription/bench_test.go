@@ -17,7 +17,7 @@ type sink struct{ id string }
 func (s *sink) ID() string                                                     { return s.id }
 func (s *sink) Send(subscription.Frame, func(string, subscription.Frame)) bool { return true }
 func (*sink) Ready(int64) <-chan struct{}                                      { return nil }
-func (*sink) Lost(string, int64) int64                                         { return 0 }
+func (*sink) Lost(string, int64) (int64, bool)                                 { return 0, true }
 func (*sink) WhyClosing() string                                               { return "" }
 
 func (s *sink) Unbound(string, subscription.Reason, int) {}

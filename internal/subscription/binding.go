@@ -206,7 +206,7 @@ func (s *subscription) dropLocked(b *binding, why Reason) bool {
 		return false
 	}
 	s.abandonReplayLocked(b, string(why))
-	s.reached = max(s.reached, b.reached(s.id))
+	s.leaveLocked(b)
 	delete(s.bound, b.socket)
 	at := slices.Index(s.bindings, b)
 	s.bindings = slices.Delete(s.bindings, at, at+1)

@@ -104,6 +104,9 @@ func (r *Registry) SetCounter(id string, last int64) (before int64, refused erro
 		for _, b := range s.bindings {
 			b.sent = min(b.sent, last)
 		}
+		for socket, sent := range s.left {
+			s.left[socket] = min(sent, last)
+		}
 	}
 	s.counter = last
 	return before, nil

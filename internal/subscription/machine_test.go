@@ -88,9 +88,9 @@ func (s *machineSocket) Send(f subscription.Frame, sent func(string, subscriptio
 	return true
 }
 
-func (*machineSocket) Ready(int64) <-chan struct{} { return nil }
-func (*machineSocket) Lost(string, int64) int64    { return 0 }
-func (*machineSocket) WhyClosing() string          { return "" }
+func (*machineSocket) Ready(int64) <-chan struct{}      { return nil }
+func (*machineSocket) Lost(string, int64) (int64, bool) { return 0, true }
+func (*machineSocket) WhyClosing() string               { return "" }
 
 func (s *machineSocket) Unbound(string, subscription.Reason, int) {}
 

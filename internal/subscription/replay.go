@@ -129,20 +129,53 @@ func (s *subscription) beginReplayLocked(b *binding) {
 
 // reachedLocked returns the number of the last event that a socket got.
 func (s *subscription) reachedLocked() int64 {
-	reached := s.reached
+	reached := max(s.reached, s.sortLeftLocked())
 	for _, b := range s.bindings {
-		reached = max(reached, b.reached(s.id))
+		got, _ := got(b.socket, s.id, b.sent)
+		reached = max(reached, got)
 	}
 	return reached
 }
 
-// reached returns the number of the last event that the socket of a binding got, or still
-// gets.
-func (b *binding) reached(subscription string) int64 {
-	if lost := b.socket.Lost(subscription, b.sent); lost > 0 {
-		return lost - 1
+// got returns the number of the last event that a socket got, or still gets, and whether that
+// is certain. sent is the number of the last one that was queued for it.
+func got(socket Socket, subscription string, sent int64) (last int64, certain bool) {
+	lost, certain := socket.Lost(subscription, sent)
+	if lost > 0 {
+		return lost - 1, certain
 	}
-	return b.sent
+	return sent, certain
+}
+
+// leaveLocked remembers what the socket of a binding that ends got.
+func (s *subscription) leaveLocked(b *binding) {
+	last, certain := got(b.socket, s.id, b.sent)
+	if certain || b.sent == 0 {
+		s.reached = max(s.reached, last)
+		return
+	}
+	if s.left == nil {
+		s.left = map[Socket]int64{}
+	}
+	s.left[b.socket] = b.sent
+	if len(s.left) > s.leftMax {
+		s.sortLeftLocked()
+		s.leftMax = 2*len(s.left) + 16 // so that this costs little, however many leave
+	}
+}
+
+// sortLeftLocked returns the number of the last event that those of the sockets got, or still
+// get, whose bindings have ended and that have not. It forgets those that have.
+func (s *subscription) sortLeftLocked() (reached int64) {
+	for socket, sent := range s.left {
+		last, certain := got(socket, s.id, sent)
+		if certain {
+			s.reached = max(s.reached, last)
+			delete(s.left, socket)
+		}
+		reached = max(reached, last)
+	}
+	return reached
 }
 
 // replayAhead is how many bytes wait in a socket at most when a replay goes on. It is enough

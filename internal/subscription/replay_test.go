@@ -161,10 +161,11 @@ func TestReplay_IsMarked(t *testing.T) {
 // gatedSocket has no room for more frames until it is opened.
 type gatedSocket struct {
 	*socket
-	lost  int64 // returned by Lost
-	gate  chan struct{}
-	came  *sync.Cond // of the lock of socket
-	count int        // frames that came, ever; guarded by that lock
+	lost    int64 // returned by Lost
+	mayLose bool  // more
+	gate    chan struct{}
+	came    *sync.Cond // of the lock of socket
+	count   int        // frames that came, ever; guarded by that lock
 }
 
 func newGatedSocket(id string) *gatedSocket {
@@ -173,10 +174,10 @@ func newGatedSocket(id string) *gatedSocket {
 	return s
 }
 
-func (s *gatedSocket) Lost(string, int64) int64    { return s.lost }
-func (s *gatedSocket) WhyClosing() string          { return "" }
-func (s *gatedSocket) Ready(int64) <-chan struct{} { return s.gate }
-func (s *gatedSocket) open()                       { close(s.gate) }
+func (s *gatedSocket) Lost(string, int64) (int64, bool) { return s.lost, !s.mayLose }
+func (s *gatedSocket) WhyClosing() string               { return "" }
+func (s *gatedSocket) Ready(int64) <-chan struct{}      { return s.gate }
+func (s *gatedSocket) open()                            { close(s.gate) }
 
 func (s *gatedSocket) Send(f subscription.Frame, sent func(string, subscription.Frame)) bool {
 	took := s.socket.Send(f, sent)
@@ -320,6 +321,28 @@ func TestReplay_MissedAreThoseThatASocketLost(t *testing.T) {
 	r.Gone(lossy)
 	r.bind(t, "s", steady)
 	steady.want(t, "handshake active 4") // b got them
+}
+
+// What was queued before a binding ended, and was never written, is missed.
+func TestReplay_MissedAreThoseThatASocketLostLater(t *testing.T) {
+	t.Parallel()
+	for lost, want := range map[int64][]string{0: {}, 3: numbered(3, 4)} {
+		r := newRig(t)
+		r.SetReplay(policy(t, "missed"))
+		r.Put(spec("s"))
+		lossy := newGatedSocket("lossy")
+		lossy.mayLose = true
+		r.bind(t, "s", lossy)
+		r.happen(4)
+		r.Unbind("s", lossy, "k")
+		lossy.lost, lossy.mayLose = lost, false
+		for range 2 {
+			b := newSocket("b")
+			r.bind(t, "s", b)
+			b.want(t, append([]string{"handshake active 4"}, want...)...)
+			want = nil // b got them
+		}
+	}
 }
 
 // Going back does not leave the mark of what a socket got ahead of the counter.

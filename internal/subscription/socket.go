@@ -42,8 +42,9 @@ type Socket interface {
 	Ready(bytes int64) <-chan struct{}
 	// Lost returns the number of the first of the events of a subscription, up to the one
 	// with the number last and in a row, that were queued and will not be written because
-	// the socket closes or has closed. It returns 0 if last is not lost.
-	Lost(subscription string, last int64) int64
+	// the socket closes or has closed. It returns 0 if last is not lost, and whether that is
+	// all: a socket that has not ended may still lose what waits in it.
+	Lost(subscription string, last int64) (first int64, all bool)
 	// WhyClosing says why the socket takes no more frames, or returns "" if nobody knows.
 	WhyClosing() string
 	// Unbound reports that the server ended the binding to a subscription, and how

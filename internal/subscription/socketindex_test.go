@@ -51,9 +51,9 @@ type lefts struct {
 	left []int
 }
 
-func (*lefts) Ready(int64) <-chan struct{} { return nil }
-func (*lefts) Lost(string, int64) int64    { return 0 }
-func (*lefts) WhyClosing() string          { return "" }
+func (*lefts) Ready(int64) <-chan struct{}      { return nil }
+func (*lefts) Lost(string, int64) (int64, bool) { return 0, true }
+func (*lefts) WhyClosing() string               { return "" }
 
 func (l *lefts) Unbound(_ string, _ subscription.Reason, left int) {
 	l.mu.Lock()

@@ -44,6 +44,11 @@ type subscription struct {
 	replaying int     // bindings that get events from the log
 	reached   int64   // number of the last event that a socket got whose binding has ended
 
+	// The number of the last event that was queued for sockets whose bindings have ended. They
+	// may still lose it.
+	left    map[Socket]int64
+	leftMax int // how many there may be before those that have ended are removed
+
 	stopped bool // removed from the registry
 }
 

@@ -99,9 +99,9 @@ func (s *socket) Send(f subscription.Frame, sent func(string, subscription.Frame
 	return true
 }
 
-func (*socket) Ready(int64) <-chan struct{} { return nil }
-func (*socket) Lost(string, int64) int64    { return 0 }
-func (*socket) WhyClosing() string          { return "" }
+func (*socket) Ready(int64) <-chan struct{}      { return nil }
+func (*socket) Lost(string, int64) (int64, bool) { return 0, true }
+func (*socket) WhyClosing() string               { return "" }
 
 func (s *socket) Unbound(id string, why subscription.Reason, _ int) {
 	s.mu.Lock()
