@@ -362,7 +362,11 @@ func (m *Mock) instead(w *wait) string {
 		}
 		sockets = append(sockets, s.ID+" "+bound)
 	}
-	return strings.Join(append(parts, newest("open sockets:", sockets), newest("last frames:", frames)), "; ")
+	parts = append(parts, newest("open sockets:", sockets), newest("last frames:", frames))
+	if d := w.room.ClockDetail(); d.Mode == room.ManualClock && d.Next != nil {
+		parts = append(parts, fmt.Sprintf("the clock is manual and shows %s; next is a %s at %s, once POST /mock/clock/advance lets that time pass", d.Now.Format(time.RFC3339Nano), d.Due[0].Kind, d.Next.At.Format(time.RFC3339Nano)))
+	}
+	return strings.Join(parts, "; ")
 }
 
 // line returns an entry as a few words.
