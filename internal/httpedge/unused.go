@@ -17,28 +17,36 @@ type Unused struct {
 
 // Note is for the ConnState of the server.
 func (u *Unused) Note(c net.Conn, state http.ConnState) {
+	if u.keep(c, state == http.StateNew) {
+		return
+	}
+	_ = c.Close()
+}
+
+// keep reports whether a connection may stay open.
+func (u *Unused) keep(c net.Conn, unused bool) bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	switch {
-	case state != http.StateNew:
+	case !unused:
 		delete(u.conns, c)
 	case u.closed:
-		_ = c.Close()
+		return false
+	case u.conns == nil:
+		u.conns = map[net.Conn]struct{}{c: {}}
 	default:
-		if u.conns == nil {
-			u.conns = map[net.Conn]struct{}{}
-		}
 		u.conns[c] = struct{}{}
 	}
+	return true
 }
 
 // Close closes the connections, and those that open later.
 func (u *Unused) Close() {
 	u.mu.Lock()
-	defer u.mu.Unlock()
-	u.closed = true
-	for c := range u.conns {
+	conns := u.conns
+	u.conns, u.closed = nil, true
+	u.mu.Unlock()
+	for c := range conns { // over TLS it writes
 		_ = c.Close()
 	}
-	clear(u.conns)
 }
