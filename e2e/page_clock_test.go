@@ -9,9 +9,6 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// mine is a subscription without heartbeats, so that it gets nothing while time passes.
-const mine = `{"resourceType":"Subscription","id":"mine","status":"requested","topic":"http://example.org/FHIR/R5/SubscriptionTopic/admission","channelType":{"code":"websocket"},"contentType":"application/fhir+json","content":"id-only"}`
-
 // The rows of the tables of the view Live.
 const (
 	liveSubscription = `[aria-label="Subscriptions"] tbody tr`
@@ -24,7 +21,8 @@ func TestPage_FollowsTheClockOfTheRoom(t *testing.T) {
 	t.Parallel()
 	b, s := startPage(t)
 	s.SetClock(time.Date(2101, 1, 1, 8, 0, 0, 0, time.UTC))
-	s.Put([]byte(mine))
+	// It has no heartbeats, so it gets nothing while time passes.
+	s.Put(`{"resourceType":"Subscription","id":"mine","status":"requested","topic":"http://example.org/FHIR/R5/SubscriptionTopic/admission","channelType":{"code":"websocket"},"contentType":"application/fhir+json","content":"id-only"}`)
 	s.Post(s.URL+"/mock/generators/ward/step", map[string]any{"count": 1}, nil)
 
 	b.open(t, s, "/try?subscription=mine")

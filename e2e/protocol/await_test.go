@@ -175,9 +175,9 @@ func TestAwait_SaysThatTheClockStandsStill(t *testing.T) {
 	if got := s.inVain(-1, `"journal":{"kind":"token"}`); strings.Contains(got, standing) {
 		t.Errorf("got %q, although nothing is due", got)
 	}
-	s.Token("abc")
-	want := standing + "; next is a token at 2026-01-01T08:30:00Z, once POST /mock/clock/advance"
-	if got := s.inVain(-1, `"journal":{"kind":"token","type":"expired"}`); !strings.Contains(got, want) {
+	s.Must(200, "POST", "/mock/trigger", `{"subscription":"abc","count":2,"interval":"10m"}`)
+	want := standing + "; due next: trigger abc at 2026-01-01T08:10:00Z, once POST /mock/clock/advance lets that time pass"
+	if got := s.inVain(-1, `"sent":{"subscription":"abc"}`); !strings.Contains(got, want) {
 		t.Errorf("got %q, want in it %q", got, want)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"sync"
 	"testing"
 	"time"
 
@@ -19,10 +20,11 @@ func TestUnused_ClosesWhatHasNoRequest(t *testing.T) {
 	t.Parallel()
 	unused := &httpedge.Unused{}
 	accepted := make(chan struct{}, 10)
-	entered, leave := make(chan struct{}), make(chan struct{})
+	entered, left := make(chan struct{}), make(chan struct{})
+	leave := sync.OnceFunc(func() { close(left) })
 	s := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
 		close(entered)
-		<-leave
+		<-left
 	}))
 	s.Config.ConnState = func(c net.Conn, state http.ConnState) {
 		unused.Note(c, state)
@@ -32,6 +34,7 @@ func TestUnused_ClosesWhatHasNoRequest(t *testing.T) {
 	}
 	s.Start()
 	t.Cleanup(s.Close)
+	t.Cleanup(leave)
 	open := func() net.Conn {
 		t.Helper()
 		conn, err := net.Dial("tcp", s.Listener.Addr().String())
@@ -59,7 +62,7 @@ func TestUnused_ClosesWhatHasNoRequest(t *testing.T) {
 	unused.Close()
 	wantClosed("a connection without a request", early)
 	wantClosed("one that opens later", open())
-	close(leave)
+	leave()
 	if res, err := http.ReadResponse(bufio.NewReader(active), nil); err != nil || res.StatusCode != http.StatusOK {
 		t.Errorf("the request under way: got %v, %v", res, err)
 	}
