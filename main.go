@@ -196,8 +196,9 @@ func localAddress(addr net.Addr) string {
 // requests, sockets closed with 1001, every goroutine ended. ready is called
 // once requests are served.
 func (s *server) serve(ctx context.Context, l net.Listener, ready func()) error {
+	unused := &httpedge.Unused{}
 	// The time ends with the body. What takes long after it, such as a stream, is not cut.
-	srv := &http.Server{Handler: s.echo, ReadHeaderTimeout: cmp.Or(s.options.ReadTimeout, headTimeout), ReadTimeout: s.options.ReadTimeout, IdleTimeout: idleTimeout,
+	srv := &http.Server{Handler: s.echo, ConnState: unused.Note, ReadHeaderTimeout: cmp.Or(s.options.ReadTimeout, headTimeout), ReadTimeout: s.options.ReadTimeout, IdleTimeout: idleTimeout,
 		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelWarn)}
 	failed := make(chan error, 1)
 	go func() { failed <- srv.Serve(l) }()
@@ -210,6 +211,7 @@ func (s *server) serve(ctx context.Context, l net.Listener, ready func()) error 
 	}
 	s.live.Store(false)
 	s.rooms.End() // ends the requests that wait
+	unused.Close()
 	requests, cancel := context.WithTimeout(context.Background(), stopRequests)
 	defer cancel()
 	if srv.Shutdown(requests) != nil {

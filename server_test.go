@@ -47,6 +47,25 @@ func TestRooms_CloseWhenIdle(t *testing.T) {
 	s.Must(404, "GET", "/rooms/busy", nil)
 }
 
+// A scenario is in its room as long as it runs.
+func TestRooms_StayOpenWhileAScenarioRuns(t *testing.T) {
+	t.Parallel()
+	s := start(t, withSeed)
+	in := s.Room("tested", nil)
+	in.Must(201, "PUT", "/mock/scenarios/expiry", `{"description":"A token expires.","steps":[{"await":{"journal":{"kind":"token","type":"expired"},"timeout":"5m"}}]}`)
+	in.Must(200, "POST", "Subscription/admission-id-only/$get-ws-binding-token", nil) // for 30 minutes
+	in.Must(202, "POST", "/mock/scenarios/expiry", nil)
+	s.AwaitBusy("tested", 1)
+	s.clock.Advance(29 * time.Minute)
+	s.Must(200, "GET", "/rooms/tested", nil)
+	s.clock.Advance(time.Minute)
+	s.AwaitBusy("tested", 0)
+	s.clock.Advance(9 * time.Minute) // it was idle since the end, not since the last request
+	s.Must(200, "GET", "/rooms/tested", nil)
+	s.clock.Advance(time.Minute)
+	s.Must(404, "GET", "/rooms/tested", nil)
+}
+
 func TestRooms_OpeningAgainKeepsARoom(t *testing.T) {
 	t.Parallel()
 	s := start(t, withSeed)

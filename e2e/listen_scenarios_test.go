@@ -54,6 +54,25 @@ func TestListen_SurvivesScenarios(t *testing.T) {
 	}
 }
 
+// On a clock that stands still, a slow server is slow until somebody lets the time pass.
+func TestListen_SurvivesASlowServerOnAManualClock(t *testing.T) {
+	t.Parallel()
+	begin := time.Date(2101, 1, 1, 8, 0, 0, 0, time.UTC)
+	s := testkit.Start(t, testkit.WithClock(begin))
+	l := listens(t, s, "task-id-only")
+	s.StartScenario("slow-server", map[string]any{"latency": "20m", "lateness": "5m"})
+	s.AwaitEntry(testkit.JournalFilter{Kinds: []string{"fault"}, Type: "delay", Text: "$get-ws-binding-token was delayed for 20m0s"})
+	if got := s.Scenario("slow-server").Run.State; got != "running" {
+		t.Fatalf("the scenario is %s", got)
+	}
+	s.Advance(20 * time.Minute)
+	s.AwaitScenario("slow-server")
+	l.says("#4  ")
+	if now, want := s.Clock().Now, begin.Add(25*time.Minute); !now.Equal(want) {
+		t.Errorf("the clock shows %s, want %s", now, want)
+	}
+}
+
 // What cannot be survived ends the client, with a message.
 func TestListen_EndsWhenItsSubscriptionIsDeleted(t *testing.T) {
 	t.Parallel()

@@ -215,7 +215,8 @@ var running = map[string]func(*testing.T, *piped){
 	"a head that does not come": func(_ *testing.T, p *piped) {
 		p.raw("GET /healthz HTTP/1.1\r\nHost: ", false)
 	},
-	"a socket": func(t *testing.T, p *piped) { p.dial(t) },
+	"a connection without a request": func(_ *testing.T, p *piped) { p.raw("", false) },
+	"a socket":                       func(t *testing.T, p *piped) { p.dial(t) },
 	"a socket that does not read": func(t *testing.T, p *piped) {
 		p.dial(t)
 		p.overfill()

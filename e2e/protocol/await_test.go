@@ -166,6 +166,22 @@ func TestAwait_SaysWhatWasSeenInstead(t *testing.T) {
 	}
 }
 
+// What is waited for may be due on a clock that stands still.
+func TestAwait_SaysThatTheClockStandsStill(t *testing.T) {
+	t.Parallel()
+	s := vectorServer(t, fhir.R5)
+	const standing = "the clock is manual and shows 2026-01-01T08:00:00Z"
+	s.Must(200, "PUT", "/mock/clock", `{"mode":"manual","now":"2026-01-01T08:00:00Z"}`)
+	if got := s.inVain(-1, `"journal":{"kind":"token"}`); strings.Contains(got, standing) {
+		t.Errorf("got %q, although nothing is due", got)
+	}
+	s.Must(200, "POST", "/mock/trigger", `{"subscription":"abc","count":2,"interval":"10m"}`)
+	want := standing + "; due next: trigger abc at 2026-01-01T08:10:00Z, once POST /mock/clock/advance lets that time pass"
+	if got := s.inVain(-1, `"sent":{"subscription":"abc"}`); !strings.Contains(got, want) {
+		t.Errorf("got %q, want in it %q", got, want)
+	}
+}
+
 // A binding is one again only if it replaces that of a socket that has closed.
 func TestAwait_BoundAgainIsNotASecondClient(t *testing.T) {
 	t.Parallel()

@@ -60,7 +60,7 @@ type Serve struct {
 	MaxMemory        int64         `name:"max-memory" default:"1073741824" env:"SIGNALFHIR_MAX_MEMORY" help:"Bytes of memory above which writes get 507; reads go on (${default})."`
 	MaxResponseBytes int64         `name:"max-response-bytes" default:"67108864" env:"SIGNALFHIR_MAX_RESPONSE_BYTES" help:"Bytes of resources in one response; a page ends early, an entry of a batch is refused (${default})."`
 	JournalSize      int           `name:"journal-size" default:"10000" env:"SIGNALFHIR_JOURNAL_SIZE" help:"Entries the journal keeps; 0 keeps none and only counts (${default})."`
-	RoomTTL          time.Duration `name:"room-ttl" default:"10m" env:"SIGNALFHIR_ROOM_TTL" help:"Close a room below /rooms after this time without a request and a socket (${default})."`
+	RoomTTL          time.Duration `name:"room-ttl" default:"10m" env:"SIGNALFHIR_ROOM_TTL" help:"Close a room below /rooms after this time without a request, a socket and a scenario (${default})."`
 	MaxRooms         int           `name:"max-rooms" default:"1000" env:"SIGNALFHIR_MAX_ROOMS" help:"Rooms that may be open below /rooms (${default})."`
 	ReadTimeout      time.Duration `name:"read-timeout" default:"30s" env:"SIGNALFHIR_READ_TIMEOUT" help:"How long a client may take to send a request with its body; 0 is no limit (${default})."`
 	MaxBodyBytes     int64         `name:"max-body-bytes" default:"2097152" env:"SIGNALFHIR_MAX_BODY_BYTES" help:"Largest request body in bytes (${default})."`

@@ -128,6 +128,20 @@ func RoomOfSignIn(c echo.Context) (in *room.Room, leave func()) {
 	return v.room, func() {}
 }
 
+// Stay keeps the room of a request from being closed as idle until leave is called, which may
+// be after the request.
+func Stay(c echo.Context) (leave func()) {
+	v := visitOf(c)
+	switch in, leave := v.edge.options.Rooms.Enter(v.name); in {
+	case v.room:
+		return leave
+	case nil: // the room was deleted
+	default: // and another has its name
+		leave()
+	}
+	return func() {}
+}
+
 // NeedsOf returns what the route of a request needs.
 func NeedsOf(c echo.Context) Needs { return visitOf(c).needs }
 

@@ -1,6 +1,7 @@
 package httpmock
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -362,7 +363,13 @@ func (m *Mock) instead(w *wait) string {
 		}
 		sockets = append(sockets, s.ID+" "+bound)
 	}
-	return strings.Join(append(parts, newest("open sockets:", sockets), newest("last frames:", frames)), "; ")
+	parts = append(parts, newest("open sockets:", sockets), newest("last frames:", frames))
+	if d := w.room.ClockDetail(); d.Mode == room.ManualClock && d.Next != nil {
+		due := d.Due[0]
+		of := cmp.Or(due.Subscription, due.Topic, due.Generator, due.Token, due.Fault, due.Scenario)
+		parts = append(parts, fmt.Sprintf("the clock is manual and shows %s; due next: %s %s at %s, once POST /mock/clock/advance lets that time pass", d.Now.Format(time.RFC3339Nano), due.Kind, of, due.At.Format(time.RFC3339Nano)))
+	}
+	return strings.Join(parts, "; ")
 }
 
 // line returns an entry as a few words.

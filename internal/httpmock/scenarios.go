@@ -97,8 +97,10 @@ func (m *Mock) StartScenario(c echo.Context) error {
 		return err
 	}
 	name, set := c.Param("name"), httpedge.Room(c).Scenarios()
-	started, err := set.Start(name, in.Parameters, m.inside(c))
+	leave := httpedge.Stay(c)
+	started, err := set.Start(name, in.Parameters, m.inside(c), leave)
 	if err != nil {
+		leave()
 		return err
 	}
 	status := http.StatusAccepted

@@ -165,7 +165,7 @@ func (r *Rooms) List(c echo.Context) error {
 	type one struct {
 		Ready
 		Opened *time.Time `json:"opened,omitempty"`
-		Busy   *int       `json:"busy,omitempty"` // requests and sockets in it
+		Busy   *int       `json:"busy,omitempty"` // requests, sockets and scenarios in it
 	}
 	list := []one{}
 	for _, info := range r.options.Rooms.List() {

@@ -54,7 +54,7 @@ type RoomsOptions struct {
 	Default *Room
 	Clock   clock.Clock
 	Max     int           // open rooms besides the default one
-	TTL     time.Duration // a room is closed after this time without a request and a socket
+	TTL     time.Duration // a room is closed after this time without a request, a socket and a scenario
 	// Leave ends the sockets of a room that closes, and returns when they have ended.
 	// It is called without a lock, when no request can enter the room any more.
 	Leave func(name string, r *Room, why string)
@@ -79,7 +79,7 @@ type tenant struct {
 	room     *Room         // nil if it could not be opened
 	err      error
 	opened   time.Time
-	busy     int           // requests in it; a socket is one
+	busy     int           // requests in it; a socket is one, and so is a scenario
 	empty    chan struct{} // set while the room closes; closed when busy is 0
 	idle     clock.Timer   // runs while busy is 0
 	used     time.Time     // when busy last became 0
@@ -90,7 +90,7 @@ type Info struct {
 	Name   string
 	Room   *Room
 	Opened time.Time
-	Busy   int // requests and sockets in it
+	Busy   int // requests, sockets and scenarios in it
 }
 
 // NewRooms returns a registry that holds the default room only.
@@ -301,6 +301,7 @@ const leavePatience = time.Second
 func (r *Rooms) close(t *tenant, why string) {
 	defer r.closing.Done()
 	t.room.end()
+	t.room.scenarios.Close()
 	r.options.Leave(t.name, t.room, why)
 	patience := time.NewTimer(leavePatience)
 	defer patience.Stop()

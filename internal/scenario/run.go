@@ -111,7 +111,6 @@ func (r *run) record(what, text string) {
 
 // run does the steps. It is the goroutine of the scenario.
 func (r *run) run(ctx context.Context) {
-	defer close(r.ended)
 	r.record("begin", withParameters(r.values))
 	err := r.steps(ctx, r.of.Steps, "steps")
 	state, why, tidied := Done, "", ""

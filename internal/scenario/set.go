@@ -158,8 +158,9 @@ type Started struct {
 // Detail returns the scenario and how far it is, also after the room forgot it.
 func (s *Started) Detail() Detail { return Detail{s.run.of, s.builtin, s.run.snapshot()} }
 
-// Start starts a scenario. do serves its requests. It refuses one that runs.
-func (s *Set) Start(name string, given map[string]json.RawMessage, do Do) (*Started, error) {
+// Start starts a scenario. do serves its requests, and over is called when it has ended. It
+// refuses one that runs.
+func (s *Set) Start(name string, given map[string]json.RawMessage, do Do, over func()) (*Started, error) {
 	s.mu.Lock()
 	d, is := s.findLocked(name)
 	s.mu.Unlock()
@@ -200,6 +201,8 @@ func (s *Set) Start(name string, given map[string]json.RawMessage, do Do) (*Star
 	s.runs[name] = r
 	go func() {
 		defer cancel(nil)
+		defer close(r.ended)
+		defer over()
 		r.run(ctx)
 	}()
 	return &Started{r.ended, r, is}, nil

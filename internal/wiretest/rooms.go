@@ -14,7 +14,7 @@ func (s *Server) Room(name string, body any) *Server {
 	return &other
 }
 
-// AwaitBusy returns once so many requests and sockets are in a room.
+// AwaitBusy returns once so many requests, sockets and scenarios are in a room.
 func (s *Server) AwaitBusy(name string, want int) {
 	s.T.Helper()
 	for end := time.Now().Add(Patience); ; {

@@ -31,6 +31,7 @@ let link = "connecting";
 let instance;
 let last; // id of the last entry received, to resume from
 let state;
+let came; // when the state came, by the clock of the browser
 let source;
 let retry;
 
@@ -42,6 +43,17 @@ function setLink(value) {
 
 /** current returns the latest state of the room, or undefined. */
 export const current = () => state;
+
+/**
+ * now returns the time of the room in ms. A manual clock stands still until somebody moves
+ * it, and a state follows each move. A real one goes on as that of the browser, which may
+ * be fast or slow.
+ */
+export function now() {
+  if (!state) return Date.now();
+  const { mode, now } = state.clock;
+  return Date.parse(now) + (mode === "manual" ? 0 : Date.now() - came);
+}
 
 /** connect opens the stream, and opens it again whenever it breaks. */
 export function connect() {
@@ -93,6 +105,7 @@ export async function refresh() {
     wanted = false;
     try {
       state = await get("/mock/state");
+      came = Date.now();
       await released();
       tell("state", state);
     } catch { /* the stream reports that the server is gone */ }

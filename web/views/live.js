@@ -2,7 +2,7 @@
 // number an event, the frames that carry it, the sockets they go to.
 
 import { h, svg, fill } from "../kernel/dom.js";
-import { on, current } from "../kernel/stream.js";
+import { on, now } from "../kernel/stream.js";
 import { post } from "../kernel/api.js";
 import { count, span, ago, tail, numbers } from "../kernel/format.js";
 
@@ -279,7 +279,7 @@ function subscriptions(state) {
     h("td", null, s.content),
     h("td.num", null, count(s.events)),
     h("td", null, s.heartbeatPeriod ? `every ${s.heartbeatPeriod} s` : "none"),
-    h("td", null, s.lastFrame ? aged(h("span"), (e) => { e.textContent = ago(Date.now() - new Date(s.lastFrame)); }) : "never"),
+    h("td", null, s.lastFrame ? aged(h("span"), (e) => { e.textContent = ago(now() - new Date(s.lastFrame)); }) : "never"),
     h("td", null, s.sockets.length ? s.sockets.map((id) => h("a.mono", { href: `/timeline?socket=${encodeURIComponent(id)}` }, id, " ")) : h("span.quiet", null, "none")),
     h("td", null, h("a", { href: `/why?subscription=${encodeURIComponent(s.id)}`, "aria-label": `Why ${s.id} was notified, or was not` }, "Why?"))));
   if (state.subscriptions.length > shownRows) rows.push(h("tr", null, h("td", { colspan: 9 }, `and ${count(state.subscriptions.length - shownRows)} more`)));
@@ -291,7 +291,7 @@ function sockets(state) {
     h("td", null, h("a.mono", { href: `/timeline?socket=${encodeURIComponent(s.id)}` }, s.id)),
     h("td", null, s.dialect || h("span.quiet", null, "no message yet")),
     h("td.mono", null, s.bindings.join(", ") || h("span.quiet", null, "nothing")),
-    h("td", null, aged(h("span"), (e) => { e.textContent = span(Date.now() - new Date(s.opened)); })))), "No socket is open.");
+    h("td", null, aged(h("span"), (e) => { e.textContent = span(now() - new Date(s.opened)); })))), "No socket is open.");
 }
 
 function tokens(state) {
@@ -299,7 +299,7 @@ function tokens(state) {
     h("td.mono", null, t.fingerprint),
     h("td.mono", null, t.subscriptions.join(", ")),
     h("td", null, aged(h("span"), (e) => {
-      const left = new Date(t.expires) - Date.now();
+      const left = new Date(t.expires) - now();
       const whole = new Date(t.expires) - new Date(t.issued);
       fill(e, h("meter", { min: 0, max: whole, low: whole / 5, value: Math.max(0, left), "aria-label": "Time left" }), left > 0 ? span(left) : "expired");
     })))), "There is no valid token. A client gets one with $get-ws-binding-token.");

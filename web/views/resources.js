@@ -4,7 +4,7 @@
 import { h, fill, copyButton } from "../kernel/dom.js";
 import { get, curl } from "../kernel/api.js";
 import { jsonTree } from "../kernel/json.js";
-import { on } from "../kernel/stream.js";
+import { on, now } from "../kernel/stream.js";
 import { released } from "../kernel/press.js";
 import { address, visit } from "../kernel/room.js";
 import { count, ago } from "../kernel/format.js";
@@ -160,6 +160,10 @@ function show(root, path, query, newest) {
     new MutationObserver(look).observe(tree, { childList: true, subtree: true });
   }
 
+  function showAges() {
+    for (const t of root.querySelectorAll("time")) t.textContent = since(t.dateTime);
+  }
+
   function showBoth() {
     showList();
     showOne();
@@ -168,7 +172,7 @@ function show(root, path, query, newest) {
   let due = 0;
   let touched = false;
   const ends = [
-    on("state", showTypes),
+    on("state", (state) => { showTypes(state); showAges(); }),
     on("entry", ({ kind, resource }) => {
       if (kind !== "change" || !resource.startsWith(`${type}/`)) return;
       touched ||= resource === `${type}/${id}`;
@@ -181,7 +185,7 @@ function show(root, path, query, newest) {
     on("restart", showBoth),
     on("gap", showBoth),
   ];
-  const ticking = setInterval(() => root.querySelectorAll("time").forEach((t) => { t.textContent = since(t.dateTime); }), 5000);
+  const ticking = setInterval(showAges, 5000);
   showBoth();
   return () => {
     came = (root.contains(document.activeElement) && document.activeElement.pathname) || "";
@@ -195,7 +199,7 @@ function show(root, path, query, newest) {
 /** nameOf returns what identifies a link or a button after its pane is drawn again. */
 const nameOf = (element) => element.pathname ?? element.textContent;
 
-const since = (iso) => ago(Date.now() - new Date(iso));
+const since = (iso) => ago(now() - new Date(iso));
 const time = (iso) => h("time.quiet", { datetime: iso, title: iso }, since(iso));
 
 /** gist returns what distinguishes a resource from others of its type. */

@@ -2,7 +2,7 @@
 
 import { h, fill, field } from "../../kernel/dom.js";
 import { request } from "../../kernel/api.js";
-import { on, refresh } from "../../kernel/stream.js";
+import { on, now, refresh } from "../../kernel/stream.js";
 import { address } from "../../kernel/room.js";
 import { count, ago } from "../../kernel/format.js";
 
@@ -107,7 +107,7 @@ export function generatorSection() {
       if (g.last) {
         link.href = address(`/resources/${g.last.reference}`);
         link.textContent = g.last.reference;
-        last.textContent = `, ${g.last.note}, ${ago(Date.now() - new Date(g.last.at))}`;
+        last.textContent = `, ${g.last.note}, ${ago(now() - new Date(g.last.at))}`;
       }
       failed.textContent = g.lastError ? ` ${count(g.refused)} refused: ${g.lastError}` : "";
     };

@@ -3,7 +3,7 @@
 // socket stays bound while the user is in another view. The form survives a reload.
 
 import { request, get } from "../../kernel/api.js";
-import { on, current } from "../../kernel/stream.js";
+import { on, current, now } from "../../kernel/stream.js";
 import { address, stored, again } from "../../kernel/room.js";
 import { readStatus } from "../../kernel/notification.js";
 import { written } from "./resource.js";
@@ -116,12 +116,12 @@ export async function subscribe() {
 export async function takeToken() {
   const { body } = await request("POST", path("/$get-ws-binding-token"));
   const p = Object.fromEntries(body.parameter.map((p) => [p.name, p]));
-  flow.token = { secret: p.token.valueString, issued: Date.now(), expires: Date.parse(p.expiration.valueDateTime), url: p["websocket-url"].valueUrl, body };
+  flow.token = { secret: p.token.valueString, issued: now(), expires: Date.parse(p.expiration.valueDateTime), url: p["websocket-url"].valueUrl, body };
   flow.gone = "";
 }
 
 /** left returns how long the token is still valid, in ms. */
-export const left = () => (flow.token ? flow.token.expires - Date.now() : 0);
+export const left = () => (flow.token ? flow.token.expires - now() : 0);
 
 /** How each dialect writes a command, with or without a token. */
 export const dialects = {
@@ -159,7 +159,7 @@ export async function bind() {
 
 async function open() {
   const socket = new WebSocket(flow.token.url);
-  Object.assign(flow, { socket, back: 0, ended: "", opened: Date.now() });
+  Object.assign(flow, { socket, back: 0, ended: "", opened: now() });
   socket.held = []; // tokens it was bound with
   say(`opening ${flow.token.url}`);
   let work = Promise.resolve(); // frames are handled in order, even if one waits for $events

@@ -2,6 +2,7 @@
 
 import { h, fill, copyButton } from "../../kernel/dom.js";
 import { request, curl } from "../../kernel/api.js";
+import { now } from "../../kernel/stream.js";
 import { jsonTree } from "../../kernel/json.js";
 import { time, span, numbers, bytes, count } from "../../kernel/format.js";
 import { flow, base, path, release, subject, left, dialects, changed } from "./flow.js";
@@ -66,7 +67,7 @@ export function bindStep(run) {
     for (const b of [ping, ...ends]) b.hidden = !isOpen;
     unbind.hidden = !bound;
     state.dataset.state = bound ? "active" : ended ? "error" : "";
-    state.textContent = bound ? `Bound to ${subject()}, open for ${span(Date.now() - flow.opened)}.`
+    state.textContent = bound ? `Bound to ${subject()}, open for ${span(now() - flow.opened)}.`
       : socket ? (isOpen ? "Open, not bound." : "Opening.")
         : back ? `Dropped, back in ${clock(back - Date.now())}. Events until then are missed.`
           : ended ? `Closed with ${ended}.` : "No socket is open.";

@@ -1,56 +1,37 @@
-package main
+package protocol
 
 import (
 	"bytes"
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
-	"signalfhir/internal/command"
 	"signalfhir/internal/wiretest"
+	"signalfhir/testkit"
 )
-
-// repeatFile is the variable that makes the test below write its transcript to a file.
-const repeatFile = "REPEAT_TRANSCRIPT"
 
 // A room with a random source of its own and a manual clock does the same in every process:
 // the same requests get the same responses, frames and journal, to the byte.
-func TestServer_RoomRepeatsInAnotherProcess(t *testing.T) {
-	t.Parallel()
-	if file := os.Getenv(repeatFile); file != "" {
-		if err := os.WriteFile(file, play(t), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		return
+func TestRepeat_ARoomInAnotherProcess(t *testing.T) { // not parallel, for it sets a variable
+	if _, err := testkit.Program(); err != nil { // not built for one processor only
+		t.Fatal(err)
 	}
 	var transcripts [2]string
 	for i, processors := range []string{"1", "4"} { // goroutines take turns, or run at once
-		file := filepath.Join(t.TempDir(), "transcript")
-		child := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$", "-test.count=1")
-		child.Env = append(os.Environ(), repeatFile+"="+file, "GOMAXPROCS="+processors)
-		if out, err := child.CombinedOutput(); err != nil {
-			t.Fatalf("%v\n%s", err, out)
-		}
-		data, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		transcripts[i] = string(data)
+		t.Setenv("GOMAXPROCS", processors)
+		transcripts[i] = string(play(t))
 	}
 	if diff := cmp.Diff(strings.Split(transcripts[0], "\n"), strings.Split(transcripts[1], "\n")); diff != "" {
 		t.Errorf("the second process did something else (-first +second):\n%s", diff)
 	}
-	for _, what := range []string{`"handshake"`, `"heartbeat"`, `"event-notification"`, `"kind":"reset"`, `"type":"expired"`, `"type":"renewed"`, `"type":"revoked"`, `"kind":"closed"`, `"kind":"refused"`, `"kind":"events"`, `"kind":"not-fired"`, `"kind":"not-sent"`, `"status":422`, `{"resourceType":"OperationOutcome"`, "transaction-response", "ping r4-encounters"} {
+	for _, what := range []string{`"handshake"`, `"heartbeat"`, `"event-notification"`, `"kind":"reset"`, `"type":"expired"`, `"type":"renewed"`, `"type":"revoked"`, `"kind":"closed"`, `"kind":"refused"`, `"kind":"events"`, `"kind":"not-fired"`, `"kind":"not-sent"`, `"status":422`, `{"resourceType":"OperationOutcome"`, "transaction-response", "ping r4-encounters",
+		"was dropped by fault perhaps", "by fault late-perhaps", "by fault refuses-perhaps", "duplicate-storm: done"} {
 		if !strings.Contains(transcripts[0], what) {
 			t.Errorf("the script brings about no %s", what)
 		}
@@ -59,7 +40,7 @@ func TestServer_RoomRepeatsInAnotherProcess(t *testing.T) {
 
 // player does what the script says and writes down what comes back.
 type player struct {
-	*testServer
+	*server
 	out     bytes.Buffer
 	sockets []*wiretest.Socket
 }
@@ -139,25 +120,18 @@ func (p *player) token(ids ...string) string {
 	return tokens[0]
 }
 
-func (p *player) pass(d time.Duration) {
-	p.clock.Advance(d)
-	p.frames()
+func (p *player) pass(by string) {
+	p.do("POST", "/mock/clock/advance", `{"by":"`+by+`","timeout":"1m"}`)
 }
 
-// play plays the script in a room, and returns all that came of it.
+// play plays the script in a room of a new process, and returns all that came of it.
 func play(t *testing.T) []byte {
-	s := start(t, func(o *command.Serve) {
-		o.Generators = "on"
-		o.PublicURL = "https://fhir.example.org" // the port differs, and addresses have it
-		o.AllowHost = []string{"*"}
-	})
-	address := s.URL
-	room := s.Do("PUT", "/rooms/golden", `{"seed":"builtin","random":7}`, "Content-Type", "application/json")
+	s := startProcess(t, "--generators", "on")
+	room := s.Do("PUT", "/rooms/golden", `{"seed":"builtin","random":7,"clock":"2026-01-01T10:00:00Z"}`, "Content-Type", "application/json")
 	if room.Status != http.StatusCreated {
 		t.Fatalf("got %s", room.Raw)
 	}
-	in := wiretest.New(t, address+"/rooms/golden")
-	p := &player{testServer: &testServer{in, s.clock, s.server}}
+	p := &player{server: &server{wiretest.New(t, s.URL+"/rooms/golden"), s.log}}
 	defer func() {
 		if t.Failed() {
 			t.Logf("%s", p.out.Bytes())
@@ -191,10 +165,19 @@ func play(t *testing.T) []byte {
 	p.do("POST", "/mock/trigger", `{"subscription":"y","count":9,"interval":"1h"}`)
 	p.do("POST", "/mock/trigger", `{"subscription":"z","count":9,"interval":"1h"}`)
 	p.do("POST", "/mock/generators", `{"name":"night","scenario":"lab-results","rate":"1/s","seed":3,"running":true}`)
-	p.pass(time.Minute) // generators, triggers, heartbeats
+	p.do("PUT", "/mock/faults", `{"faults":[
+		{"name":"perhaps","on":"frame","type":"event-notification","action":"drop","probability":0.3},
+		{"name":"late-perhaps","on":"frame","type":"event-notification","action":"delay","by":"1s","jitter":"9s","overtake":true,"probability":0.5},
+		{"name":"refuses-perhaps","on":"request","path":"/fhir/R5/Patient","action":"status","probability":0.5}]}`)
+	p.pass("1m") // generators, triggers, heartbeats
+	for range 8 {
+		p.do("GET", "Patient?_summary=count", nil)
+	}
+	p.do("GET", "/mock/faults", nil)
+	p.do("DELETE", "/mock/faults", nil)
+	p.do("POST", "/mock/scenarios/duplicate-storm", `{"parameters":{"subscription":"z","copies":2,"events":2},"wait":true}`)
 	p.do("POST", "/mock/generators/ward/step", `{"count":30}`)
 	p.do("GET", "Encounter?_count=3&_sort=-_lastUpdated", nil)
-	p.do("GET", "Patient?_summary=count", nil)
 	p.do("GET", "Encounter/e/_history", nil)
 	p.do("GET", "Subscription/$status", nil)
 	p.do("GET", "Subscription/x/$events?eventsSinceNumber=2&eventsUntilNumber=4", nil)
@@ -214,7 +197,7 @@ func play(t *testing.T) []byte {
 	p.do("POST", "Encounter", encounter("", "in-progress"))
 
 	// The token of the third socket expires, which closes it. The others leave.
-	p.clock.Advance(31 * time.Minute)
+	p.noteResponse("advance", p.Do("POST", "/mock/clock/advance", `{"by":"31m","timeout":"1m"}`))
 	for i, ws := range p.sockets {
 		if i < 2 {
 			_ = ws.Conn.Close(4000, "enough")
@@ -233,7 +216,8 @@ func play(t *testing.T) []byte {
 		}
 		p.note("journal", data)
 	}
-	return p.out.Bytes()
+	// The port differs, and addresses have it. It has five digits.
+	return bytes.ReplaceAll(p.out.Bytes(), []byte(strings.TrimPrefix(s.URL, "http://")), []byte("address"))
 }
 
 // advance lets the clock of the room pass over all that ends by itself: tokens of several
