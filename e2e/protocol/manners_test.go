@@ -48,7 +48,8 @@ func TestManners_OfNotifications(t *testing.T) {
 			{"noTotal", `{"noTotal":true}`, []string{"!vents-since", "!ventsSince", "topic"}, []string{"!vents-since", "!ventsSince", "topic"}, "by manners: no total"},
 			{"noTopic", `{"noTopic":true}`, []string{"!SubscriptionTopic", "ince"}, []string{"!SubscriptionTopic", "ince"}, "by manners: no topic"},
 			{"relativeReferences", `{"relativeReferences":true}`, []string{`"reference":"Subscription/abc"`}, []string{`"reference":"Subscription/abc"`, `"reference":"Encounter/b"`}, "by manners: relative references"},
-			{"nativeStatus", `{"nativeStatus":true}`, []string{`"resourceType":"SubscriptionStatus"`, "!Parameters"}, []string{`"eventNumber":"2"`, "!Parameters"}, ""},
+			{"nativeStatus", `{"nativeStatus":true}`, []string{`"resourceType":"SubscriptionStatus"`, `"subscription":{"reference":"http`, "!Parameters"},
+				[]string{`"eventNumber":"2"`, `"subscription":{"reference":"http`, `"focus":{"reference":"http`, "!Parameters"}, pick(parameters, "by manners: a SubscriptionStatus", "")},
 			{"several", `{"noTopic":true,"noTotal":true}`, nil, []string{"!SubscriptionTopic", "!vents-since", "!ventsSince"}, "by manners: no total, no topic"},
 		} {
 			t.Run(c.name, func(t *testing.T) {

@@ -163,18 +163,38 @@ func (c *Current) Set(m Manners) {
 	c.on.Store(&m)
 }
 
+// Format returns the format in which a server with these manners writes a notification, in
+// place of the one of a dialect.
+func (m *Manners) Format(of fhir.FrameFormat, r fhir.Release) fhir.FrameFormat {
+	if m.NativeStatus && of == fhir.StandardFormat && r == fhir.R4 { // the others have a SubscriptionStatus
+		return fhir.NativeFormat
+	}
+	return of
+}
+
 // Change returns a notification as a server with these manners writes it, and says what is
-// different; "" if nothing is. It leaves what is not a notification as it is.
-func (m *Manners) Change(frame []byte) (changed []byte, what string) {
+// different; "" if nothing is. format is the one that the notification has by [Manners.Format].
+// Change leaves what is not a notification as it is.
+func (m *Manners) Change(frame []byte, format fhir.FrameFormat) (changed []byte, what string) {
+	var all []string
+	if format == fhir.NativeFormat {
+		all = append(all, "a SubscriptionStatus")
+	}
 	edit := fhir.StatusEdit{ZeroNumbers: m.EventNumber == Zero, Integers: m.IntegerNumbers, NoTotal: m.NoTotal, NoTopic: m.NoTopic, Relative: m.RelativeReferences}
-	if edit == (fhir.StatusEdit{}) {
-		return frame, ""
+	if edit != (fhir.StatusEdit{}) {
+		if changed, did := edit.Apply(frame); len(did) > 0 {
+			frame, all = changed, append(all, did...)
+		}
 	}
-	changed, did := edit.Apply(frame)
+	return frame, Note(all...)
+}
+
+// Note returns what the journal says of a frame that manners changed; "" if they did nothing.
+func Note(did ...string) string {
 	if len(did) == 0 {
-		return frame, ""
+		return ""
 	}
-	return changed, "by manners: " + strings.Join(did, ", ")
+	return "by manners: " + strings.Join(did, ", ")
 }
 
 // has reports whether a switch is on.
