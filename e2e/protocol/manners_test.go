@@ -506,3 +506,66 @@ func TestManners_Testkit(t *testing.T) {
 		t.Errorf("got %s %+v", name, on)
 	}
 }
+
+// A heartbeat for all of a socket is one frame, and counts for each subscription: in an await,
+// the journal, the last frame, and for faults.
+func TestManners_AHeartbeatForAllCountsForEach(t *testing.T) {
+	t.Parallel()
+	for name, says := range map[string]string{
+		`{"sharedHeartbeat":true}`:  "by manners: one heartbeat for several subscriptions",
+		`{"heartbeat":"keepalive"}`: "by manners: a text in place of a notification",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := clocked(t)
+			s.subscribe("heartbeatPeriod", 60)
+			s.Must(201, "PUT", "Subscription/other", websocketSubscription("other", admissionURL, "heartbeatPeriod", 60))
+			s.manners(name)
+			ws := s.Bind("abc", "other")
+			s.move("POST", "/mock/clock/advance", `{"by":"1m","timeout":"1m"}`)
+			beat := string(ws.Next().Raw)
+			ws.Nothing()
+			for id, want := range map[string]struct{ text, frame string }{
+				"abc":   {says, beat},
+				"other": {"by manners: one with the heartbeat of Subscription/abc", ""},
+			} {
+				s.awaits(-1, `"sent":{"subscription":"`+id+`","type":"heartbeat"}`)
+				sent := s.Journal("?kind=sent&subscription=" + id + "&bodies=true")
+				if last := sent[len(sent)-1]; len(sent) != 2 || last.Type != "heartbeat" || last.Text != want.text || last.Frame != want.frame {
+					t.Errorf("%s: the journal has %+v, want %+v", id, sent, want)
+				}
+			}
+			subscriptions := asList(s.Must(200, "GET", "/mock/subscriptions", nil).Body["subscriptions"])
+			for i := range subscriptions {
+				if got := fmt.Sprint(at(subscriptions[i], "lastFrame")); !strings.HasPrefix(got, "2026-01-01T08:01:00") {
+					t.Errorf("the last frame of %v was at %s", at(subscriptions[i], "id"), got)
+				}
+			}
+			if len(subscriptions) != 2 {
+				t.Errorf("got %v, want two subscriptions", subscriptions)
+			}
+			// It is one frame: two handshakes, the heartbeat, and the pong of Nothing.
+			if got := at(s.Must(200, "GET", "/mock/state", nil).Body, "totals", "frames"); got != 4.0 {
+				t.Errorf("got %v frames, want 4", got)
+			}
+			if har := string(s.Must(200, "GET", "/mock/journal?format=har", nil).Raw); strings.Contains(har, "one with the heartbeat") {
+				t.Error("the archive has a frame that there was not")
+			}
+			s.faults(`{"name":"still","on":"frame","action":"no-heartbeat","subscription":"other"}`)
+			s.move("POST", "/mock/clock/advance", `{"by":"1m","timeout":"1m"}`)
+			ws.Nothing()
+			if told := s.Journal("?kind=fault&subscription=other"); s.counts() != "still 1/1" || len(told) != 1 {
+				t.Errorf("got %s and %+v, want that the fault acted once", s.counts(), told)
+			}
+			// An event that waits for the next frame of its subscription comes after the heartbeat.
+			s.move("POST", "/mock/clock/advance", `{"by":"30s","timeout":"1m"}`) // abc is due first
+			s.faults(`{"on":"frame","action":"swap","subscription":"other","type":"event-notification"}`)
+			s.events("other", 1)
+			s.move("POST", "/mock/clock/advance", `{"by":"30s","timeout":"1m"}`)
+			if f := ws.Next(); !strings.Contains(string(f.Raw), pick(strings.Contains(name, "keepalive"), "keepalive", `"heartbeat"`)) {
+				t.Errorf("got %s, want a heartbeat", f.Raw)
+			}
+			ws.WantEvent("1")
+		})
+	}
+}

@@ -186,15 +186,18 @@ func (m *Manners) Change(frame []byte, format fhir.FrameFormat) (changed []byte,
 			frame, all = changed, append(all, did...)
 		}
 	}
-	return frame, Note(all...)
+	for _, did := range all {
+		what = AddNote(what, did)
+	}
+	return frame, what
 }
 
-// Note returns what the journal says of a frame that manners changed; "" if they did nothing.
-func Note(did ...string) string {
-	if len(did) == 0 {
-		return ""
+// AddNote adds what manners did to a frame to what the journal says of it; "" is nothing yet.
+func AddNote(says, did string) string {
+	if says == "" {
+		return "by manners: " + did
 	}
-	return "by manners: " + strings.Join(did, ", ")
+	return says + ", " + did
 }
 
 // has reports whether a switch is on.
