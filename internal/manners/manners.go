@@ -32,7 +32,7 @@ type Manners struct {
 	NoHandshake        bool   `json:"noHandshake,omitempty"`
 	Heartbeat          string `json:"heartbeat,omitempty"`       // Keepalive or None; "": a notification
 	SharedHeartbeat    bool   `json:"sharedHeartbeat,omitempty"` // one for all subscriptions of a socket
-	JSONMessages       bool   `json:"jsonMessages,omitempty"`    // messages that are not JSON have no effect
+	JSONMessages       bool   `json:"jsonMessages,omitempty"`    // other messages have no effect
 	LegacyMessages     bool   `json:"legacyMessages,omitempty"`  // "bind ID" of R4 and nothing else
 	OneBind            bool   `json:"oneBind,omitempty"`         // of a socket
 	SingleUseToken     bool   `json:"singleUseToken,omitempty"`

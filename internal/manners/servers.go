@@ -45,7 +45,7 @@ var switches = []struct {
 	{"noHandshake", "a bind is not answered; its socket gets events all the same", nil},
 	{"heartbeat", `keepalive: the text "keepalive TIME" in place of a notification, one for the whole socket; none: no heartbeats`, []string{Notification, Keepalive, None}},
 	{"sharedHeartbeat", "one heartbeat for all subscriptions of a socket, with an entry for each", nil},
-	{"jsonMessages", "a message that is not JSON has no effect and no answer", nil},
+	{"jsonMessages", "a message that is not JSON, or is JSON that says nothing known, has no effect and no answer", nil},
 	{"legacyMessages", `only "bind ID" of R4 is understood, once for each socket: a wrong one closes it with 1002, another message gets "Unexpected client message: …" once it is bound, and no answer before`, nil},
 	{"oneBind", "a socket is bound by one message; another is refused", nil},
 	{"singleUseToken", "a token works once; another bind with it is refused", nil},
