@@ -170,6 +170,9 @@ func TestManners_LegacyMessages(t *testing.T) {
 			ws.Send("bind-with-token " + token)
 			ws.Send("ping")
 			ws.Send(`{"type":"ping"}`)
+			ws.Send("")
+			ws.Send(" bind old")
+			ws.Send("ping\nbind old")
 			ws.Send("bind old")
 			if f := ws.Next(); string(f.Raw) != "bound old" {
 				t.Errorf("got %s first, want that the others are ignored", f.Raw)
@@ -178,7 +181,7 @@ func TestManners_LegacyMessages(t *testing.T) {
 			if f := ws.Next(); string(f.Raw) != "ping old" {
 				t.Errorf("got %s", f.Raw)
 			}
-			for _, message := range []string{"bind old", "unbind old", "ping", "bind-with-token " + token} {
+			for _, message := range []string{"bind old", "unbind old", "ping", "bind-with-token " + token, "", " ", "a\nb", "bind old\nbind old", "bind old,old", `{"type":"ping"}`} {
 				ws.Send(message)
 				if f := ws.Next(); string(f.Raw) != "Unexpected client message: "+message {
 					t.Errorf("got %s", f.Raw)
@@ -187,7 +190,7 @@ func TestManners_LegacyMessages(t *testing.T) {
 			if journal := s.Must(200, "GET", "/mock/journal?bodies=true", nil).Raw; strings.Contains(string(journal), `"frame":"Unexpected client message: bind-with-token `+token) {
 				t.Error("the journal has a token")
 			}
-			for message, why := range map[string]string{"bind nobody": "there is no", "bind abc": "is on a topic"} {
+			for message, why := range map[string]string{"bind nobody": "there is no", "bind abc": "is on a topic", "bind old,old": "there is no", "bind old\nbind old": "there is no", "bind ": "there is no"} {
 				wrong := s.Dial()
 				wrong.Send(message)
 				if code, reason := wrong.Closed(); code != 1002 || !strings.Contains(reason, why) {
