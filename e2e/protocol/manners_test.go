@@ -396,7 +396,7 @@ func TestManners_Helios(t *testing.T) {
 		ws.Send("bind-with-token " + s.Token("abc"))
 		ws.Outcome("business-rule")
 		s.events("abc", 1)
-		wantMembers(t, string(ws.Next().Raw), pick(r == fhir.R4, `"valueString":"1"`, `"eventNumber":1`))
+		wantMembers(t, string(ws.Next().Raw), pick(r == fhir.R4, `"valueString":"1"`, `"eventNumber":1`), `{"reference":"Subscription/abc"}`, `{"reference":"Encounter/`)
 	})
 }
 
@@ -436,15 +436,15 @@ func TestManners_AreShownAndReset(t *testing.T) {
 	}
 	want(s, "none {}")
 	s.manners(`{"name":"helios","heartbeat":"notification","noTopic":true}`)
-	want(s, `helios {"integerNumbers":true,"noTopic":true,"oneBind":true,"singleUseToken":true}`)
-	if told := s.Journal("?kind=control"); len(told) != 1 || told[0].Type != "manners" || told[0].Text != "helios: integerNumbers, noTopic, oneBind, singleUseToken" {
+	want(s, `helios {"integerNumbers":true,"noTopic":true,"oneBind":true,"relativeReferences":true,"singleUseToken":true}`)
+	if told := s.Journal("?kind=control"); len(told) != 1 || told[0].Type != "manners" || told[0].Text != "helios: integerNumbers, noTopic, relativeReferences, oneBind, singleUseToken" {
 		t.Errorf("the journal has %+v", told)
 	}
 	s.Must(400, "PUT", "/mock/manners", `{"name":"epic"}`)
 	if a := s.Must(400, "PUT", "/mock/manners", `{"noTopics":true}`); !strings.Contains(string(a.Raw), `did you mean \"noTopic\"`) {
 		t.Errorf("got %s", a.Raw)
 	}
-	want(s, `helios {"integerNumbers":true,"noTopic":true,"oneBind":true,"singleUseToken":true}`)
+	want(s, `helios {"integerNumbers":true,"noTopic":true,"oneBind":true,"relativeReferences":true,"singleUseToken":true}`)
 	s.Must(204, "POST", "/mock/reset", nil)
 	want(s, "none {}")
 	s.manners(`{"noTopic":true}`)

@@ -19,7 +19,7 @@ var servers = []Server{
 	{"hapi", "HAPI FHIR JPA server: bind ID and ping ID of R4 only", "source of 2022, SubscriptionWebsocketHandler.java; the missing operation as reported in its issue 2825 (5.5)",
 		Manners{LegacyMessages: true, NoTokenOperation: true}},
 	{"helios", "Helios FHIR server: a token works once, and a socket is bound once", "source and README of crates/subscriptions, April 2026",
-		Manners{SingleUseToken: true, OneBind: true, IntegerNumbers: true, Heartbeat: None}},
+		Manners{RelativeReferences: true, SingleUseToken: true, OneBind: true, IntegerNumbers: true, Heartbeat: None}},
 	{"argonaut", "Argonaut's reference implementation: parameter names of drafts, and no handshake", "source of argonaut-subscription-server-proxy, archived",
 		Manners{DraftNames: true, NoHandshake: true, Heartbeat: Keepalive}},
 }
