@@ -41,7 +41,8 @@ func TestManners_SharedHeartbeat(t *testing.T) {
 			t.Errorf("got %s, want a without events and b with one", f.Raw)
 		}
 		sent := s.Journal("?kind=sent&text=heartbeat&socket=s1&bodies=true")
-		if len(sent) != 1 || sent[0].Frame != string(f.Raw) || sent[0].Text != "by manners: one heartbeat for several subscriptions" {
+		if len(sent) != 2 || sent[0].Frame != string(f.Raw) || sent[0].Text != "by manners: no topic, one heartbeat for several subscriptions" ||
+			sent[1].Subscription != "b" || sent[1].Frame != "" || sent[1].Text != "by manners: one with the heartbeat of Subscription/a" {
 			t.Errorf("the journal has %+v", sent)
 		}
 		both.Nothing()
@@ -99,7 +100,7 @@ func TestManners_KeepaliveInPlaceOfHeartbeats(t *testing.T) {
 			t.Errorf("got %s", f.Raw)
 		}
 		both.Nothing()
-		if sent := s.Journal("?kind=sent&text=heartbeat&socket=s1"); len(sent) != 1 || sent[0].Text != "by manners: a text in place of a notification" {
+		if sent := s.Journal("?kind=sent&text=heartbeat&socket=s1"); len(sent) != 2 || sent[0].Text != "by manners: a text in place of a notification" {
 			t.Errorf("the journal has %+v", sent)
 		}
 	})

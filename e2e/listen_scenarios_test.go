@@ -73,6 +73,43 @@ func TestListen_SurvivesASlowServerOnAManualClock(t *testing.T) {
 	}
 }
 
+// Without a handshake, $status says what was missed.
+func TestListen_SurvivesScenariosWithoutHandshakes(t *testing.T) {
+	t.Parallel()
+	for name, events := range map[string]string{"missed-events": "#1 #2 #3 #4 #5", "half-open": "#1 #2", "token-expires-unnoticed": "#1 #2"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := testkit.Start(t, testkit.WithManners(testkit.Manners{Name: testkit.Argonaut}))
+			l := listen(t, s.URL, "--topic", taskTopic, "--heartbeat", "1")
+			l.says("keepalive")
+			s.RunScenario(name, nil)
+			all := strings.Fields(events)
+			l.says(all[len(all)-1] + "  ")
+			var shown []string
+			for _, event := range shownEvent.FindAllStringSubmatch(l.String(), -1) {
+				shown = append(shown, event[1])
+			}
+			if got := strings.Join(shown, " "); got != events {
+				t.Errorf("got %s, want %s", got, events)
+			}
+		})
+	}
+}
+
+// Without numbers, what was missed is not known, and the client says so.
+func TestListen_SaysWhatItCannotKnow(t *testing.T) {
+	t.Parallel()
+	s := testkit.Start(t, testkit.WithManners(testkit.Manners{Name: testkit.Medplum, JSONMessages: testkit.Switch(false)}))
+	l := listen(t, s.URL, "--topic", taskTopic)
+	l.says("handshake")
+	s.Trigger(testkit.Trigger{Topic: taskTopic})
+	l.says("#0")
+	for _, open := range s.Sockets() {
+		s.CutSocket(open.ID)
+	}
+	l.says("does not number events, so what happened while there was no connection cannot be fetched")
+}
+
 // What cannot be survived ends the client, with a message.
 func TestListen_EndsWhenItsSubscriptionIsDeleted(t *testing.T) {
 	t.Parallel()

@@ -3,6 +3,7 @@ package protocol
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -48,7 +49,8 @@ func TestManners_OfNotifications(t *testing.T) {
 			{"noTotal", `{"noTotal":true}`, []string{"!vents-since", "!ventsSince", "topic"}, []string{"!vents-since", "!ventsSince", "topic"}, "by manners: no total"},
 			{"noTopic", `{"noTopic":true}`, []string{"!SubscriptionTopic", "ince"}, []string{"!SubscriptionTopic", "ince"}, "by manners: no topic"},
 			{"relativeReferences", `{"relativeReferences":true}`, []string{`"reference":"Subscription/abc"`}, []string{`"reference":"Subscription/abc"`, `"reference":"Encounter/b"`}, "by manners: relative references"},
-			{"nativeStatus", `{"nativeStatus":true}`, []string{`"resourceType":"SubscriptionStatus"`, "!Parameters"}, []string{`"eventNumber":"2"`, "!Parameters"}, ""},
+			{"nativeStatus", `{"nativeStatus":true}`, []string{`"resourceType":"SubscriptionStatus"`, `"subscription":{"reference":"http`, "!Parameters"},
+				[]string{`"eventNumber":"2"`, `"subscription":{"reference":"http`, `"focus":{"reference":"http`, "!Parameters"}, pick(parameters, "by manners: a SubscriptionStatus", "")},
 			{"several", `{"noTopic":true,"noTotal":true}`, nil, []string{"!SubscriptionTopic", "!vents-since", "!ventsSince"}, "by manners: no total, no topic"},
 		} {
 			t.Run(c.name, func(t *testing.T) {
@@ -122,8 +124,15 @@ func TestManners_JSONMessages(t *testing.T) {
 		s.manners(`{"jsonMessages":true}`)
 		token := s.Token("abc")
 		ws := s.Dial()
-		for _, ignored := range []string{"bind-with-token " + token, "ping", "nonsense", "bind abc"} {
+		const not, no = "it is not JSON", " needs a token in payload.token"
+		why := []string{not, not, not, not, "bind-with-token" + no, "bind-with-token" + no, "unbind-from-token" + no}
+		for _, ignored := range []string{"bind-with-token " + token, "ping", "nonsense", "bind abc",
+			`{"type":"bind-with-token"}`, `{"type":"bind-with-token","payload":{}}`, `{"type":"unbind-from-token","payload":{"token":""}}`} {
 			ws.Send(ignored)
+		}
+		for range 12 { // more than a socket that answers them would take
+			ws.Send(`{"type":"foo"}`)
+			why = append(why, `unknown type "foo" in the JSON message; this server understands bind-with-token, unbind-from-token and ping`)
 		}
 		ws.Send(`{"type":"ping"}`)
 		if f := ws.Next(); string(f.Raw) != `{"type":"pong"}` {
@@ -133,8 +142,11 @@ func TestManners_JSONMessages(t *testing.T) {
 		if f := ws.Next(); f.Kind() != "handshake" {
 			t.Errorf("got %s", f.Raw)
 		}
-		if refused := s.Journal("?kind=refused"); len(refused) != 4 || refused[0].Text != "the message was ignored: it is not JSON (manners: jsonMessages)" {
-			t.Errorf("the journal has %+v, want four messages that were ignored", refused)
+		for i := range why {
+			why[i] = "the message was ignored: " + why[i] + " (manners: jsonMessages)"
+		}
+		if refused := s.texts("refused"); !slices.Equal(refused, why) {
+			t.Errorf("the journal has %q, want %q", refused, why)
 		}
 	})
 }
@@ -158,6 +170,9 @@ func TestManners_LegacyMessages(t *testing.T) {
 			ws.Send("bind-with-token " + token)
 			ws.Send("ping")
 			ws.Send(`{"type":"ping"}`)
+			ws.Send("")
+			ws.Send(" bind old")
+			ws.Send("ping\nbind old")
 			ws.Send("bind old")
 			if f := ws.Next(); string(f.Raw) != "bound old" {
 				t.Errorf("got %s first, want that the others are ignored", f.Raw)
@@ -166,7 +181,7 @@ func TestManners_LegacyMessages(t *testing.T) {
 			if f := ws.Next(); string(f.Raw) != "ping old" {
 				t.Errorf("got %s", f.Raw)
 			}
-			for _, message := range []string{"bind old", "unbind old", "ping", "bind-with-token " + token} {
+			for _, message := range []string{"bind old", "unbind old", "ping", "bind-with-token " + token, "", " ", "a\nb", "bind old\nbind old", "bind old,old", `{"type":"ping"}`} {
 				ws.Send(message)
 				if f := ws.Next(); string(f.Raw) != "Unexpected client message: "+message {
 					t.Errorf("got %s", f.Raw)
@@ -175,7 +190,7 @@ func TestManners_LegacyMessages(t *testing.T) {
 			if journal := s.Must(200, "GET", "/mock/journal?bodies=true", nil).Raw; strings.Contains(string(journal), `"frame":"Unexpected client message: bind-with-token `+token) {
 				t.Error("the journal has a token")
 			}
-			for message, why := range map[string]string{"bind nobody": "there is no", "bind abc": "is on a topic"} {
+			for message, why := range map[string]string{"bind nobody": "there is no", "bind abc": "is on a topic", "bind old,old": "there is no", "bind old\nbind old": "there is no", "bind ": "there is no"} {
 				wrong := s.Dial()
 				wrong.Send(message)
 				if code, reason := wrong.Closed(); code != 1002 || !strings.Contains(reason, why) {
@@ -381,7 +396,7 @@ func TestManners_Helios(t *testing.T) {
 		ws.Send("bind-with-token " + s.Token("abc"))
 		ws.Outcome("business-rule")
 		s.events("abc", 1)
-		wantMembers(t, string(ws.Next().Raw), pick(r == fhir.R4, `"valueString":"1"`, `"eventNumber":1`))
+		wantMembers(t, string(ws.Next().Raw), pick(r == fhir.R4, `"valueString":"1"`, `"eventNumber":1`), `{"reference":"Subscription/abc"}`, `{"reference":"Encounter/`)
 	})
 }
 
@@ -421,15 +436,15 @@ func TestManners_AreShownAndReset(t *testing.T) {
 	}
 	want(s, "none {}")
 	s.manners(`{"name":"helios","heartbeat":"notification","noTopic":true}`)
-	want(s, `helios {"integerNumbers":true,"noTopic":true,"oneBind":true,"singleUseToken":true}`)
-	if told := s.Journal("?kind=control"); len(told) != 1 || told[0].Type != "manners" || told[0].Text != "helios: integerNumbers, noTopic, oneBind, singleUseToken" {
+	want(s, `helios {"integerNumbers":true,"noTopic":true,"oneBind":true,"relativeReferences":true,"singleUseToken":true}`)
+	if told := s.Journal("?kind=control"); len(told) != 1 || told[0].Type != "manners" || told[0].Text != "helios: integerNumbers, noTopic, relativeReferences, oneBind, singleUseToken" {
 		t.Errorf("the journal has %+v", told)
 	}
 	s.Must(400, "PUT", "/mock/manners", `{"name":"epic"}`)
 	if a := s.Must(400, "PUT", "/mock/manners", `{"noTopics":true}`); !strings.Contains(string(a.Raw), `did you mean \"noTopic\"`) {
 		t.Errorf("got %s", a.Raw)
 	}
-	want(s, `helios {"integerNumbers":true,"noTopic":true,"oneBind":true,"singleUseToken":true}`)
+	want(s, `helios {"integerNumbers":true,"noTopic":true,"oneBind":true,"relativeReferences":true,"singleUseToken":true}`)
 	s.Must(204, "POST", "/mock/reset", nil)
 	want(s, "none {}")
 	s.manners(`{"noTopic":true}`)
@@ -503,5 +518,68 @@ func TestManners_Testkit(t *testing.T) {
 	k.SetManners(testkit.Manners{})
 	if name, on := k.Manners(); name != "none" || on != (testkit.Manners{}) {
 		t.Errorf("got %s %+v", name, on)
+	}
+}
+
+// A heartbeat for all of a socket is one frame, and counts for each subscription: in an await,
+// the journal, the last frame, and for faults.
+func TestManners_AHeartbeatForAllCountsForEach(t *testing.T) {
+	t.Parallel()
+	for name, says := range map[string]string{
+		`{"sharedHeartbeat":true}`:  "by manners: one heartbeat for several subscriptions",
+		`{"heartbeat":"keepalive"}`: "by manners: a text in place of a notification",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := clocked(t)
+			s.subscribe("heartbeatPeriod", 60)
+			s.Must(201, "PUT", "Subscription/other", websocketSubscription("other", admissionURL, "heartbeatPeriod", 60))
+			s.manners(name)
+			ws := s.Bind("abc", "other")
+			s.move("POST", "/mock/clock/advance", `{"by":"1m","timeout":"1m"}`)
+			beat := string(ws.Next().Raw)
+			ws.Nothing()
+			for id, want := range map[string]struct{ text, frame string }{
+				"abc":   {says, beat},
+				"other": {"by manners: one with the heartbeat of Subscription/abc", ""},
+			} {
+				s.awaits(-1, `"sent":{"subscription":"`+id+`","type":"heartbeat"}`)
+				sent := s.Journal("?kind=sent&subscription=" + id + "&bodies=true")
+				if last := sent[len(sent)-1]; len(sent) != 2 || last.Type != "heartbeat" || last.Text != want.text || last.Frame != want.frame {
+					t.Errorf("%s: the journal has %+v, want %+v", id, sent, want)
+				}
+			}
+			subscriptions := asList(s.Must(200, "GET", "/mock/subscriptions", nil).Body["subscriptions"])
+			for i := range subscriptions {
+				if got := fmt.Sprint(at(subscriptions[i], "lastFrame")); !strings.HasPrefix(got, "2026-01-01T08:01:00") {
+					t.Errorf("the last frame of %v was at %s", at(subscriptions[i], "id"), got)
+				}
+			}
+			if len(subscriptions) != 2 {
+				t.Errorf("got %v, want two subscriptions", subscriptions)
+			}
+			// It is one frame: two handshakes, the heartbeat, and the pong of Nothing.
+			if got := at(s.Must(200, "GET", "/mock/state", nil).Body, "totals", "frames"); got != 4.0 {
+				t.Errorf("got %v frames, want 4", got)
+			}
+			if har := string(s.Must(200, "GET", "/mock/journal?format=har", nil).Raw); strings.Contains(har, "one with the heartbeat") {
+				t.Error("the archive has a frame that there was not")
+			}
+			s.faults(`{"name":"still","on":"frame","action":"no-heartbeat","subscription":"other"}`)
+			s.move("POST", "/mock/clock/advance", `{"by":"1m","timeout":"1m"}`)
+			ws.Nothing()
+			if told := s.Journal("?kind=fault&subscription=other"); s.counts() != "still 1/1" || len(told) != 1 {
+				t.Errorf("got %s and %+v, want that the fault acted once", s.counts(), told)
+			}
+			// An event that waits for the next frame of its subscription comes after the heartbeat.
+			s.move("POST", "/mock/clock/advance", `{"by":"30s","timeout":"1m"}`) // abc is due first
+			s.faults(`{"on":"frame","action":"swap","subscription":"other","type":"event-notification"}`)
+			s.events("other", 1)
+			s.move("POST", "/mock/clock/advance", `{"by":"30s","timeout":"1m"}`)
+			if f := ws.Next(); !strings.Contains(string(f.Raw), pick(strings.Contains(name, "keepalive"), "keepalive", `"heartbeat"`)) {
+				t.Errorf("got %s, want a heartbeat", f.Raw)
+			}
+			ws.WantEvent("1")
+		})
 	}
 }

@@ -72,6 +72,18 @@ func Parse(frame string) []Command {
 	return commands
 }
 
+// Whole parses a text frame as a server that has the messages of R4 only: it is one message,
+// whatever is in it, and only "bind ID" means something.
+func Whole(frame string) Command {
+	if id, is := strings.CutPrefix(frame, "bind "); is {
+		return Command{Verb: LegacyBind, ID: strings.TrimPrefix(strings.TrimSpace(id), "Subscription/"), Dialect: Legacy}
+	}
+	if commands := Parse(frame); len(commands) == 1 && commands[0].Verb != LegacyBind {
+		return commands[0]
+	}
+	return refused(Legacy, fhir.CodeNotSupported, "unknown message %q; this server understands bind ID", shorten(frame))
+}
+
 func refused(dialect string, code fhir.IssueCode, format string, args ...any) Command {
 	return Command{Dialect: dialect, Problem: fhir.Refuse(http.StatusBadRequest, code, format, args...)}
 }

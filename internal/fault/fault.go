@@ -113,6 +113,8 @@ type About struct {
 
 	First, Last int64  // numbers of the events of a frame
 	Token       string // of a message: its fingerprint, for the journal only
+
+	Also []string // other subscriptions of a frame, which is a heartbeat of all of them
 }
 
 // Implied values, which are shown as if they had been set.

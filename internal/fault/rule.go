@@ -2,6 +2,7 @@ package fault
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -59,7 +60,7 @@ func (r *Rule) Counts(frame About) bool { return r.isAbout(&frame) }
 
 func (r *Rule) isAbout(a *About) bool {
 	is := func(wanted, is string) bool { return wanted == "" || wanted == is }
-	return is(r.Subscription, a.Subscription) && is(r.Socket, a.Socket) && is(r.Dialect, a.Dialect) &&
+	return (is(r.Subscription, a.Subscription) || slices.Contains(a.Also, r.Subscription)) && is(r.Socket, a.Socket) && is(r.Dialect, a.Dialect) &&
 		is(r.Release, a.Release) && is(r.Method, a.Method) && is(r.Operation, a.Operation) && is(r.Type, a.Type) &&
 		r.Number.has(a.First, a.Last) && (r.Path == "" || glob(r.Path, inRoom(a.Path)))
 }

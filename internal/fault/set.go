@@ -132,7 +132,11 @@ func (s *Set) await(in *stay, r *Rule) (leave func()) {
 
 // Record writes to the journal what a fault did. about says what it did it to.
 func (s *Set) Record(r *Rule, about About, text string) {
-	s.record(journal.Entry{Kind: journal.Fault, Type: r.Action, Subscription: about.Subscription, Socket: about.Socket,
+	of := about.Subscription
+	if slices.Contains(about.Also, r.Subscription) { // who asks for that subscription finds it
+		of = r.Subscription
+	}
+	s.record(journal.Entry{Kind: journal.Fault, Type: r.Action, Subscription: of, Socket: about.Socket,
 		Release: about.Release, Dialect: about.Dialect, Token: about.Token, First: about.First, Last: about.Last, Text: text})
 }
 

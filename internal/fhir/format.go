@@ -9,6 +9,9 @@ const (
 	// MedplumFormat is, on R4 and R4B, a SubscriptionStatus with a relative reference to its
 	// subscription; Medplum's client accepts no other.
 	MedplumFormat FrameFormat = "medplum"
+	// NativeFormat is a SubscriptionStatus on every release, also where the specification has
+	// Parameters.
+	NativeFormat FrameFormat = "native"
 	// LegacyFormat is the protocol of R4: "bound [id]" and "ping [id]" (WSL-3, WSL-4).
 	LegacyFormat FrameFormat = "legacy"
 )
@@ -25,6 +28,8 @@ func (r Release) EncodeFor(f FrameFormat, n *Notification) []byte {
 		return nil
 	case f == MedplumFormat && r.codec().responses:
 		return R4B.encode(n, "Subscription/"+n.Subscription)
+	case f == NativeFormat && r.codec().statusIsParameters:
+		return R4B.encode(n, "")
 	}
 	return r.EncodeNotification(n)
 }

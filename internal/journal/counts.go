@@ -98,8 +98,10 @@ func (j *Journal) countLocked(e *Entry) {
 		}
 		switch e.Kind {
 		case Sent:
-			j.totals.Frames++
-			s.frames++
+			if !e.Shared {
+				j.totals.Frames++
+				s.frames++
+			}
 			if e.Subscription != "" {
 				j.countTallyLocked(e)
 			}

@@ -66,6 +66,7 @@ type Entry struct {
 	Frame        []byte    // as sent or received; shared, never modified
 	Exchange     *Exchange // of kind HTTP; never modified
 	Size         int       // bytes of Frame or of both bodies
+	Shared       bool      // of kind Sent: the frame is that of another entry, so it is not counted again
 	Dropped      bool      // the frame, or headers and bodies, and what is long of address and text, were dropped to bound memory
 
 	// Count is the number of sockets bound to the subscription after a [Bound] or [Unbound],

@@ -37,7 +37,7 @@ func HAR(entries []Entry, root, version string) []byte {
 			if e.Kind == Closed {
 				s.Comment += ", closed with " + strconv.Itoa(e.Code)
 			}
-			if e.Kind == Received || e.Kind == Sent {
+			if (e.Kind == Received || e.Kind == Sent) && !e.Shared {
 				kind := map[string]string{Received: "send", Sent: "receive"}[e.Kind]
 				data := string(e.Frame)
 				if data == "" {

@@ -33,6 +33,9 @@ type listener struct {
 	seen    int       // events shown
 	at      time.Time // of the last notification, by the clock of the server
 
+	unsure    bool // nothing has said yet what was missed before the bind
+	uncounted bool // an event had no number, so track does not know what was shown
+
 	heartbeat time.Duration // of the subscription; 0: none
 	asked     bool          // the server was asked for heartbeat
 }
@@ -173,6 +176,7 @@ func (l *listener) session(ctx context.Context) error {
 	if err := bind(socket, bound.token); err != nil {
 		return err
 	}
+	l.unsure = true
 
 	// One goroutine reads; it ends when the socket closes, which the deferred Close
 	// guarantees.
@@ -244,7 +248,7 @@ func (l *listener) subscribe(ctx context.Context) error {
 	l.id, l.created = id, true
 	// A new subscription counts from 1, whatever its predecessor had counted, so
 	// events before the handshake are missed and can be recovered.
-	l.track = tracker{known: true}
+	l.track, l.uncounted = tracker{known: true}, false
 	l.print.note("created Subscription/%s on %s", id, l.options.Topic)
 	return nil
 }
@@ -319,14 +323,18 @@ func (l *listener) frame(ctx context.Context, data []byte) error {
 	}
 	n, ok := parseNotification(data)
 	if !ok {
-		return l.other(data)
+		if err := l.other(data); err != nil {
+			return err
+		}
+		return l.catchUp(ctx)
 	}
 	l.at, _ = time.Parse(time.RFC3339, n.time)
 	if n.kind == "handshake" && n.untold {
 		l.print.line(l.id, n, nil, "")
-		return nil // whether events are missing, the next one says
+		return l.catchUp(ctx)
 	}
 	if n.kind == "handshake" {
+		l.unsure = false
 		missed, restarted := l.track.handshake(n.total)
 		l.print.line(l.id, n, nil, "")
 		if restarted {
@@ -339,15 +347,17 @@ func (l *listener) frame(ctx context.Context, data []byte) error {
 		if n.status == "off" {
 			return &statusError{status: http.StatusUnprocessableEntity, text: "the subscription was turned off"}
 		}
-		return nil
+		return l.catchUp(ctx)
 	}
 	for _, e := range n.events {
 		if e.number == 0 { // the server does not count
+			l.uncounted = true
 			if err := l.show(n, e, ""); err != nil {
 				return err
 			}
 			continue
 		}
+		l.unsure = false // a gap before it shows what was missed
 		missed, isNew := l.track.event(e.number)
 		if !isNew {
 			l.print.note("event #%d came again", e.number)
@@ -371,6 +381,36 @@ func (l *listener) other(data []byte) error {
 	}
 	l.print.note("a frame that is not a notification: %.100s", data)
 	return nil
+}
+
+// catchUp finds out what was missed before the bind, from a server that sends no handshake, or
+// one without a total. It is called with the first frame, so the bind is done: what happens
+// after it comes on the socket.
+func (l *listener) catchUp(ctx context.Context) error {
+	if !l.unsure {
+		return nil
+	}
+	l.unsure = false
+	switch {
+	case l.uncounted:
+		l.print.note("the server does not number events, so what happened while there was no connection cannot be fetched")
+		return nil
+	case !l.track.known: // there is nothing to go on from
+		return nil
+	}
+	total, err := l.server.total(ctx, l.id)
+	switch {
+	case refused(err):
+		l.print.note("whether events were missed is not known: %v", err)
+		return nil
+	case err != nil:
+		return err
+	}
+	missed, restarted := l.track.handshake(total)
+	if restarted {
+		l.print.note("the numbering started again: the server was restarted")
+	}
+	return l.recover(ctx, missed)
 }
 
 // show prints one event.

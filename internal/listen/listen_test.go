@@ -324,3 +324,58 @@ func TestPatience_IsTwoAndAHalfHeartbeats(t *testing.T) {
 		}
 	}
 }
+
+// If no handshake says how many events there were, $status does, once for each bind. Without
+// it, or without numbers, the client says what it cannot know.
+func TestListener_CatchesUpWithoutAHandshake(t *testing.T) {
+	t.Parallel()
+	const keepalive, zero = "keepalive", `{"resourceType":"Bundle","entry":[{"resource":{"resourceType":"SubscriptionStatus","type":"event-notification","notificationEvent":[{"eventNumber":"0"}]}}]}`
+	const ignored = "# a frame that is not a notification: keepalive"
+	for name, row := range map[string]struct {
+		frames []string
+		status string // what $status returns; "": 404
+		want   []string
+	}{
+		"missed": {[]string{keepalive, keepalive}, string(bundle("query-status", 6)), []string{
+			ignored, "# missed #5 to #6; calling $events", "query-event         abc  #5  recovered", "query-event         abc  #6  recovered", ignored,
+		}},
+		"nothing missed": {[]string{string(bundle("heartbeat", 4))}, string(bundle("query-status", 4)), []string{"heartbeat           abc  total 4"}},
+		"an event shows it": {[]string{string(bundle("event-notification", 6, 6)), keepalive}, "", []string{
+			"# missed #5; calling $events", "query-event         abc  #5  recovered", "event-notification  abc  #6", ignored,
+		}},
+		"restarted": {[]string{keepalive}, string(bundle("query-status", 1)), []string{
+			ignored, "# the numbering started again: the server was restarted", "# missed #1; calling $events", "query-event         abc  #1  recovered",
+		}},
+		"no $status": {[]string{keepalive, keepalive}, "", []string{
+			ignored, "# whether events were missed is not known: GET Subscription/abc/$status returned 404 Not Found", ignored,
+		}},
+		"no total": {[]string{keepalive}, strings.Replace(string(bundle("query-status", 6)), "eventsSince", "x", 1), []string{
+			ignored, "# whether events were missed is not known: $status of Subscription/abc does not say how many events there were",
+		}},
+		"no numbers": {[]string{zero, keepalive}, "", []string{
+			"event-notification  abc  #0", ignored, "# the server does not number events, so what happened while there was no connection cannot be fetched",
+		}},
+	} {
+		log, seen := eventLog{total: 6}, transcript{}
+		l := &listener{
+			server: fakeServer(func(r *http.Request) (int, string) {
+				switch {
+				case !strings.HasSuffix(r.URL.Path, "/$status"):
+					return log.respond(r)
+				case row.status == "":
+					return http.StatusNotFound, ""
+				}
+				return http.StatusOK, row.status
+			}).server(),
+			print: seen.printer(false), id: "abc", track: tracker{last: 4, known: true}, unsure: true,
+		}
+		for _, frame := range row.frames {
+			if err := l.frame(context.Background(), []byte(frame)); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		if diff := cmp.Diff(row.want, seen.take()); diff != "" {
+			t.Errorf("%s: the transcript differs (-want +got):\n%s", name, diff)
+		}
+	}
+}

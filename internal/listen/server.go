@@ -239,6 +239,19 @@ func (s *server) heartbeat(ctx context.Context, id string) (time.Duration, error
 	return time.Duration(sub.Period) * time.Second, nil
 }
 
+// total returns how many events a subscription had, as $status says.
+func (s *server) total(ctx context.Context, id string) (int64, error) {
+	var raw json.RawMessage
+	if err := s.call(ctx, http.MethodGet, "Subscription/"+url.PathEscape(id)+"/$status", nil, &raw); err != nil {
+		return 0, err
+	}
+	n, ok := parseNotification(raw)
+	if !ok || n.untold {
+		return 0, &statusError{status: http.StatusUnprocessableEntity, text: "$status of Subscription/" + id + " does not say how many events there were"}
+	}
+	return n.total, nil
+}
+
 // events fetches past events, as the bundle that $events returns.
 func (s *server) events(ctx context.Context, id string, missed span) (json.RawMessage, error) {
 	var raw json.RawMessage

@@ -32,7 +32,7 @@ type Manners struct {
 	NoHandshake        bool   `json:"noHandshake,omitempty"`
 	Heartbeat          string `json:"heartbeat,omitempty"`       // Keepalive or None; "": a notification
 	SharedHeartbeat    bool   `json:"sharedHeartbeat,omitempty"` // one for all subscriptions of a socket
-	JSONMessages       bool   `json:"jsonMessages,omitempty"`    // messages that are not JSON have no effect
+	JSONMessages       bool   `json:"jsonMessages,omitempty"`    // other messages have no effect
 	LegacyMessages     bool   `json:"legacyMessages,omitempty"`  // "bind ID" of R4 and nothing else
 	OneBind            bool   `json:"oneBind,omitempty"`         // of a socket
 	SingleUseToken     bool   `json:"singleUseToken,omitempty"`
@@ -163,18 +163,41 @@ func (c *Current) Set(m Manners) {
 	c.on.Store(&m)
 }
 
+// Format returns the format in which a server with these manners writes a notification, in
+// place of the one of a dialect.
+func (m *Manners) Format(of fhir.FrameFormat, r fhir.Release) fhir.FrameFormat {
+	if m.NativeStatus && of == fhir.StandardFormat && r == fhir.R4 { // the others have a SubscriptionStatus
+		return fhir.NativeFormat
+	}
+	return of
+}
+
 // Change returns a notification as a server with these manners writes it, and says what is
-// different; "" if nothing is. It leaves what is not a notification as it is.
-func (m *Manners) Change(frame []byte) (changed []byte, what string) {
+// different; "" if nothing is. format is the one that the notification has by [Manners.Format].
+// Change leaves what is not a notification as it is.
+func (m *Manners) Change(frame []byte, format fhir.FrameFormat) (changed []byte, what string) {
+	var all []string
+	if format == fhir.NativeFormat {
+		all = append(all, "a SubscriptionStatus")
+	}
 	edit := fhir.StatusEdit{ZeroNumbers: m.EventNumber == Zero, Integers: m.IntegerNumbers, NoTotal: m.NoTotal, NoTopic: m.NoTopic, Relative: m.RelativeReferences}
-	if edit == (fhir.StatusEdit{}) {
-		return frame, ""
+	if edit != (fhir.StatusEdit{}) {
+		if changed, did := edit.Apply(frame); len(did) > 0 {
+			frame, all = changed, append(all, did...)
+		}
 	}
-	changed, did := edit.Apply(frame)
-	if len(did) == 0 {
-		return frame, ""
+	for _, did := range all {
+		what = AddNote(what, did)
 	}
-	return changed, "by manners: " + strings.Join(did, ", ")
+	return frame, what
+}
+
+// AddNote adds what manners did to a frame to what the journal says of it; "" is nothing yet.
+func AddNote(says, did string) string {
+	if says == "" {
+		return "by manners: " + did
+	}
+	return says + ", " + did
 }
 
 // has reports whether a switch is on.

@@ -117,7 +117,7 @@ func TestManners_LeaveWhatIsNoNotification(t *testing.T) {
 	t.Parallel()
 	all := manners.Manners{EventNumber: manners.Zero, IntegerNumbers: true, NoTotal: true, NoTopic: true, RelativeReferences: true}
 	for _, frame := range []string{"ping a", "", `{"type":"pong"}`, `{"resourceType":"Bundle"}`, `{"resourceType":"Bundle","entry":[{"resource":{"resourceType":"Parameters","parameter":[{"name":"topic"}]}}]}`} {
-		if got, what := all.Change([]byte(frame)); string(got) != frame || what != "" {
+		if got, what := all.Change([]byte(frame), fhir.StandardFormat); string(got) != frame || what != "" {
 			t.Errorf("%s: got %s, %q; want it as it was", frame, got, what)
 		}
 	}

@@ -19,7 +19,7 @@ var servers = []Server{
 	{"hapi", "HAPI FHIR JPA server: bind ID and ping ID of R4 only", "source of 2022, SubscriptionWebsocketHandler.java; the missing operation as reported in its issue 2825 (5.5)",
 		Manners{LegacyMessages: true, NoTokenOperation: true}},
 	{"helios", "Helios FHIR server: a token works once, and a socket is bound once", "source and README of crates/subscriptions, April 2026",
-		Manners{SingleUseToken: true, OneBind: true, IntegerNumbers: true, Heartbeat: None}},
+		Manners{RelativeReferences: true, SingleUseToken: true, OneBind: true, IntegerNumbers: true, Heartbeat: None}},
 	{"argonaut", "Argonaut's reference implementation: parameter names of drafts, and no handshake", "source of argonaut-subscription-server-proxy, archived",
 		Manners{DraftNames: true, NoHandshake: true, Heartbeat: Keepalive}},
 }
@@ -45,7 +45,7 @@ var switches = []struct {
 	{"noHandshake", "a bind is not answered; its socket gets events all the same", nil},
 	{"heartbeat", `keepalive: the text "keepalive TIME" in place of a notification, one for the whole socket; none: no heartbeats`, []string{Notification, Keepalive, None}},
 	{"sharedHeartbeat", "one heartbeat for all subscriptions of a socket, with an entry for each", nil},
-	{"jsonMessages", "a message that is not JSON has no effect and no answer", nil},
+	{"jsonMessages", "a message that is not JSON, or is JSON that says nothing known, has no effect and no answer", nil},
 	{"legacyMessages", `only "bind ID" of R4 is understood, once for each socket: a wrong one closes it with 1002, another message gets "Unexpected client message: …" once it is bound, and no answer before`, nil},
 	{"oneBind", "a socket is bound by one message; another is refused", nil},
 	{"singleUseToken", "a token works once; another bind with it is refused", nil},

@@ -5,6 +5,7 @@ import (
 
 	"signalfhir/internal/fhir"
 	"signalfhir/internal/journal"
+	"signalfhir/internal/manners"
 	"signalfhir/internal/subscription"
 	"signalfhir/internal/token"
 )
@@ -16,7 +17,13 @@ func (r *Room) observer() subscription.Observer {
 		Appended: func(id string, e fhir.Event) {
 			j.Record(journal.Entry{Kind: journal.Appended, Subscription: id, Resource: e.Focus.Reference(), First: e.Number, Last: e.Number})
 		},
-		Sent: func(socket string, f subscription.Frame) { j.Record(sent(socket, &f)) },
+		Sent: func(socket string, f subscription.Frame) {
+			e := sent(socket, &f)
+			j.Record(e)
+			for _, other := range f.Also {
+				j.Record(alsoSent(e, other))
+			}
+		},
 		Replayed: func(socket string, f subscription.Frame) {
 			e := sent(socket, &f)
 			e.Text = "replayed"
@@ -46,6 +53,14 @@ func (r *Room) observer() subscription.Observer {
 // sent is the entry of a frame that is queued for a socket.
 func sent(socket string, f *subscription.Frame) journal.Entry {
 	return journal.Entry{Kind: journal.Sent, Time: f.At, Subscription: f.Subscription, Socket: socket, Type: string(f.Type), First: f.First, Last: f.Last, Frame: f.Bytes, Text: f.Note}
+}
+
+// alsoSent is the entry of another subscription that a frame is a heartbeat of. The entry of the
+// first one has the frame.
+func alsoSent(e journal.Entry, subscription string) journal.Entry {
+	e.Text = manners.AddNote("", "one with the heartbeat of Subscription/"+e.Subscription)
+	e.Subscription, e.Frame, e.Shared = subscription, nil, true
+	return e
 }
 
 // Record adds an entry to the journal of the room.

@@ -29,6 +29,9 @@ func (s *Socket) Receive(data []byte, binary bool) {
 	text := string(data)
 	commands := dialect.Parse(text)
 	shown, shownText := s.recordReceived(text, commands)
+	if m := s.room.Manners(); m != nil && m.LegacyMessages {
+		commands, shown = []dialect.Command{dialect.Whole(text)}, []dialect.Command{dialect.Whole(shownText)}
+	}
 	for i, command := range commands {
 		command.Message, shown[i].Message = text, shownText
 		if !s.take(command, shown[i]) {

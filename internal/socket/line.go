@@ -119,9 +119,11 @@ func (s *Socket) sendFaultyLocked(f subscription.Frame, sent func(string, subscr
 func (l *line) join(h *held) {
 	l.places++
 	h.place = l.places
-	if next := h.frame.Subscription; !h.extra {
-		h.frees = l.swaps[next]
-		delete(l.swaps, next)
+	for _, next := range append([]string{h.frame.Subscription}, h.frame.Also...) {
+		if !h.extra {
+			h.frees = append(h.frees, l.swaps[next]...)
+			delete(l.swaps, next)
+		}
 	}
 	for _, one := range h.holds {
 		if one.due > 0 {

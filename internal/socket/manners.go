@@ -1,6 +1,8 @@
 package socket
 
 import (
+	"cmp"
+
 	"github.com/gorilla/websocket"
 
 	"signalfhir/internal/dialect"
@@ -16,6 +18,9 @@ func (s *Socket) behave(m *manners.Manners, command, shown dialect.Command) (kno
 	switch {
 	case m.JSONMessages && command.Dialect != dialect.Medplum:
 		s.ignored("it is not JSON", "jsonMessages")
+		return false, true
+	case m.JSONMessages && command.Problem != nil:
+		s.ignored(token.RedactLong(cmp.Or(shown.Problem, command.Problem).Error()), "jsonMessages")
 		return false, true
 	case m.LegacyMessages:
 		return false, s.behaveLegacy(command, shown)

@@ -19,7 +19,7 @@ import (
 // aboutLocked returns what a fault may want to know of a frame. Its dialect is that of its
 // binding or, if it has none, that of the client's last message.
 func (s *Socket) aboutLocked(f subscription.Frame) fault.About {
-	return fault.About{Subscription: f.Subscription, Socket: s.id, Dialect: cmp.Or(f.Dialect, s.dialect), Release: string(f.Release), Path: s.route, Type: string(f.Type), First: f.First, Last: f.Last}
+	return fault.About{Subscription: f.Subscription, Also: f.Also, Socket: s.id, Dialect: cmp.Or(f.Dialect, s.dialect), Release: string(f.Release), Path: s.route, Type: string(f.Type), First: f.First, Last: f.Last}
 }
 
 // subject returns what a text calls a frame.

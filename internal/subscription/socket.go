@@ -12,6 +12,7 @@ import (
 type Frame struct {
 	Bytes        []byte
 	Subscription string
+	Also         []string // other subscriptions that it is a heartbeat of; never modified
 	Type         fhir.NotificationType
 	Release      fhir.Release  // of the subscription
 	Dialect      string        // of the binding

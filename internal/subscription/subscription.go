@@ -292,23 +292,23 @@ type outgoing struct {
 // in returns the frame in a frame format.
 func (w *outgoing) in(format fhir.FrameFormat) Frame {
 	if w.text != nil {
-		format = fhir.StandardFormat
 		if w.frame.Bytes == nil {
-			w.frame = w.with(w.text)
+			w.frame = w.with(w.text, format)
 		}
+		return w.frame
 	}
-	if w.manners != nil && w.manners.NativeStatus && format == fhir.StandardFormat {
-		format = fhir.MedplumFormat
+	if w.manners != nil {
+		format = w.manners.Format(format, w.release)
 	}
 	if format == fhir.StandardFormat {
 		if w.frame.Bytes == nil {
-			w.frame = w.with(w.release.EncodeNotification(w.notification))
+			w.frame = w.with(w.release.EncodeNotification(w.notification), format)
 		}
 		return w.frame
 	}
 	f, encoded := w.formats[format]
 	if !encoded {
-		f = w.with(w.release.EncodeFor(format, w.notification))
+		f = w.with(w.release.EncodeFor(format, w.notification), format)
 		if w.formats == nil {
 			w.formats = map[fhir.FrameFormat]Frame{}
 		}
@@ -317,12 +317,12 @@ func (w *outgoing) in(format fhir.FrameFormat) Frame {
 	return f
 }
 
-// with returns the frame with these bytes.
-func (w *outgoing) with(bytes []byte) Frame {
+// with returns the frame with these bytes, which are in a frame format.
+func (w *outgoing) with(bytes []byte, format fhir.FrameFormat) Frame {
 	f := w.frame
 	f.Bytes = bytes
 	if w.manners != nil && bytes != nil {
-		f.Bytes, f.Note = w.manners.Change(bytes)
+		f.Bytes, f.Note = w.manners.Change(bytes, format)
 	}
 	if w.shared {
 		f.Waiting = new(atomic.Int32)

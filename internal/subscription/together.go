@@ -41,7 +41,8 @@ func (s *subscription) beatOneLocked(b *binding, all []*subscription, m *manners
 	own.frame.At = s.options.Clock.Now()
 	f := own.in(b.Format)
 	f.Dialect = b.Dialect
-	bundles := [][]byte{}
+	var bundles [][]byte
+	var heard []*subscription // that it is a heartbeat of
 	for _, one := range all {
 		other := one.bound[b.socket]
 		switch {
@@ -56,17 +57,23 @@ func (s *subscription) beatOneLocked(b *binding, all []*subscription, m *manners
 			bundles = append(bundles, one.outgoingLocked(fhir.Heartbeat, nil).in(b.Format).Bytes)
 		}
 		one.postponeLocked(other)
+		heard = append(heard, one)
+		if one != s {
+			f.Also = append(f.Also, one.id)
+		}
 	}
 	switch {
 	case f.Bytes == nil || m.Heartbeat == manners.None: // the protocol of R4 has no heartbeats
 		return
 	case m.Heartbeat == manners.Keepalive:
-		f.Bytes, f.Note = []byte("keepalive "+f.At.UTC().Format(time.RFC3339Nano)), "by manners: a text in place of a notification"
+		f.Bytes, f.Note = []byte("keepalive "+f.At.UTC().Format(time.RFC3339Nano)), manners.AddNote("", "a text in place of a notification")
 	case len(bundles) > 1:
-		f.Bytes, f.Note = fhir.JoinNotifications(bundles), "by manners: one heartbeat for several subscriptions"
+		f.Bytes, f.Note = fhir.JoinNotifications(bundles), manners.AddNote(f.Note, "one heartbeat for several subscriptions")
 	}
 	if b.socket.Send(f, s.options.Observer.Sent) {
-		s.sent = f.At
+		for _, one := range heard {
+			one.sent = f.At
+		}
 		return
 	}
 	s.options.Observer.NotSent(s.id, 0, 0, whyRefused(b.socket)+"; $events has what it misses")
