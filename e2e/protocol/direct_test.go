@@ -89,7 +89,7 @@ func TestCloseSocket_SendsCodeAndReason(t *testing.T) {
 			t.Errorf("%s: got %d %q, want %d %q", one.query, code, reason, one.code, one.reason)
 		}
 		e := s.awaitEntry("kind=closed&socket="+id, func(entry) bool { return true })
-		if e.Code != int(one.code) || e.Text != one.reason+" (by control API)" {
+		if e.Code != int(one.code) || e.Text != strings.TrimSpace(one.reason+" (by control API)") {
 			t.Errorf("%s: the journal has %d %q", one.query, e.Code, e.Text)
 		}
 	}
