@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/url"
 	"path"
 	"regexp"
 	"slices"
@@ -139,7 +140,7 @@ func checkSteps(steps []Step, in string, known []string, depth int, left *int) e
 			if !slices.Contains(methods, s.Method) {
 				return wrong(at+".method", fhir.CodeCodeInvalid, "got %.40q, expected one of %s", s.Method, strings.Join(methods, ", "))
 			}
-			if err := checkPath(s.Path, at+".path"); err != nil {
+			if _, err := checkPath(s.Path, at+".path"); err != nil {
 				return err
 			}
 		case s.Await != nil:
@@ -190,18 +191,23 @@ var forbidden = []struct{ path, instead string }{
 	{"/mock/journal/stream", "an await"},
 }
 
-// checkPath refuses an address that a step may not have.
-func checkPath(address, at string) error {
-	p, _, _ := strings.Cut(address, "?")
+// checkPath refuses an address that a step may not have, and returns its path as the server
+// reads it: decoded, without the query.
+func checkPath(address, at string) (string, error) {
+	written, _, _ := strings.Cut(address, "?")
+	p, err := url.PathUnescape(written)
+	if err != nil {
+		return "", wrong(at, fhir.CodeValue, "got %.200q, which has a %% that begins no character; write a %% itself as %%25", address)
+	}
 	if strings.Contains(address, "#") || p != path.Clean(p) || !strings.HasPrefix(p, "/mock/") && !strings.HasPrefix(p, "/fhir/") {
-		return wrong(at, fhir.CodeValue, "got %.200q, expected an address of the room below /mock/ or /fhir/, such as /mock/faults or /fhir/R5/Encounter", address)
+		return "", wrong(at, fhir.CodeValue, "got %.200q, expected an address of the room below /mock/ or /fhir/, such as /mock/faults or /fhir/R5/Encounter, without #, and decoded without . and .. and empty parts", address)
 	}
 	for _, f := range forbidden {
 		if p == f.path || strings.HasPrefix(p, f.path+"/") {
-			return wrong(at, fhir.CodeNotSupported, "a step cannot use %s; use %s", f.path, f.instead)
+			return "", wrong(at, fhir.CodeNotSupported, "a step cannot use %s, however it is written; use %s", f.path, f.instead)
 		}
 	}
-	return nil
+	return p, nil
 }
 
 // kindOf returns what a value of a parameter is, in words; "" if it cannot be one.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -184,25 +185,30 @@ func withParameters(values map[string]any) string {
 func (r *run) steps(ctx context.Context, steps []Step, in string) error {
 	for i := range steps {
 		s, at := &steps[i], fmt.Sprintf("%s[%d]", in, i)
-		if s.Steps != nil {
-			n, err := r.repeats(s)
-			if err != nil {
-				r.enter(s, at, "")
-				return fhir.At(err, at+".repeat")
-			}
-			for round := range n {
-				if err := r.steps(ctx, s.Steps, fmt.Sprintf("%s.round[%d].steps", at, round)); err != nil {
-					return err
-				}
-			}
-			continue
-		}
 		if err := context.Cause(ctx); err != nil {
 			return err
 		}
 		r.enter(s, at, "")
+		rounds := 0
+		if s.Steps != nil {
+			var err error
+			if rounds, err = r.repeats(s); err != nil {
+				return fhir.At(err, at+".repeat")
+			}
+			for round := range rounds {
+				if err := r.steps(ctx, s.Steps, fmt.Sprintf("%s.round[%d].steps", at, round)); err != nil {
+					return err
+				}
+			}
+		}
+		if rounds > 0 {
+			continue // its steps were counted
+		}
 		if r.done++; r.done > maxDone {
-			return fhir.Refuse(http.StatusUnprocessableEntity, fhir.CodeTooCostly, "one run does at most %d steps", maxDone)
+			return fhir.Refuse(http.StatusUnprocessableEntity, fhir.CodeTooCostly, "one run does at most %d steps; a repeat of no rounds is one", maxDone)
+		}
+		if s.Steps != nil {
+			continue
 		}
 		result, err := r.step(ctx, s, at)
 		if err != nil {
@@ -276,24 +282,34 @@ func (r *run) step(ctx context.Context, s *Step, at string) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	if err := checkPath(address, at+".path"); err != nil {
+	path, err := checkPath(address, at+".path")
+	if err != nil {
 		return Result{}, err
 	}
 	body, err := fillJSON(s.Body, r.value)
 	if err != nil {
 		return Result{}, err
 	}
-	if strings.HasPrefix(address, "/mock/faults") {
+	if path == "/mock/faults" {
 		r.nameFaults(body, at)
-		if name, is := strings.CutPrefix(address, "/mock/faults/"); is && !strings.HasPrefix(name, r.prefix()) {
-			address = "/mock/faults/" + r.prefix() + name
-		}
 	}
-	if strings.HasPrefix(address, "/mock/settings") && s.Method != http.MethodGet && r.restore == nil {
+	if name, is := strings.CutPrefix(path, "/mock/faults/"); is && !strings.HasPrefix(name, r.prefix()) {
+		address = "/mock/faults/" + url.PathEscape(r.prefix()+name) + query(address)
+	}
+	if path == "/mock/settings" && s.Method != http.MethodGet && r.restore == nil {
 		r.restore = r.set.options.Settings()
 	}
 	status, _, err := r.request(ctx, s.Method, address, body, at)
 	return Result{Did: s.Method + " " + address, Status: status}, err
+}
+
+// query returns the query of an address, with its question mark.
+func query(address string) string {
+	_, query, has := strings.Cut(address, "?")
+	if has {
+		query = "?" + query
+	}
+	return query
 }
 
 // nameFaults makes the names of faults in a body those of the scenario.

@@ -100,15 +100,11 @@ func fillText(text string, value lookup) (any, error) {
 	return fillWith(text, value, func(s string) string { return s })
 }
 
-// fillPath replaces the placeholders in an address, whose parts they cannot leave.
+// fillPath replaces the placeholders in an address. checkPath sees to it that they lead
+// nowhere else.
 func fillPath(address string, value lookup) (string, error) {
 	p, query, has := strings.Cut(address, "?")
-	p, err := fillWith(p, value, func(s string) string {
-		if s == "." || s == ".." {
-			return "%2E"
-		}
-		return url.PathEscape(s)
-	})
+	p, err := fillWith(p, value, url.PathEscape)
 	if err != nil || !has {
 		return p, err
 	}
