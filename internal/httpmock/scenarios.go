@@ -9,7 +9,6 @@ import (
 	"io"
 	"net/http"
 	"strings"
-	"time"
 
 	"github.com/labstack/echo/v4"
 
@@ -91,8 +90,7 @@ func (m *Mock) StartScenario(c echo.Context) error {
 	if in.Timeout != "" && !in.Wait {
 		return fhir.Refuse(http.StatusBadRequest, fhir.CodeInvariant, `a timeout goes with "wait": true only`).At("timeout")
 	}
-	const patience = time.Minute
-	timeout, err := awaitTime("timeout", in.Timeout, patience)
+	timeout, err := awaitTime("timeout", in.Timeout, awaitMost) // a client may need several heartbeat periods
 	if err != nil {
 		return err
 	}
