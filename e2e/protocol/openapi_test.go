@@ -438,6 +438,8 @@ func TestOpenAPI_IsWhatTheServerDoes(t *testing.T) {
 		{"startScenario", map[string]string{"name": "half-open"}, "", map[string]any{"parameters": map[string]any{"subscription": "abc", "patience": "1ms"}, "wait": true}, 200},
 		{"stopScenario", none, "", nil, 404},
 		{"listScenarios", nil, "", nil, 200},
+		{"deleteTopic", map[string]string{"id": "nobody"}, "", nil, 404},
+		{"deleteTopic", abc, "", nil, 204},
 		{"reset", nil, "", nil, 204},
 		{"reset", nil, "", map[string]any{"to": "seed"}, 400},
 		{"reset", nil, "", map[string]any{"seed": "none"}, 204},

@@ -227,6 +227,33 @@ func TestScenarios_SettingsHaveOneOwner(t *testing.T) {
 	replay("after the hidden one", "last:3")
 }
 
+// Topics of the seed can go in every release, and stay gone. A search cannot.
+func TestScenarios_TopicGoneOfTheSeed(t *testing.T) {
+	t.Parallel()
+	s := startSeeded(t)
+	for _, row := range []struct {
+		release fhir.Release
+		id      string
+	}{{fhir.R5, "admission-id-only"}, {fhir.R4B, "r4b-admission-id-only"}, {fhir.R4, "r4-admission-full"}} {
+		on := s.on(row.release)
+		ws := on.Bind(row.id)
+		if got := on.run("topic-gone", `{"wait":true,"parameters":{"subscription":"`+row.id+`"}}`); got.State != "done" {
+			t.Fatalf("%s: got %+v", row.release, got)
+		}
+		for f := ws.Next(); f.Status()["status"] != "error"; {
+			f = ws.Next()
+		}
+		s.wantProblem(s.Do("DELETE", "/mock/subscriptions/"+row.id+"/topic", nil), 404, "", "is gone already")
+		s.wantProblem(s.Do("PATCH", "/mock/subscriptions/"+row.id, `{"status":"active"}`), 422, "", "admission")
+	}
+	s.wantProblem(s.Do("DELETE", "/mock/subscriptions/r4-encounters/topic", nil), 422, "", "its criteria are a search")
+	s.wantProblem(s.Do("POST", "/mock/scenarios/topic-gone", `{"parameters":{"subscription":"r4-encounters"}}`), 422, "parameters.subscription", "its criteria are a search")
+	s.Must(201, "PUT", "/mock/scenarios/resource", `{"parameters":[{"name":"subscription"}],"steps":[{"method":"GET","path":"/fhir/{{release}}/{{topicResource}}"}]}`)
+	s.wantProblem(s.Do("POST", "/mock/scenarios/resource", `{"parameters":{"subscription":"r4-admission-id-only"}}`), 422, "parameters.subscription", "is not a resource")
+	s.Must(204, "POST", "/mock/reset", nil)
+	s.Must(204, "DELETE", "/mock/subscriptions/r4-admission-full/topic", nil)
+}
+
 // Faults that were kept do not stand in the way of the next run.
 func TestScenarios_KeptFaultsAreReplaced(t *testing.T) {
 	t.Parallel()

@@ -83,7 +83,11 @@ func (r *Room) target(s SubscriptionState) scenario.Target {
 	t.Tokenless = len(keys) == 1 && keys[0] == legacyKey
 	if b, err := r.baseOf(s.ID); err == nil {
 		if topic, is := b.topics.Resolve(s.Topic); is {
-			t.TopicResource, _ = b.topics.DefinedBy(topic.URL(), topic.Version())
+			reference, _ := b.topics.DefinedBy(topic.URL(), topic.Version())
+			typ, name, _ := strings.Cut(reference, "/")
+			if _, err := b.store.Read(typ, name); err == nil {
+				t.TopicResource = reference
+			}
 		}
 	}
 	return t

@@ -202,6 +202,12 @@ func checkSteps(steps []Step, in string, known []string, depth int, left *int) e
 	return nil
 }
 
+// uses reports whether a text of a step has a placeholder.
+func (d *Definition) uses(name string) bool {
+	data, _ := json.Marshal(d.Steps) // it was read from JSON
+	return bytes.Contains(data, []byte("{{"+name+"}}"))
+}
+
 // awaits reports whether a step waits for one of these conditions, or with none for any.
 func (d *Definition) awaits(names ...string) bool { return awaits(d.Steps, names) }
 

@@ -59,6 +59,14 @@ func (t *Target) patience() string {
 	return min(least+periods*t.HeartbeatPeriod, most).String()
 }
 
+// lacks says why a subscription has no topic, or its topic no resource.
+func (t *Target) lacks(name string) string {
+	if t.Topic == "" {
+		return "Subscription/" + t.ID + " is on no topic: its criteria are a search"
+	}
+	return "the topic of Subscription/" + t.ID + " is not a resource: on R4 those of a seed are none"
+}
+
 // Set holds the scenarios of a room and those that run. It is safe for concurrent use.
 type Set struct {
 	options Options
@@ -205,6 +213,11 @@ func (s *Set) Start(name string, given map[string]json.RawMessage, do Do) (*Star
 		}
 		if t.Tokenless && d.awaits("tokenTaken", "renewed", "eventsCalled", "caughtUp") {
 			return nil, fhir.Refuse(http.StatusUnprocessableEntity, fhir.CodeNotSupported, "the socket of Subscription/%s was bound with bind, which needs no token and has no numbers; the scenario %s is about clients that take tokens and ask $events", t.ID, name).At("parameters." + subscriptionName)
+		}
+		for name, has := range map[string]bool{topicName: t.Topic != "", resourceName: t.TopicResource != ""} {
+			if !has && d.uses(name) {
+				return nil, fhir.Refuse(http.StatusUnprocessableEntity, fhir.CodeNotSupported, "the scenario %s needs {{%s}}, but %s", d.Name, name, t.lacks(name)).At("parameters." + subscriptionName)
+			}
 		}
 		values[subscriptionName], values[releaseName] = t.ID, t.Release
 		if p, is := values[patienceName]; is && p == nil {
