@@ -109,6 +109,34 @@ func TestListen_NoticesThatNumbersBeginAnew(t *testing.T) {
 	l.prints("5 and then 3 events", func(printed string) bool { return len(shownEvent.FindAllString(printed, -1)) == 8 })
 }
 
+// They begin anew, and come as far as before.
+func TestListen_NoticesThatNumbersCameAsFarAgain(t *testing.T) {
+	t.Parallel()
+	s := testkit.Start(t)
+	l := listens(t, s, "task-id-only")
+	s.Trigger(testkit.Trigger{Subscription: "task-id-only", Count: 2})
+	l.says("#2  ")
+	s.RunScenario("server-restart", map[string]any{"numbers": "anew", "events": 2})
+	l.says("the numbering started again")
+	l.prints("2 and then 3 events", func(printed string) bool { return len(shownEvent.FindAllString(printed, -1)) == 5 })
+}
+
+// A server without handshakes does not say that events were missed.
+func TestListen_RecoversWithoutAHandshake(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"missed-events", "half-open", "rate-limited"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := testkit.Start(t)
+			s.SetManners(testkit.Manners{Name: "argonaut"})
+			l := listen(t, s.URL, "--topic", taskTopic, "--heartbeat", "1")
+			l.says("keepalive")
+			s.RunScenario(name, map[string]any{"events": 2})
+			l.says("#2  ")
+		})
+	}
+}
+
 // Its own heartbeat is what a subscription says, in every release.
 func TestListen_LearnsTheHeartbeatOfASubscription(t *testing.T) {
 	t.Parallel()

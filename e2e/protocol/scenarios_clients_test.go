@@ -29,7 +29,7 @@ func (s *server) awaitsStep(name, note string) {
 // ended returns how a scenario went, when it has ended.
 func (s *server) ended(name string) testkit.ScenarioRun {
 	s.T.Helper()
-	s.awaits(-1, `"journal":{"kind":"scenario","type":"end","text":"`+name+`: "}`)
+	s.awaits(int(s.how(name).Begin), `"journal":{"kind":"scenario","type":"end","text":"`+name+`: "}`)
 	return s.how(name)
 }
 
@@ -117,6 +117,21 @@ func TestScenarios_AClientHasWhatItMissed(t *testing.T) {
 	}
 }
 
+// A client that binds again and asks for nothing has not survived.
+func TestScenarios_BindingAgainIsNotEnough(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"flaky-wifi", "server-restart"} {
+		s := vectorServer(t, fhir.R5)
+		s.Bind("abc")
+		s.startScenario(name, `{"events":3}`, "Events happen, perhaps before the client is back.")
+		s.Bind("abc")
+		s.waitsFor(name, "caughtUp")
+		s.Must(200, "GET", "Subscription/abc/$events?eventsSinceNumber=2", nil)
+		s.waitsFor(name, "caughtUp")
+		s.Must(204, "DELETE", "/mock/scenarios/"+name, nil)
+	}
+}
+
 // The binding ends, whoever keeps it: each socket falls silent, and each token ends.
 func TestScenarios_EveryTokenExpiresUnnoticed(t *testing.T) {
 	t.Parallel()
@@ -158,6 +173,8 @@ func TestScenarios_RateLimitedUntilTheClientWaits(t *testing.T) {
 	s.Must(429, "GET", "Subscription/abc/$get-ws-binding-token", nil)
 	s.awaitsStep("rate-limited", "Tokens are issued again.")
 	s.Bind("abc")
+	s.waitsFor("rate-limited", "caughtUp")
+	s.Must(200, "GET", "Subscription/abc/$events", nil)
 	s.wantDone("rate-limited")
 }
 

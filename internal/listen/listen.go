@@ -32,6 +32,9 @@ type listener struct {
 	track   tracker   // survives reconnects
 	seen    int       // events shown
 	at      time.Time // of the last notification, by the clock of the server
+	newest  event     // the last that was shown and has a number
+	unsure  bool      // nothing has said since the bind whether events were missed before it
+	uncount bool      // the server has sent an event without a number
 
 	heartbeat time.Duration // of the subscription; 0: none
 	asked     bool          // the server was asked for heartbeat
@@ -173,6 +176,7 @@ func (l *listener) session(ctx context.Context) error {
 	if err := bind(socket, bound.token); err != nil {
 		return err
 	}
+	l.unsure = l.track.known
 
 	// One goroutine reads; it ends when the socket closes, which the deferred Close
 	// guarantees.
@@ -244,7 +248,7 @@ func (l *listener) subscribe(ctx context.Context) error {
 	l.id, l.created = id, true
 	// A new subscription counts from 1, whatever its predecessor had counted, so
 	// events before the handshake are missed and can be recovered.
-	l.track = tracker{known: true}
+	l.track, l.newest, l.uncount = tracker{known: true}, event{}, false
 	l.print.note("created Subscription/%s on %s", id, l.options.Topic)
 	return nil
 }
@@ -319,17 +323,32 @@ func (l *listener) frame(ctx context.Context, data []byte) error {
 	}
 	n, ok := parseNotification(data)
 	if !ok {
-		return l.other(data)
+		if err := l.other(data); err != nil {
+			return err
+		}
+		return l.catchUp(ctx)
 	}
 	l.at, _ = time.Parse(time.RFC3339, n.time)
 	if n.kind == "handshake" && n.untold {
 		l.print.line(l.id, n, nil, "")
-		return nil // whether events are missing, the next one says
+		return l.catchUp(ctx)
 	}
 	if n.kind == "handshake" {
 		missed, restarted := l.track.handshake(n.total)
 		l.print.line(l.id, n, nil, "")
+		if !restarted && l.unsure {
+			var err error
+			if restarted, err = l.renumbered(ctx); err != nil {
+				return err
+			}
+			if restarted {
+				l.track.last = 0
+				missed = span{1, n.total}
+			}
+		}
+		l.unsure = false
 		if restarted {
+			l.newest = event{}
 			l.print.note("the numbering started again: the server was restarted")
 		}
 		return l.recover(ctx, missed)
@@ -339,10 +358,12 @@ func (l *listener) frame(ctx context.Context, data []byte) error {
 		if n.status == "off" {
 			return &statusError{status: http.StatusUnprocessableEntity, text: "the subscription was turned off"}
 		}
-		return nil
+		return l.catchUp(ctx)
 	}
+	l.unsure = false // the numbers say it
 	for _, e := range n.events {
 		if e.number == 0 { // the server does not count
+			l.uncount = true
 			if err := l.show(n, e, ""); err != nil {
 				return err
 			}
@@ -377,9 +398,61 @@ func (l *listener) other(data []byte) error {
 func (l *listener) show(n notification, e event, how string) error {
 	l.print.line(l.id, n, []event{e}, how)
 	l.track.shown(e.number)
+	if e.number > 0 && e.number == l.track.last {
+		l.newest = e
+	}
 	l.seen++
 	if l.options.Count > 0 && l.seen >= l.options.Count {
 		return errDone
+	}
+	return nil
+}
+
+// renumbered reports whether the number of the last event that was shown is now that of another
+// one: the server was restarted, and has counted as far again.
+func (l *listener) renumbered(ctx context.Context) (bool, error) {
+	if l.newest.number == 0 || l.newest.time == "" {
+		return false, nil
+	}
+	data, err := l.server.events(ctx, l.id, span{l.newest.number, l.newest.number})
+	if err != nil {
+		if refused(err) && !gone(err) {
+			return false, nil // it has no $events
+		}
+		return false, err
+	}
+	n, _ := parseNotification(data)
+	return slices.ContainsFunc(n.events, func(e event) bool {
+		return e.number == l.newest.number && e.time != "" && (e.time != l.newest.time || e.focus != l.newest.focus)
+	}), nil
+}
+
+// catchUp asks for what happened before a bind that was answered without a handshake, or with
+// one that does not say how many events there were. It asks once.
+func (l *listener) catchUp(ctx context.Context) error {
+	if !l.unsure {
+		return nil
+	}
+	l.unsure = false
+	if l.uncount {
+		return nil // it cannot be told which of them were shown
+	}
+	data, err := l.server.events(ctx, l.id, span{l.track.last + 1, open})
+	if err != nil {
+		if refused(err) && !gone(err) {
+			l.print.note("whether events were missed is not known: %v", err)
+			return nil
+		}
+		return err
+	}
+	n, _ := parseNotification(data)
+	var last int64
+	for _, e := range n.events {
+		last = max(last, e.number)
+	}
+	if missed := (span{l.track.last + 1, last}); !missed.empty() {
+		l.print.note("missed %s, which no handshake said", numbers(missed))
+		return l.recovered(data, missed)
 	}
 	return nil
 }
@@ -395,6 +468,11 @@ func (l *listener) recover(ctx context.Context, missed span) error {
 	if err != nil {
 		return err
 	}
+	return l.recovered(data, missed)
+}
+
+// recovered shows the missed events in the response of $events.
+func (l *listener) recovered(data []byte, missed span) error {
 	if l.options.JSON {
 		l.print.frame(data)
 	}

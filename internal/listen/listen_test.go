@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"flag"
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -230,6 +231,94 @@ func TestListener_ANewSubscriptionIsCountedFromItsStart(t *testing.T) {
 		}
 		if diff := cmp.Diff([]int64{1, 2, 3}, got); diff != "" {
 			t.Errorf("%s: the events shown differ (-want +got):\n%s", name, diff)
+		}
+	}
+}
+
+// A server that was restarted may have counted as far again. The last event says so: it is
+// another one now. That is asked once for each bind.
+func TestListener_NumbersThatCameAsFarAgain(t *testing.T) {
+	t.Parallel()
+	told := func(kind, at string, numbers ...int) string {
+		var events []string
+		for _, n := range numbers {
+			events = append(events, fmt.Sprintf(`{"eventNumber":"%d","timestamp":"2026-01-01T08:00:0%sZ"}`, n, at))
+		}
+		return fmt.Sprintf(`{"resourceType":"Bundle","entry":[{"resource":{"resourceType":"SubscriptionStatus","status":"active","type":"%s","eventsSinceSubscriptionStart":"2","notificationEvent":[%s]}}]}`, kind, strings.Join(events, ","))
+	}
+	for name, c := range map[string]struct {
+		now  string // of the events that the server has
+		want []string
+	}{
+		"they are others": {"9", []string{
+			"handshake           abc  total 2",
+			"# ask 2 to 2",
+			"# the numbering started again: the server was restarted",
+			"# missed #1 to #2; calling $events",
+			"# ask 1 to 2",
+			"query-event         abc  #1  recovered",
+			"query-event         abc  #2  recovered",
+			"handshake           abc  total 2",
+		}},
+		"they are the same": {"0", []string{"handshake           abc  total 2", "# ask 2 to 2", "handshake           abc  total 2"}},
+	} {
+		var seen transcript
+		l := &listener{
+			server: fakeServer(func(r *http.Request) (int, string) {
+				from, to := r.URL.Query().Get("eventsSinceNumber"), r.URL.Query().Get("eventsUntilNumber")
+				seen.lines = append(seen.lines, "# ask "+from+" to "+to)
+				if from == "1" {
+					return http.StatusOK, told("query-event", c.now, 1, 2)
+				}
+				return http.StatusOK, told("query-event", c.now, 2)
+			}).server(),
+			print: seen.printer(false), id: "abc", track: tracker{known: true},
+		}
+		for i, frame := range []string{told("event-notification", "0", 1, 2), told("handshake", "0"), told("handshake", "0")} {
+			if i == 1 {
+				seen.take()
+				l.unsure = true // it has bound again
+			}
+			if err := l.frame(context.Background(), []byte(frame)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if diff := cmp.Diff(c.want, seen.take()); diff != "" {
+			t.Errorf("%s: the transcript differs (-want +got):\n%s", name, diff)
+		}
+	}
+}
+
+// Without a handshake that says how many events there were, the first frame is the sign that
+// it is time to ask for them.
+func TestListener_AsksWhenNoHandshakeComes(t *testing.T) {
+	t.Parallel()
+	const untold = `{"resourceType":"Bundle","entry":[{"resource":{"resourceType":"SubscriptionStatus","status":"active","type":"%s"}}]}`
+	for _, frame := range []string{"keepalive 12:00", string(bundle("heartbeat", 7)), fmt.Sprintf(untold, "handshake"), fmt.Sprintf(untold, "heartbeat")} {
+		for _, uncount := range []bool{false, true} {
+			asked := 0
+			var seen transcript
+			l := &listener{
+				server: fakeServer(func(r *http.Request) (int, string) {
+					if asked++; r.URL.RawQuery != "eventsSinceNumber=5" {
+						t.Errorf("asked for %s, want all from 5 on", r.URL.RawQuery)
+					}
+					return http.StatusOK, string(bundle("query-event", 6, 5, 6))
+				}).server(),
+				print: seen.printer(false), id: "abc", track: tracker{last: 4, known: true}, unsure: true, uncount: uncount,
+			}
+			for range 2 {
+				if err := l.frame(context.Background(), []byte(frame)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			wanted := int64(6)
+			if uncount { // it cannot be told which were shown
+				wanted = 4
+			}
+			if l.track.last != wanted || asked != int(wanted-4)/2 {
+				t.Errorf("%s: asked %d times and showed up to %d, want %d", frame, asked, l.track.last, wanted)
+			}
 		}
 	}
 }

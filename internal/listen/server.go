@@ -242,7 +242,10 @@ func (s *server) heartbeat(ctx context.Context, id string) (time.Duration, error
 // events fetches past events, as the bundle that $events returns.
 func (s *server) events(ctx context.Context, id string, missed span) (json.RawMessage, error) {
 	var raw json.RawMessage
-	query := url.Values{"eventsSinceNumber": {strconv.FormatInt(missed.from, 10)}, "eventsUntilNumber": {strconv.FormatInt(missed.to, 10)}}
+	query := url.Values{"eventsSinceNumber": {strconv.FormatInt(missed.from, 10)}}
+	if missed.to != open {
+		query.Set("eventsUntilNumber", strconv.FormatInt(missed.to, 10))
+	}
 	err := s.call(ctx, http.MethodGet, "Subscription/"+url.PathEscape(id)+"/$events?"+query.Encode(), nil, &raw)
 	return raw, err
 }

@@ -1,5 +1,7 @@
 package listen
 
+import "math"
+
 // tracker follows the event numbers of one subscription. Numbers are contiguous, so a
 // number that does not follow the last one shows what was missed.
 type tracker struct {
@@ -9,6 +11,9 @@ type tracker struct {
 
 // span is a closed range of event numbers; it is empty if to < from.
 type span struct{ from, to int64 }
+
+// open is the end of a span without one.
+const open = math.MaxInt64
 
 func (s span) empty() bool { return s.to < s.from }
 
