@@ -318,6 +318,27 @@ func TestScenarios_Numbers(t *testing.T) {
 	s.wantProblem(s.Do("POST", "/mock/scenarios/duplicate-storm", `{"parameters":{"subscription":"abc","copies":0}}`), 400, "parameters.copies", "at least 1")
 }
 
+// Refusals hide what the scenario is shown without.
+func TestScenarios_RefusalsHideSecrets(t *testing.T) {
+	t.Parallel()
+	s := vectorServer(t, fhir.R5)
+	token := s.Token("abc")
+	s.Must(201, "PUT", "/mock/scenarios/waits", `{"steps":[{"note":"For `+token+`.","await":{"journal":{"text":"`+token+` never"},"timeout":"5m"}}]}`)
+	for name, refused := range map[string]response{
+		"a start that takes too long": s.Do("POST", "/mock/scenarios/waits", `{"wait":true,"timeout":"1ms"}`),
+		"a path":                      s.Do("PUT", "/mock/scenarios/wrong", `{"steps":[{"method":"GET","path":"/x/`+token+`"}]}`),
+		"a subscription":              s.Do("POST", "/mock/scenarios/flaky-wifi", `{"parameters":{"subscription":"`+token+`"}}`),
+		"a parameter":                 s.Do("POST", "/mock/scenarios/flaky-wifi", `{"parameters":{"`+token+`":1}}`),
+		"a name":                      s.Do("GET", "/mock/scenarios/"+token, nil),
+		"a name to stop":              s.Do("DELETE", "/mock/scenarios/"+token, nil),
+	} {
+		if refused.Status < 400 || strings.Contains(string(refused.Raw), token) {
+			t.Errorf("%s: got %d %s, want a refusal without the token", name, refused.Status, refused.Raw)
+		}
+	}
+	s.Must(204, "DELETE", "/mock/scenarios/waits", nil)
+}
+
 // Without a journal nobody knows what the client does, so nothing is done to it.
 func TestScenarios_NeedAJournal(t *testing.T) {
 	t.Parallel()

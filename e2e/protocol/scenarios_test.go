@@ -97,6 +97,7 @@ func TestScenarios_RefusesWhatCannotBeRun(t *testing.T) {
 	}
 	s.wantProblem(s.Do("PUT", "/mock/scenarios/own-100", step(`{"advance":"1s"}`)), 422, "", "at most 100")
 	s.Must(200, "PUT", "/mock/scenarios/own-99", step(`{"advance":"1s"}`))
+	s.wantProblem(s.Do("PUT", "/mock/scenarios/own-99", step(`{"note":"`+strings.Repeat("x", 128<<10)+`","advance":"1s"}`)), 422, "", "at most 131072 are kept")
 	s.Must(204, "DELETE", "/mock/scenarios/own-99", nil)
 	s.Must(404, "GET", "/mock/scenarios/own-99", nil)
 	s.Must(204, "DELETE", "/mock/scenarios/half-open", nil) // it does not run, as wanted

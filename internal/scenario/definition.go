@@ -83,7 +83,8 @@ const (
 	maxSteps   = 1000   // written
 	maxDone    = 10_000 // done in one run
 	maxNesting = 4
-	maxOwn     = 100 // scenarios of the user's own
+	maxOwn     = 100       // scenarios of the user's own
+	maxSize    = 128 << 10 // bytes of one of those: all are listed at once
 )
 
 var (

@@ -150,6 +150,9 @@ func (s *Set) Put(d *Definition) (created bool, err error) {
 	if err := d.Check(); err != nil {
 		return false, err
 	}
+	if data, err := json.Marshal(d); err != nil || len(data) > maxSize { // err: never, it was read from JSON
+		return false, fhir.Refuse(http.StatusUnprocessableEntity, fhir.CodeTooCostly, "the scenario has %d bytes, at most %d are kept", len(data), maxSize)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
