@@ -72,6 +72,7 @@ func TestScenarios_RefusesWhatCannotBeRun(t *testing.T) {
 		{step(`{"method":"POST","path":"/mock/reset%2F"}`), "steps[0].path", "empty parts"},
 		{step(`{"method":"POST","path":"/fhir/%2E%2E/mock/reset"}`), "steps[0].path", "without . and .."},
 		{step(`{"method":"GET","path":"/mock/%"}`), "steps[0].path", "%25"},
+		{step(`{"method":"POST","path":"/mock/%74rigger","body":{"count":2,"interval":"1s"}}`), "steps[0].body.interval", "would go on"},
 		{step(`{"each":"socket","advance":"1s"}`), "steps[0].each", "goes with a request"},
 		{step(`{"each":"room","method":"GET","path":"/mock/state"}`), "steps[0].each", "expected"},
 		{step(`{"each":"socket","method":"GET","path":"/mock/state"}`), "steps[0].each", "goes with a parameter subscription"},
@@ -404,7 +405,19 @@ func TestRestart(t *testing.T) {
 			t.Errorf("%s: got %s, want %s", numbers, got, kept)
 		}
 	}
-	s := start(t)
+	// What waited to share a bundle is sent before the numbers begin anew.
+	s := vectorServer(t, fhir.R5, "--batch-window", "1h")
+	s.Must(201, "PUT", "Subscription/many", websocketSubscription("many", admissionURL, "maxCount", 10))
+	ws := s.Bind("many")
+	s.events("many", 1)
+	s.Must(200, "POST", "/mock/restart", `{"numbers":"anew"}`)
+	ws.WantEvent("1")
+	if code, _ := ws.Closed(); code != 1001 {
+		t.Errorf("got %d, want 1001", code)
+	}
+	if got := s.Journal("?kind=not-sent"); len(got) > 0 {
+		t.Errorf("got %v, want that nothing is lost", got)
+	}
 	s.wantProblem(s.Do("POST", "/mock/restart", `{}`), 400, "numbers", "kept")
 }
 

@@ -172,19 +172,20 @@ func (r *Room) Restart(anew bool, closeSockets func() []string) (Restarted, erro
 	for _, t := range valid {
 		r.tokens.Revoke(t.Secret) // nobody binds with it any more
 	}
-	done := Restarted{Sockets: closeSockets(), Tokens: len(valid), Subscriptions: []string{}}
-	for _, t := range valid {
-		r.journal.Record(journal.Entry{Kind: journal.Token, Type: "revoked", Token: token.Fingerprint(t.Secret)})
-		r.subscriptions.Revoke(t.Secret)
-	}
+	done := Restarted{Tokens: len(valid), Subscriptions: []string{}}
 	numbers := "kept"
-	if anew {
+	if anew { // before the sockets close, so that they still get what waits to share a bundle
 		numbers = "begun anew"
 		for _, s := range r.Subscriptions() {
 			if _, err := r.subscriptions.SetCounter(s.ID, 0); err == nil {
 				done.Subscriptions = append(done.Subscriptions, s.ID)
 			}
 		}
+	}
+	done.Sockets = closeSockets()
+	for _, t := range valid {
+		r.journal.Record(journal.Entry{Kind: journal.Token, Type: "revoked", Token: token.Fingerprint(t.Secret)})
+		r.subscriptions.Revoke(t.Secret)
 	}
 	r.controlled("restart", "", "as after a restart of the server: %d sockets were closed, %d tokens revoked, numbers %s", len(done.Sockets), done.Tokens, numbers)
 	return done, nil

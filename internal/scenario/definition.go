@@ -177,7 +177,12 @@ func checkSteps(steps []Step, in string, known []string, depth int, left *int) e
 			if !slices.Contains(methods, s.Method) {
 				return wrong(at+".method", fhir.CodeCodeInvalid, "got %.40q, expected one of %s", s.Method, strings.Join(methods, ", "))
 			}
-			if _, err := checkPath(s.Path, at+".path"); err != nil {
+			p, err := checkPath(s.Path, at+".path")
+			if err != nil {
+				return err
+			}
+			body, _ := decode(s.Body) // nil if there is none
+			if err := checkBody(p, body, at+".body"); err != nil {
 				return err
 			}
 		case s.Await != nil:
@@ -265,6 +270,14 @@ func checkPath(address, at string) (string, error) {
 		}
 	}
 	return p, nil
+}
+
+// checkBody refuses a body that a step may not have.
+func checkBody(path string, body any, at string) error {
+	if o, _ := body.(map[string]any); path == "/mock/trigger" && o["interval"] != nil {
+		return wrong(at+".interval", fhir.CodeNotSupported, `the events would go on after the scenario; use {"repeat":3,"steps":[…]} with a trigger and an advance`)
+	}
+	return nil
 }
 
 // kindOf returns what a value of a parameter is, in words; "" if it cannot be one.

@@ -361,6 +361,9 @@ func (r *run) step(ctx context.Context, s *Step, at string) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
+	if err := checkBody(path, body, at+".body"); err != nil {
+		return Result{}, err
+	}
 	if path == "/mock/faults" {
 		r.nameFaults(body, at)
 	}
