@@ -60,7 +60,7 @@ func (t *Target) patience() string {
 }
 
 // lacks says why a subscription has no topic, or its topic no resource.
-func (t *Target) lacks(name string) string {
+func (t *Target) lacks() string {
 	if t.Topic == "" {
 		return "Subscription/" + t.ID + " is on no topic: its criteria are a search"
 	}
@@ -219,7 +219,7 @@ func (s *Set) Start(name string, given map[string]json.RawMessage, do Do) (*Star
 		}
 		for name, has := range map[string]bool{topicName: t.Topic != "", resourceName: t.TopicResource != ""} {
 			if !has && d.uses(name) {
-				return nil, fhir.Refuse(http.StatusUnprocessableEntity, fhir.CodeNotSupported, "the scenario %s needs {{%s}}, but %s", d.Name, name, t.lacks(name)).At("parameters." + subscriptionName)
+				return nil, fhir.Refuse(http.StatusUnprocessableEntity, fhir.CodeNotSupported, "the scenario %s needs {{%s}}, but %s", d.Name, name, t.lacks()).At("parameters." + subscriptionName)
 			}
 		}
 		values[subscriptionName], values[releaseName] = t.ID, t.Release
