@@ -185,6 +185,7 @@ func (s *server) routes() []route {
 		{get, "/mock/subscriptions", control, m.Subscriptions},
 		{patch, "/mock/subscriptions/:id", control, m.ChangeSubscription},
 		{post, "/mock/subscriptions/:id/notifications", control, m.Notify},
+		{del, "/mock/subscriptions/:id/topic", control, m.DeleteTopic},
 		{get, "/mock/tokens", control, m.Tokens},
 		{del, "/mock/tokens/:token", control, m.RevokeToken},
 		{post, "/mock/tokens/:token/expire", control, m.ExpireToken},

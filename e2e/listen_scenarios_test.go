@@ -76,7 +76,7 @@ func TestListen_SurvivesASlowServerOnAManualClock(t *testing.T) {
 // Without a handshake, $status says what was missed.
 func TestListen_SurvivesScenariosWithoutHandshakes(t *testing.T) {
 	t.Parallel()
-	for name, events := range map[string]string{"missed-events": "#1 #2 #3 #4 #5", "half-open": "#1 #2", "token-expires-unnoticed": "#1 #2"} {
+	for name, events := range map[string]string{"missed-events": "#1 #2 #3 #4 #5", "half-open": "#1 #2", "token-expires-unnoticed": "#1 #2", "rate-limited": "#1 #2"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := testkit.Start(t, testkit.WithManners(testkit.Manners{Name: testkit.Argonaut}))
@@ -108,6 +108,26 @@ func TestListen_SaysWhatItCannotKnow(t *testing.T) {
 		s.CutSocket(open.ID)
 	}
 	l.says("does not number events, so what happened while there was no connection cannot be fetched")
+}
+
+// What is replayed at the first bind was not shown before.
+func TestListen_ShowsWhatIsReplayedAtTheFirstBind(t *testing.T) {
+	t.Parallel()
+	s := testkit.Start(t, testkit.WithSettings(testkit.Settings{Replay: "all"}))
+	s.Trigger(testkit.Trigger{Subscription: "task-id-only", Count: 2})
+	l := listens(t, s, "task-id-only")
+	l.says("#2  Task")
+	s.Trigger(testkit.Trigger{Subscription: "task-id-only"})
+	l.says("#3  ")
+	s.CutSocket(s.Sockets()[0].ID)
+	l.says("event #3 came again")
+	var shown []string
+	for _, event := range shownEvent.FindAllStringSubmatch(l.String(), -1) {
+		shown = append(shown, event[1])
+	}
+	if got := strings.Join(shown, " "); got != "#1 #2 #3" {
+		t.Errorf("got %s, want each once", got)
+	}
 }
 
 // What cannot be survived ends the client, with a message.
@@ -163,6 +183,18 @@ func TestListen_NoticesThatNumbersBeginAnew(t *testing.T) {
 	s.RunScenario("server-restart", map[string]any{"numbers": "anew"})
 	l.says("the numbering started again")
 	l.prints("5 and then 3 events", func(printed string) bool { return len(shownEvent.FindAllString(printed, -1)) == 8 })
+}
+
+// They begin anew, and come as far as before.
+func TestListen_NoticesThatNumbersCameAsFarAgain(t *testing.T) {
+	t.Parallel()
+	s := testkit.Start(t)
+	l := listens(t, s, "task-id-only")
+	s.Trigger(testkit.Trigger{Subscription: "task-id-only", Count: 2})
+	l.says("#2  ")
+	s.RunScenario("server-restart", map[string]any{"numbers": "anew", "events": 2})
+	l.says("the numbering started again")
+	l.prints("2 and then 3 events", func(printed string) bool { return len(shownEvent.FindAllString(printed, -1)) == 5 })
 }
 
 // Its own heartbeat is what a subscription says, in every release.

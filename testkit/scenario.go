@@ -22,9 +22,11 @@ type Scenario struct {
 // except the parameter subscription: without it, a scenario is about the only one that a
 // socket is bound to.
 type ScenarioParameter struct {
-	Name        string `json:"name"`
-	Description string `json:"description,omitempty"`
-	Default     any    `json:"default,omitempty"` // a string, a number or a boolean
+	Name        string   `json:"name"`
+	Description string   `json:"description,omitempty"`
+	Default     any      `json:"default,omitempty"` // a string, a number or a boolean
+	Least       *float64 `json:"least,omitempty"`   // of a number
+	Most        *float64 `json:"most,omitempty"`
 }
 
 // ScenarioStep is a request, a wait, or a list of steps that is repeated: one of Method and
@@ -34,6 +36,7 @@ type ScenarioStep struct {
 	Method  string         `json:"method,omitempty"`
 	Path    string         `json:"path,omitempty"`    // below /mock or /fhir of the room
 	Body    any            `json:"body,omitempty"`    // of the request
+	Each    string         `json:"each,omitempty"`    // socket or token: a request for each that the subscription has
 	Await   any            `json:"await,omitempty"`   // body of POST /mock/await, or a list of those
 	Advance string         `json:"advance,omitempty"` // time that passes on the clock of the room
 	Repeat  any            `json:"repeat,omitempty"`  // how often Steps are done: a number or "{{name}}"
@@ -101,7 +104,9 @@ func (s *Server) StartScenario(name string, parameters map[string]any) ScenarioR
 }
 
 // RunScenario starts a scenario and returns when it has ended. It fails the test unless the
-// scenario is done: if the client did not do what the scenario waited for, for example.
+// scenario is done: if the client did not do what the scenario waited for, for example. It
+// takes at most 45 seconds, so a client that has to notice that its connection is dead needs
+// a subscription with a heartbeatPeriod of a few seconds.
 func (s *Server) RunScenario(name string, parameters map[string]any) ScenarioRun {
 	s.t.Helper()
 	return s.wantDone(name, s.startScenario(name, map[string]any{"parameters": parameters, "wait": true, "timeout": (requestPatience * 3 / 4).String()}))

@@ -49,9 +49,9 @@ func TestServer_RunScenarioFailsTheTest(t *testing.T) {
 	t.Parallel()
 	got := spyOn(t, func(t testing.TB) {
 		s := testkit.Start(t)
-		s.RunScenario("missed-events", map[string]any{"subscription": "admission-id-only"})
+		s.RunScenario("missed-events", map[string]any{"subscription": "admission-id-only", "patience": "1ms"})
 	})
-	if want := "missed-events is failed at steps[1] (The connection ends without a close frame.): no socket is bound"; !strings.Contains(got.fatal, want) {
+	if want := "missed-events is failed at steps[1] (The client is bound.): POST /mock/await returned 408: waited 1ms for 1 bound socket"; !strings.Contains(got.fatal, want) {
 		t.Errorf("got %q, want %q", got.fatal, want)
 	}
 }

@@ -282,7 +282,7 @@ func TestAwait_Refuses(t *testing.T) {
 	t.Parallel()
 	s := vectorServer(t, fhir.R5)
 	for body, want := range map[string]string{
-		`{}`:                            "name one condition: connected, bound, unbound, boundAgain, tokenTaken, renewed, sent, eventsCalled, closedByClient, quiet, journal",
+		`{}`:                            "name one condition: connected, bound, unbound, boundAgain, tokenTaken, renewed, sent, eventsCalled, caughtUp, closedByClient, quiet, journal",
 		`{"connected":{},"quiet":{}}`:   "an await has one condition, got connected and quiet; send a request for each",
 		`{"journal":{}}`:                "journal: say what to wait for: a kind, subscription, socket, type, resource, code or text",
 		`{"journal":{"kind":"bond"}}`:   `journal.kind: got "bond", which is no kind of journal entry; did you mean "bound"?`,

@@ -66,6 +66,17 @@ func TestScenarios_RefusesWhatCannotBeRun(t *testing.T) {
 		{step(`{"method":"POST","path":"/mock/reset"}`), "steps[0].path", "cannot use /mock/reset"},
 		{step(`{"method":"POST","path":"/mock/scenarios/half-open"}`), "steps[0].path", "cannot use /mock/scenarios"},
 		{step(`{"method":"GET","path":"/mock/journal/stream?x=y"}`), "steps[0].path", "cannot use"},
+		{step(`{"method":"POST","path":"/mock/%72eset"}`), "steps[0].path", "cannot use /mock/reset"},
+		{step(`{"method":"POST","path":"/mock/%61wait?x"}`), "steps[0].path", "cannot use /mock/await"},
+		{step(`{"method":"POST","path":"/mock/scenarios%2Fx"}`), "steps[0].path", "cannot use /mock/scenarios"},
+		{step(`{"method":"POST","path":"/mock/reset%2F"}`), "steps[0].path", "empty parts"},
+		{step(`{"method":"POST","path":"/fhir/%2E%2E/mock/reset"}`), "steps[0].path", "without . and .."},
+		{step(`{"method":"GET","path":"/mock/%"}`), "steps[0].path", "%25"},
+		{step(`{"method":"POST","path":"/mock/%74rigger","body":{"count":2,"interval":"1s"}}`), "steps[0].body.interval", "would go on"},
+		{step(`{"each":"socket","advance":"1s"}`), "steps[0].each", "goes with a request"},
+		{step(`{"each":"room","method":"GET","path":"/mock/state"}`), "steps[0].each", "expected"},
+		{step(`{"each":"socket","method":"GET","path":"/mock/state"}`), "steps[0].each", "goes with a parameter subscription"},
+		{step(`{"note":"{{m}}","advance":"1s"}`), "steps[0].note", "no parameter"},
 		{step(`{"repeat":2}`), "steps[0]", "how often and what"},
 		{step(`{"steps":[{"advance":"1s"}]}`), "steps[0]", "how often and what"},
 		{step(`{"repeat":2,"steps":[{"advance":"1s"},{}]}`), "steps[0].steps[1]", "expected one of"},
@@ -87,6 +98,7 @@ func TestScenarios_RefusesWhatCannotBeRun(t *testing.T) {
 	}
 	s.wantProblem(s.Do("PUT", "/mock/scenarios/own-100", step(`{"advance":"1s"}`)), 422, "", "at most 100")
 	s.Must(200, "PUT", "/mock/scenarios/own-99", step(`{"advance":"1s"}`))
+	s.wantProblem(s.Do("PUT", "/mock/scenarios/own-99", step(`{"note":"`+strings.Repeat("x", 128<<10)+`","advance":"1s"}`)), 422, "", "at most 131072 are kept")
 	s.Must(204, "DELETE", "/mock/scenarios/own-99", nil)
 	s.Must(404, "GET", "/mock/scenarios/own-99", nil)
 	s.Must(204, "DELETE", "/mock/scenarios/half-open", nil) // it does not run, as wanted
@@ -194,15 +206,24 @@ func TestScenarios_ValuesStayInTheirPlace(t *testing.T) {
 	t.Parallel()
 	s := start(t)
 	s.Must(201, "PUT", "/mock/scenarios/reads", `{"parameters":[{"name":"id"}],"steps":[{"method":"GET","path":"/fhir/R5/Patient/{{id}}"}]}`)
-	for id, path := range map[string]string{"../../../mock/state": "/fhir/R5/Patient/..%2F..%2F..%2Fmock%2Fstate", "a?b#c": "/fhir/R5/Patient/a%3Fb%23c", "..": "/fhir/R5/Patient/%2E"} {
+	for id, why := range map[string]string{
+		"a?b#c":               "GET /fhir/R5/Patient/a%3Fb%23c returned 400",
+		"..":                  "without . and ..",
+		".":                   "without . and ..",
+		"../../../mock/state": "without . and ..",
+		"a//b":                "empty parts",
+		"../":                 "without . and ..",
+	} {
 		got := s.run("reads", compact(map[string]any{"parameters": map[string]any{"id": id}, "wait": true}))
-		if got.State != "failed" || !strings.Contains(got.Why, "GET "+path+" returned 40") {
-			t.Errorf("%s: got %s %s, want a refusal of %s", id, got.State, got.Why, path)
+		if got.State != "failed" || !strings.Contains(got.Why, why) {
+			t.Errorf("%s: got %s %s, want %s", id, got.State, got.Why, why)
 		}
 	}
 	s.Must(201, "PUT", "/mock/scenarios/anywhere", `{"parameters":[{"name":"id"}],"steps":[{"method":"POST","path":"/mock/{{id}}"}]}`)
-	if got := s.run("anywhere", `{"parameters":{"id":"reset"},"wait":true}`); got.State != "failed" || !strings.Contains(got.Why, "cannot use /mock/reset") {
-		t.Errorf("got %+v, want that a reset is refused", got)
+	for id, forbidden := range map[string]string{"reset": "/mock/reset", "scenarios/x": "/mock/scenarios", "journal/stream": "/mock/journal/stream"} {
+		if got := s.run("anywhere", `{"parameters":{"id":"`+id+`"},"wait":true}`); got.State != "failed" || !strings.Contains(got.Why, "cannot use "+forbidden) {
+			t.Errorf("got %+v, want that %s is refused", got, forbidden)
+		}
 	}
 }
 
@@ -210,10 +231,10 @@ func TestScenarios_ValuesStayInTheirPlace(t *testing.T) {
 func TestScenarios_TidiesUp(t *testing.T) {
 	t.Parallel()
 	const steps = `
-		{"method":"PUT","path":"/mock/settings","body":{"replay":"all"}},
-		{"method":"POST","path":"/mock/faults","body":{"name":"lose","on":"frame","action":"drop","subscription":"{{subscription}}"}},
+		{"method":"PUT","path":"/mock/%73ettings","body":{"replay":"all"}},
+		{"method":"POST","path":"/mock/%66aults","body":{"name":"lose","on":"frame","action":"drop","subscription":"{{subscription}}"}},
 		{"method":"POST","path":"/mock/faults","body":{"faults":[{"on":"frame","action":"duplicate"},{"name":"late","on":"message","action":"ignore"}]}},
-		{"method":"DELETE","path":"/mock/faults/late"},
+		{"method":"DELETE","path":"/mock/f%61ults/l%61te"},
 		{"await":{"tokenTaken":{"subscription":"{{subscription}}"},"timeout":"5m"}}`
 	for _, keep := range []bool{false, true} {
 		s := vectorServer(t, fhir.R5)
@@ -287,6 +308,10 @@ func TestScenarios_RepeatsAreBounded(t *testing.T) {
 	}
 	if got := s.run("often", `{"parameters":{"subscription":"abc","n":0},"wait":true}`); got.State != "done" || len(got.Results) != 0 {
 		t.Errorf("got %+v, want no step", got)
+	}
+	s.define("empty", `{"repeat":10000,"steps":[{"repeat":10000,"steps":[{"repeat":0,"steps":[{"advance":"0s"}]}]}]}`)
+	if got := s.run("empty", `{"parameters":{"subscription":"abc"},"wait":true}`); got.State != "failed" || !strings.Contains(got.Why, "at most 10000 steps; a repeat of no rounds is one") {
+		t.Errorf("got %+v, want that rounds of nothing are bounded", got)
 	}
 	for n, why := range map[string]string{"10000": "at most 10000 steps", "10001": "from 0 to 10000", "-1": "from 0 to 10000", "1.5": "a whole number"} {
 		if got := s.run("often", `{"parameters":{"subscription":"abc","n":`+n+`},"wait":true}`); got.State != "failed" || !strings.Contains(got.Why, why) {
@@ -380,7 +405,19 @@ func TestRestart(t *testing.T) {
 			t.Errorf("%s: got %s, want %s", numbers, got, kept)
 		}
 	}
-	s := start(t)
+	// What waited to share a bundle is sent before the numbers begin anew.
+	s := vectorServer(t, fhir.R5, "--batch-window", "1h")
+	s.Must(201, "PUT", "Subscription/many", websocketSubscription("many", admissionURL, "maxCount", 10))
+	ws := s.Bind("many")
+	s.events("many", 1)
+	s.Must(200, "POST", "/mock/restart", `{"numbers":"anew"}`)
+	ws.WantEvent("1")
+	if code, _ := ws.Closed(); code != 1001 {
+		t.Errorf("got %d, want 1001", code)
+	}
+	if got := s.Journal("?kind=not-sent"); len(got) > 0 {
+		t.Errorf("got %v, want that nothing is lost", got)
+	}
 	s.wantProblem(s.Do("POST", "/mock/restart", `{}`), 400, "numbers", "kept")
 }
 

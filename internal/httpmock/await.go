@@ -342,7 +342,11 @@ func (m *Mock) instead(w *wait) string {
 			parts = append(parts, "the last was "+line(w.last))
 		}
 	} else if w.state == nil || w.given {
-		parts = append(parts, fmt.Sprintf("%d of %d", w.counted, w.want))
+		if w.progress != nil {
+			parts = append(parts, w.progress())
+		} else {
+			parts = append(parts, fmt.Sprintf("%d of %d", w.counted, w.want))
+		}
 		if early > 0 && w.given {
 			parts = append(parts, fmt.Sprintf("%d up to since %d, which do not count, the last is %s", early, w.after, before[0]))
 		}

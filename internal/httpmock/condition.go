@@ -34,6 +34,7 @@ type awaitBody struct {
 	Unbound      *onSubscription `json:"unbound"`
 	Renewed      *onSubscription `json:"renewed"`
 	BoundAgain   *onSubscription `json:"boundAgain"`
+	CaughtUp     *onSubscription `json:"caughtUp"`
 	TokenTaken   *onSubscription `json:"tokenTaken"`
 	EventsCalled *struct {
 		Subscription string `json:"subscription"`
@@ -83,6 +84,9 @@ type condition struct {
 	// entry after the other.
 	selects func() func(*journal.Entry) bool
 	near    func(*journal.Entry) bool // what is similar, to say in a refusal
+	// progress says how far a condition is that does not count entries, as the last function
+	// of selects has seen it; nil if it counts them.
+	progress func() string
 	// exchanges are among the entries, which are in their place only when they are over.
 	exchanges bool
 	remembers bool // whether an entry counts depends on those before, since does not hide them
@@ -133,6 +137,7 @@ func (in *awaitBody) members(timeout time.Duration) []member {
 		{"renewed", in.Renewed != nil, in.renewed},
 		{"sent", in.Sent != nil, in.sent},
 		{"eventsCalled", in.EventsCalled != nil, in.eventsCalled},
+		{"caughtUp", in.CaughtUp != nil, in.caughtUp},
 		{"closedByClient", in.ClosedByClient != nil, in.closedByClient},
 		{"quiet", in.Quiet != nil, func() (*condition, error) { return in.stillness(timeout) }},
 		{"journal", in.Journal != nil, in.entries},

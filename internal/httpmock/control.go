@@ -79,6 +79,17 @@ func (m *Mock) SendFrames(c echo.Context) error {
 	return c.NoContent(http.StatusNoContent)
 }
 
+// DeleteTopic serves DELETE /mock/subscriptions/[id]/topic.
+func (m *Mock) DeleteTopic(c echo.Context) error {
+	if err := httpedge.NoBody(c); err != nil {
+		return err
+	}
+	if err := httpedge.Room(c).DeleteTopic(c.Param("id")); err != nil {
+		return err
+	}
+	return c.NoContent(http.StatusNoContent)
+}
+
 // Notify serves POST /mock/subscriptions/[id]/notifications: a handshake, a heartbeat or a
 // hand-made bundle, now.
 func (m *Mock) Notify(c echo.Context) error {

@@ -8,8 +8,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
-	"time"
 
 	"github.com/labstack/echo/v4"
 
@@ -29,7 +29,8 @@ func (m *Mock) Scenarios(c echo.Context) error {
 }
 
 // Scenario serves GET /mock/scenarios/[name]: what it is, and how far.
-func (m *Mock) Scenario(c echo.Context) error {
+func (m *Mock) Scenario(c echo.Context) (err error) {
+	defer func() { err = hidden(c, err) }()
 	if err := httpedge.NoBody(c); err != nil {
 		return err
 	}
@@ -41,7 +42,8 @@ func (m *Mock) Scenario(c echo.Context) error {
 }
 
 // PutScenario serves PUT /mock/scenarios/[name], which defines a scenario.
-func (m *Mock) PutScenario(c echo.Context) error {
+func (m *Mock) PutScenario(c echo.Context) (err error) {
+	defer func() { err = hidden(c, err) }()
 	if err := httpedge.OnlyParameters(c); err != nil {
 		return err
 	}
@@ -76,7 +78,8 @@ func (m *Mock) PutScenario(c echo.Context) error {
 
 // StartScenario serves POST /mock/scenarios/[name], which starts a scenario, and may wait
 // until it has ended.
-func (m *Mock) StartScenario(c echo.Context) error {
+func (m *Mock) StartScenario(c echo.Context) (err error) {
+	defer func() { err = hidden(c, err) }()
 	if err := httpedge.OnlyParameters(c); err != nil {
 		return err
 	}
@@ -91,8 +94,7 @@ func (m *Mock) StartScenario(c echo.Context) error {
 	if in.Timeout != "" && !in.Wait {
 		return fhir.Refuse(http.StatusBadRequest, fhir.CodeInvariant, `a timeout goes with "wait": true only`).At("timeout")
 	}
-	const patience = time.Minute
-	timeout, err := awaitTime("timeout", in.Timeout, patience)
+	timeout, err := awaitTime("timeout", in.Timeout, awaitMost) // a client may need several heartbeat periods
 	if err != nil {
 		return err
 	}
@@ -125,7 +127,8 @@ func (m *Mock) StartScenario(c echo.Context) error {
 
 // StopScenario serves DELETE /mock/scenarios/[name]: it stops a scenario that runs, and
 // removes one of the user's own that does not.
-func (m *Mock) StopScenario(c echo.Context) error {
+func (m *Mock) StopScenario(c echo.Context) (err error) {
+	defer func() { err = hidden(c, err) }()
 	if err := httpedge.NoBody(c); err != nil {
 		return err
 	}
@@ -133,6 +136,25 @@ func (m *Mock) StopScenario(c echo.Context) error {
 		return err
 	}
 	return c.NoContent(http.StatusNoContent)
+}
+
+// hidden returns a refusal without the secrets that it quotes from a scenario or an address:
+// the scenario is shown without them as well.
+func hidden(c echo.Context, err error) error {
+	refused := fhir.AsError(err)
+	if refused == nil {
+		return err
+	}
+	hide := func(text string) string { return string(httpedge.Room(c).Redact([]byte(text))) }
+	plain := &fhir.Error{Status: refused.Status, Issues: slices.Clone(refused.Issues)}
+	for i, issue := range plain.Issues {
+		plain.Issues[i].Diagnostics = hide(issue.Diagnostics)
+		plain.Issues[i].Expression = slices.Clone(issue.Expression)
+		for j, place := range issue.Expression {
+			plain.Issues[i].Expression[j] = hide(place)
+		}
+	}
+	return plain
 }
 
 // Restart serves POST /mock/restart: what clients see of a server that restarts.

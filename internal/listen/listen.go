@@ -32,6 +32,8 @@ type listener struct {
 	track   tracker   // survives reconnects
 	seen    int       // events shown
 	at      time.Time // of the last notification, by the clock of the server
+	newest  event     // the last that was shown and has a number
+	before  span      // of the events before the first bind, those that the server may replay and has not
 
 	unsure    bool // nothing has said yet what was missed before the bind
 	uncounted bool // an event had no number, so track does not know what was shown
@@ -248,7 +250,7 @@ func (l *listener) subscribe(ctx context.Context) error {
 	l.id, l.created = id, true
 	// A new subscription counts from 1, whatever its predecessor had counted, so
 	// events before the handshake are missed and can be recovered.
-	l.track, l.uncounted = tracker{known: true}, false
+	l.track, l.newest, l.before, l.uncounted = tracker{known: true}, event{}, span{}, false
 	l.print.note("created Subscription/%s on %s", id, l.options.Topic)
 	return nil
 }
@@ -334,10 +336,24 @@ func (l *listener) frame(ctx context.Context, data []byte) error {
 		return l.catchUp(ctx)
 	}
 	if n.kind == "handshake" {
-		l.unsure = false
+		if !l.track.known {
+			l.before = span{1, n.total}
+		}
 		missed, restarted := l.track.handshake(n.total)
 		l.print.line(l.id, n, nil, "")
+		if !restarted && l.unsure {
+			var err error
+			if restarted, err = l.renumbered(ctx); err != nil {
+				return err
+			}
+			if restarted {
+				l.track.last = 0
+				missed = span{1, n.total}
+			}
+		}
+		l.unsure = false
 		if restarted {
+			l.newest, l.before = event{}, span{}
 			l.print.note("the numbering started again: the server was restarted")
 		}
 		return l.recover(ctx, missed)
@@ -359,6 +375,13 @@ func (l *listener) frame(ctx context.Context, data []byte) error {
 		}
 		l.unsure = false // a gap before it shows what was missed
 		missed, isNew := l.track.event(e.number)
+		if !isNew && l.before.from <= e.number && e.number <= l.before.to {
+			l.before.from = e.number + 1
+			if err := l.show(n, e, "from before"); err != nil {
+				return err
+			}
+			continue
+		}
 		if !isNew {
 			l.print.note("event #%d came again", e.number)
 			continue
@@ -408,6 +431,7 @@ func (l *listener) catchUp(ctx context.Context) error {
 	}
 	missed, restarted := l.track.handshake(total)
 	if restarted {
+		l.newest, l.before = event{}, span{}
 		l.print.note("the numbering started again: the server was restarted")
 	}
 	return l.recover(ctx, missed)
@@ -417,11 +441,33 @@ func (l *listener) catchUp(ctx context.Context) error {
 func (l *listener) show(n notification, e event, how string) error {
 	l.print.line(l.id, n, []event{e}, how)
 	l.track.shown(e.number)
+	if e.number > 0 && e.number == l.track.last {
+		l.newest = e
+	}
 	l.seen++
 	if l.options.Count > 0 && l.seen >= l.options.Count {
 		return errDone
 	}
 	return nil
+}
+
+// renumbered reports whether the number of the last event that was shown is now that of another
+// one: the server was restarted, and has counted as far again.
+func (l *listener) renumbered(ctx context.Context) (bool, error) {
+	if l.newest.number == 0 || l.newest.time == "" {
+		return false, nil
+	}
+	data, err := l.server.events(ctx, l.id, span{l.newest.number, l.newest.number})
+	if err != nil {
+		if refused(err) && !gone(err) {
+			return false, nil // it has no $events
+		}
+		return false, err
+	}
+	n, _ := parseNotification(data)
+	return slices.ContainsFunc(n.events, func(e event) bool {
+		return e.number == l.newest.number && e.time != "" && (e.time != l.newest.time || e.focus != l.newest.focus)
+	}), nil
 }
 
 // recover fetches missed events and shows them in order. It reports those that the

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"flag"
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -49,7 +50,7 @@ func TestListener_Transcripts(t *testing.T) {
 		}},
 		{"gaps", Options{}, []step{
 			{says: "a handshake", frame: greeted(3)},
-			{says: "the last event again", frame: notified(3)},
+			{says: "the last event from before", frame: notified(3)},
 			{says: "an event too far", frame: notified(6), log: eventLog{total: 6}},
 			{says: "a batch with a hole, of which one was forgotten", frame: notified(7, 10), log: eventLog{total: 10, lost: map[int64]bool{8: true}}},
 			{says: "a batch in the wrong order", frame: notified(12, 11), log: eventLog{total: 12}},
@@ -230,6 +231,60 @@ func TestListener_ANewSubscriptionIsCountedFromItsStart(t *testing.T) {
 		}
 		if diff := cmp.Diff([]int64{1, 2, 3}, got); diff != "" {
 			t.Errorf("%s: the events shown differ (-want +got):\n%s", name, diff)
+		}
+	}
+}
+
+// A server that was restarted may have counted as far again. The last event says so: it is
+// another one now. That is asked once for each bind.
+func TestListener_NumbersThatCameAsFarAgain(t *testing.T) {
+	t.Parallel()
+	told := func(kind, at string, numbers ...int) string {
+		var events []string
+		for _, n := range numbers {
+			events = append(events, fmt.Sprintf(`{"eventNumber":"%d","timestamp":"2026-01-01T08:00:0%sZ"}`, n, at))
+		}
+		return fmt.Sprintf(`{"resourceType":"Bundle","entry":[{"resource":{"resourceType":"SubscriptionStatus","status":"active","type":"%s","eventsSinceSubscriptionStart":"2","notificationEvent":[%s]}}]}`, kind, strings.Join(events, ","))
+	}
+	for name, c := range map[string]struct {
+		now  string // of the events that the server has
+		want []string
+	}{
+		"they are others": {"9", []string{
+			"handshake           abc  total 2",
+			"# ask 2 to 2",
+			"# the numbering started again: the server was restarted",
+			"# missed #1 to #2; calling $events",
+			"# ask 1 to 2",
+			"query-event         abc  #1  recovered",
+			"query-event         abc  #2  recovered",
+			"handshake           abc  total 2",
+		}},
+		"they are the same": {"0", []string{"handshake           abc  total 2", "# ask 2 to 2", "handshake           abc  total 2"}},
+	} {
+		var seen transcript
+		l := &listener{
+			server: fakeServer(func(r *http.Request) (int, string) {
+				from, to := r.URL.Query().Get("eventsSinceNumber"), r.URL.Query().Get("eventsUntilNumber")
+				seen.lines = append(seen.lines, "# ask "+from+" to "+to)
+				if from == "1" {
+					return http.StatusOK, told("query-event", c.now, 1, 2)
+				}
+				return http.StatusOK, told("query-event", c.now, 2)
+			}).server(),
+			print: seen.printer(false), id: "abc", track: tracker{known: true},
+		}
+		for i, frame := range []string{told("event-notification", "0", 1, 2), told("handshake", "0"), told("handshake", "0")} {
+			if i == 1 {
+				seen.take()
+				l.unsure = true // it has bound again
+			}
+			if err := l.frame(context.Background(), []byte(frame)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if diff := cmp.Diff(c.want, seen.take()); diff != "" {
+			t.Errorf("%s: the transcript differs (-want +got):\n%s", name, diff)
 		}
 	}
 }

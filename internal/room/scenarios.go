@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"signalfhir/internal/fhir"
 	"signalfhir/internal/journal"
@@ -18,15 +19,40 @@ func (r *Room) Scenarios() *scenario.Set { return r.scenarios }
 func (r *Room) newScenarios() *scenario.Set {
 	return scenario.New(scenario.Options{
 		Clock: r.clock, Record: r.journal.Record, Faults: r.faults,
-		Seq:    func() uint64 { _, last := r.journal.Span(); return last },
-		Target: r.scenarioTarget,
-		Socket: r.lastSocket,
-		Token:  r.lastToken,
-		Settings: func() func() error {
-			before := r.Settings()
-			return func() error { return r.SetSettings(before) }
-		},
+		Seq:      func() uint64 { _, last := r.journal.Span(); return last },
+		Target:   r.scenarioTarget,
+		Socket:   r.lastSocket,
+		Token:    r.lastToken,
+		Sockets:  r.boundSockets,
+		Tokens:   r.validTokens,
+		Keeps:    r.journal.Keeps(),
+		Settings: func() scenario.Settings { return &settingsOf{room: r} },
 	})
+}
+
+// settingsOf are the settings of a room while a scenario changes them. It belongs to one
+// goroutine.
+type settingsOf struct {
+	room          *Room
+	before, after *Settings // of the change; nil before the first
+}
+
+// Change notes the settings that somebody else has made.
+func (s *settingsOf) Change() {
+	if now := s.room.settings.Load(); now != s.after {
+		s.before = now
+	}
+}
+
+// Changed notes the settings that the scenario has made.
+func (s *settingsOf) Changed() { s.after = s.room.settings.Load() }
+
+// Restore implements [scenario.Settings].
+func (s *settingsOf) Restore() bool {
+	if s.room.settings.Load() != s.after {
+		return false
+	}
+	return s.room.SetSettings(*s.before) == nil // they were in use, so they are not refused
 }
 
 // scenarioTarget returns a subscription, or with "" the only one that a socket is bound to.
@@ -52,10 +78,16 @@ func (r *Room) scenarioTarget(id string) (scenario.Target, error) {
 }
 
 func (r *Room) target(s SubscriptionState) scenario.Target {
-	t := scenario.Target{ID: s.ID, Release: s.Release, Topic: s.Topic}
+	t := scenario.Target{ID: s.ID, Release: s.Release, Topic: s.Topic, HeartbeatPeriod: time.Duration(s.Heartbeat) * time.Second}
+	keys := r.subscriptions.Tokens(s.ID)
+	t.Tokenless = len(keys) == 1 && keys[0] == legacyKey
 	if b, err := r.baseOf(s.ID); err == nil {
 		if topic, is := b.topics.Resolve(s.Topic); is {
-			t.TopicResource, _ = b.topics.DefinedBy(topic.URL(), topic.Version())
+			reference, _ := b.topics.DefinedBy(topic.URL(), topic.Version())
+			typ, name, _ := strings.Cut(reference, "/")
+			if _, err := b.store.Read(typ, name); err == nil {
+				t.TopicResource = reference
+			}
 		}
 	}
 	return t
@@ -77,13 +109,32 @@ func listed(states []SubscriptionState) string {
 // lastSocket returns the socket with the highest id of those that are bound to a
 // subscription.
 func (r *Room) lastSocket(id string) (string, error) {
-	state, _ := r.subscriptions.State(id)
-	if len(state.Sockets) == 0 {
-		return "", fhir.Refuse(http.StatusConflict, fhir.CodeConflict, "no socket is bound to Subscription/%s", id)
+	sockets, err := r.boundSockets(id)
+	if err != nil {
+		return "", err
 	}
-	return slices.MaxFunc(state.Sockets, func(a, b string) int {
+	return slices.MaxFunc(sockets, func(a, b string) int {
 		return cmp.Or(cmp.Compare(len(a), len(b)), cmp.Compare(a, b)) // s2 before s10
 	}), nil
+}
+
+// boundSockets returns the sockets that are bound to a subscription, one at least.
+func (r *Room) boundSockets(id string) ([]string, error) {
+	state, _ := r.subscriptions.State(id)
+	if len(state.Sockets) == 0 {
+		return nil, fhir.Refuse(http.StatusConflict, fhir.CodeConflict, "no socket is bound to Subscription/%s", id)
+	}
+	return state.Sockets, nil
+}
+
+// validTokens returns the fingerprints of the valid tokens for a subscription.
+func (r *Room) validTokens(id string) (fingerprints []string) {
+	for _, t := range r.fingerprints() {
+		if slices.Contains(t.Subscriptions, id) {
+			fingerprints = append(fingerprints, t.Fingerprint)
+		}
+	}
+	return fingerprints
 }
 
 // lastToken returns the fingerprint of the token that was issued for a subscription last.
@@ -121,20 +172,21 @@ func (r *Room) Restart(anew bool, closeSockets func() []string) (Restarted, erro
 	for _, t := range valid {
 		r.tokens.Revoke(t.Secret) // nobody binds with it any more
 	}
-	done := Restarted{Sockets: closeSockets(), Tokens: len(valid), Subscriptions: []string{}}
-	r.AwaitHeld(r.open) // their bindings end with them, not with the tokens
-	for _, t := range valid {
-		r.journal.Record(journal.Entry{Kind: journal.Token, Type: "revoked", Token: token.Fingerprint(t.Secret)})
-		r.subscriptions.Revoke(t.Secret)
-	}
+	done := Restarted{Tokens: len(valid), Subscriptions: []string{}}
 	numbers := "kept"
-	if anew {
+	if anew { // before the sockets close, so that they still get what waits to share a bundle
 		numbers = "begun anew"
 		for _, s := range r.Subscriptions() {
 			if _, err := r.subscriptions.SetCounter(s.ID, 0); err == nil {
 				done.Subscriptions = append(done.Subscriptions, s.ID)
 			}
 		}
+	}
+	done.Sockets = closeSockets()
+	r.AwaitHeld(r.open) // their bindings end with them, not with the tokens
+	for _, t := range valid {
+		r.journal.Record(journal.Entry{Kind: journal.Token, Type: "revoked", Token: token.Fingerprint(t.Secret)})
+		r.subscriptions.Revoke(t.Secret)
 	}
 	r.controlled("restart", "", "as after a restart of the server: %d sockets were closed, %d tokens revoked, numbers %s", len(done.Sockets), done.Tokens, numbers)
 	return done, nil

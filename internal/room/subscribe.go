@@ -155,6 +155,39 @@ func (b *Base) acceptTopic(topics *topic.Catalogue, reference string, o *fhir.Ob
 	return compiled, issues, nil
 }
 
+// DeleteTopic deletes the topic that a subscription is on, with the resource that defines it.
+// A topic that a seed has given to R4 has none. It refuses a subscription without a topic, and
+// one whose topic is gone.
+func (r *Room) DeleteTopic(id string) error {
+	b, err := r.baseOf(id)
+	if err != nil {
+		return err
+	}
+	state, _ := r.subscriptions.State(id)
+	if state.Topic == "" {
+		return fhir.Refuse(http.StatusUnprocessableEntity, fhir.CodeBusinessRule, "Subscription/%s is on no topic: its criteria are a search", id)
+	}
+	t, is := b.topics.Resolve(state.Topic)
+	if !is {
+		return fhir.Refuse(http.StatusNotFound, fhir.CodeNotFound, "the topic %s of Subscription/%s is gone already", state.Topic, id)
+	}
+	reference, _ := b.topics.DefinedBy(t.URL(), t.Version())
+	typ, name, _ := strings.Cut(reference, "/")
+	if _, err := b.store.Read(typ, name); err == nil {
+		_, err := b.Write(Operation{Method: http.MethodDelete, Type: typ, ID: name}, Request{Base: b.url()})
+		return err
+	}
+	r.write.Lock()
+	defer r.write.Unlock()
+	if err := r.checkOpen(); err != nil {
+		return err
+	}
+	r.controlled("topic", id, "the topic %s was deleted", state.Topic)
+	b.dropTopicLocked(reference)
+	b.resolveAllLocked()
+	return nil
+}
+
 // resolveAllLocked resolves every subscription again after the topics changed (TOP-21,
 // TOP-22). If the topic of a subscription is gone, or no longer offers its filters, the
 // status of the subscription becomes error, and the resource says why.

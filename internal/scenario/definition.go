@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/url"
 	"path"
 	"regexp"
 	"slices"
@@ -33,9 +34,17 @@ type Definition struct {
 
 // Parameter is a value that a start may give.
 type Parameter struct {
-	Name        string `json:"name"`
-	Description string `json:"description,omitempty"`
-	Default     any    `json:"default,omitempty"` // a string, a number or a boolean; nil: it has to be given
+	Name        string          `json:"name"`
+	Description string          `json:"description,omitempty"`
+	Default     json.RawMessage `json:"default,omitempty"` // a string, a number or a boolean; nil: it has to be given
+	Least       *float64        `json:"least,omitempty"`   // of a number
+	Most        *float64        `json:"most,omitempty"`
+}
+
+// value returns the default; nil if there is none.
+func (p *Parameter) value() any {
+	v, _ := decode(p.Default) // nil if it cannot be read
+	return whole(v)
 }
 
 // Step is a request, a wait, or a list of steps that is repeated. In every text {{name}} is
@@ -44,6 +53,7 @@ type Step struct {
 	Note    string          `json:"note,omitempty"`    // what happens
 	Method  string          `json:"method,omitempty"`  // of a request
 	Path    string          `json:"path,omitempty"`    // below /mock or /fhir of the room
+	Each    string          `json:"each,omitempty"`    // the request is made for each socket or token of the subscription
 	Body    json.RawMessage `json:"body,omitempty"`    // JSON
 	Await   json.RawMessage `json:"await,omitempty"`   // body of POST /mock/await, or a list of those, in any order
 	Advance string          `json:"advance,omitempty"` // a time of the room's clock that passes
@@ -52,25 +62,29 @@ type Step struct {
 }
 
 // The parameter that most scenarios have, and the values that come with it. They need no
-// declaration. Socket and token are those that the subscription has when the step is done.
+// declaration. Socket and token are those that the subscription has when the step is done;
+// of a request for each of them, the one that it is made for.
 const (
 	subscriptionName = "subscription"
+	patienceName     = "patience"      // as long as a client needs, if it has no default
 	releaseName      = "release"       // of the subscription
 	topicName        = "topic"         // canonical URL of its topic
 	resourceName     = "topicResource" // the resource of its topic, "SubscriptionTopic/admission"
 	socketName       = "socket"        // id of the socket that was bound to it last
 	tokenName        = "token"         // fingerprint of the token that was issued for it last
 	beginName        = "begin"         // number of the last entry of the journal before the scenario
+	awaitedName      = "awaited"       // subscription of the entry that ended the last await
 )
 
-var implied = []string{releaseName, topicName, resourceName, socketName, tokenName, beginName}
+var implied = []string{releaseName, topicName, resourceName, socketName, tokenName, beginName, awaitedName}
 
 // The bounds of a definition and of a run.
 const (
 	maxSteps   = 1000   // written
 	maxDone    = 10_000 // done in one run
 	maxNesting = 4
-	maxOwn     = 100 // scenarios of the user's own
+	maxOwn     = 100       // scenarios of the user's own
+	maxSize    = 128 << 10 // bytes of one of those: all are listed at once
 )
 
 var (
@@ -88,7 +102,7 @@ func (d *Definition) Check() error {
 	if !nameForm.MatchString(d.Name) {
 		return wrong("name", fhir.CodeValue, "got %.70q, expected 1 to 64 letters, digits, dots, hyphens or underscores, a letter or digit first", d.Name)
 	}
-	known := []string{beginName}
+	known := []string{beginName, awaitedName}
 	for i, p := range d.Parameters {
 		at := fmt.Sprintf("parameters[%d]", i)
 		switch {
@@ -98,8 +112,22 @@ func (d *Definition) Check() error {
 			return wrong(at+".name", fhir.CodeInvariant, "the name %s is taken: a scenario gets %s by itself", p.Name, strings.Join(implied, ", "))
 		case slices.Contains(known, p.Name):
 			return wrong(at+".name", fhir.CodeDuplicate, "the parameter %s is there twice", p.Name)
-		case kindOf(p.Default) == "":
+		case kindOf(p.value()) == "":
 			return wrong(at+".default", fhir.CodeValue, "expected a string, a number or a boolean")
+		}
+		if p.Least != nil || p.Most != nil {
+			if _, is := p.value().(json.Number); !is {
+				return wrong(at, fhir.CodeInvariant, "least and most are of a number, so the default has to be one")
+			}
+			const exact = 1<<53 - 1
+			for member, bound := range map[string]*float64{"least": p.Least, "most": p.Most} {
+				if bound != nil && (*bound < -exact || *bound > exact) {
+					return wrong(at+"."+member, fhir.CodeValue, "got %v, expected a number from %d to %d", *bound, -exact, exact)
+				}
+			}
+			if err := p.bounds(p.value(), at+".default"); err != nil {
+				return err
+			}
 		}
 		if known = append(known, p.Name); p.Name == subscriptionName {
 			known = append(known, releaseName, topicName, resourceName, socketName, tokenName)
@@ -127,11 +155,21 @@ func checkSteps(steps []Step, in string, known []string, depth int, left *int) e
 		if kinds != 1 {
 			return wrong(at, fhir.CodeInvariant, "expected one of: method and path (and body), await, advance, repeat and steps")
 		}
-		for _, text := range []struct{ member, text string }{{"path", s.Path}, {"body", string(s.Body)}, {"await", string(s.Await)}, {"advance", s.Advance}, {"repeat", string(s.Repeat)}} {
+		for _, text := range []struct{ member, text string }{{"note", s.Note}, {"path", s.Path}, {"body", string(s.Body)}, {"await", string(s.Await)}, {"advance", s.Advance}, {"repeat", string(s.Repeat)}} {
 			for _, m := range placeholder.FindAllStringSubmatch(text.text, -1) {
 				if !slices.Contains(known, m[1]) {
 					return wrong(at+"."+text.member, fhir.CodeInvalid, "%.80s is no parameter; there are %s", m[0], strings.Join(known, ", "))
 				}
+			}
+		}
+		if s.Each != "" {
+			switch {
+			case s.Each != socketName && s.Each != tokenName:
+				return wrong(at+".each", fhir.CodeCodeInvalid, "got %.40q, expected %q or %q", s.Each, socketName, tokenName)
+			case s.Method == "":
+				return wrong(at+".each", fhir.CodeInvariant, "it goes with a request: method and path")
+			case !slices.Contains(known, s.Each):
+				return wrong(at+".each", fhir.CodeInvariant, "it goes with a parameter %s", subscriptionName)
 			}
 		}
 		switch {
@@ -139,7 +177,12 @@ func checkSteps(steps []Step, in string, known []string, depth int, left *int) e
 			if !slices.Contains(methods, s.Method) {
 				return wrong(at+".method", fhir.CodeCodeInvalid, "got %.40q, expected one of %s", s.Method, strings.Join(methods, ", "))
 			}
-			if err := checkPath(s.Path, at+".path"); err != nil {
+			p, err := checkPath(s.Path, at+".path")
+			if err != nil {
+				return err
+			}
+			body, _ := decode(s.Body) // nil if there is none
+			if err := checkBody(p, body, at+".body"); err != nil {
 				return err
 			}
 		case s.Await != nil:
@@ -163,6 +206,26 @@ func checkSteps(steps []Step, in string, known []string, depth int, left *int) e
 		}
 	}
 	return nil
+}
+
+// uses reports whether a text of a step has a placeholder.
+func (d *Definition) uses(name string) bool {
+	data, _ := json.Marshal(d.Steps) // it was read from JSON
+	return bytes.Contains(data, []byte("{{"+name+"}}"))
+}
+
+// awaits reports whether a step waits for one of these conditions, or with none for any.
+func (d *Definition) awaits(names ...string) bool { return awaits(d.Steps, names) }
+
+func awaits(steps []Step, names []string) bool {
+	return slices.ContainsFunc(steps, func(s Step) bool {
+		if s.Await != nil && len(names) == 0 || awaits(s.Steps, names) {
+			return true
+		}
+		return s.Await != nil && slices.ContainsFunc(conditions(s.Await), func(body map[string]any) bool {
+			return slices.ContainsFunc(names, func(name string) bool { return body[name] != nil })
+		})
+	})
 }
 
 // conditions returns the bodies of an await; nil if it is something else.
@@ -190,16 +253,29 @@ var forbidden = []struct{ path, instead string }{
 	{"/mock/journal/stream", "an await"},
 }
 
-// checkPath refuses an address that a step may not have.
-func checkPath(address, at string) error {
-	p, _, _ := strings.Cut(address, "?")
+// checkPath refuses an address that a step may not have, and returns its path as the server
+// reads it: decoded, without the query.
+func checkPath(address, at string) (string, error) {
+	written, _, _ := strings.Cut(address, "?")
+	p, err := url.PathUnescape(written)
+	if err != nil {
+		return "", wrong(at, fhir.CodeValue, "got %.200q, which has a %% that begins no character; write a %% itself as %%25", address)
+	}
 	if strings.Contains(address, "#") || p != path.Clean(p) || !strings.HasPrefix(p, "/mock/") && !strings.HasPrefix(p, "/fhir/") {
-		return wrong(at, fhir.CodeValue, "got %.200q, expected an address of the room below /mock/ or /fhir/, such as /mock/faults or /fhir/R5/Encounter", address)
+		return "", wrong(at, fhir.CodeValue, "got %.200q, expected an address of the room below /mock/ or /fhir/, such as /mock/faults or /fhir/R5/Encounter, without #, and decoded without . and .. and empty parts", address)
 	}
 	for _, f := range forbidden {
 		if p == f.path || strings.HasPrefix(p, f.path+"/") {
-			return wrong(at, fhir.CodeNotSupported, "a step cannot use %s; use %s", f.path, f.instead)
+			return "", wrong(at, fhir.CodeNotSupported, "a step cannot use %s, however it is written; use %s", f.path, f.instead)
 		}
+	}
+	return p, nil
+}
+
+// checkBody refuses a body that a step may not have.
+func checkBody(path string, body any, at string) error {
+	if o, _ := body.(map[string]any); path == "/mock/trigger" && o["interval"] != nil {
+		return wrong(at+".interval", fhir.CodeNotSupported, `the events would go on after the scenario; use {"repeat":3,"steps":[…]} with a trigger and an advance`)
 	}
 	return nil
 }
@@ -211,7 +287,7 @@ func kindOf(v any) string {
 		return "anything"
 	case string:
 		return "a string"
-	case float64, json.Number:
+	case json.Number:
 		return "a number"
 	case bool:
 		return "true or false"

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -73,9 +74,11 @@ type run struct {
 	since  uint64 // of the journal, from await to await
 	done   int    // steps
 
-	restore func() error // takes the settings of the room back; nil: they were not changed
-	cancel  context.CancelCauseFunc
-	ended   chan struct{} // closed when the goroutine ends
+	awaited string // subscription of the entry that ended an await last; "": none had one
+
+	settings Settings // what it changed of those of the room; nil: nothing
+	cancel   context.CancelCauseFunc
+	ended    chan struct{} // closed when the goroutine ends
 
 	mu    sync.Mutex // guards state; a leaf
 	state State
@@ -111,7 +114,11 @@ func (r *run) record(what, text string) {
 
 // run does the steps. It is the goroutine of the scenario.
 func (r *run) run(ctx context.Context) {
-	r.record("begin", withParameters(r.values))
+	began := withParameters(r.values)
+	if n := r.removeFaults(); n > 0 {
+		began += fmt.Sprintf("; faults of its last run were removed: %d", n)
+	}
+	r.record("begin", began)
 	err := r.steps(ctx, r.of.Steps, "steps")
 	state, why, tidied := Done, "", ""
 	stopped := errStopped{}
@@ -123,6 +130,7 @@ func (r *run) run(ctx context.Context) {
 	if !stopped.bare {
 		tidied = r.tidy()
 	}
+	r.set.release(r)
 	r.mu.Lock()
 	at := r.state.Step
 	r.state.State, r.state.Why, r.state.Ended, r.state.WaitsFor = state, why, r.now(), ""
@@ -140,29 +148,40 @@ func (r *run) run(ctx context.Context) {
 // tidy removes what the scenario has left, and says what that was.
 func (r *run) tidy() string {
 	text := ""
-	if r.restore != nil && !r.of.Keep {
-		if err := r.restore(); err != nil {
-			text += "; the settings of the room could not be restored: " + err.Error()
-		} else {
+	if r.settings != nil && !r.of.Keep {
+		if r.settings.Restore() {
 			text += "; the settings of the room are as before"
+		} else {
+			text += "; the settings of the room were changed meanwhile, so they stay"
 		}
 	}
-	left := 0
-	for _, f := range r.set.options.Faults.List() {
-		if strings.HasPrefix(f.Name, r.prefix()) {
-			left++
-			if !r.of.Keep {
-				_ = r.set.options.Faults.Remove(f.Name) // perhaps somebody was faster
-			}
+	if !r.of.Keep {
+		if n := r.removeFaults(); n > 0 {
+			text += fmt.Sprintf("; its faults were removed: %d", n)
 		}
-	}
-	switch {
-	case left > 0 && r.of.Keep:
-		text += fmt.Sprintf("; its faults stay: %d", left)
-	case left > 0:
-		text += fmt.Sprintf("; its faults were removed: %d", left)
+	} else if n := len(r.faults()); n > 0 {
+		text += fmt.Sprintf("; its faults stay: %d", n)
 	}
 	return text
+}
+
+// faults returns the names of the faults of the scenario.
+func (r *run) faults() (names []string) {
+	for _, f := range r.set.options.Faults.List() {
+		if strings.HasPrefix(f.Name, r.prefix()) {
+			names = append(names, f.Name)
+		}
+	}
+	return names
+}
+
+// removeFaults removes the faults of the scenario, and returns how many there were.
+func (r *run) removeFaults() int {
+	names := r.faults()
+	for _, name := range names {
+		_ = r.set.options.Faults.Remove(name) // perhaps somebody was faster
+	}
+	return len(names)
 }
 
 // prefix begins the names of the faults of the scenario.
@@ -183,34 +202,87 @@ func withParameters(values map[string]any) string {
 func (r *run) steps(ctx context.Context, steps []Step, in string) error {
 	for i := range steps {
 		s, at := &steps[i], fmt.Sprintf("%s[%d]", in, i)
-		if s.Steps != nil {
-			n, err := r.repeats(s)
-			if err != nil {
-				r.enter(s, at, "")
-				return fhir.At(err, at+".repeat")
-			}
-			for round := range n {
-				if err := r.steps(ctx, s.Steps, fmt.Sprintf("%s.round[%d].steps", at, round)); err != nil {
-					return err
-				}
-			}
-			continue
-		}
 		if err := context.Cause(ctx); err != nil {
 			return err
 		}
 		r.enter(s, at, "")
-		if r.done++; r.done > maxDone {
-			return fhir.Refuse(http.StatusUnprocessableEntity, fhir.CodeTooCostly, "one run does at most %d steps", maxDone)
+		rounds := 0
+		if s.Steps != nil {
+			var err error
+			if rounds, err = r.repeats(s); err != nil {
+				return fhir.At(err, at+".repeat")
+			}
+			for round := range rounds {
+				if err := r.steps(ctx, s.Steps, fmt.Sprintf("%s.round[%d].steps", at, round)); err != nil {
+					return err
+				}
+			}
 		}
-		result, err := r.step(ctx, s, at)
-		if err != nil {
+		if rounds > 0 {
+			continue // its steps were counted
+		}
+		if r.done++; r.done > maxDone {
+			return fhir.Refuse(http.StatusUnprocessableEntity, fhir.CodeTooCostly, "one run does at most %d steps; a repeat of no rounds is one", maxDone)
+		}
+		if s.Steps != nil {
+			continue
+		}
+		if s.Each != "" {
+			if err := r.each(ctx, s, at); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := r.one(ctx, s, at); err != nil {
 			return err
 		}
-		result.Step, result.Note = at, s.Note
-		r.finish(result)
 	}
 	return nil
+}
+
+// one does a step that has no steps.
+func (r *run) one(ctx context.Context, s *Step, at string) error {
+	result, err := r.step(ctx, s, at)
+	if err != nil {
+		return err
+	}
+	result.Step, result.Note = at, r.note(s)
+	r.finish(result)
+	return nil
+}
+
+// each does a request for each socket or token that the subscription has now.
+func (r *run) each(ctx context.Context, s *Step, at string) error {
+	id, _ := r.values[subscriptionName].(string)
+	var list []string
+	if s.Each == tokenName {
+		list = r.set.options.Tokens(id)
+	} else {
+		var err error
+		if list, err = r.set.options.Sockets(id); err != nil {
+			return err
+		}
+	}
+	if len(list) == 0 {
+		r.finish(Result{Step: at, Note: r.note(s), Did: "there was no " + s.Each + " to do it for"})
+	}
+	defer delete(r.values, s.Each)
+	for i, one := range list {
+		r.values[s.Each] = one
+		if err := r.one(ctx, s, fmt.Sprintf("%s.each[%d]", at, i)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// note returns the note of a step, as far as its values are known.
+func (r *run) note(s *Step) string {
+	note, err := fillWith(s.Note, r.value, func(s string) string { return s })
+	if err != nil {
+		return s.Note
+	}
+	return note
 }
 
 func (r *run) repeats(s *Step) (int, error) {
@@ -223,9 +295,10 @@ func (r *run) repeats(s *Step) (int, error) {
 
 // enter notes which step is being done.
 func (r *run) enter(s *Step, at, waitsFor string) {
+	note := r.note(s)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.state.Step, r.state.Note, r.state.Since, r.state.WaitsFor = at, s.Note, r.now(), waitsFor
+	r.state.Step, r.state.Note, r.state.Since, r.state.WaitsFor = at, note, r.now(), waitsFor
 }
 
 func (r *run) finish(result Result) {
@@ -259,6 +332,10 @@ func (r *run) value(name string) (any, error) {
 		return r.set.options.Token(id)
 	case beginName:
 		return json.Number(fmt.Sprint(r.state.Begin)), nil // which does not change
+	case awaitedName:
+		if r.awaited != "" {
+			return r.awaited, nil
+		}
 	}
 	return nil, fhir.Refuse(http.StatusUnprocessableEntity, fhir.CodeNotFound, "there is no value for {{%s}}", name)
 }
@@ -275,24 +352,55 @@ func (r *run) step(ctx context.Context, s *Step, at string) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	if err := checkPath(address, at+".path"); err != nil {
+	path, err := checkPath(address, at+".path")
+	if err != nil {
 		return Result{}, err
 	}
 	body, err := fillJSON(s.Body, r.value)
 	if err != nil {
 		return Result{}, err
 	}
-	if strings.HasPrefix(address, "/mock/faults") {
-		r.nameFaults(body, at)
-		if name, is := strings.CutPrefix(address, "/mock/faults/"); is && !strings.HasPrefix(name, r.prefix()) {
-			address = "/mock/faults/" + r.prefix() + name
-		}
+	if err := checkBody(path, body, at+".body"); err != nil {
+		return Result{}, err
 	}
-	if strings.HasPrefix(address, "/mock/settings") && s.Method != http.MethodGet && r.restore == nil {
-		r.restore = r.set.options.Settings()
+	if path == "/mock/faults" {
+		r.nameFaults(body, at)
+	}
+	if name, is := strings.CutPrefix(path, "/mock/faults/"); is && !strings.HasPrefix(name, r.prefix()) {
+		address = "/mock/faults/" + url.PathEscape(r.prefix()+name) + query(address)
+	}
+	if path == settingsPath && s.Method != http.MethodGet {
+		if err := r.claimSettings(); err != nil {
+			return Result{}, err
+		}
+		defer r.settings.Changed()
 	}
 	status, _, err := r.request(ctx, s.Method, address, body, at)
 	return Result{Did: s.Method + " " + address, Status: status}, err
+}
+
+// query returns the query of an address, with its question mark.
+func query(address string) string {
+	_, query, has := strings.Cut(address, "?")
+	if has {
+		query = "?" + query
+	}
+	return query
+}
+
+// claimSettings begins to change the settings of the room. It refuses to while another
+// scenario does: nobody could say then what the settings were before.
+func (r *run) claimSettings() error {
+	r.set.mu.Lock()
+	defer r.set.mu.Unlock()
+	if err := r.set.claimLocked(r); err != nil {
+		return err
+	}
+	if r.settings == nil {
+		r.settings = r.set.options.Settings()
+	}
+	r.settings.Change()
+	return nil
 }
 
 // nameFaults makes the names of faults in a body those of the scenario.
@@ -308,7 +416,7 @@ func (r *run) nameFaults(body any, at string) {
 		}
 		name, _ := o["name"].(string)
 		if name == "" {
-			name = fmt.Sprintf("%s-%d", strings.NewReplacer("steps[", "", "round[", "", "]", "").Replace(at), i+1)
+			name = fmt.Sprintf("%s-%d", strings.NewReplacer("steps[", "", "round[", "", "each[", "", "]", "").Replace(at), i+1)
 		}
 		if !strings.HasPrefix(name, r.prefix()) {
 			o["name"] = r.prefix() + name
@@ -378,8 +486,14 @@ func (r *run) await(ctx context.Context, s *Step, at string) (Result, error) {
 		if err != nil {
 			return Result{}, err
 		}
-		var met struct{ Seq uint64 }
+		var met struct {
+			Seq   uint64
+			Entry struct{ Subscription string }
+		}
 		_ = json.Unmarshal(response, &met) // our own
+		if met.Entry.Subscription != "" {
+			r.awaited = met.Entry.Subscription
+		}
 		if i > 0 {
 			result.Did += " and "
 		}

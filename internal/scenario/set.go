@@ -3,10 +3,12 @@ package scenario
 import (
 	"context"
 	"encoding/json"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"signalfhir/internal/clock"
 	"signalfhir/internal/fault"
@@ -19,14 +21,25 @@ type Options struct {
 	Clock  *clock.Adjustable
 	Record func(journal.Entry)
 	Seq    func() uint64 // of the last entry of the journal
+	Keeps  bool          // the journal keeps entries, without which only states can be awaited
 	Faults *fault.Set
 
 	// Target returns a subscription, or with "" the only one that a socket is bound to.
 	Target func(id string) (Target, error)
 	Socket func(subscription string) (string, error) // the one that was bound last
 	Token  func(subscription string) (string, error) // fingerprint of the one that was issued last
-	// Settings remembers the settings of the room, and returns what restores them.
-	Settings func() (restore func() error)
+
+	Sockets func(subscription string) ([]string, error) // that are bound
+	Tokens  func(subscription string) []string          // fingerprints of the valid ones
+
+	Settings func() Settings // those that the room has now
+}
+
+// Settings are what a scenario changes of the settings of its room.
+type Settings interface {
+	Change()       // is called before each change
+	Changed()      // is called after it
+	Restore() bool // takes the changes back, unless somebody else has changed the settings since
 }
 
 // Target is a subscription.
@@ -34,6 +47,24 @@ type Target struct {
 	ID, Release   string
 	Topic         string // canonical URL; "": none
 	TopicResource string // "SubscriptionTopic/1"; "": there is none
+
+	HeartbeatPeriod time.Duration // 0: none
+	Tokenless       bool          // sockets are bound to it, and without a token
+}
+
+// patience is how long a client of the subscription may need: it notices that a connection is
+// dead when no heartbeat comes for some periods.
+func (t *Target) patience() string {
+	const least, periods, most = 30 * time.Second, 3, 5 * time.Minute
+	return min(least+periods*t.HeartbeatPeriod, most).String()
+}
+
+// lacks says why a subscription has no topic, or its topic no resource.
+func (t *Target) lacks() string {
+	if t.Topic == "" {
+		return "Subscription/" + t.ID + " is on no topic: its criteria are a search"
+	}
+	return "the topic of Subscription/" + t.ID + " is not a resource: on R4 those of a seed are none"
 }
 
 // Set holds the scenarios of a room and those that run. It is safe for concurrent use.
@@ -43,6 +74,7 @@ type Set struct {
 	mu     sync.Mutex // guards all below
 	own    map[string]*Definition
 	runs   map[string]*run // the last of each name
+	claim  *run            // the only one that may change the settings of the room; nil: none does
 	closed bool
 }
 
@@ -118,6 +150,9 @@ func (s *Set) Put(d *Definition) (created bool, err error) {
 	if err := d.Check(); err != nil {
 		return false, err
 	}
+	if data, err := json.Marshal(d); err != nil || len(data) > maxSize { // err: never, it was read from JSON
+		return false, fhir.Refuse(http.StatusUnprocessableEntity, fhir.CodeTooCostly, "the scenario has %d bytes, at most %d are kept", len(data), maxSize)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
@@ -171,13 +206,27 @@ func (s *Set) Start(name string, given map[string]json.RawMessage, do Do, over f
 	if err != nil {
 		return nil, err
 	}
+	if !s.options.Keeps && d.awaits() {
+		return nil, fhir.Refuse(http.StatusConflict, fhir.CodeNotSupported, "the journal keeps no entries (--journal-size 0), so the scenario %s could not see what the client does", name)
+	}
 	if id, is := values[subscriptionName]; is {
 		id, _ := id.(string)
 		t, err := s.options.Target(id)
 		if err != nil {
 			return nil, fhir.At(err, "parameters."+subscriptionName)
 		}
+		if t.Tokenless && d.awaits("tokenTaken", "renewed", "eventsCalled", "caughtUp") {
+			return nil, fhir.Refuse(http.StatusUnprocessableEntity, fhir.CodeNotSupported, "the socket of Subscription/%s was bound with bind, which needs no token and has no numbers; the scenario %s is about clients that take tokens and ask $events", t.ID, name).At("parameters." + subscriptionName)
+		}
+		for name, has := range map[string]bool{topicName: t.Topic != "", resourceName: t.TopicResource != ""} {
+			if !has && d.uses(name) {
+				return nil, fhir.Refuse(http.StatusUnprocessableEntity, fhir.CodeNotSupported, "the scenario %s needs {{%s}}, but %s", d.Name, name, t.lacks()).At("parameters." + subscriptionName)
+			}
+		}
 		values[subscriptionName], values[releaseName] = t.ID, t.Release
+		if p, is := values[patienceName]; is && p == nil {
+			values[patienceName] = t.patience()
+		}
 		if t.Topic != "" {
 			values[topicName] = t.Topic
 		}
@@ -196,8 +245,14 @@ func (s *Set) Start(name string, given map[string]json.RawMessage, do Do, over f
 		}
 		return nil, fhir.Refuse(http.StatusConflict, fhir.CodeConflict, "the scenario %s is running already; GET /mock/scenarios/%[1]s says how far it is, DELETE stops it", name)
 	}
+	if changesSettings(d.Steps) {
+		if err := s.claimLocked(r); err != nil {
+			cancel(nil)
+			return nil, err
+		}
+	}
 	r.since = s.options.Seq()
-	r.state = State{State: Running, Parameters: values, Began: r.now(), Begin: r.since}
+	r.state = State{State: Running, Parameters: maps.Clone(values), Began: r.now(), Begin: r.since}
 	s.runs[name] = r
 	go func() {
 		defer cancel(nil)
@@ -206,6 +261,33 @@ func (s *Set) Start(name string, given map[string]json.RawMessage, do Do, over f
 		r.run(ctx)
 	}()
 	return &Started{r.ended, r, is}, nil
+}
+
+const settingsPath = "/mock/settings"
+
+// changesSettings reports whether steps say that they change the settings of the room.
+func changesSettings(steps []Step) bool {
+	return slices.ContainsFunc(steps, func(s Step) bool {
+		p, _ := checkPath(s.Path, "") // "" if it has none
+		return p == settingsPath && s.Method != http.MethodGet || changesSettings(s.Steps)
+	})
+}
+
+// claimLocked makes a scenario the one that may change the settings of the room.
+func (s *Set) claimLocked(r *run) error {
+	if s.claim != nil && s.claim != r {
+		return fhir.Refuse(http.StatusConflict, fhir.CodeConflict, "the scenario %s changes the settings of the room as well, and runs; DELETE /mock/scenarios/%[1]s stops it, or run one after the other", s.claim.of.Name)
+	}
+	s.claim = r
+	return nil
+}
+
+func (s *Set) release(r *run) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.claim == r {
+		s.claim = nil
+	}
 }
 
 // Stop stops a scenario that runs, and returns when it has ended. It removes one of the

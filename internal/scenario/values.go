@@ -4,28 +4,33 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"math"
 	"math/big"
 	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"signalfhir/internal/fhir"
 	"signalfhir/internal/suggest"
 )
 
 // values returns the parameters of a start with their defaults filled in. The subscription
-// may be left out.
+// may be left out, and the patience with a client of one.
 func (d *Definition) values(given map[string]json.RawMessage) (map[string]any, error) {
 	var names []string
 	values := map[string]any{}
 	for _, p := range d.Parameters {
 		names = append(names, p.Name)
-		at := "parameters." + p.Name
+	}
+	about := slices.Contains(names, subscriptionName)
+	for _, p := range d.Parameters {
+		at, fallback := "parameters."+p.Name, p.value()
 		raw, is := given[p.Name]
 		if !is {
-			if values[p.Name] = p.Default; p.Default == nil && p.Name != subscriptionName {
+			if values[p.Name] = fallback; fallback == nil && p.Name != subscriptionName && (p.Name != patienceName || !about) {
 				return nil, wrong(at, fhir.CodeRequired, "the scenario %s needs the parameter %s: %s", d.Name, p.Name, p.Description)
 			}
 			continue
@@ -33,10 +38,18 @@ func (d *Definition) values(given map[string]json.RawMessage) (map[string]any, e
 		v, err := decode(raw)
 		if kind := kindOf(v); err != nil || v == nil || kind == "" {
 			return nil, wrong(at, fhir.CodeValue, "expected a string, a number or a boolean")
-		} else if wanted := kindOf(p.Default); p.Default != nil && kind != wanted {
-			return nil, wrong(at, fhir.CodeValue, "got %s, expected %s as the default %v", kind, wanted, p.Default)
+		} else if wanted := kindOf(fallback); fallback != nil && kind != wanted {
+			return nil, wrong(at, fhir.CodeValue, "got %s, expected %s as the default %v", kind, wanted, fallback)
 		}
-		values[p.Name] = v
+		if text, is := v.(string); is && p.Name == patienceName {
+			if d, err := time.ParseDuration(text); err != nil || d <= 0 {
+				return nil, wrong(at, fhir.CodeValue, "got %.80q, expected a time such as 30s", text)
+			}
+		}
+		values[p.Name] = whole(v)
+		if err := p.bounds(v, at); err != nil {
+			return nil, err
+		}
 	}
 	for name := range given {
 		if slices.Contains(names, name) {
@@ -57,6 +70,39 @@ func (d *Definition) values(given map[string]json.RawMessage) (map[string]any, e
 		}
 	}
 	return values, nil
+}
+
+// bounds refuses a number that a parameter does not allow.
+func (p *Parameter) bounds(v any, at string) error {
+	n, is := v.(json.Number)
+	if !is {
+		return nil
+	}
+	f, err := n.Float64()
+	if err != nil || p.Least != nil && f < *p.Least || p.Most != nil && f > *p.Most {
+		text := "a number"
+		if p.Least != nil {
+			text += fmt.Sprintf(", at least %v", *p.Least)
+		}
+		if p.Most != nil {
+			text += fmt.Sprintf(", at most %v", *p.Most)
+		}
+		return wrong(at, fhir.CodeValue, "got %.40s, expected %s", n, text)
+	}
+	return nil
+}
+
+// whole returns a value, with 2.0 and 2e0 as 2: some members take whole numbers only.
+func whole(v any) any {
+	n, is := v.(json.Number)
+	if !is || !strings.ContainsAny(n.String(), ".eE") {
+		return v
+	}
+	const exact = 1 << 53
+	if f, err := n.Float64(); err == nil && f == math.Trunc(f) && math.Abs(f) < exact {
+		return json.Number(strconv.FormatFloat(f, 'f', -1, 64))
+	}
+	return v
 }
 
 // decode reads a JSON value with numbers as they are written.
@@ -100,15 +146,11 @@ func fillText(text string, value lookup) (any, error) {
 	return fillWith(text, value, func(s string) string { return s })
 }
 
-// fillPath replaces the placeholders in an address, whose parts they cannot leave.
+// fillPath replaces the placeholders in an address. checkPath sees to it that they lead
+// nowhere else.
 func fillPath(address string, value lookup) (string, error) {
 	p, query, has := strings.Cut(address, "?")
-	p, err := fillWith(p, value, func(s string) string {
-		if s == "." || s == ".." {
-			return "%2E"
-		}
-		return url.PathEscape(s)
-	})
+	p, err := fillWith(p, value, url.PathEscape)
 	if err != nil || !has {
 		return p, err
 	}
@@ -142,7 +184,7 @@ func fillJSON(data json.RawMessage, value lookup) (any, error) {
 
 // count returns how often a step is repeated.
 func count(v any) (int, error) {
-	n, ok := new(big.Int).SetString(strings.TrimSuffix(fmt.Sprint(v), ".0"), 10)
+	n, ok := new(big.Int).SetString(fmt.Sprint(whole(v)), 10)
 	if !ok || !n.IsInt64() || n.Int64() < 0 || n.Int64() > maxDone {
 		return 0, fhir.Refuse(http.StatusBadRequest, fhir.CodeValue, "got %.40s, expected how often: a whole number from 0 to %s", fmt.Sprint(v), strconv.Itoa(maxDone))
 	}

@@ -1,6 +1,7 @@
 package subscription
 
 import (
+	"maps"
 	"net/http"
 	"slices"
 	"time"
@@ -36,6 +37,23 @@ func (r *Registry) State(id string) (State, bool) {
 		return State{}, false
 	}
 	return s.state(), true
+}
+
+// Tokens returns the keys of the tokens that keep the bindings of a subscription.
+func (r *Registry) Tokens(id string) []string {
+	s := r.get(id)
+	if s == nil {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	keys := map[string]bool{}
+	for _, b := range s.bindings {
+		for key := range b.tokens {
+			keys[key] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(keys))
 }
 
 // Status returns the content of a $status entry (OPS-1), whatever the status of
