@@ -34,9 +34,6 @@ type operation struct {
 	place                      string
 }
 
-// Is reports whether a document is a FHIRPath Patch rather than a JSON Patch.
-func Is(document *fhir.Object) bool { return document.Text("resourceType") == "Parameters" }
-
 // Apply applies a patch to a copy of a resource. A malformed patch is refused with 400.
 // If an operation cannot be done, or the patch would change the resource's type or id,
 // it is refused with 422 and nothing changes, also if the budget has no time for its
