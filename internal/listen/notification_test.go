@@ -135,6 +135,7 @@ func TestParseNotification_IgnoresOtherMessages(t *testing.T) {
 func FuzzParseNotification(f *testing.F) {
 	for _, seed := range []string{handshakeFrame, heartbeatFrame, emptyFrame, idOnlyFrame, batchFrame, errorFrame, offFrame,
 		"", "pong", "null", `{"resourceType":"Bundle","entry":[null]}`, strings.Replace(emptyFrame, `"1"`, `-1`, 1),
+		`{"resourceType":"Bundle","entry":[{"resource":{"resourceType":"SubscriptionStatus","type":"heartbeat"}}]}`,
 		`{"resourceType":"Bundle","entry":[{"resource":{"resourceType":"SubscriptionStatus","notificationEvent":[null,{"additionalContext":[1,null]}]}}]}`} {
 		f.Add([]byte(seed))
 	}
@@ -182,8 +183,10 @@ func short(t *testing.T, n notification) []byte {
 	for _, text := range n.errors {
 		errors = append(errors, map[string]any{"text": text})
 	}
-	status := map[string]any{"resourceType": "SubscriptionStatus", "type": n.kind, "status": n.status,
-		"eventsSinceSubscriptionStart": n.total, "notificationEvent": events, "error": errors}
+	status := map[string]any{"resourceType": "SubscriptionStatus", "type": n.kind, "status": n.status, "notificationEvent": events, "error": errors}
+	if !n.untold {
+		status["eventsSinceSubscriptionStart"] = n.total
+	}
 	data, err := json.Marshal(map[string]any{"resourceType": "Bundle", "timestamp": n.time, "entry": append([]any{map[string]any{"resource": status}}, entries...)})
 	if err != nil {
 		t.Fatal(err)
