@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"io"
 	"log/slog"
 	"net/http"
@@ -71,7 +72,7 @@ func BenchmarkStream(b *testing.B) {
 }
 
 // noFaults is what a room without faults has.
-var noFaults = fault.New(clock.Real(), random.Secure(), func(journal.Entry) {})
+var noFaults = fault.New(context.Background(), clock.Real(), random.Secure(), func(journal.Entry) {})
 
 // benchRoom hands out the sockets that bind.
 type benchRoom chan subscription.Socket

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"fmt"
 	"regexp"
 	"strings"
 	"testing"
@@ -173,28 +174,29 @@ func TestListen_WaitsForActivation(t *testing.T) {
 	l.says("#1  ")
 }
 
-// The numbers begin anew, and the client shows those it has not seen.
+// The numbers begin anew, and the client shows the events it has not seen.
 func TestListen_NoticesThatNumbersBeginAnew(t *testing.T) {
 	t.Parallel()
-	s := testkit.Start(t)
-	l := listens(t, s, "task-id-only")
-	s.Trigger(testkit.Trigger{Subscription: "task-id-only", Count: 5})
-	l.says("#5  ")
-	s.RunScenario("server-restart", map[string]any{"numbers": "anew"})
-	l.says("the numbering started again")
-	l.prints("5 and then 3 events", func(printed string) bool { return len(shownEvent.FindAllString(printed, -1)) == 8 })
-}
-
-// They begin anew, and come as far as before.
-func TestListen_NoticesThatNumbersCameAsFarAgain(t *testing.T) {
-	t.Parallel()
-	s := testkit.Start(t)
-	l := listens(t, s, "task-id-only")
-	s.Trigger(testkit.Trigger{Subscription: "task-id-only", Count: 2})
-	l.says("#2  ")
-	s.RunScenario("server-restart", map[string]any{"numbers": "anew", "events": 2})
-	l.says("the numbering started again")
-	l.prints("2 and then 3 events", func(printed string) bool { return len(shownEvent.FindAllString(printed, -1)) == 5 })
+	for name, c := range map[string]struct {
+		before, after int // events
+		restart       map[string]any
+	}{
+		"fewer":               {5, 3, map[string]any{"numbers": "anew"}},
+		"as far as they were": {2, 3, map[string]any{"numbers": "anew", "events": 2}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := testkit.Start(t)
+			l := listens(t, s, "task-id-only")
+			s.Trigger(testkit.Trigger{Subscription: "task-id-only", Count: c.before})
+			l.says(fmt.Sprintf("#%d  ", c.before))
+			s.RunScenario("server-restart", c.restart)
+			l.says("the numbering started again")
+			l.prints("the events before and after", func(printed string) bool {
+				return len(shownEvent.FindAllString(printed, -1)) == c.before+c.after
+			})
+		})
+	}
 }
 
 // Its own heartbeat is what a subscription says, in every release.

@@ -3,6 +3,7 @@ package protocol
 import (
 	"encoding/json"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -498,6 +499,21 @@ func TestManners_AreDescribed(t *testing.T) {
 		}
 		if len(p.Enum) > 0 && fmt.Sprint(p.Enum...) != fmt.Sprint(one.Values...) {
 			t.Errorf("%s: got %v, want %v", one.Name, p.Enum, one.Values)
+		}
+	}
+}
+
+// What can be chosen over HTTP can be chosen in a test of a client.
+func TestManners_TestkitHasThoseOfTheServer(t *testing.T) {
+	t.Parallel()
+	want := reflect.TypeFor[manners.Choice]()
+	got := reflect.TypeFor[testkit.Manners]()
+	if got.NumField() != want.NumField() {
+		t.Fatalf("got %d members, want %d", got.NumField(), want.NumField())
+	}
+	for i := range want.NumField() {
+		if got, want := got.Field(i), want.Field(i); got.Name != want.Name || got.Tag != want.Tag {
+			t.Errorf("got %s %s, want %s %s", got.Name, got.Tag, want.Name, want.Tag)
 		}
 	}
 }

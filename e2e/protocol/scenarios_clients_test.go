@@ -20,10 +20,10 @@ func (s *server) startScenario(name, parameters, until string) {
 	}
 }
 
-// awaitsStep goes on when a step of a scenario is over, which its note names.
+// awaitsStep goes on when a step of the last run of a scenario is over, which its note names.
 func (s *server) awaitsStep(name, note string) {
 	s.T.Helper()
-	s.awaits(-1, `"journal":{"kind":"scenario","type":"step","text":`+compact(note)+`}`)
+	s.awaits(int(s.how(name).Begin), `"journal":{"kind":"scenario","type":"step","text":`+compact(note)+`}`)
 }
 
 // ended returns how a scenario went, when it has ended.

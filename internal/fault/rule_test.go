@@ -104,7 +104,7 @@ func TestNumbers(t *testing.T) {
 // The journal asks, which otherwise holds up its readers for a request that goes on.
 func TestSet_DelayRequests(t *testing.T) {
 	t.Parallel()
-	s := New(clock.NewManual(time.Unix(0, 0)), random.Seeded(1), func(journal.Entry) {})
+	s := New(t.Context(), clock.NewManual(time.Unix(0, 0)), random.Seeded(1), func(journal.Entry) {})
 	for _, c := range []struct {
 		fault Fault
 		want  bool
@@ -144,7 +144,7 @@ func TestPlaces_NameMembers(t *testing.T) {
 func TestSet_Idle(t *testing.T) {
 	t.Parallel()
 	var none *Set
-	s := New(clock.NewManual(time.Unix(0, 0)), random.Seeded(1), func(journal.Entry) {})
+	s := New(t.Context(), clock.NewManual(time.Unix(0, 0)), random.Seeded(1), func(journal.Entry) {})
 	if !none.Idle() || none.On(OnFrame) != nil || !s.Idle() {
 		t.Error("want no faults")
 	}

@@ -22,6 +22,7 @@ import (
 //
 // LOCKS. Under mu only that of a stay is taken: sockets are called without it.
 type Set struct {
+	ended  <-chan struct{} // closed with the room
 	clock  clock.Clock
 	random *random.Source
 	record func(journal.Entry)
@@ -45,9 +46,10 @@ type Socket interface {
 	DropHeld(why string)
 }
 
-// New returns a set without faults. record writes to the journal.
-func New(c clock.Clock, r *random.Source, record func(journal.Entry)) *Set {
-	return &Set{clock: c, random: r, record: record, sockets: map[Socket]uint64{}}
+// New returns a set without faults of a room, which is open as long as the context. record
+// writes to the journal.
+func New(open context.Context, c clock.Clock, r *random.Source, record func(journal.Entry)) *Set {
+	return &Set{ended: open.Done(), clock: c, random: r, record: record, sockets: map[Socket]uint64{}}
 }
 
 // Idle reports whether there are no faults.
@@ -86,7 +88,7 @@ func (s *Set) Elapsed() time.Duration { return s.clock.Elapsed() }
 
 // Wait waits for a time of the room's clock, as long as there is the fault that wants it. It
 // calls record when it waits, so that who reads the entry can move the clock, and
-// returns an error if the context ends first. A request with a context of [WithStay] holds
+// returns an error if the context or the room ends first. A request with a context of [WithStay] holds
 // the clock afterwards. Requests that may go on at the same time do so one after the other.
 func (s *Set) Wait(ctx context.Context, r *Rule, d time.Duration, record func()) error {
 	in, _ := ctx.Value(stayKey{}).(*stay)
@@ -108,10 +110,16 @@ func (s *Set) Wait(ctx context.Context, r *Rule, d time.Duration, record func())
 	case <-over:
 	case <-r.left:
 	case <-ctx.Done():
-		return fhir.Refuse(http.StatusServiceUnavailable, fhir.CodeTransient, "the request ended while fault %s delayed it", r.Name)
+		return interrupted(r)
+	case <-s.ended:
+		return interrupted(r)
 	}
 	in.turn()
 	return nil
+}
+
+func interrupted(r *Rule) error {
+	return fhir.Refuse(http.StatusServiceUnavailable, fhir.CodeTransient, "the request ended while fault %s delayed it", r.Name)
 }
 
 // await lists a request that r delays, until leave is called.

@@ -2,7 +2,6 @@ package httpedge
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"net/http"
 	"strconv"
@@ -83,10 +82,7 @@ func (s *spoiled) record(r *fault.Rule, text string) {
 // wait waits while a fault delays the request. The wait ends with the request and with its
 // room.
 func (s *spoiled) wait(c echo.Context, r *fault.Rule, d time.Duration) error {
-	ctx, cancel := context.WithCancel(c.Request().Context())
-	defer cancel()
-	defer context.AfterFunc(Room(c).Context(), cancel)()
-	return s.set.Wait(ctx, r, d, func() { s.record(r, "was delayed for "+d.String()) })
+	return s.set.Wait(c.Request().Context(), r, d, func() { s.record(r, "was delayed for "+d.String()) })
 }
 
 // WriteHeader implements [http.ResponseWriter].

@@ -2,11 +2,9 @@ package httpfhir
 
 import (
 	"bytes"
-	"context"
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"signalfhir/internal/fault"
 	"signalfhir/internal/fhir"
@@ -39,7 +37,7 @@ func Misbehave(r *Request, operation string, ids []string) ([]Spoiler, error) {
 		done := func(text string) { set.Record(rule, about, "$"+operation+" "+text+" by fault "+rule.Name) }
 		if rule.Action == fault.Delay {
 			wait := rule.Wait()
-			if err := awaitFault(r, rule, wait, func() { done("was delayed for " + wait.String()) }); err != nil {
+			if err := r.Room.Faults().Wait(r.ctx, rule, wait, func() { done("was delayed for " + wait.String()) }); err != nil {
 				return nil, err
 			}
 			continue
@@ -52,15 +50,6 @@ func Misbehave(r *Request, operation string, ids []string) ([]Spoiler, error) {
 		return nil, refusal
 	}
 	return spoil, nil
-}
-
-// awaitFault waits while a fault delays a request, and calls record when it does. The wait
-// ends with the request and with its room.
-func awaitFault(r *Request, rule *fault.Rule, wait time.Duration, record func()) error {
-	ctx, cancel := context.WithCancel(r.ctx)
-	defer cancel()
-	defer context.AfterFunc(r.Room.Context(), cancel)()
-	return r.Room.Faults().Wait(ctx, rule, wait, record)
 }
 
 // EncodeToken writes the response to $get-ws-binding-token, as the faults want it.

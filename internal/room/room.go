@@ -139,7 +139,7 @@ func New(o Options) (*Room, error) {
 	r.newRound()
 	r.tokens = token.New(o.Clock, o.Random, o.Issued, token.Limits{Tokens: o.MaxTokens, Bytes: o.MaxTokenBytes}, r.expired)
 	r.journal = journal.New(o.Clock, journal.Options{Size: o.JournalSize, Payload: journalPayload(o.Memory), Redact: o.Issued, Full: o.Memory.Over})
-	r.faults = fault.New(o.Clock, o.Random, r.journal.Record)
+	r.faults = fault.New(r.open, o.Clock, o.Random, r.journal.Record)
 	r.scenarios = r.newScenarios()
 	for _, release := range o.Releases {
 		r.bases = append(r.bases, r.newBase(release))

@@ -101,9 +101,9 @@ const (
 	lingerBytes = 1 << 20
 )
 
-// Close implements [net.Conn]. melody calls it once nothing more is written. Closing a connection that has unread bytes resets
-// it, and the reset can overtake the close frame with its reason. So Close first
-// closes the writing side and reads what still comes.
+// Close implements [net.Conn]. melody calls it once nothing more is written. Closing a
+// connection that has unread bytes resets it, and the reset can overtake the close frame
+// with its reason. So Close first closes the writing side and reads what still comes.
 func (c *conn) Close() error {
 	c.socket.letGo()
 	c.open()

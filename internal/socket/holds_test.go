@@ -1,6 +1,7 @@
 package socket
 
 import (
+	"context"
 	"fmt"
 	"runtime"
 	"strings"
@@ -113,7 +114,7 @@ func TestLine_SaysWhatAFrameWaitsFor(t *testing.T) {
 	t.Parallel()
 	p, moved := withFaults(t, func(*Options) {})
 	told := []string{}
-	p.faults = fault.New(moved, random.Seeded(1), func(e journal.Entry) { told = append(told, e.Text) })
+	p.faults = fault.New(t.Context(), moved, random.Seeded(1), func(e journal.Entry) { told = append(told, e.Text) })
 	s, _ := p.dial()
 	q := &sent{}
 	p.put(fault.Fault{Name: "a", Action: fault.Delay, By: "1h", Number: events(1, 1)}, fault.Fault{Name: "b", Action: fault.Delay, By: "1s", Number: events(1, 2)})
@@ -297,7 +298,7 @@ func TestLine_ChangesCostOneReading(t *testing.T) {
 func BenchmarkLine_Held(b *testing.B) {
 	for _, many := range []int{100, 10_000, 100_000} {
 		b.Run(fmt.Sprint(many), func(b *testing.B) {
-			s := &Socket{options: &Options{QueueBytes: 1 << 50, Pool: NewPool(1 << 50)}, room: &record{}, faults: fault.New(clock.NewManual(time.Unix(0, 0)), nil, func(journal.Entry) {})}
+			s := &Socket{options: &Options{QueueBytes: 1 << 50, Pool: NewPool(1 << 50)}, room: &record{}, faults: fault.New(context.Background(), clock.NewManual(time.Unix(0, 0)), nil, func(journal.Entry) {})}
 			if err := s.faults.Put([]fault.Fault{{On: fault.OnFrame, Action: fault.Delay, By: "1h"}}, ""); err != nil {
 				b.Fatal(err)
 			}

@@ -33,7 +33,7 @@ func withFaultsOn(t *testing.T, listen func(http.Handler) *httptest.Server, chan
 	t.Helper()
 	p := newPeersOn(t, listen, change)
 	moved := clock.NewManual(time.Date(2026, 1, 1, 8, 0, 0, 0, time.UTC))
-	p.faults = fault.New(moved, random.Seeded(1), func(journal.Entry) {})
+	p.faults = fault.New(t.Context(), moved, random.Seeded(1), func(journal.Entry) {})
 	return p, moved
 }
 
@@ -350,7 +350,7 @@ func TestInbox_DropsMessagesWithTheSocket(t *testing.T) {
 	t.Parallel()
 	p, moved := withFaults(t, func(*Options) {})
 	told := make(chan string, 10)
-	p.faults = fault.New(moved, random.Seeded(1), func(e journal.Entry) { told <- e.Text })
+	p.faults = fault.New(t.Context(), moved, random.Seeded(1), func(e journal.Entry) { told <- e.Text })
 	s, conn := p.dial()
 	p.put(fault.Fault{Name: "late", On: fault.OnMessage, Action: fault.Delay, By: "10s"})
 	if err := conn.WriteMessage(websocket.TextMessage, []byte("ping")); err != nil {
